@@ -1,0 +1,200 @@
+import { join } from "node:path";
+import { createAddressBook } from "./boot/address-book.ts";
+import { createBootService } from "./boot/boot-service.ts";
+import { createClaims, hashSecret } from "./boot/claims.ts";
+import { createBootTracker } from "./boot/tracker.ts";
+import type { Config } from "./config/schema.ts";
+import { loadBootAssets } from "./content/boot-assets.ts";
+import { createContentStore } from "./content/content-store.ts";
+import { createDhcpServer } from "./dhcp/server.ts";
+import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
+import type { NewEvent } from "./domain/event.ts";
+import type { Machine } from "./domain/machine.ts";
+import { buildHttpServer } from "./http/build-server.ts";
+import { createAssigning } from "./inventory/assigning.ts";
+import { createInventory } from "./inventory/inventory.ts";
+import { parseCidr } from "./net/cidr.ts";
+import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
+import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
+import { loadRoles } from "./render/load-roles.ts";
+import { openStore } from "./store/open-store.ts";
+import { bufferRoute } from "./tftp/file-routes.ts";
+import { createTftpServer } from "./tftp/server.ts";
+
+export interface AppDeps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly udp: Udp;
+  /** Served interfaces with the address that machines there reach us by. */
+  readonly interfaces: readonly { readonly device?: string; readonly address: Ipv4 }[];
+  readonly readNeighbourTable: () => string;
+  /** The checkout: templates/ and boot-assets/ lie in it. */
+  readonly root: string;
+  readonly version: string;
+}
+
+/** How often boots without a sign of life are looked for, ms. */
+const sweepEveryMs = 30_000;
+
+/** The whole wiring on one screen. Nothing listens before `start`. */
+export async function createApp(deps: AppDeps) {
+  const { config, clock, ids, log, udp, interfaces, root } = deps;
+  const storePath = config.store.url?.slice("sqlite:".length) ?? join(config.dataDir, "rollcall.db");
+  const store = openStore(storePath, clock);
+  const content = createContentStore(join(config.dataDir, "blobs"));
+  await content.sweepUploads();
+  const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
+  for (const problem of problems) log.warn({ code: problem.name }, problem.message);
+
+  const record = (event: NewEvent): void => {
+    store.events.append(event).catch((error: unknown) => log.error({ err: error, type: event.type }, "failed to record an event"));
+  };
+  const roleDirectories = [join(root, "templates/roles"), ...(config.rolesDir === undefined ? [] : [config.rolesDir])];
+  const roles = remember(clock, () => loadRoles(roleDirectories));
+  for (const problem of roles().problems) log.warn({ ...problem }, "a role is broken and left out");
+  const renderer = createRenderer(loadStandardTemplates(join(root, "templates")));
+
+  const tracker = createBootTracker({ clock, ids, log, machines: store.machines, boots: store.boots, record });
+  const inventory = createInventory({ clock, ids, log, record, ...store, forgetBoots: tracker.forget });
+  const claims = createClaims({ clock, ids, claims: store.claims, record });
+  const addresses = createAddressBook();
+  for (const lease of store.leases.all()) if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
+  const boots = createBootService({
+    ids, log, record, inventory, claims, tracker, addresses, renderer, roles,
+    assignments: store.assignments,
+    images: store.images,
+    readNeighbourTable: deps.readNeighbourTable,
+    hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
+    unknownMachines: config.unknownMachines,
+    defaultRole: config.defaultRole,
+  });
+  const assigning = createAssigning({
+    clock, ids, record, inventory,
+    assignments: store.assignments,
+    select: boots.select,
+    check: boots.check,
+    onChange: (machine: Machine, hasRole) => tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
+  });
+
+  let httpPort = config.http.port;
+  const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
+  const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
+  const http = await buildHttpServer({
+    clock, ids, log, record, boots, tracker, renderer, content, inventory, assigning, roles, publicUrl,
+    images: store.images,
+    assignments: store.assignments,
+    bootHistory: store.boots,
+    events: store.events,
+    tokens: store.tokens,
+    address: config.address,
+    port: config.http.port,
+    controlSocket: join(config.dataDir, "control.sock"),
+    ready: store.probe,
+    version: deps.version,
+    nbp: (name) => {
+      const asset = assets.get(name);
+      return asset && { content: asset.content, sha256: asset.entry.sha256 };
+    },
+  });
+  const dhcp = createDhcpServer({
+    udp, clock, log, interfaces,
+    mode: config.dhcp.mode,
+    port: config.dhcp.port,
+    pxePort: config.dhcp.pxePort,
+    subnets: config.dhcp.subnets.map(readSubnet),
+    leases: store.leases,
+    machines: { reservationOf: inventory.reservationOf, ownerOf: inventory.ownerOf, mayNetboot: boots.mayNetboot },
+    nbp: { available: new Set(assets.keys()) },
+    urls: (address) => ({ script: `${urlFor(address)}/boot.ipxe`, nbp: (name) => `${urlFor(address)}/nbp/${name}` }),
+    onContact: (contact) => {
+      boots.dhcpContact(contact).catch((error: unknown) => log.warn({ err: error, mac: contact.mac }, "failed to note a DHCP contact"));
+    },
+  });
+  const firstContact = (address: Ipv4) => Buffer.from(renderer.standardScript("first-contact", { serverUrl: urlFor(address) }));
+  const tftp = createTftpServer({
+    udp, clock, log,
+    bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
+    routes: [
+      bufferRoute("first contact", (name, { serverAddress }) => (name === "autoexec.ipxe" ? firstContact(serverAddress) : undefined)),
+      bufferRoute("boot assets", (name) => assets.get(name)?.content),
+    ],
+    onContact: boots.tftpContact,
+  });
+
+  let stopSweeping = () => {};
+  const sweep = () => {
+    tracker.sweep();
+    stopSweeping = clock.after(sweepEveryMs, sweep);
+  };
+
+  return {
+    store,
+    publicUrl,
+    bootAssetProblems: problems,
+
+    /** Binds every listener. @throws PortInUse, PortNotPermitted, DeviceNotFound, DeviceBindingUnavailable */
+    async start(): Promise<void> {
+      httpPort = await http.start();
+      await dhcp.start();
+      await tftp.start();
+      sweep();
+      record({ type: "server.started", message: `Rollcall ${deps.version} is up at ${publicUrl()}`, data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode } });
+    },
+
+    /** What was bound, for tests and for the line that `boot serve` prints. */
+    get addresses() {
+      return { httpPort, dhcp: dhcp.addresses, tftp: tftp.addresses };
+    },
+
+    /** The admin token, made at the first start only. @returns its secret, or undefined when there is one already */
+    async ensureAdminToken(): Promise<string | undefined> {
+      if (store.tokens.all().some((token) => token.scope === "admin")) return undefined;
+      const secret = ids.secret();
+      await store.tokens.add({ id: ids.id("t"), name: "admin", scope: "admin", hash: hashSecret(secret), createdAt: clock.now(), expiresAt: undefined });
+      return secret;
+    },
+
+    async stop(): Promise<void> {
+      stopSweeping();
+      await dhcp.stop();
+      await tftp.stop();
+      await http.stop();
+      tracker.flush();
+      record({ type: "server.stopped", message: "Rollcall stopped" });
+      store.close();
+    },
+  };
+}
+export type App = Awaited<ReturnType<typeof createApp>>;
+
+/** An edited role is in force within this time, and a storm of scripts does not read the disk for each. */
+const rolesAgeMs = 1000;
+
+function remember<T>(clock: Clock, read: () => T): () => T {
+  let known: { value: T; until: number } | undefined;
+  return () => {
+    const now = clock.monotonicMs();
+    if (!known || now >= known.until) known = { value: read(), until: now + rolesAgeMs };
+    return known.value;
+  };
+}
+
+type SubnetConfig = Config["dhcp"]["subnets"][number];
+
+/** The config loader has checked every address. */
+function readSubnet(subnet: SubnetConfig) {
+  const cidr = parseCidr(subnet.subnet);
+  if (!cidr) throw new Error(`subnet ${subnet.subnet} was not checked`);
+  const [from, to] = (subnet.range ?? "").split("-").map((text) => parseIpv4(text.trim()));
+  return {
+    subnet: cidr,
+    range: from && to ? { from, to } : undefined,
+    ...(subnet.router === undefined ? {} : { router: subnet.router as Ipv4 }),
+    ...(subnet.dns === undefined ? {} : { dns: subnet.dns as Ipv4[] }),
+    ...(subnet.domain === undefined ? {} : { domain: subnet.domain }),
+    ...(subnet.relay === undefined ? {} : { relay: subnet.relay as Ipv4[] }),
+    leaseSeconds: subnet.leaseSeconds,
+  };
+}

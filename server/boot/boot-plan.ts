@@ -1,0 +1,139 @@
+import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
+import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
+import type { Image } from "../domain/image.ts";
+import type { Machine } from "../domain/machine.ts";
+import { documentKinds, type DocumentKind, resolveParameters, type Role } from "../domain/role.ts";
+import { macWithHyphens } from "../net/mac.ts";
+import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
+import type { Renderer } from "../render/documents.ts";
+import type { LoadedRoles } from "../render/load-roles.ts";
+
+/** What a machine's boot needs, decided but not yet written: everything that can be wrong with it has been found. */
+export type BootPlan =
+  | { readonly kind: "url"; readonly url: string }
+  | { readonly kind: "role"; readonly role: Role; readonly params: Record<string, never> | RenderContext["params"]; readonly image: Image | undefined };
+
+export interface PlanSources {
+  readonly roles: () => LoadedRoles;
+  readonly images: { findCurrent(name: string): Image | undefined };
+  readonly renderer: Renderer;
+}
+
+/** Finds role, parameters and image. @throws RoleNotFound, RoleInvalid, ParameterInvalid, ImageNotFound */
+export function planBoot(target: AssignedTarget, { roles, images }: PlanSources): BootPlan {
+  if (target.kind === "url") return { kind: "url", url: target.url };
+  const loaded = roles();
+  const role = loaded.roles.get(target.role);
+  if (!role) {
+    const problem = loaded.problems.find((problem) => problem.role === target.role);
+    if (problem) throw RoleInvalid({ role: target.role, problem: `${problem.file}:${problem.line}: ${problem.message}` });
+    throw RoleNotFound({ role: target.role, known: [...loaded.roles.keys()] });
+  }
+  const resolved = resolveParameters(role, target.params);
+  if ("problem" in resolved) throw ParameterInvalid({ role: role.name, ...resolved });
+  const image = role.boot === "image" && role.image ? images.findCurrent(role.image) : undefined;
+  if (role.boot === "image" && !image) throw ImageNotFound({ image: role.image ?? "" });
+  return { kind: "role", role, params: resolved.values, image };
+}
+
+function assetUrl(serverUrl: string, file: { sha256: string; name: string }): string {
+  return `${serverUrl}/assets/${file.sha256}/${encodeURIComponent(file.name)}`;
+}
+
+function imageContext(image: Image, serverUrl: string): ImageContext {
+  const { kernel, initrd, rootfs } = image.files;
+  return {
+    name: image.name,
+    version: image.version,
+    kernelUrl: assetUrl(serverUrl, kernel),
+    initrdUrl: assetUrl(serverUrl, initrd),
+    rootUrl: rootfs ? assetUrl(serverUrl, rootfs) : null,
+    rootSha256: rootfs?.sha256 ?? null,
+    rootSizeBytes: rootfs?.sizeBytes ?? null,
+  };
+}
+
+/** What our own initramfs and cloud-init read from the kernel command line; server/image/README.md describes each. */
+function standardArguments(context: RenderContext): string[] {
+  const { image, configUrl, callbackUrl, machine } = context;
+  return [
+    "boot=rollcall",
+    "ip=dhcp",
+    `BOOTIF=01-${machine.macHyphens}`,
+    ...(image?.rootUrl
+      ? [`rollcall.root=${image.rootUrl}`, `rollcall.sha256=${image.rootSha256}`, `rollcall.size=${image.rootSizeBytes}`]
+      : []),
+    ...(callbackUrl ? [`rollcall.callback=${callbackUrl}`] : []),
+    ...(configUrl ? [`ds=nocloud-net;s=${configUrl}cloud-init/`] : []),
+    "console=tty0",
+    "console=ttyS0,115200",
+  ];
+}
+
+export interface Rendering {
+  readonly machine: Machine;
+  readonly plan: BootPlan;
+  readonly serverUrl: string;
+  readonly bootId: string;
+  /** Undefined where no claim is needed; a mask in previews. */
+  readonly claim: string | undefined;
+  readonly pollSeconds: number;
+}
+
+export function contextOf({ machine, plan, serverUrl, bootId, claim }: Rendering & { plan: { kind: "role" } }): RenderContext {
+  return buildContext({
+    machine,
+    role: plan.role,
+    params: plan.params,
+    serverUrl,
+    bootId,
+    claim,
+    image: plan.image ? imageContext(plan.image, serverUrl) : null,
+  });
+}
+
+/** The iPXE script of a plan. @throws TemplateFailed */
+export function renderScript(rendering: Rendering, renderer: Renderer): string {
+  const { machine, plan, serverUrl, pollSeconds } = rendering;
+  if (plan.kind === "url") {
+    const mac = machine.macs[0] ?? "";
+    const scriptUrl = `${serverUrl}/boot/${macWithHyphens(mac as never)}/boot.ipxe`;
+    return renderer.standardScript("url", { machine: { name: machine.name }, url: plan.url, scriptUrl });
+  }
+  const context = contextOf({ ...rendering, plan });
+  const own = renderer.ownScript(plan.role, context);
+  if (own !== undefined) return own;
+  switch (plan.role.boot) {
+    case "image": {
+      const kernelArguments = [...standardArguments(context), ...renderer.kernelArguments(plan.role, context)];
+      return renderer.standardScript("image", { ...context, arguments: kernelArguments });
+    }
+    case "wait":
+      return renderer.standardScript("wait", { ...context, pollSeconds });
+    case "local":
+      return renderer.standardScript("local", context);
+    case "script":
+      throw RoleInvalid({ role: plan.role.name, problem: "boot: script needs templates.ipxe" });
+  }
+}
+
+/** One document for this machine, or undefined when the role has none of that kind. @throws TemplateFailed */
+export function renderPlannedDocument(rendering: Rendering, kind: Exclude<DocumentKind, "ipxe">, renderer: Renderer): string | undefined {
+  const { plan } = rendering;
+  if (plan.kind === "url") return undefined;
+  return renderer.document(plan.role, kind, contextOf({ ...rendering, plan }));
+}
+
+/** Renders everything that the machine will ask for later, so that a fault shows now, on its screen. @throws TemplateFailed */
+export function proveDocuments(rendering: Rendering, renderer: Renderer): void {
+  for (const kind of documentKinds) if (kind !== "ipxe") renderPlannedDocument(rendering, kind, renderer);
+}
+
+/** Does a machine with this plan need a claim? Only where it fetches configs or calls back. */
+export function needsClaim(plan: BootPlan): boolean {
+  return plan.kind === "role" && (plan.role.boot === "image" || plan.role.boot === "script");
+}
+
+export function describeSelection(selection: Selection): string {
+  return `${describeTarget(selection.target)} (${selection.why})`;
+}

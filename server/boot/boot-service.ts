@@ -1,0 +1,266 @@
+import { type AssignedTarget, describeTarget, type Selection, selectTarget, type UnknownPolicy } from "../domain/assignment.ts";
+import type { Boot } from "../domain/boot.ts";
+import type { Ids, Log } from "../domain/capabilities.ts";
+import type { Claim } from "../domain/claim.ts";
+import type { DhcpContact, TftpContact } from "../domain/contact.ts";
+import { AssetNotFound, InternalError, MachineMismatch } from "../domain/error-catalogue.ts";
+import { RollcallError } from "../domain/errors.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
+import type { DocumentKind } from "../domain/role.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+import { type Mac, macWithHyphens } from "../net/mac.ts";
+import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
+import type { AssignmentRepository } from "../store/assignments.ts";
+import type { AddressBook } from "./address-book.ts";
+import { needsClaim, planBoot, type PlanSources, proveDocuments, renderPlannedDocument, renderScript } from "./boot-plan.ts";
+import type { Claims } from "./claims.ts";
+import type { BootTracker } from "./tracker.ts";
+import { judgeAsker, parseNeighbours } from "./who-asks.ts";
+
+export interface BootServiceDeps extends PlanSources {
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly inventory: Inventory;
+  readonly assignments: Pick<AssignmentRepository, "find" | "removeAll">;
+  readonly claims: Claims;
+  readonly tracker: BootTracker;
+  readonly addresses: AddressBook;
+  readonly readNeighbourTable: () => string;
+  readonly hasContent: (sha256: string) => Promise<boolean>;
+  readonly unknownMachines: UnknownPolicy;
+  readonly defaultRole: string | undefined;
+}
+
+/** A waiting machine asks again after this many seconds, spread by its MAC so that a room does not ask at once. */
+export function pollSeconds(mac: Mac): number {
+  return 4 + (Number.parseInt(mac.slice(-2), 16) % 3);
+}
+
+/** A machine whose script could not be made asks again after this long. */
+const errorRetrySeconds = 10;
+
+const maskedClaim = "********";
+
+export interface ScriptRequest {
+  readonly mac: Mac;
+  readonly address: Ipv4;
+  readonly serverUrl: string;
+  readonly facts: MachineFacts;
+}
+
+/** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
+export function createBootService(deps: BootServiceDeps) {
+  const { ids, log, record, inventory, assignments, claims, tracker, addresses, renderer } = deps;
+
+  function select(machine: Machine): Selection {
+    const subject = { kind: "machine", machineId: machine.id } as const;
+    return selectTarget({
+      once: assignments.find(subject, "once"),
+      machine: assignments.find(subject, "always"),
+      group: machine.group === undefined ? undefined : assignments.find({ kind: "group", group: machine.group }, "always"),
+      defaultRole: deps.defaultRole,
+      unknownPolicy: deps.unknownMachines,
+    });
+  }
+
+  /** A machine that nobody gave a role stays discovered or accepted while it waits. */
+  function hasRole(selection: Selection): boolean {
+    return selection.source !== "unknown-policy" || deps.unknownMachines === "local";
+  }
+
+  function errorScript(error: unknown, mac: Mac | undefined, serverUrl: string): { script: string; error: RollcallError } {
+    const reference = ids.id("e");
+    const known = error instanceof RollcallError ? error : InternalError({ reference });
+    if (known !== error) log.error({ err: error, reference }, "failed to make a script");
+    const scriptUrl = mac ? `${serverUrl}/boot/${macWithHyphens(mac)}/boot.ipxe` : `${serverUrl}/boot.ipxe`;
+    const script = renderer.standardScript("error", {
+      code: known.code,
+      message: known.message,
+      advice: known.advice,
+      mac: mac ?? "unknown",
+      retrySeconds: errorRetrySeconds,
+      scriptUrl,
+    });
+    return { script, error: known };
+  }
+
+  function refuseStranger(machine: Machine, { mac, address }: ScriptRequest): void {
+    const neighbour = parseNeighbours(deps.readNeighbourTable()).get(address);
+    const verdict = judgeAsker({ macs: machine.macs, neighbour, holder: addresses.macAt(address) });
+    if (verdict !== "contradicted") return;
+    record({
+      type: "mac.contradicted",
+      level: "alarm",
+      machineId: machine.id,
+      message: `${address} asked for the script of ${machine.name} (${mac}) and belongs to ${neighbour ?? addresses.macAt(address)}`,
+      data: { address, mac, neighbour: neighbour ?? null },
+    });
+    throw MachineMismatch({ mac, address });
+  }
+
+  async function makeScript(request: ScriptRequest): Promise<{ script: string; machine: Machine }> {
+    const { mac, address, serverUrl } = request;
+    const machine = await inventory.meet(mac, request.facts);
+    refuseStranger(machine, request);
+    addresses.learn(address, mac);
+    const boot = tracker.contact(machine, mac, "ipxe");
+    const selection = select(machine);
+    if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
+    const plan = planBoot(selection.target, deps);
+    if (plan.kind === "role" && plan.image) {
+      for (const file of Object.values(plan.image.files))
+        if (!(await deps.hasContent(file.sha256))) throw AssetNotFound({ sha256: file.sha256 });
+    }
+    const rendering = { machine: bootedFrom(machine, mac), plan, serverUrl, bootId: boot?.id ?? "none", pollSeconds: pollSeconds(mac) };
+    proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
+    const claim = needsClaim(plan) && boot ? await claims.mint(machine, mac, address, boot.id, selection.target) : undefined;
+    const script = renderScript({ ...rendering, claim }, renderer);
+    tracker.target(machine.id, describeTarget(selection.target));
+    const isLocal = plan.kind === "role" && plan.role.boot === "local";
+    if (isLocal) tracker.complete(machine.id, "local");
+    return { script, machine };
+  }
+
+  const service = {
+    select,
+
+    /** May this MAC be given boot options at all? */
+    mayNetboot(mac: Mac): boolean {
+      const machine = inventory.findByMac(mac);
+      return machine ? machine.phase !== "retired" : deps.unknownMachines !== "ignore";
+    },
+
+    async dhcpContact(contact: DhcpContact): Promise<void> {
+      if (contact.address) addresses.learn(contact.address, contact.mac);
+      if (contact.speaker === "os") return;
+      const known = inventory.findByMac(contact.mac);
+      if (!known && deps.unknownMachines === "ignore") return;
+      const machine = known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
+      const boot = tracker.contact(machine, contact.mac, contact.speaker);
+      if (!boot) return;
+      if (known && contact.firmware && contact.speaker === "firmware") inventory.noteFirmware(known, contact.firmware);
+      if (hasRole(select(machine))) tracker.advance(machine.id, "netboot.begun");
+      const detail = { port: contact.port, ...(contact.bootfile ? { bootfile: contact.bootfile } : {}), ...(contact.silence ? { silence: contact.silence } : {}) };
+      if (contact.speaker === "ipxe") tracker.step(machine.id, "ipxe-dhcp", contact.serverMs, { ...detail, message: contact.message });
+      else if (contact.message === "DISCOVER") {
+        if (!tracker.hasStep(machine.id, "discover")) tracker.step(machine.id, "discover", undefined, { secs: contact.secs, ...(contact.firmware ? { firmware: contact.firmware.name } : {}) });
+        if (contact.reply) tracker.step(machine.id, "offer", contact.serverMs, detail);
+      } else tracker.step(machine.id, "request", contact.serverMs, { ...detail, ...(contact.foreignServer ? { server: contact.foreignServer } : {}) });
+    },
+
+    tftpContact(contact: TftpContact): void {
+      // A transfer cancelled by its client is the size probe of EDK2 (firmware-quirk Q19): no step of the boot.
+      if (contact.outcome === "cancelled") return;
+      const mac = addresses.macAt(contact.clientAddress);
+      const machine = mac && inventory.findByMac(mac);
+      if (!machine) return;
+      const step = contact.file.endsWith(".ipxe") ? "contact" : "nbp";
+      tracker.step(machine.id, step, contact.serverMs, {
+        file: contact.file,
+        outcome: contact.outcome,
+        sentBytes: contact.sentBytes,
+        durationMs: Math.round(contact.durationMs),
+        retransmissions: contact.retransmissions,
+      });
+    },
+
+    /** The machine whose address this is, as far as is known. */
+    machineAt(address: string): Machine | undefined {
+      const mac = addresses.macAt(address as Ipv4);
+      return mac && inventory.findByMac(mac);
+    },
+
+    /** The machine's own script; a fault becomes a script that tells it and retries. */
+    async script(request: ScriptRequest): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
+      try {
+        const made = await makeScript(request);
+        return { ...made, error: undefined };
+      } catch (failure) {
+        const { script, error } = errorScript(failure, request.mac, request.serverUrl);
+        const machine = inventory.findByMac(request.mac);
+        record({
+          type: "script.failed",
+          level: "warning",
+          machineId: machine?.id,
+          bootId: machine && tracker.current(machine.id)?.id,
+          message: `${machine?.name ?? request.mac}: ${error.message}`,
+          data: { code: error.code, address: request.address },
+        });
+        return { script, machine, error };
+      }
+    },
+
+    /** A script that tells an error, for requests that name no machine. */
+    errorScript: (error: unknown, serverUrl: string) => errorScript(error, undefined, serverUrl),
+
+    /** A document behind a claim. Undefined: this role has none of the kind. @throws ClaimRefused, TemplateFailed */
+    async config(secret: string, address: string, kind: Exclude<DocumentKind, "ipxe">, serverUrl: string): Promise<{ text: string | undefined; machine: Machine }> {
+      const claim = await claims.fetch(secret, address, kind);
+      const machine = inventory.get(claim.machineId);
+      const text = renderFor(machine, claim, kind, serverUrl, secret);
+      if (kind === "user-data" || kind === "ignition") tracker.advance(machine.id, "config.served");
+      return { text, machine };
+    },
+
+    /** What a machine would get now, secrets masked. @throws as {@link planBoot}, TemplateFailed */
+    preview(machine: Machine, kind: DocumentKind, serverUrl: string): string | undefined {
+      const plan = planBoot(select(machine).target, deps);
+      const rendering = { machine, plan, serverUrl, bootId: "b_preview", claim: needsClaim(plan) ? maskedClaim : undefined, pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)) };
+      return kind === "ipxe" ? renderScript(rendering, renderer) : renderPlannedDocument(rendering, kind, renderer);
+    },
+
+    /** Throws what a machine with this target would see on its screen. */
+    check: (target: AssignedTarget): void => void planBoot(target, deps),
+
+    async joined(secret: string, address: string): Promise<Machine> {
+      const claim = claims.use(secret, address, { kind: "report" }, "its callback");
+      const machine = inventory.get(claim.machineId);
+      if (claim.spentAt !== undefined) return machine;
+      await claims.spend(claim);
+      await useUpOnce(machine, claim);
+      tracker.step(machine.id, "callback");
+      tracker.complete(machine.id, "ready");
+      return machine;
+    },
+
+    /** A machine's report, checked by its claim. @throws ClaimRefused */
+    reporter(secret: string, address: string, what: string): { machine: Machine; boot: Boot | undefined } {
+      const claim = claims.use(secret, address, { kind: "report" }, what);
+      const machine = inventory.get(claim.machineId);
+      return { machine, boot: tracker.current(machine.id) };
+    },
+  };
+
+  function renderFor(machine: Machine, claim: Claim, kind: Exclude<DocumentKind, "ipxe">, serverUrl: string, secret: string): string | undefined {
+    const plan = planBoot(claim.target, deps);
+    return renderPlannedDocument(
+      { machine: bootedFrom(machine, claim.mac), plan, serverUrl, bootId: claim.bootId, claim: secret, pollSeconds: 5 },
+      kind,
+      renderer,
+    );
+  }
+
+  /** An assignment for one boot is used up by the callback of a boot that was made from it, not by its first packet. */
+  async function useUpOnce(machine: Machine, claim: Claim): Promise<void> {
+    const subject = { kind: "machine", machineId: machine.id } as const;
+    const once = assignments.find(subject, "once");
+    if (!once || once.assignedAt > claim.mintedAt) return;
+    await assignments.removeAll([{ subject, mode: "once" }]);
+    record({
+      type: "assignment.used",
+      machineId: machine.id,
+      bootId: claim.bootId,
+      message: `${machine.name}: ${describeTarget(once.target)} for one boot is used up`,
+      data: { target: once.target },
+    });
+  }
+  return service;
+}
+export type BootService = ReturnType<typeof createBootService>;
+
+/** A machine has several MACs; documents speak of the one it boots from. */
+function bootedFrom(machine: Machine, mac: Mac): Machine {
+  return machine.macs[0] === mac ? machine : { ...machine, macs: [mac, ...machine.macs.filter((other) => other !== mac)] };
+}

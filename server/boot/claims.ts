@@ -1,0 +1,95 @@
+import { createHash } from "node:crypto";
+import type { AssignedTarget } from "../domain/assignment.ts";
+import type { Clock, Ids } from "../domain/capabilities.ts";
+import { type Claim, claimLifetimeMs, type ClaimUse, type ClaimVerdict, judgeClaim } from "../domain/claim.ts";
+import { ClaimRefused } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+import type { Mac } from "../net/mac.ts";
+import type { ClaimRepository } from "../store/claims.ts";
+
+/** Secrets are compared by their hash: a lookup that takes longer for a better guess tells nothing about the secret. */
+export function hashSecret(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}
+
+const explanations: Readonly<Record<Exclude<ClaimVerdict, "ok">, string>> = {
+  unknown: "no such claim, or a newer boot took its place",
+  "wrong-address": "it was minted for another address",
+  expired: "it is too old",
+  spent: "the machine's callback has spent it",
+  "too-many-fetches": "it was asked for too often",
+};
+
+/** Mints claims and judges their use. Every refusal looks the same from outside and raises an alarm event inside. */
+export function createClaims({
+  clock,
+  ids,
+  claims,
+  record,
+}: {
+  clock: Clock;
+  ids: Ids;
+  claims: Pick<ClaimRepository, "find" | "mint" | "update">;
+  record: RecordEvent;
+}) {
+  function refuse(verdict: Exclude<ClaimVerdict, "ok">, address: string, claim: Claim | undefined, what: string): never {
+    record({
+      type: "claim.refused",
+      level: "alarm",
+      machineId: claim?.machineId,
+      bootId: claim?.bootId,
+      message: `${address} was refused ${what}: ${explanations[verdict]}`,
+      data: { address, reason: verdict, ...(claim ? { expectedAddress: claim.address } : {}) },
+    });
+    throw ClaimRefused({});
+  }
+
+  return {
+    /** @returns the secret, which exists nowhere else */
+    async mint(machine: Machine, mac: Mac, address: Ipv4, bootId: string, target: AssignedTarget): Promise<string> {
+      const secret = ids.secret();
+      const now = clock.now();
+      await claims.mint({
+        hash: hashSecret(secret),
+        bootId,
+        machineId: machine.id,
+        mac,
+        address,
+        target,
+        mintedAt: now,
+        expiresAt: now + claimLifetimeMs,
+        spentAt: undefined,
+        fetches: {},
+      });
+      return secret;
+    },
+
+    /** Counts one fetch of a document. @throws ClaimRefused */
+    async fetch(secret: string, address: string, document: string): Promise<Claim> {
+      const hash = hashSecret(secret);
+      const judged: { verdict: ClaimVerdict } = { verdict: "unknown" };
+      const claim = await claims.update(hash, (current) => {
+        judged.verdict = judgeClaim(current, address, { kind: "config", document }, clock.now());
+        if (judged.verdict !== "ok") return current;
+        return { ...current, fetches: { ...current.fetches, [document]: (current.fetches[document] ?? 0) + 1 } };
+      });
+      if (judged.verdict !== "ok" || !claim) refuse(judged.verdict === "ok" ? "unknown" : judged.verdict, address, claim, document);
+      return claim;
+    },
+
+    /** May this address report with this claim? @throws ClaimRefused */
+    use(secret: string, address: string, use: ClaimUse, what: string): Claim {
+      const claim = claims.find(hashSecret(secret));
+      const verdict = judgeClaim(claim, address, use, clock.now());
+      if (verdict !== "ok" || !claim) refuse(verdict === "ok" ? "unknown" : verdict, address, claim, what);
+      return claim;
+    },
+
+    /** The callback came: no config leaves under this claim any more. A repeated callback is no fault. */
+    spend: (claim: Claim): Promise<Claim | undefined> =>
+      claims.update(claim.hash, (current) => (current.spentAt === undefined ? { ...current, spentAt: clock.now() } : current)),
+  };
+}
+export type Claims = ReturnType<typeof createClaims>;

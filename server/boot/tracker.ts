@@ -1,0 +1,219 @@
+import { type Boot, type BootOutcome, type BootStep, type BootStepName, furthestStep, startsNewBoot } from "../domain/boot.ts";
+import type { Clock, Ids, Log } from "../domain/capabilities.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
+import { advance, type LifecycleEvent } from "../domain/machine-lifecycle.ts";
+import type { Mac } from "../net/mac.ts";
+import type { BootRepository } from "../store/boots.ts";
+import type { MachineRepository } from "../store/machines.ts";
+
+/** What a machine is loading right now, by its own report. */
+export interface BootProgress {
+  readonly step: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
+/** A boot without any sign of life for this long is lost. */
+const silenceLimitMs = 15 * 60_000;
+/** Steps are written at most this often; phases at once. */
+const writeDelayMs = 250;
+/** A machine in a loop must not fill the disk. */
+const maximumSteps = 200;
+/** `lastSeenAt` is written at most this often per machine. */
+const seenResolutionMs = 30_000;
+
+interface Running {
+  boot: Boot;
+  progress: BootProgress | undefined;
+  lastSign: number;
+  cancelWrite: (() => void) | undefined;
+}
+
+export interface TrackerDeps {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly machines: Pick<MachineRepository, "find" | "update">;
+  readonly boots: Pick<BootRepository, "save" | "running">;
+  readonly record: RecordEvent;
+}
+
+/** Follows each machine's boot from its first DISCOVER to its callback: steps, phases, outcome. */
+export function createBootTracker({ clock, ids, log, machines, boots, record }: TrackerDeps) {
+  const current = new Map<string, Running>();
+  for (const boot of boots.running()) {
+    current.set(boot.machineId, { boot, progress: undefined, lastSign: clock.now(), cancelWrite: undefined });
+  }
+
+  function write(running: Running): void {
+    running.cancelWrite?.();
+    running.cancelWrite = undefined;
+    boots.save(running.boot).catch((error: unknown) => log.warn({ err: error, bootId: running.boot.id }, "failed to save a boot"));
+  }
+  function writeSoon(running: Running): void {
+    running.cancelWrite ??= clock.after(writeDelayMs, () => write(running));
+  }
+
+  function change(machineId: string, update: (machine: Machine) => Machine): void {
+    machines.update(machineId, update).catch((error: unknown) => log.warn({ err: error, machineId }, "failed to save a machine"));
+  }
+
+  function end(running: Running, outcome: BootOutcome, verdict?: string): void {
+    running.boot = { ...running.boot, outcome, endedAt: clock.now(), verdict: verdict ?? running.boot.verdict };
+    running.progress = undefined;
+    write(running);
+    const { id, machineId } = running.boot;
+    const name = machines.find(machineId)?.name ?? machineId;
+    record({ type: "boot.ended", machineId, bootId: id, message: `${name}: boot ended: ${verdict ?? outcome}`, data: { outcome } });
+  }
+
+  const tracker = {
+    /** The boot under way, or the last one that ended since the server's start. */
+    current: (machineId: string): Boot | undefined => current.get(machineId)?.boot,
+    progress: (machineId: string): BootProgress | undefined => current.get(machineId)?.progress,
+
+    /** The boot that a contact belongs to; a new one begins where the contact can't belong to the current one. */
+    contact(machine: Machine, mac: Mac, speaker: "firmware" | "ipxe" | "os"): Boot | undefined {
+      const now = clock.now();
+      const running = current.get(machine.id);
+      tracker.seen(machine.id);
+      if (!startsNewBoot(running?.boot, speaker, now)) {
+        if (running) running.lastSign = now;
+        return running?.boot;
+      }
+      if (running?.boot.outcome === "running") {
+        const last = furthestStep(running.boot) ?? "nothing";
+        end(running, running.boot.verdict ? "failed" : "abandoned", running.boot.verdict ?? `switched off or reset after the step ${last}`);
+      }
+      const boot: Boot = {
+        id: ids.id("b"),
+        machineId: machine.id,
+        mac,
+        startedAt: now,
+        endedAt: undefined,
+        outcome: "running",
+        target: undefined,
+        phases: [{ phase: machine.phase, at: now }],
+        steps: [],
+        verdict: undefined,
+      };
+      const started: Running = { boot, progress: undefined, lastSign: now, cancelWrite: undefined };
+      current.set(machine.id, started);
+      write(started);
+      record({ type: "boot.started", machineId: machine.id, bootId: boot.id, message: `${machine.name}: boot begun`, data: { mac } });
+      return boot;
+    },
+
+    /** Adds a step to the machine's current boot. */
+    step(machineId: string, step: BootStepName, serverMs?: number, detail: BootStep["detail"] = {}): void {
+      const running = current.get(machineId);
+      if (!running || running.boot.outcome !== "running") return;
+      running.lastSign = clock.now();
+      if (running.boot.steps.length >= maximumSteps) return;
+      const entry: BootStep = { at: clock.now(), step, serverMs, detail };
+      running.boot = { ...running.boot, steps: [...running.boot.steps, entry] };
+      writeSoon(running);
+    },
+
+    hasStep: (machineId: string, step: BootStepName): boolean =>
+      current.get(machineId)?.boot.steps.some((entry) => entry.step === step) ?? false,
+
+    /** True when the machine itself told of this step already: the server's own sight of it does not count. */
+    hasReport: (machineId: string, step: BootStepName): boolean =>
+      current.get(machineId)?.boot.steps.some((entry) => entry.step === step && entry.detail["reported"] === 1) ?? false,
+
+    /** What the machine's script was made for. */
+    target(machineId: string, target: string): void {
+      const running = current.get(machineId);
+      if (!running || running.boot.target === target) return;
+      running.boot = { ...running.boot, target };
+      writeSoon(running);
+    },
+
+    /** Moves the machine's phase along; an event that changes nothing in its phase is no fault. */
+    advance(machineId: string, event: LifecycleEvent): void {
+      const machine = machines.find(machineId);
+      if (!machine || !advance(machine.phase, event)) return;
+      change(machineId, (before) => {
+        const phase = advance(before.phase, event);
+        if (!phase) return before;
+        const running = current.get(machineId);
+        if (running?.boot.outcome === "running") {
+          running.boot = { ...running.boot, phases: [...running.boot.phases, { phase, at: clock.now() }] };
+          writeSoon(running);
+        }
+        record({
+          type: "machine.phase",
+          machineId,
+          bootId: running?.boot.id,
+          message: `${before.name}: ${before.phase} -> ${phase}`,
+          data: { from: before.phase, to: phase, because: event },
+        });
+        return { ...before, phase };
+      });
+    },
+
+    report(machineId: string, progress: BootProgress | undefined): void {
+      const running = current.get(machineId);
+      if (!running) return;
+      running.progress = progress;
+      running.lastSign = clock.now();
+    },
+
+    /** The machine reported a fault; it may still go on by itself, so the boot is not over. */
+    fault(machineId: string, verdict: string): void {
+      const running = current.get(machineId);
+      if (running) {
+        running.boot = { ...running.boot, verdict };
+        write(running);
+      }
+      tracker.advance(machineId, "boot.failed");
+    },
+
+    complete(machineId: string, outcome: "ready" | "local"): void {
+      tracker.advance(machineId, "boot.completed");
+      const running = current.get(machineId);
+      if (running?.boot.outcome === "running") {
+        running.boot = { ...running.boot, verdict: undefined };
+        // After the phase change above, whose commit comes first in the same group.
+        setPhaseThenEnd(running, outcome);
+      }
+    },
+
+    seen(machineId: string): void {
+      const now = clock.now();
+      const before = machines.find(machineId)?.lastSeenAt;
+      if (before === undefined || now - before > seenResolutionMs) change(machineId, (machine) => ({ ...machine, lastSeenAt: now }));
+    },
+
+    /** Ends what has been silent for too long; called from time to time. */
+    sweep(): void {
+      for (const [machineId, running] of current) {
+        if (running.boot.outcome !== "running" || clock.now() - running.lastSign < silenceLimitMs) continue;
+        const last = furthestStep(running.boot) ?? "nothing";
+        tracker.advance(machineId, "boot.timed-out");
+        end(running, "abandoned", `no sign of life for ${silenceLimitMs / 60_000} minutes after the step ${last}`);
+      }
+    },
+
+    forget(machineId: string): void {
+      current.get(machineId)?.cancelWrite?.();
+      current.delete(machineId);
+    },
+
+    /** Writes what is not written yet. */
+    flush(): void {
+      for (const running of current.values()) if (running.cancelWrite) write(running);
+    },
+  };
+
+  function setPhaseThenEnd(running: Running, outcome: "ready" | "local"): void {
+    const finish = () => {
+      if (running.boot.outcome === "running") end(running, outcome);
+    };
+    machines.update(running.boot.machineId, (machine) => machine).then(finish, finish);
+  }
+  return tracker;
+}
+export type BootTracker = ReturnType<typeof createBootTracker>;

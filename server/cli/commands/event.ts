@@ -1,0 +1,36 @@
+import type { Command } from "commander";
+import { safeText } from "../output.ts";
+import type { Session } from "../session.ts";
+
+interface EventView {
+  seq: number;
+  at: string;
+  type: string;
+  level: string;
+  machine: string | null;
+  actor: string | null;
+  message: string;
+}
+
+const line = (event: EventView) => `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${event.actor})` : ""}`;
+
+export function eventCommands(program: Command, open: () => Session): void {
+  program
+    .command("events")
+    .description("what happened, newest last")
+    .option("--follow", "go on until Ctrl-C")
+    .option("--machine <machine>", "of one machine")
+    .option("--type <type>", "of one type, or its beginning: machine, claim.refused")
+    .option("--limit <number>", "how many", "50")
+    .addHelpText("after", "\nExample:\n  boot events --machine s4 --follow")
+    .action(async (options: { follow?: boolean; machine?: string; type?: string; limit: string }) => {
+      const session = open();
+      const query = new URLSearchParams({ limit: options.limit, ...(options.machine ? { machine: options.machine } : {}), ...(options.type ? { type: options.type } : {}) });
+      if (options.follow) {
+        for await (const event of session.client.events(`/events?${query}`)) process.stdout.write(session.format === "json" ? `${JSON.stringify(event)}\n` : `${line(event as unknown as EventView)}\n`);
+        return;
+      }
+      const { items } = await session.client.get<{ items: EventView[] }>(`/events?${query}`);
+      session.show(items, () => (items.length > 0 ? `${items.map(line).join("\n")}\n` : "Nothing happened yet.\n"));
+    });
+}

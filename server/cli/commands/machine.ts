@@ -1,0 +1,210 @@
+import type { Command } from "commander";
+import { formatAge, formatTable } from "../output.ts";
+import type { Session } from "../session.ts";
+import { machinesPath, type MachineView } from "./status.ts";
+
+interface MachineDetails extends MachineView {
+  readonly uuid: string | null;
+  readonly serial: string | null;
+  readonly manufacturer: string | null;
+  readonly product: string | null;
+  readonly arch: string | null;
+  readonly firmware: string | null;
+  readonly roleSource: string;
+  readonly labels: Record<string, string>;
+}
+
+interface BootView {
+  readonly id: string;
+  readonly startedAt: string;
+  readonly outcome: string;
+  readonly target: string | null;
+  readonly verdict: string | null;
+  readonly durationMs: number;
+  readonly serverMs: number;
+  readonly phases: readonly { readonly phase: string; readonly afterMs: number }[];
+  readonly steps: readonly { readonly step: string; readonly afterMs: number; readonly serverMs: number | null; readonly detail: Record<string, unknown> }[];
+}
+
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+const detailText = (detail: Record<string, unknown>) => Object.entries(detail).map(([key, value]) => `${key}=${String(value)}`).join(" ");
+
+/** One boot as a timeline: each step with its time since power-on and the server's own share of it. */
+function timeline(boot: BootView): string {
+  const rows = boot.steps.map((step) => [seconds(step.afterMs), step.step, step.serverMs === null ? "" : `${step.serverMs.toFixed(1)} ms`, detailText(step.detail)]);
+  const phases = boot.phases.map(({ phase, afterMs }) => `${phase} ${seconds(afterMs)}`).join(", ");
+  return [
+    `Boot ${boot.id}, begun ${boot.startedAt}: ${boot.outcome}${boot.verdict ? ` (${boot.verdict})` : ""}${boot.target ? `, role ${boot.target}` : ""}`,
+    `Phases: ${phases}`,
+    formatTable({ columns: ["after", "step", "server", "detail"], rows, empty: "No step yet." }).trimEnd(),
+    `Server's own time in all: ${boot.serverMs.toFixed(1)} ms of ${seconds(boot.durationMs)}`,
+    "",
+  ].join("\n");
+}
+
+function details(machine: MachineDetails, boots: readonly BootView[]): string {
+  const facts: [string, string | null][] = [
+    ["name", machine.name],
+    ["MACs", machine.macs.join(", ")],
+    ["phase", machine.phase],
+    ["role", `${machine.role} (${machine.roleSource})`],
+    ["group, seat", [machine.group, machine.seat].filter(Boolean).join(", ") || null],
+    ["reserved address", machine.address],
+    ["hardware", [machine.manufacturer, machine.product, machine.serial && `serial ${machine.serial}`].filter(Boolean).join(" ") || null],
+    ["firmware", [machine.firmware, machine.arch].filter(Boolean).join(", ") || null],
+    ["UUID", machine.uuid],
+    ["labels", detailText(machine.labels) || null],
+    ["last seen", formatAge(machine.lastSeenAt, Date.now())],
+  ];
+  const [newest, ...older] = boots;
+  const history = older.map((boot) => `  ${boot.startedAt}  ${boot.id}  ${boot.outcome}${boot.verdict ? `: ${boot.verdict}` : ""}`);
+  return [
+    formatTable({ columns: ["fact", "value"], rows: facts, empty: "" }).split("\n").slice(1).join("\n"),
+    newest ? timeline(newest) : "It has not booted yet.\n",
+    ...(history.length > 0 ? ["Earlier boots:", ...history, ""] : []),
+  ].join("\n");
+}
+
+interface EditOptions {
+  mac?: string[];
+  name?: string;
+  group?: string;
+  seat?: string;
+  address?: string;
+  label?: string[];
+}
+
+/** An empty text takes a fact away. */
+function editBody({ mac, name, group, seat, address, label }: EditOptions): Record<string, unknown> {
+  const emptied = (text: string | undefined) => (text === undefined ? {} : text === "" ? null : text);
+  return Object.fromEntries(
+    Object.entries({
+      name,
+      macs: mac,
+      group: emptied(group),
+      seat: emptied(seat),
+      address: emptied(address),
+      labels: label && Object.fromEntries(label.map((text) => [text.split("=")[0], text.slice(text.indexOf("=") + 1)])),
+    }).filter(([, value]) => value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value) || Object.keys(value).length > 0)),
+  );
+}
+
+function withFacts(command: Command): Command {
+  return command
+    .option("--mac <macs...>", "MAC addresses, the one it boots from first")
+    .option("--group <name>", "room or other group")
+    .option("--seat <place>", "place in the room")
+    .option("--address <ip>", "address reserved for it (authoritative DHCP)")
+    .option("--label <name=value...>", "labels, in place of all former ones");
+}
+
+export function machineCommands(program: Command, open: () => Session): void {
+  const machine = program.command("machine").description("the inventory of machines");
+  const path = (name: string) => `/machines/${encodeURIComponent(name)}`;
+
+  machine
+    .command("list [machines]")
+    .description("all machines, or those of a host set")
+    .action(async (hostSet: string | undefined) => {
+      const session = open();
+      const machines = await session.client.list<MachineView>(machinesPath(hostSet));
+      session.show(machines, () => ({
+        columns: ["machine", "macs", "group", "seat", "address", "phase", "role", "seen"],
+        rows: machines.map((one) => [one.name, one.macs.join(" "), one.group, one.seat, one.address, one.phase, one.role, formatAge(one.lastSeenAt, Date.now())]),
+        empty: "No machine is known yet. Add one: boot machine add s1 --mac 52:54:00:00:00:01",
+      }));
+    });
+  machine
+    .command("show <machine>")
+    .description("one machine, with the timeline of its last boot")
+    .addHelpText("after", "\nExample:\n  boot machine show s4")
+    .action(async (name: string) => {
+      const session = open();
+      const one = await session.client.get<MachineDetails>(path(name));
+      const { items: boots } = await session.client.get<{ items: BootView[] }>(`${path(name)}/boots?limit=6`);
+      session.show({ ...one, boots }, () => details(one, boots));
+    });
+  withFacts(machine.command("add <name>"))
+    .description("add a machine before it is switched on for the first time")
+    .addHelpText("after", "\nExample:\n  boot machine add s4 --mac 52:54:00:00:00:04 --group lab225 --seat A4")
+    .action(async (name: string, options: EditOptions) => {
+      const session = open();
+      const added = await session.client.post<MachineView>("/machines", editBody({ ...options, name }));
+      session.show(added, () => `Added ${added.name} (${added.macs.join(", ")}). To give it a role: boot ${added.name} worker\n`);
+    });
+  withFacts(machine.command("edit <machine>"))
+    .description('change facts of a machine; an empty text ("") takes one away')
+    .option("--name <name>", "new name")
+    .addHelpText("after", "\nExample:\n  boot machine edit m-525400000004 --name s4 --group lab225")
+    .action(async (name: string, options: EditOptions) => {
+      const session = open();
+      const edited = await session.client.patch<MachineView>(path(name), editBody(options));
+      session.show(edited, () => `Changed ${edited.name}.\n`);
+    });
+  machine
+    .command("accept <machine>")
+    .description("accept a discovered machine, and name it")
+    .option("--name <name>", "name for it")
+    .addHelpText("after", "\nExample:\n  boot machine accept 52:54:00:00:00:04 --name s4")
+    .action(async (name: string, options: { name?: string }) => {
+      const session = open();
+      const accepted = await session.client.post<MachineView>(`${path(name)}/accept`, options);
+      session.show(accepted, () => `Accepted ${accepted.name}.\n`);
+    });
+  machine
+    .command("remove <machine>")
+    .description("forget a machine and its boots")
+    .action(async (name: string) => {
+      const session = open();
+      await session.client.delete(path(name));
+      session.say(`Removed ${name}.`);
+    });
+
+  const group = program.command("group").description("rooms and other groups");
+  group
+    .command("list")
+    .description("all groups")
+    .action(async () => {
+      const session = open();
+      const groups = await session.client.list<{ name: string; role: string | null; machines: string[]; description: string }>("/groups");
+      session.show(groups, () => ({
+        columns: ["group", "role", "machines", "description"],
+        rows: groups.map((one) => [one.name, one.role, one.machines.join(" "), one.description]),
+        empty: "There is no group yet. Add one: boot group add lab225",
+      }));
+    });
+  group
+    .command("add <name>")
+    .description("add a group")
+    .option("--description <text>", "what it is")
+    .action(async (name: string, options: { description?: string }) => {
+      const session = open();
+      await session.client.post("/groups", { name, ...options });
+      session.say(`Added the group ${name}. To put a machine in: boot machine edit NAME --group ${name}`);
+    });
+  group
+    .command("remove <name>")
+    .description("remove a group; its machines stay")
+    .action(async (name: string) => {
+      const session = open();
+      await session.client.delete(`/groups/${encodeURIComponent(name)}`);
+      session.say(`Removed the group ${name}.`);
+    });
+  group
+    .command("assign <name> <target>")
+    .description("assign a role or script to all machines of the group that have none of their own, also later ones")
+    .addHelpText("after", "\nExample:\n  boot group assign lab225 worker")
+    .action(async (name: string, target: string) => {
+      const session = open();
+      await session.client.put(`/groups/${encodeURIComponent(name)}/role`, target.includes("://") ? { url: target } : { role: target });
+      session.say(`Machines of ${name} boot ${target}.`);
+    });
+  group
+    .command("release <name>")
+    .description("take the group's assignment back")
+    .action(async (name: string) => {
+      const session = open();
+      await session.client.delete(`/groups/${encodeURIComponent(name)}/role`);
+      session.say(`Released ${name}.`);
+    });
+}

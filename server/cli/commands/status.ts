@@ -1,0 +1,74 @@
+import type { Command } from "commander";
+import { formatAge, formatBytes, formatTable, type Table } from "../output.ts";
+import type { Session } from "../session.ts";
+
+export interface MachineView {
+  readonly name: string;
+  readonly macs: readonly string[];
+  readonly group: string | null;
+  readonly seat: string | null;
+  readonly address: string | null;
+  readonly phase: string;
+  readonly role: string;
+  readonly lastSeenAt: string | null;
+  readonly boot: { readonly id: string; readonly outcome: string; readonly verdict: string | null; readonly lastStep: string | null; readonly startedAt: string } | null;
+  readonly progress: { readonly step: string; readonly doneBytes: number; readonly totalBytes: number } | null;
+}
+
+/** What the machine is doing right now, in a few words. */
+function doing(machine: MachineView): string {
+  const { boot, progress } = machine;
+  if (!boot) return "-";
+  if (boot.verdict) return boot.verdict;
+  if (boot.outcome !== "running") return boot.outcome;
+  if (progress && progress.totalBytes > 0) {
+    const percent = Math.floor((progress.doneBytes / progress.totalBytes) * 100);
+    return `${progress.step} ${percent} % of ${formatBytes(progress.totalBytes)}`;
+  }
+  return progress?.step || (boot.lastStep ?? "-");
+}
+
+export function statusTable(machines: readonly MachineView[], now: number): Table {
+  return {
+    columns: ["machine", "group", "seat", "phase", "role", "seen", "doing"],
+    rows: machines.map((machine) => [machine.name, machine.group, machine.seat, machine.phase, machine.role, formatAge(machine.lastSeenAt, now), doing(machine)]),
+    empty: "No machine is known yet. Switch one on in the network this server serves, or add one: boot machine add s1 --mac 52:54:00:00:00:01",
+  };
+}
+
+export function machinesPath(hostSet: string | undefined): string {
+  return hostSet === undefined ? "/machines" : `/machines?machines=${encodeURIComponent(hostSet)}`;
+}
+
+/** How often `--watch` looks, ms. */
+const watchEveryMs = 1000;
+
+async function watch({ client, isTerminal }: Session, hostSet: string | undefined): Promise<never> {
+  const before = new Map<string, string>();
+  for (;;) {
+    const machines = await client.list<MachineView>(machinesPath(hostSet));
+    if (isTerminal) process.stdout.write(`\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\nCtrl-C ends watching; the machines go on.\n`);
+    else {
+      for (const machine of machines) {
+        const line = `${machine.name}: ${machine.phase}, ${machine.role}, ${doing(machine)}`;
+        if (before.get(machine.name) !== line) process.stdout.write(`${new Date().toISOString()} ${line}\n`);
+        before.set(machine.name, line);
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, watchEveryMs));
+  }
+}
+
+export function statusCommand(program: Command, open: () => Session): void {
+  program
+    .command("status [machines]")
+    .description("the roll: who is there, in which role, how far")
+    .option("--watch", "go on showing until Ctrl-C")
+    .addHelpText("after", "\nExample:\n  boot status lab225 --watch")
+    .action(async (hostSet: string | undefined, options: { watch?: boolean }) => {
+      const session = open();
+      if (options.watch) await watch(session, hostSet);
+      const machines = await session.client.list<MachineView>(machinesPath(hostSet));
+      session.show(machines, () => statusTable(machines, Date.now()));
+    });
+}

@@ -1,0 +1,49 @@
+import { writeYaml } from "../yaml/read-yaml.ts";
+
+export type OutputFormat = "table" | "json" | "yaml";
+
+/** A table as data: what `--output table` draws, beside the value that `json` and `yaml` print. */
+export interface Table {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (string | number | null | undefined)[])[];
+  /** Said in place of an empty table. */
+  readonly empty: string;
+}
+
+/** Control and bidirectional characters of machines' own strings must not reach the terminal. */
+export function safeText(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "\u{fffd}");
+}
+
+/** Columns padded to their widest cell; the last one is not padded. */
+export function formatTable({ columns, rows, empty }: Table): string {
+  if (rows.length === 0) return `${empty}\n`;
+  const cells = [columns.map((name) => name.toUpperCase()), ...rows.map((row) => row.map((cell) => safeText(String(cell ?? "-"))))];
+  const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? "").length)));
+  return cells.map((row) => row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join("  ")).join("\n") + "\n";
+}
+
+export function formatValue(value: unknown, format: "json" | "yaml"): string {
+  return format === "json" ? `${JSON.stringify(value, null, 2)}\n` : writeYaml(value);
+}
+
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** `3 s`, `4 min`, `2 h`, `5 d` */
+export function formatAge(iso: string | null, now: number): string {
+  if (iso === null) return "never";
+  const seconds = Math.max(0, Math.round((now - Date.parse(iso)) / 1000));
+  if (seconds < 90) return `${seconds} s ago`;
+  if (seconds < 90 * 60) return `${Math.round(seconds / 60)} min ago`;
+  if (seconds < 36 * 3600) return `${Math.round(seconds / 3600)} h ago`;
+  return `${Math.round(seconds / 86_400)} d ago`;
+}

@@ -1,0 +1,136 @@
+import { Type, type Static } from "typebox";
+
+/**
+ * Every key of the config, its type, default and meaning. `boot config show` and docs/configuration.md are made from it.
+ * A default written as text in `description` is worked out at the start.
+ */
+const port = (value: number, description: string) =>
+  Type.Integer({ minimum: 0, maximum: 65535, default: value, description });
+const address = (description: string) =>
+  Type.String({ pattern: "^([0-9]{1,3}\\.){3}[0-9]{1,3}$", description });
+
+export const subnetSchema = Type.Object(
+  {
+    subnet: Type.String({ description: "network, e.g. 10.0.0.0/24" }),
+    range: Type.Optional(Type.String({ description: "pool for machines without a reservation, e.g. 10.0.0.100-10.0.0.199" })),
+    router: Type.Optional(address("default gateway given to clients")),
+    dns: Type.Optional(Type.Array(address("DNS server"), { description: "DNS servers given to clients" })),
+    domain: Type.Optional(Type.String({ description: "domain name given to clients" })),
+    leaseSeconds: Type.Integer({ minimum: 60, maximum: 31_536_000, default: 3600, description: "life of a lease, s" }),
+    relay: Type.Optional(Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" })),
+  },
+  { additionalProperties: false },
+);
+
+export const configSchema = Type.Object(
+  {
+    interfaces: Type.Array(Type.String({ minLength: 1, maxLength: 15 }), {
+      default: [],
+      description: "where DHCP and TFTP are served; default: the interface of the default route",
+    }),
+    address: Type.Optional(address("IP literal in every URL handed to firmware; default: first IPv4 of the interface")),
+    dataDir: Type.String({ default: "./data", description: "database, content and keys: all state that must survive" }),
+    dhcp: Type.Object(
+      {
+        mode: Type.Union([Type.Literal("off"), Type.Literal("proxy"), Type.Literal("authoritative")], {
+          default: "proxy",
+          description: "off, proxy (beside another DHCP server), authoritative (this server gives addresses)",
+        }),
+        port: port(67, "DHCP"),
+        pxePort: port(4011, "PXE boot server"),
+        subnets: Type.Array(subnetSchema, { default: [], description: "networks served in authoritative mode" }),
+      },
+      { additionalProperties: false },
+    ),
+    tftp: Type.Object({ port: port(69, "TFTP") }, { additionalProperties: false }),
+    http: Type.Object(
+      { port: port(8080, "boot scripts, configs, assets, callbacks, API, dashboard") },
+      { additionalProperties: false },
+    ),
+    https: Type.Object({ port: port(8443, "the same over TLS") }, { additionalProperties: false }),
+    registry: Type.Object(
+      { port: port(80, "registry.local"), tlsPort: port(443, "registry.local over TLS") },
+      { additionalProperties: false },
+    ),
+    lookaside: Type.Object({ port: port(81, "sigstore.local") }, { additionalProperties: false }),
+    services: Type.Object(
+      { address: Type.Optional(address("second address for registry and lookaside; default: `address`")) },
+      { additionalProperties: false },
+    ),
+    unknownMachines: Type.Union(
+      [Type.Literal("ignore"), Type.Literal("discover"), Type.Literal("local"), Type.Literal("menu")],
+      {
+        default: "discover",
+        description: "machines that nobody assigned: ignore, discover (recorded, waits), local (local disk), menu",
+      },
+    ),
+    defaultRole: Type.Optional(Type.String({ description: "role of known machines that nobody assigned one" })),
+    rolesDir: Type.Optional(Type.String({ description: "directory of roles that add to and override the shipped ones" })),
+    store: Type.Object(
+      { url: Type.Optional(Type.String({ description: "default: sqlite:<dataDir>/rollcall.db" })) },
+      { additionalProperties: false },
+    ),
+    log: Type.Object(
+      {
+        level: Type.Union(
+          [Type.Literal("debug"), Type.Literal("info"), Type.Literal("warn"), Type.Literal("error")],
+          { default: "info", description: "debug, info, warn, error" },
+        ),
+      },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export type Config = Static<typeof configSchema>;
+
+interface SchemaNode {
+  type?: string;
+  default?: unknown;
+  description?: string;
+  properties?: Record<string, SchemaNode>;
+  items?: SchemaNode;
+  anyOf?: { const: string }[];
+  minimum?: number;
+  maximum?: number;
+  pattern?: string;
+}
+
+/** One settable key, e.g. `dhcp.mode`. */
+export interface ConfigKey {
+  readonly path: readonly string[];
+  readonly name: string;
+  readonly description: string;
+  readonly default: unknown;
+  readonly schema: SchemaNode;
+  readonly allowed: string;
+}
+
+function describeAllowed(schema: SchemaNode): string {
+  if (schema.anyOf) return schema.anyOf.map((choice) => choice.const).join(", ");
+  if (schema.type === "integer") return `a whole number from ${schema.minimum} to ${schema.maximum}`;
+  if (schema.type === "array") return schema.items?.type === "object" ? "a list of objects" : "a list of texts";
+  if (schema.pattern) return "an IPv4 address";
+  return "a text";
+}
+
+function collect(schema: SchemaNode, path: readonly string[]): ConfigKey[] {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, child]) => {
+    const childPath = [...path, name];
+    if (child.type === "object") return collect(child, childPath);
+    return [
+      {
+        path: childPath,
+        name: childPath.join("."),
+        description: child.description ?? "",
+        default: child.default,
+        schema: child,
+        allowed: describeAllowed(child),
+      },
+    ];
+  });
+}
+
+/** All keys, in the order of the contract. */
+export const configKeys: readonly ConfigKey[] = collect(configSchema as unknown as SchemaNode, []);

@@ -1,0 +1,117 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdirSync, statfsSync } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { DiskFull, UploadRejected } from "../domain/error-catalogue.ts";
+
+export interface StoredContent {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+/** Free space that is never used up, in octets: the database must be able to go on writing. */
+const reserveBytes = 64 * 1024 * 1024;
+const digestForm = /^[0-9a-f]{64}$/;
+
+/**
+ * Content by its SHA-256 under `<root>/sha256/<first two digits>/<digest>`: boot assets today, registry blobs beside them later.
+ * Order of writes: temporary file, hash, fdatasync, rename, fsync of the directory; so a file under its digest is always whole.
+ */
+export function createContentStore(root: string) {
+  const uploads = join(root, "uploads");
+  mkdirSync(uploads, { recursive: true, mode: 0o700 });
+
+  function pathOf(sha256: string): string | undefined {
+    return digestForm.test(sha256) ? join(root, "sha256", sha256.slice(0, 2), sha256) : undefined;
+  }
+
+  async function place(temporary: string, sha256: string): Promise<void> {
+    const directory = join(root, "sha256", sha256.slice(0, 2));
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await rename(temporary, join(directory, sha256));
+    const handle = await open(directory, "r");
+    await handle.sync().finally(() => handle.close());
+  }
+
+  return {
+    /** Path of the content, or undefined for anything that is not a lower-case SHA-256. */
+    pathOf,
+
+    async find(sha256: string): Promise<StoredContent | undefined> {
+      const path = pathOf(sha256);
+      if (!path) return undefined;
+      try {
+        return { sha256, sizeBytes: (await stat(path)).size };
+      } catch {
+        return undefined;
+      }
+    },
+
+    /** @returns an open file, or undefined when there is no such content */
+    async open(sha256: string): Promise<FileHandle | undefined> {
+      const path = pathOf(sha256);
+      if (!path) return undefined;
+      try {
+        return await open(path, "r");
+      } catch {
+        return undefined;
+      }
+    },
+
+    /**
+     * Stores a stream. @param expected refuse anything else @param sizeBytes announced size, for the check of free space
+     * @throws DiskFull before anything is written, or when the disk fills up; UploadRejected on another digest
+     */
+    async put(
+      source: AsyncIterable<Uint8Array>,
+      { expected, sizeBytes = 0 }: { expected?: string; sizeBytes?: number } = {},
+    ): Promise<StoredContent> {
+      refuseWhenFull(sizeBytes);
+      const temporary = join(uploads, randomBytes(12).toString("hex"));
+      const handle = await open(temporary, "wx", 0o600);
+      const hash = createHash("sha256");
+      let written = 0;
+      try {
+        for await (const chunk of source) {
+          hash.update(chunk);
+          await handle.writeFile(chunk);
+          written += chunk.length;
+        }
+        await handle.datasync();
+        await handle.close();
+        const sha256 = hash.digest("hex");
+        if (expected !== undefined && expected !== sha256)
+          throw UploadRejected({ problem: `its sha256 is ${sha256}, and ${expected} was announced` });
+        await place(temporary, sha256);
+        return { sha256, sizeBytes: written };
+      } catch (error) {
+        await handle.close().catch(() => undefined);
+        await rm(temporary, { force: true });
+        if ((error as NodeJS.ErrnoException).code === "ENOSPC")
+          throw DiskFull({ neededBytes: Math.max(sizeBytes, written), freeBytes: freeBytes(), path: root });
+        throw error;
+      }
+    },
+
+    async remove(sha256: string): Promise<void> {
+      const path = pathOf(sha256);
+      if (path) await rm(path, { force: true });
+    },
+
+    /** Removes what interrupted uploads left behind; called at the start, when nobody uploads. */
+    async sweepUploads(): Promise<void> {
+      for (const name of await readdir(uploads)) await rm(join(uploads, name), { force: true });
+    },
+  };
+
+  function freeBytes(): number {
+    const { bavail, bsize } = statfsSync(root);
+    return bavail * bsize;
+  }
+  function refuseWhenFull(sizeBytes: number): void {
+    const free = freeBytes();
+    if (free < sizeBytes + reserveBytes)
+      throw DiskFull({ neededBytes: sizeBytes + reserveBytes, freeBytes: free, path: root });
+  }
+}
+export type ContentStore = ReturnType<typeof createContentStore>;

@@ -1,0 +1,190 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const run = promisify(execFile);
+
+/** What the virtual lab needs of Debian, program by package. */
+export const labPackages: Readonly<Record<string, string>> = {
+  ip: "iproute2",
+  "qemu-system-x86_64": "qemu-system-x86",
+};
+
+export type VirtualFirmware = "bios" | "uefi";
+
+export interface VirtualMachineOptions {
+  readonly name: string;
+  readonly mac: string;
+  readonly firmware: VirtualFirmware;
+  readonly memoryMiB: number;
+  /** The bridge that its network card is plugged into; default: the first. */
+  readonly bridge?: string;
+  /** What appears on its screen, as it appears. */
+  readonly onScreen?: (text: string) => void;
+}
+
+export interface VirtualMachine {
+  readonly name: string;
+  readonly mac: string;
+  /** Everything that stood on its screen so far: firmware, iPXE, kernel and login prompt. */
+  readonly screen: string;
+  /** Resolves when the screen has shown the text. @throws when the machine ends before */
+  waitForScreen(text: string | RegExp): Promise<void>;
+  /** Pulls the plug. */
+  powerOff(): Promise<void>;
+}
+
+/** Where Debian's packages put UEFI for virtual machines. */
+const ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const ovmfVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/** Escape sequences of serial consoles: colours, cursor moves, screen clearing. */
+const escapeSequence = /\u001b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c78])/g;
+
+/**
+ * A network of its own inside this machine: a network namespace with bridges, and diskless QEMU machines plugged into them.
+ * Nothing in it reaches the networks of the host. Needs root.
+ */
+export async function createVirtualLab(namespace: string) {
+  const work = mkdtempSync(join(tmpdir(), `${namespace}-`));
+  const machines = new Set<VirtualMachine>();
+  const bridges: string[] = [];
+  const hosts: string[] = [];
+  let taps = 0;
+  const ip = (...words: string[]) => run("ip", words);
+  await ip("netns", "add", namespace);
+  await ip("-n", namespace, "link", "set", "lo", "up");
+
+  return {
+    namespace,
+    /** Scratch directory of the lab; gone with it. */
+    directory: work,
+
+    /** @param address of the lab's own end, with prefix length, e.g. 10.77.0.1/24; none for a bridge that the server only listens on */
+    async addBridge(name: string, address?: string): Promise<void> {
+      await ip("-n", namespace, "link", "add", name, "type", "bridge", "forward_delay", "0");
+      await ip("-n", namespace, "link", "set", name, "up");
+      if (address !== undefined) await ip("-n", namespace, "address", "add", address, "dev", name);
+      bridges.push(name);
+    },
+
+    /** Words that run a program inside the lab, to be spawned. */
+    inside: (...words: string[]): string[] => ["ip", "netns", "exec", namespace, ...words],
+
+    spawn(words: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): ChildProcess {
+      return spawn("ip", ["netns", "exec", namespace, ...words], { stdio: ["ignore", "pipe", "pipe"], ...options });
+    },
+
+    /** Runs a program inside to its end. @throws when it fails */
+    run: (program: string, ...words: string[]) => run("ip", ["netns", "exec", namespace, program, ...words], { maxBuffer: 64 * 1024 * 1024 }),
+
+    /** A second end of a bridge, e.g. for another DHCP server or a client: a veth in a namespace of its own. @returns its namespace */
+    async addHost(name: string, bridge: string, mac: string, address?: string): Promise<string> {
+      const inner = `${namespace}-${name}`;
+      await ip("netns", "add", inner);
+      hosts.push(inner);
+      await ip("-n", inner, "link", "set", "lo", "up");
+      await ip("-n", inner, "link", "add", "eth0", "address", mac, "type", "veth", "peer", "name", `v-${name}`, "netns", namespace);
+      await ip("-n", namespace, "link", "set", `v-${name}`, "master", bridge, "up");
+      await ip("-n", inner, "link", "set", "eth0", "up");
+      if (address !== undefined) await ip("-n", inner, "address", "add", address, "dev", "eth0");
+      return inner;
+    },
+
+    /** Plugs a machine in and switches it on. */
+    async powerOn(options: VirtualMachineOptions): Promise<VirtualMachine> {
+      const tap = `tap${taps++}`;
+      await ip("-n", namespace, "tuntap", "add", "dev", tap, "mode", "tap");
+      await ip("-n", namespace, "link", "set", tap, "master", options.bridge ?? bridges[0] ?? "", "up");
+      const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], { stdio: ["ignore", "pipe", "pipe"] });
+      const machine = watchMachine(process, options);
+      machines.add(machine);
+      return machine;
+    },
+
+    async close(): Promise<void> {
+      await Promise.all([...machines].map((machine) => machine.powerOff()));
+      for (const host of hosts) await ip("netns", "delete", host).catch(() => undefined);
+      await ip("netns", "delete", namespace).catch(() => undefined);
+      rmSync(work, { recursive: true, force: true });
+    },
+  };
+}
+export type VirtualLab = Awaited<ReturnType<typeof createVirtualLab>>;
+
+/** The command line of one diskless machine: emulated (TCG), so it runs the same everywhere. */
+export function qemuWords({ name, mac, firmware, memoryMiB }: VirtualMachineOptions, tap: string, work: string): string[] {
+  const words = [
+    "qemu-system-x86_64",
+    "-name", name,
+    "-machine", "q35,graphics=off",
+    "-accel", "tcg,thread=multi",
+    "-cpu", "max",
+    "-smp", "2",
+    "-m", String(memoryMiB),
+    "-display", "none",
+    "-monitor", "none",
+    "-serial", "stdio",
+    "-no-user-config",
+    "-nodefaults",
+    "-netdev", `tap,id=net0,ifname=${tap},script=no,downscript=no`,
+  ];
+  if (firmware === "bios") return [...words, "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`];
+  const variables = join(work, `${name}-vars.fd`);
+  copyFileSync(ovmfVariables, variables);
+  return [
+    ...words,
+    "-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${ovmfCode}`,
+    "-drive", `if=pflash,format=raw,unit=1,file=${variables}`,
+    // No option ROM: the firmware's own PXE stack loads the first stage, not QEMU's built-in iPXE.
+    "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0,romfile=`,
+  ];
+}
+
+function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMachineOptions): VirtualMachine {
+  let screen = "";
+  let ended: string | undefined;
+  const waiting = new Set<() => void>();
+  const look = () => {
+    for (const check of waiting) check();
+  };
+  const show = (chunk: Buffer) => {
+    const text = chunk.toString("latin1").replaceAll(escapeSequence, "").replaceAll("\r", "");
+    screen += text;
+    onScreen?.(text);
+    look();
+  };
+  process.stdout?.on("data", show);
+  process.stderr?.on("data", show);
+  const exited = new Promise<void>((resolve) => {
+    process.once("exit", (code, signal) => {
+      ended = `${name} ended (${signal ?? code})`;
+      look();
+      resolve();
+    });
+  });
+  return {
+    name,
+    mac,
+    get screen() {
+      return screen;
+    },
+    waitForScreen: (text) =>
+      new Promise((resolve, reject) => {
+        const check = () => {
+          if (typeof text === "string" ? screen.includes(text) : text.test(screen)) resolve();
+          else if (ended) reject(new Error(`${ended} before its screen showed ${String(text)}; it showed:\n${screen.slice(-2000)}`));
+          else return;
+          waiting.delete(check);
+        };
+        waiting.add(check);
+        check();
+      }),
+    async powerOff() {
+      process.kill("SIGKILL");
+      await exited;
+    },
+  };
+}

@@ -1,0 +1,58 @@
+/** What the shells may do to the world, as interfaces: implemented in platform/, played by hand in test/support. */
+
+/** Milliseconds since 1970-01-01 UTC. */
+export type EpochMs = number;
+export type DurationMs = number;
+
+export interface Clock {
+  now(): EpochMs;
+  /** Milliseconds that never jump, for measuring (RFC 2131 lease arithmetic must survive a clock step). */
+  monotonicMs(): number;
+  /** Calls `fn` once after `delayMs`; the returned function cancels it. */
+  after(delayMs: DurationMs, fn: () => void): () => void;
+}
+
+export interface UdpEndpoint {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface UdpBinding {
+  /** Network device, e.g. `eth0`; the socket then hears and speaks on this device only. Undefined: any. */
+  readonly device?: string;
+  /** Local address, default 0.0.0.0. A DHCP socket needs 0.0.0.0 to hear broadcasts. */
+  readonly address?: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly broadcast?: boolean;
+  /** Wished size of the receive queue in octets; the kernel may grant less. */
+  readonly receiveBufferBytes?: number;
+}
+
+export interface UdpSocket {
+  readonly local: UdpEndpoint;
+  /** Sends one datagram; a failure is counted and logged by the implementation, never thrown. */
+  send(datagram: Uint8Array, to: UdpEndpoint): void;
+  onMessage(handler: (datagram: Uint8Array, from: UdpEndpoint) => void): void;
+  close(): Promise<void>;
+}
+
+export interface Udp {
+  /** @throws PortInUse, PortNotPermitted, DeviceNotFound (domain/errors) */
+  bind(binding: UdpBinding): Promise<UdpSocket>;
+}
+
+export interface Ids {
+  /** 128 random bits, 26 characters of base32 (lower case): for claims and tokens. */
+  secret(): string;
+  /** Short, sortable by time, for things that people read: `b_...`, `op_...`. */
+  id(prefix: string): string;
+}
+
+export interface Log {
+  debug(fields: Record<string, unknown>, message: string): void;
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+  error(fields: Record<string, unknown>, message: string): void;
+  child(fields: Record<string, unknown>): Log;
+}

@@ -1,0 +1,246 @@
+import { defineError } from "./errors.ts";
+
+// --- starting ---------------------------------------------------------------------------------------------------
+export const ConfigInvalid = defineError("CONFIG_INVALID", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { problems: string[] }) => d.problems.join("\n"),
+  advice: "Correct the named keys; `boot config show` prints every key with its value and where it comes from.",
+});
+export const PortInUse = defineError("PORT_IN_USE", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { protocol: "udp" | "tcp"; port: number; address: string; key?: string }) =>
+    `${d.protocol} port ${d.port} on ${d.address} is in use by another program${d.key ? ` (config key ${d.key})` : ""}`,
+  advice:
+    "Find the program with `ss -lpn 'sport = :PORT'` and stop it, or give this server another port in the config.",
+});
+export const PortNotPermitted = defineError("PORT_NOT_PERMITTED", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { protocol: "udp" | "tcp"; port: number; key?: string }) =>
+    `this process may not open ${d.protocol} port ${d.port}${d.key ? ` (config key ${d.key})` : ""}: ports below 1024 need a privilege`,
+  advice:
+    "Either run it as the systemd unit in docs/deployment (which grants CAP_NET_BIND_SERVICE only), or allow the ports to everyone with `sysctl net.ipv4.ip_unprivileged_port_start=67`.",
+});
+export const DeviceNotFound = defineError("DEVICE_NOT_FOUND", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { device: string; known: string[] }) =>
+    `there is no network interface ${d.device} with an IPv4 address; this machine has: ${d.known.join(", ") || "none"}`,
+  advice: "Name one of them with --interface, or in the config under `interfaces`.",
+});
+export const DeviceBindingUnavailable = defineError("DEVICE_BINDING_UNAVAILABLE", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { device: string; reason: string }) =>
+    `can't bind a socket to the interface ${d.device} (${d.reason}), so packets of other interfaces would be answered too`,
+  advice:
+    "Install the optional dependency koffi (`npm ci`), or start the server by the systemd socket units in docs/deployment, or run it on a machine with one interface.",
+});
+export const BootAssetMissing = defineError("BOOT_ASSET_MISSING", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { name: string }) => `the first-stage binary ${d.name} is not in boot-assets/`,
+  advice: "Fill the folder with `npm run boot-assets` (from Debian's ipxe package), or `npm run boot-assets -- --from DIR`.",
+});
+export const BootAssetDigestMismatch = defineError("BOOT_ASSET_DIGEST_MISMATCH", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { name: string; expected: string[]; actual: string }) =>
+    `boot-assets/${d.name} has sha256 ${d.actual}, and the manifest knows ${d.expected.join(" or ") || "no digest of it"}`,
+  advice: "Fetch the file again, or, if you trust it, record it with `npm run boot-assets -- --from DIR --trust`.",
+});
+export const StoreFailed = defineError("STORE_FAILED", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { reason: string }) => `the database could not be written: ${d.reason}`,
+  advice: "Free some space in the data directory (`df -h`); the server goes on by itself when writing works again.",
+});
+
+// --- what people ask for ----------------------------------------------------------------------------------------
+export const MachineNotFound = defineError("MACHINE_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { name: string }) => `no machine is called ${d.name} or has that MAC`,
+  advice: "`boot machine list` shows all of them.",
+});
+export const MachineNameTaken = defineError("MACHINE_NAME_TAKEN", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { name: string }) => `there is a machine called ${d.name} already`,
+  advice: "Choose another name, or change that machine with `boot machine edit`.",
+});
+export const MacTaken = defineError("MAC_TAKEN", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { mac: string; machine: string }) => `${d.mac} belongs to the machine ${d.machine} already`,
+  advice: "Take it from that machine first: `boot machine edit NAME --mac ...`.",
+});
+export const AddressTaken = defineError("ADDRESS_TAKEN", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { address: string; machine: string }) => `${d.address} is reserved for the machine ${d.machine} already`,
+  advice: "Choose another address, or change that machine's with `boot machine edit`.",
+});
+export const InvalidMac = defineError("INVALID_MAC", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { text: string }) => `${JSON.stringify(d.text.slice(0, 60))} is not a MAC address`,
+  advice: "Write it as 52:54:00:00:00:01 or 52-54-00-00-00-01.",
+});
+export const InvalidRequest = defineError("INVALID_REQUEST", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { problem: string }) => d.problem,
+  advice: "The API and its types are described at /api/docs.",
+});
+export const InvalidHostSet = defineError("INVALID_HOST_SET", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { part: string; reason: string }) => `host set: ${JSON.stringify(d.part.slice(0, 60))}: ${d.reason}`,
+  advice: "A host set is names, ranges (s[4-9]), MACs, groups or label=value, joined by commas; -name leaves one out.",
+});
+export const RoleNotFound = defineError("ROLE_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { role: string; known: string[] }) => `there is no role ${d.role}; there are: ${d.known.join(", ")}`,
+  advice: "`boot role list` shows all of them; a role of your own is a folder in the directory named by `rolesDir`.",
+});
+export const RoleInvalid = defineError("ROLE_INVALID", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { role: string; problem: string }) => `the role ${d.role} is broken: ${d.problem}`,
+  advice: "`boot role lint` names the file and line of every fault.",
+});
+export const GroupNotFound = defineError("GROUP_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { group: string }) => `there is no group ${d.group}`,
+  advice: "`boot group list` shows all of them.",
+});
+export const ParameterInvalid = defineError("PARAMETER_INVALID", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { role: string; parameter: string; problem: string }) =>
+    `parameter ${d.parameter} of role ${d.role}: ${d.problem}`,
+  advice: "`boot role show ROLE` lists its parameters with types and defaults.",
+});
+export const BootNotFound = defineError("BOOT_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { id: string }) => `there is no boot ${d.id}`,
+  advice: "`boot machine show NAME` lists the last boots of a machine.",
+});
+export const OperationNotFound = defineError("OPERATION_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { id: string }) => `there is no operation ${d.id}`,
+  advice: "Operations are named in the answer of the request that began them.",
+});
+export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { image: string }) => `there is no image ${d.image} in the store`,
+  advice: "Build our own with `boot image build`, or bring one with `boot image import DIR`.",
+});
+export const ImageInUse = defineError("IMAGE_IN_USE", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { image: string; machines: string[] }) =>
+    `the image ${d.image} is being booted by ${d.machines.join(", ")}`,
+  advice: "Wait until they are ready, or assign them another role first.",
+});
+export const UploadRejected = defineError("UPLOAD_REJECTED", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { problem: string }) => `the upload was refused: ${d.problem}`,
+  advice: "Send the file again; nothing of it was kept.",
+});
+export const DiskFull = defineError("DISK_FULL", {
+  kind: "operational",
+  httpStatus: 507,
+  message: (d: { neededBytes: number; freeBytes: number; path: string }) =>
+    `the disk under ${d.path} has ${d.freeBytes} octets free and ${d.neededBytes} are needed`,
+  advice: "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
+});
+export const NothingToUndo = defineError("NOTHING_TO_UNDO", {
+  kind: "user",
+  httpStatus: 409,
+  message: (_: object) => "there is no assignment that could be undone",
+  advice: "`boot events --type assignment` shows what was assigned and when.",
+});
+
+// --- access -----------------------------------------------------------------------------------------------------
+export const TokenMissing = defineError("TOKEN_MISSING", {
+  kind: "user",
+  httpStatus: 401,
+  message: (_: object) => "this needs an API token",
+  advice:
+    "Send `Authorization: Bearer TOKEN`, set ROLLCALL_TOKEN, or run the command on the server as the user that runs it.",
+});
+export const TokenInvalid = defineError("TOKEN_INVALID", {
+  kind: "user",
+  httpStatus: 401,
+  message: (_: object) => "this API token is unknown, expired or revoked",
+  advice: "Make a new one on the server: `boot token create NAME --scope operator`.",
+});
+export const ScopeMissing = defineError("SCOPE_MISSING", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { scope: string; needed: string[] }) =>
+    `a token of scope ${d.scope} may not do this; it takes ${d.needed.join(" or ")}`,
+  advice: "Ask an administrator for a token with that scope.",
+});
+export const TokenNotFound = defineError("TOKEN_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { id: string }) => `there is no token ${d.id}`,
+  advice: "`boot token list` shows all of them.",
+});
+
+// --- what machines ask for --------------------------------------------------------------------------------------
+export const ClaimRefused = defineError("CLAIM_REFUSED", {
+  kind: "user",
+  httpStatus: 403,
+  message: (_: object) => "this claim is not valid here",
+  advice: "Power-cycle the machine: each boot gets a claim of its own. The events tell who asked and why it was refused.",
+});
+export const MachineMismatch = defineError("MACHINE_MISMATCH", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { mac: string; address: string }) =>
+    `${d.address} asked for the script of ${d.mac}, and that address belongs to another machine`,
+  advice: "If the machine changed its network card, give it the new MAC: `boot machine edit NAME --mac ...`.",
+});
+export const TemplateFailed = defineError("TEMPLATE_FAILED", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { role: string; file: string; problem: string }) =>
+    `template ${d.file} of role ${d.role} does not render: ${d.problem}`,
+  advice: "`boot role lint` and `boot preview MACHINE KIND` show the fault without a machine.",
+});
+export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
+  kind: "operational",
+  httpStatus: 404,
+  message: (d: { sha256: string }) => `there is no content with sha256 ${d.sha256.slice(0, 64)}`,
+  advice: "Build or import the image again: `boot image build`, `boot image import DIR`.",
+});
+export const NotFound = defineError("NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { path: string }) => `there is nothing at ${d.path.slice(0, 200)}`,
+  advice: "The API is described at /api/docs.",
+});
+export const InternalError = defineError("INTERNAL_ERROR", {
+  kind: "bug",
+  httpStatus: 500,
+  message: (d: { reference: string }) => `something went wrong here; the log has it as ${d.reference}`,
+  advice: "Please report it with the lines of the log that carry this reference.",
+});
+export const ServerUnreachable = defineError("SERVER_UNREACHABLE", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { server: string; reason: string }) => `no server answers at ${d.server} (${d.reason})`,
+  advice: "Start it with `npm start`, or name it with --server URL or ROLLCALL_SERVER.",
+});

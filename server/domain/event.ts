@@ -1,0 +1,55 @@
+import type { EpochMs } from "./capabilities.ts";
+
+export type EventLevel = "info" | "warning" | "alarm";
+
+/** Names of all events: `<what>.<happened>`. docs/events.md describes them. */
+export const eventTypes = {
+  "server.started": "The server is up and every listener is bound.",
+  "server.stopped": "The server was asked to stop.",
+  "machine.discovered": "A machine that nobody knew asked for a boot file.",
+  "machine.added": "A machine was added by a person.",
+  "machine.accepted": "A discovered machine was accepted.",
+  "machine.edited": "Facts of a machine were changed by a person.",
+  "machine.removed": "A machine was removed.",
+  "machine.phase": "A machine went from one phase to another.",
+  "machine.failed": "A machine reported that its boot failed.",
+  "machine.log": "A machine sent lines of its log.",
+  "group.added": "A group was added.",
+  "group.removed": "A group was removed.",
+  "assignment.set": "A role or script was assigned to a machine or group.",
+  "assignment.released": "An assignment was taken back.",
+  "assignment.used": "An assignment for one boot was used up by the machine's callback.",
+  "assignment.undone": "The last assignments were undone.",
+  "boot.started": "A boot attempt began.",
+  "boot.ended": "A boot attempt ended.",
+  "script.failed": "A machine got a script that prints an error, since its own could not be made.",
+  "claim.refused": "Somebody showed a claim that is not theirs, too old or used up.",
+  "mac.contradicted": "An address asked for the script of a MAC that is not its own.",
+  "dhcp.conflict": "A client declined its address: another host uses it.",
+  "dhcp.exhausted": "No free address is left in a pool.",
+  "image.added": "An image was put into the store.",
+  "image.removed": "An image was removed.",
+  "token.created": "An API token was made.",
+  "token.revoked": "An API token was revoked.",
+} as const satisfies Record<string, string>;
+export type EventType = keyof typeof eventTypes;
+
+/** Something that happened: never changed, never deleted. */
+export interface Event {
+  readonly seq: number;
+  readonly at: EpochMs;
+  readonly type: EventType;
+  readonly level: EventLevel;
+  readonly machineId: string | undefined;
+  readonly bootId: string | undefined;
+  /** Who did it: name of a token, `local`, or undefined for the machine or the server itself. */
+  readonly actor: string | undefined;
+  /** One sentence for people. */
+  readonly message: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export type NewEvent = Pick<Event, "type" | "message"> &
+  Partial<Pick<Event, "level" | "machineId" | "bootId" | "actor" | "data">>;
+
+export type RecordEvent = (event: NewEvent) => void;

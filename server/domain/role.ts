@@ -1,0 +1,92 @@
+import type { Arch } from "./firmware.ts";
+
+/** The documents that a role may render for a machine. `ipxe` is always there: without a template the standard one is taken. */
+export const documentKinds = [
+  "ipxe",
+  "user-data",
+  "meta-data",
+  "vendor-data",
+  "network-config",
+  "ignition",
+] as const;
+export type DocumentKind = (typeof documentKinds)[number];
+
+/** How a machine of this role boots. */
+export type RoleBoot =
+  /** Kernel, initrd and root of an image in the store. */
+  | "image"
+  /** It waits on its screen, asks again every few seconds, and boots the moment it is assigned. */
+  | "wait"
+  /** It goes on with its local disk. */
+  | "local"
+  /** An iPXE script of the role's own (`templates: { ipxe: ... }`). */
+  | "script";
+
+export type ParameterType = "string" | "integer" | "boolean" | "string[]";
+export type ParameterValue = string | number | boolean | readonly string[];
+
+export interface RoleParameter {
+  readonly type: ParameterType;
+  readonly default: ParameterValue;
+  readonly description: string;
+}
+
+/** What a machine becomes: a folder `templates/roles/<name>/` with role.yaml and the templates beside it. */
+export interface Role {
+  readonly name: string;
+  readonly description: string;
+  readonly boot: RoleBoot;
+  /** Name of the image in the store, for `boot: image`. */
+  readonly image: string | undefined;
+  /** Kernel arguments of this role, after those that the boot itself needs. */
+  readonly arguments: readonly string[];
+  readonly arch: readonly Arch[];
+  /** Least RAM in octets for this role; undefined: no limit known. */
+  readonly minimumRamBytes: number | undefined;
+  /** The machine joins a cluster after its boot: `configuring` leads to `joining` and not to `ready`. */
+  readonly joins: boolean;
+  readonly parameters: Readonly<Record<string, RoleParameter>>;
+  /** Template source by document kind, with the file it came from. */
+  readonly templates: Readonly<Partial<Record<DocumentKind, { readonly file: string; readonly source: string }>>>;
+  readonly directory: string;
+}
+
+/** Names of roles are path segments and words of the command line. */
+export function isRoleName(text: string): boolean {
+  return /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/.test(text);
+}
+
+/**
+ * The parameters in force: the role's defaults, overlaid by what was assigned.
+ * @returns the values, or the name of the first parameter that is wrong and what is wrong with it
+ */
+export function resolveParameters(
+  role: Role,
+  given: Readonly<Record<string, unknown>>,
+): { values: Record<string, ParameterValue> } | { parameter: string; problem: string } {
+  const values: Record<string, ParameterValue> = {};
+  for (const [name, parameter] of Object.entries(role.parameters)) values[name] = parameter.default;
+  for (const [name, value] of Object.entries(given)) {
+    const parameter = Object.hasOwn(role.parameters, name) ? role.parameters[name] : undefined;
+    if (!parameter) {
+      const known = Object.keys(role.parameters).join(", ") || "none";
+      return { parameter: name, problem: `unknown; this role has: ${known}` };
+    }
+    if (!hasType(value, parameter.type)) return { parameter: name, problem: `must be ${parameter.type}` };
+    values[name] = value;
+  }
+  return { values };
+}
+
+export function hasType(value: unknown, type: ParameterType): value is ParameterValue {
+  switch (type) {
+    case "string":
+      return typeof value === "string";
+    case "integer":
+      return Number.isSafeInteger(value);
+    case "boolean":
+      return typeof value === "boolean";
+    case "string[]":
+      return Array.isArray(value) && value.every((item) => typeof item === "string");
+  }
+}

@@ -1,0 +1,19 @@
+import type { FastifyInstance } from "fastify";
+import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
+import { type EventApiDeps, registerEventApi } from "./events.ts";
+import { type ImageApiDeps, registerImageApi } from "./images.ts";
+import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
+import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
+
+export interface ApiDeps extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {}
+
+/** /api/v1: one file per noun. */
+export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<void> {
+  registerMachineApi(app, deps);
+  registerAssignmentApi(app, deps);
+  registerRoleApi(app, deps);
+  registerEventApi(app, deps);
+  registerImageApi(app, deps);
+  registerTokenApi(app, deps);
+}

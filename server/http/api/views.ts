@@ -1,0 +1,131 @@
+import type { BootProgress } from "../../boot/tracker.ts";
+import { type AssignedTarget, describeTarget, type Selection } from "../../domain/assignment.ts";
+import { type Boot, serverTimeMs } from "../../domain/boot.ts";
+import type { Event } from "../../domain/event.ts";
+import type { Image } from "../../domain/image.ts";
+import type { Machine } from "../../domain/machine.ts";
+import type { Role } from "../../domain/role.ts";
+import type { PlanLine } from "../../inventory/assigning.ts";
+
+/** Domain values as the API shows them: times in ISO 8601, absent facts null. */
+
+export function isoTime(ms: number): string;
+export function isoTime(ms: number | undefined): string | null;
+export function isoTime(ms: number | undefined): string | null {
+  return ms === undefined ? null : new Date(ms).toISOString();
+}
+
+export function machineView(machine: Machine, selection: Selection, boot: Boot | undefined, progress: BootProgress | undefined) {
+  return {
+    id: machine.id,
+    name: machine.name,
+    macs: machine.macs,
+    uuid: machine.uuid ?? null,
+    serial: machine.serial ?? null,
+    manufacturer: machine.manufacturer ?? null,
+    product: machine.product ?? null,
+    arch: machine.arch ?? null,
+    firmware: machine.firmware ?? null,
+    group: machine.group ?? null,
+    seat: machine.seat ?? null,
+    labels: machine.labels,
+    address: machine.address ?? null,
+    ramBytes: machine.ramBytes ?? null,
+    phase: machine.phase,
+    role: describeTarget(selection.target),
+    roleSource: selection.source,
+    lastSeenAt: isoTime(machine.lastSeenAt),
+    boot: boot ? { id: boot.id, startedAt: isoTime(boot.startedAt), outcome: boot.outcome, verdict: boot.verdict ?? null, lastStep: boot.steps.at(-1)?.step ?? null } : null,
+    progress: progress ?? null,
+  };
+}
+
+export function targetView(target: AssignedTarget): object {
+  return target.kind === "role" ? { role: target.role, params: target.params } : { url: target.url };
+}
+
+export function explainView(machine: Machine, selection: Selection) {
+  return {
+    machine: machine.name,
+    role: describeTarget(selection.target),
+    target: targetView(selection.target),
+    source: selection.source,
+    why: selection.why,
+    instead: selection.instead.map(({ target, source }) => ({ role: describeTarget(target), source })),
+  };
+}
+
+export function bootView(boot: Boot, machineName: string) {
+  return {
+    id: boot.id,
+    machine: machineName,
+    mac: boot.mac,
+    startedAt: isoTime(boot.startedAt),
+    endedAt: isoTime(boot.endedAt),
+    outcome: boot.outcome,
+    target: boot.target ?? null,
+    verdict: boot.verdict ?? null,
+    durationMs: (boot.endedAt ?? boot.steps.at(-1)?.at ?? boot.startedAt) - boot.startedAt,
+    serverMs: Math.round(serverTimeMs(boot) * 100) / 100,
+    phases: boot.phases.map(({ phase, at }) => ({ phase, at: isoTime(at), afterMs: at - boot.startedAt })),
+    steps: boot.steps.map(({ step, at, serverMs, detail }) => ({
+      step,
+      at: isoTime(at),
+      afterMs: at - boot.startedAt,
+      serverMs: serverMs === undefined ? null : Math.round(serverMs * 100) / 100,
+      detail,
+    })),
+  };
+}
+
+export function roleView(role: Role) {
+  return {
+    name: role.name,
+    description: role.description,
+    boot: role.boot,
+    image: role.image ?? null,
+    arch: role.arch,
+    minimumRamBytes: role.minimumRamBytes ?? null,
+    joins: role.joins,
+    arguments: role.arguments,
+    parameters: role.parameters,
+    templates: Object.fromEntries(Object.entries(role.templates).map(([kind, { file }]) => [kind, file])),
+  };
+}
+
+export function planView(line: PlanLine) {
+  return {
+    machine: line.machine.name,
+    before: describeTarget(line.before.target),
+    beforeWhy: line.before.why,
+    after: describeTarget(line.after.target),
+    why: line.after.why,
+    changes: line.changes,
+  };
+}
+
+export function eventView(event: Event, machineName: string | undefined) {
+  return {
+    seq: event.seq,
+    at: isoTime(event.at),
+    type: event.type,
+    level: event.level,
+    machine: machineName ?? null,
+    boot: event.bootId ?? null,
+    actor: event.actor ?? null,
+    message: event.message,
+    data: event.data,
+  };
+}
+
+export function imageView(image: Image) {
+  return {
+    name: image.name,
+    version: image.version,
+    arch: image.arch,
+    current: image.isCurrent,
+    addedAt: isoTime(image.addedAt),
+    sizeBytes: Object.values(image.files).reduce((sum, file) => sum + file.sizeBytes, 0),
+    files: image.files,
+  };
+}

@@ -1,0 +1,172 @@
+import { rm } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { Clock, Ids, Log } from "../domain/capabilities.ts";
+import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
+import { type ApiDeps, registerApi } from "./api/register-api.ts";
+import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
+import { installAuthorization } from "./authorization.ts";
+import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
+import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
+import { installErrorMapper } from "./error-mapper.ts";
+import "./request-facts.ts";
+
+declare module "fastify" {
+  interface FastifyInstance {
+    /** Notes the time to the first octet on the boot's timeline, once per request. */
+    tellBootStep(request: FastifyRequest, reply: FastifyReply): void;
+  }
+}
+
+export type HttpDeps = BootRouteDeps & CallbackRouteDeps & AssetRouteDeps & ApiDeps & HttpSettings;
+
+export interface HttpSettings {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly port: number;
+  /** Unix socket for the `boot` command on this machine: whoever may open it is the administrator. */
+  readonly controlSocket: string;
+  /** @throws when something that must work does not: the answer of /readyz */
+  readonly ready: () => Promise<void>;
+  readonly version: string;
+}
+
+/** API requests are small; content goes through the upload routes, which have limits of their own. */
+const bodyLimitBytes = 256 * 1024;
+
+/** The HTTP server on its port, and the same routes on the control socket. */
+export async function buildHttpServer(deps: HttpDeps) {
+  const { clock, ids, log, tracker } = deps;
+  const app = Fastify({
+    bodyLimit: bodyLimitBytes,
+    // Slow clients must not hold a connection for nothing; a boot asset is sent, not received, so the limit does not touch it.
+    requestTimeout: 0,
+    keepAliveTimeout: 65_000,
+    http: { headersTimeout: 10_000 },
+    routerOptions: { ignoreDuplicateSlashes: true, maxParamLength: 300 },
+    exposeHeadRoutes: true,
+  }) as unknown as FastifyInstance;
+
+  app.decorateRequest("bootStep", undefined);
+  app.decorateRequest("arrivedAt", 0);
+  app.decorate("tellBootStep", (request: FastifyRequest) => {
+    const { bootStep } = request;
+    if (!bootStep) return;
+    request.bootStep = undefined;
+    tracker.step(bootStep.machineId, bootStep.step, clock.monotonicMs() - request.arrivedAt, bootStep.detail);
+  });
+  app.addHook("onRequest", (request, _reply, done) => {
+    request.arrivedAt = clock.monotonicMs();
+    done();
+  });
+  app.addHook("onSend", (request, reply, payload, done) => {
+    app.tellBootStep(request, reply);
+    void reply.header("x-content-type-options", "nosniff");
+    done(null, payload);
+  });
+  acceptForms(app);
+  installErrorMapper(app, log, ids);
+
+  await app.register(swagger, {
+    openapi: {
+      info: { title: "Rollcall", version: deps.version, description: "Boots rooms of diskless PCs over the network." },
+      components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: "/api/docs" });
+  const control = new ControlSocket(app);
+  await app.register(async (scope) => {
+    registerBootRoutes(scope, deps);
+    registerCallbackRoutes(scope, deps);
+    registerAssetRoutes(scope, deps);
+    registerHealth(scope, deps.ready);
+  });
+  await app.register(
+    async (scope) => {
+      installAuthorization(scope, { clock, tokens: deps.tokens, isControl: (request) => control.owns(request) });
+      await registerApi(scope, deps);
+    },
+    { prefix: "/api/v1" },
+  );
+  app.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
+
+  return {
+    app,
+    async start(): Promise<number> {
+      try {
+        await app.listen({ port: deps.port, host: "0.0.0.0" });
+      } catch (error) {
+        throw listenError(error, deps.port);
+      }
+      await control.listen(deps.controlSocket);
+      return (app.server.address() as AddressInfo).port;
+    },
+    async stop(): Promise<void> {
+      await control.close();
+      app.server.closeIdleConnections();
+      // Downloads under way may finish, but not hold the end up for ever.
+      const cut = clock.after(5000, () => app.server.closeAllConnections());
+      await app.close();
+      cut();
+    },
+  };
+}
+
+function listenError(error: unknown, port: number): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key: "http.port" });
+  if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key: "http.port" });
+  return error;
+}
+
+/** Form fields as busybox wget and cloud-init's phone_home send them, and logs as plain text. */
+function acceptForms(app: FastifyInstance): void {
+  app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) => {
+    done(null, Object.fromEntries(new URLSearchParams(body as string)));
+  });
+}
+
+function registerHealth(app: FastifyInstance, ready: () => Promise<void>): void {
+  app.get("/healthz", { schema: { summary: "The process is up", tags: ["health"] } }, () => ({ status: "up" }));
+  app.get("/readyz", { schema: { summary: "Every listener is bound and the store can be written", tags: ["health"] } }, async () => {
+    await ready();
+    return { status: "ready" };
+  });
+}
+
+/** The same routes on a Unix socket (mode 0600): no secret has to lie on the disk for the local command. */
+class ControlSocket {
+  readonly #server: Server;
+  readonly #sockets = new WeakSet<object>();
+  #path: string | undefined;
+
+  constructor(app: FastifyInstance) {
+    this.#server = createServer((request, response) => app.routing(request, response));
+    this.#server.on("connection", (socket) => this.#sockets.add(socket));
+  }
+
+  owns(request: FastifyRequest): boolean {
+    return this.#sockets.has(request.raw.socket);
+  }
+
+  async listen(path: string): Promise<void> {
+    await rm(path, { force: true });
+    const before = process.umask(0o177);
+    try {
+      await new Promise<void>((resolve, reject) => this.#server.once("error", reject).listen(path, resolve));
+    } finally {
+      process.umask(before);
+    }
+    this.#path = path;
+  }
+
+  async close(): Promise<void> {
+    this.#server.closeAllConnections();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    if (this.#path) await rm(this.#path, { force: true });
+  }
+}

@@ -1,0 +1,143 @@
+import { parse } from "yaml";
+import { ImageError } from "./image-error.ts";
+
+/** What goes into an image: recipe.yaml as values. The files beside it (overlay/, initramfs/) are found by name. */
+export interface Recipe {
+  readonly name: string;
+  /** Code name of the Debian release. */
+  readonly suite: string;
+  /** Debian's word for the architecture. */
+  readonly architecture: "amd64" | "arm64";
+  /** Seconds since 1970; no file in the image is newer. */
+  readonly sourceDateEpoch: number;
+  readonly packages: readonly string[];
+  /** Archive component → packages that are added when the apt sources offer that component. */
+  readonly packagesOfComponent: Readonly<Record<string, readonly string[]>>;
+  /** dpkg path-exclude patterns. */
+  readonly dropPaths: readonly string[];
+  /** Folders below /lib/modules/<release>/kernel. */
+  readonly dropModules: readonly string[];
+  readonly units: { readonly enable: readonly string[]; readonly mask: readonly string[] };
+  readonly squashfs: { readonly compression: "zstd" | "xz" | "lz4"; readonly level: number; readonly blockKiB: number };
+}
+
+// Each of these ends up in an argument list or a line-based file; a blank or a newline in it would become something else.
+const Shapes = {
+  name: /^[a-z0-9][a-z0-9.-]*$/,
+  packageName: /^[a-z0-9][a-z0-9+.-]+$/,
+  component: /^[a-z][a-z-]*$/,
+  path: /^\/[A-Za-z0-9_.*/+-]+$/,
+  moduleFolder: /^[a-z0-9][A-Za-z0-9_/-]*$/,
+  unit: /^[A-Za-z0-9@_.-]+\.(service|socket|timer|target|mount|path)$/,
+} as const;
+
+/**
+ * Reads the text of a recipe.yaml.
+ *
+ * @throws ImageError IMAGE_RECIPE_INVALID, naming the key and what is allowed there
+ */
+export function parseRecipe(text: string): Recipe {
+  let document: unknown;
+  try {
+    document = parse(text);
+  } catch (error) {
+    throw invalid("the recipe is not YAML", error instanceof Error ? error.message : String(error), error);
+  }
+  const recipe = table(document, "the recipe");
+  refuseUnknown(recipe, "", [
+    "name",
+    "suite",
+    "architecture",
+    "sourceDateEpoch",
+    "packages",
+    "packagesOfComponent",
+    "dropPaths",
+    "dropModules",
+    "units",
+    "squashfs",
+  ]);
+  const units = table(recipe["units"] ?? {}, "units");
+  refuseUnknown(units, "units.", ["enable", "mask"]);
+  const squashfs = table(recipe["squashfs"] ?? {}, "squashfs");
+  refuseUnknown(squashfs, "squashfs.", ["compression", "level", "blockKiB"]);
+  const compression = oneOf(squashfs["compression"] ?? "zstd", "squashfs.compression", ["zstd", "xz", "lz4"] as const);
+  return {
+    name: word(recipe["name"], "name", Shapes.name),
+    suite: word(recipe["suite"], "suite", Shapes.name),
+    architecture: oneOf(recipe["architecture"] ?? "amd64", "architecture", ["amd64", "arm64"] as const),
+    sourceDateEpoch: integer(recipe["sourceDateEpoch"], "sourceDateEpoch", 0, 4_294_967_295),
+    packages: words(recipe["packages"], "packages", Shapes.packageName),
+    packagesOfComponent: Object.fromEntries(
+      Object.entries(table(recipe["packagesOfComponent"] ?? {}, "packagesOfComponent")).map(([component, names]) => [
+        word(component, "packagesOfComponent", Shapes.component),
+        words(names, `packagesOfComponent.${component}`, Shapes.packageName),
+      ]),
+    ),
+    dropPaths: words(recipe["dropPaths"] ?? [], "dropPaths", Shapes.path),
+    dropModules: words(recipe["dropModules"] ?? [], "dropModules", Shapes.moduleFolder),
+    units: {
+      enable: words(units["enable"] ?? [], "units.enable", Shapes.unit),
+      mask: words(units["mask"] ?? [], "units.mask", Shapes.unit),
+    },
+    squashfs: {
+      compression,
+      level: integer(squashfs["level"] ?? 15, "squashfs.level", 1, 22),
+      blockKiB: powerOfTwo(squashfs["blockKiB"] ?? 128, "squashfs.blockKiB"),
+    },
+  };
+}
+
+/** The recipe's packages, with those that the offered archive components make possible. */
+export function packagesFor(recipe: Recipe, components: ReadonlySet<string>): readonly string[] {
+  const extra = Object.entries(recipe.packagesOfComponent).flatMap(([component, names]) =>
+    components.has(component) ? names : [],
+  );
+  return [...recipe.packages, ...extra];
+}
+
+function table(value: unknown, key: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw invalid(`${key} must be a table of keys and values`, "see server/image/recipes/ for a recipe that works");
+  }
+  return value as Record<string, unknown>;
+}
+
+function refuseUnknown(value: Record<string, unknown>, prefix: string, known: readonly string[]): void {
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown !== undefined) throw invalid(`unknown key ${prefix}${unknown}`, `allowed here: ${known.join(", ")}`);
+}
+
+function word(value: unknown, key: string, shape: RegExp): string {
+  if (typeof value !== "string" || !shape.test(value)) {
+    throw invalid(`${key} has the value ${JSON.stringify(value) ?? "(none)"}`, `write text that matches ${String(shape)}`);
+  }
+  return value;
+}
+
+function words(value: unknown, key: string, shape: RegExp): readonly string[] {
+  if (!Array.isArray(value)) throw invalid(`${key} must be a list`, "write one item per line, each after a dash");
+  return value.map((item: unknown, index) => word(item, `${key}[${index}]`, shape));
+}
+
+function integer(value: unknown, key: string, least: number, most: number): number {
+  if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {
+    throw invalid(`${key} has the value ${JSON.stringify(value) ?? "(none)"}`, `write a whole number from ${least} to ${most}`);
+  }
+  return value;
+}
+
+function powerOfTwo(value: unknown, key: string): number {
+  const number = integer(value, key, 4, 1024);
+  if ((number & (number - 1)) !== 0) throw invalid(`${key} has the value ${number}`, "write a power of two from 4 to 1024");
+  return number;
+}
+
+function oneOf<T extends string>(value: unknown, key: string, allowed: readonly T[]): T {
+  const found = allowed.find((item) => item === value);
+  if (found === undefined) throw invalid(`${key} has the value ${JSON.stringify(value)}`, `allowed: ${allowed.join(", ")}`);
+  return found;
+}
+
+function invalid(message: string, advice: string, cause?: unknown): ImageError {
+  return new ImageError("IMAGE_RECIPE_INVALID", message, advice, cause === undefined ? undefined : { cause });
+}

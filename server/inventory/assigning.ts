@@ -1,0 +1,127 @@
+import { type AssignedTarget, type Assignment, type AssignmentMode, describeTarget, type Selection } from "../domain/assignment.ts";
+import type { Clock, Ids } from "../domain/capabilities.ts";
+import { GroupNotFound, InvalidRequest } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import { resolveHostSet } from "../domain/host-set.ts";
+import type { Machine } from "../domain/machine.ts";
+import type { AssignmentRepository } from "../store/assignments.ts";
+import type { Inventory } from "./inventory.ts";
+
+/** One line of a plan: what a machine boots now, what it would boot, and why. */
+export interface PlanLine {
+  readonly machine: Machine;
+  readonly before: Selection;
+  readonly after: { readonly target: AssignedTarget; readonly why: string };
+  readonly changes: boolean;
+}
+
+export interface AssignRequest {
+  readonly machines: string;
+  readonly target: AssignedTarget;
+  readonly mode: AssignmentMode;
+  readonly actor: string;
+}
+
+export interface AssigningDeps {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly record: RecordEvent;
+  readonly inventory: Pick<Inventory, "all" | "groupNames">;
+  readonly assignments: AssignmentRepository;
+  readonly select: (machine: Machine) => Selection;
+  /** Throws what a machine with this target would show on its screen. */
+  readonly check: (target: AssignedTarget) => void;
+  /** The machine has a role now, or none any more. */
+  readonly onChange: (machine: Machine, hasRole: boolean) => void;
+}
+
+/** Who boots what: plans, assignments and releases for host sets. */
+export function createAssigning(deps: AssigningDeps) {
+  const { clock, ids, record, inventory, assignments, select } = deps;
+
+  function machinesOf(hostSet: string): Machine[] {
+    return resolveHostSet(hostSet, inventory.all(), inventory.groupNames());
+  }
+
+  function plan({ machines, target, mode, actor }: AssignRequest): PlanLine[] {
+    refuseUnsafeUrl(target);
+    deps.check(target);
+    return machinesOf(machines).map((machine) => {
+      const before = select(machine);
+      // A permanent assignment waits behind one for the next boot.
+      const waits = mode === "always" && before.source === "once";
+      const after = waits
+        ? { target: before.target, why: `${before.why}; then ${describeTarget(target)}` }
+        : { target, why: mode === "once" ? `assigned by ${actor}, for one boot` : `assigned by ${actor}` };
+      return { machine, before, after, changes: JSON.stringify(before.target) !== JSON.stringify(after.target) || before.source === "unknown-policy" };
+    });
+  }
+
+  function assignment(subject: Assignment["subject"], { target, mode, actor }: Omit<AssignRequest, "machines">): Assignment {
+    return { id: ids.id("as"), subject, target, mode, assignedAt: clock.now(), assignedBy: actor };
+  }
+
+  return {
+    machinesOf,
+    plan,
+
+    async assign(request: AssignRequest): Promise<PlanLine[]> {
+      const lines = plan(request);
+      await assignments.saveAll(lines.map(({ machine }) => assignment({ kind: "machine", machineId: machine.id }, request)));
+      for (const { machine, before } of lines) {
+        deps.onChange(machine, true);
+        record({
+          type: "assignment.set",
+          machineId: machine.id,
+          actor: request.actor,
+          message: `${machine.name}: ${describeTarget(before.target)} -> ${describeTarget(request.target)}${request.mode === "once" ? ", for one boot" : ""}`,
+          data: { before: before.target, after: request.target, mode: request.mode },
+        });
+      }
+      return lines;
+    },
+
+    /** Takes both kinds of assignment back. @returns the machines that had one */
+    async release(hostSet: string, actor: string): Promise<Machine[]> {
+      const released = machinesOf(hostSet).filter((machine) => {
+        const subject = { kind: "machine", machineId: machine.id } as const;
+        return assignments.find(subject, "always") ?? assignments.find(subject, "once");
+      });
+      await assignments.removeAll(
+        released.flatMap((machine) => {
+          const subject = { kind: "machine", machineId: machine.id } as const;
+          return [{ subject, mode: "always" as const }, { subject, mode: "once" as const }];
+        }),
+      );
+      for (const machine of released) {
+        deps.onChange(machine, select(machine).source !== "unknown-policy");
+        record({ type: "assignment.released", machineId: machine.id, actor, message: `${machine.name}: released, boots ${describeTarget(select(machine).target)}`, data: {} });
+      }
+      return released;
+    },
+
+    async assignGroup(group: string, target: AssignedTarget, actor: string): Promise<void> {
+      if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
+      refuseUnsafeUrl(target);
+      deps.check(target);
+      await assignments.saveAll([assignment({ kind: "group", group }, { target, mode: "always", actor })]);
+      for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine, true);
+      record({ type: "assignment.set", actor, message: `group ${group} -> ${describeTarget(target)}`, data: { group, after: target } });
+    },
+
+    async releaseGroup(group: string, actor: string): Promise<void> {
+      await assignments.removeAll([{ subject: { kind: "group", group }, mode: "always" }]);
+      for (const machine of inventory.all())
+        if (machine.group === group) deps.onChange(machine, select(machine).source !== "unknown-policy");
+      record({ type: "assignment.released", actor, message: `group ${group}: released`, data: { group } });
+    },
+  };
+}
+export type Assigning = ReturnType<typeof createAssigning>;
+
+/** iPXE loads http, https and tftp; anything that iPXE would not take as one word is refused when it is assigned. @throws InvalidRequest */
+function refuseUnsafeUrl(target: AssignedTarget): void {
+  if (target.kind !== "url") return;
+  if (!/^(https?|tftp):\/\/[A-Za-z0-9._:/@=+,%~?&;-]+$/.test(target.url) || target.url.length > 1000)
+    throw InvalidRequest({ problem: `${JSON.stringify(target.url.slice(0, 100))} is not an http, https or tftp address that iPXE can load` });
+}

@@ -1,0 +1,237 @@
+import type { Clock, EpochMs, Ids, Log } from "../domain/capabilities.ts";
+import { InvalidMac, InvalidRequest, MachineNotFound } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Arch, Firmware } from "../domain/firmware.ts";
+import { isMachineName, type Machine, nameFromMac } from "../domain/machine.ts";
+import { type Ipv4, parseIpv4 } from "../net/ipv4.ts";
+import { isUnusableMac, type Mac, parseMac } from "../net/mac.ts";
+import { isUsableUuid, type Uuid } from "../net/uuid.ts";
+import type { AssignmentRepository } from "../store/assignments.ts";
+import type { ClaimRepository } from "../store/claims.ts";
+import type { GroupRepository } from "../store/groups.ts";
+import type { MachineRepository } from "../store/machines.ts";
+
+/** What a machine says of itself: hostile input, cut to length, for display and inventory only. */
+export interface MachineFacts {
+  readonly uuid?: Uuid | undefined;
+  readonly serial?: string | undefined;
+  readonly manufacturer?: string | undefined;
+  readonly product?: string | undefined;
+  readonly firmware?: Firmware | undefined;
+  readonly arch?: Arch | undefined;
+  readonly ramBytes?: number | undefined;
+}
+
+/** What a person says of a machine. `undefined` leaves a fact as it is, `null` takes it away. */
+export interface MachineInput {
+  readonly name?: string | undefined;
+  readonly macs?: readonly string[] | undefined;
+  readonly group?: string | null | undefined;
+  readonly seat?: string | null | undefined;
+  readonly address?: string | null | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Machines that nobody accepted; more are not recorded, so that random MACs do not fill the disk. */
+const maximumDiscovered = 2000;
+
+export interface InventoryDeps {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly machines: MachineRepository;
+  readonly groups: GroupRepository;
+  readonly assignments: Pick<AssignmentRepository, "forget">;
+  readonly claims: Pick<ClaimRepository, "forgetMachine">;
+  /** Called when a machine is removed. */
+  readonly forgetBoots: (machineId: string) => void;
+}
+
+/** Machines and groups: who is there, what is known of them. */
+export function createInventory(deps: InventoryDeps) {
+  const { clock, ids, log, record, machines, groups } = deps;
+
+  function blank(mac: Mac, now: EpochMs): Machine {
+    return {
+      id: ids.id("m"),
+      name: nameFromMac(mac),
+      macs: [mac],
+      uuid: undefined,
+      serial: undefined,
+      manufacturer: undefined,
+      product: undefined,
+      arch: undefined,
+      firmware: undefined,
+      group: undefined,
+      seat: undefined,
+      labels: {},
+      address: undefined,
+      ramBytes: undefined,
+      phase: "discovered",
+      createdAt: now,
+      lastSeenAt: now,
+    };
+  }
+
+  async function ensureGroup(name: string | null | undefined): Promise<void> {
+    if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", undefined);
+  }
+  async function addGroup(name: string, description: string, actor: string | undefined): Promise<void> {
+    if (!isMachineName(name)) throw InvalidRequest({ problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens` });
+    await groups.save({ name, description, createdAt: clock.now() });
+    record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
+  }
+
+  /** Discoveries under way, so that two packets of one machine make one machine. */
+  const meeting = new Map<Mac, Promise<Machine>>();
+
+  return {
+    all: () => machines.all(),
+    findByMac: (mac: Mac) => machines.findByMac(mac),
+    get: (nameOrMac: string) => machines.get(nameOrMac),
+    reservationOf: (mac: Mac): Ipv4 | undefined => machines.findByMac(mac)?.address,
+    /** The MACs that a reserved address is for. */
+    ownerOf: (address: Ipv4): Mac | undefined => machines.findByAddress(address)?.macs[0],
+    groupNames: () => groups.names(),
+    groups: () => groups.all(),
+    addGroup,
+
+    /**
+     * The machine with this MAC; one that nobody knows is recorded as discovered. What it says of itself is noted.
+     * @throws MachineNotFound when it is unknown and too many unknown ones were met already
+     */
+    async meet(mac: Mac, facts: MachineFacts): Promise<Machine> {
+      const known = machines.findByMac(mac);
+      if (known) return (await noteFacts(known, facts)) ?? known;
+      const underWay = meeting.get(mac);
+      if (underWay) return underWay;
+      const discovered = discover(mac, facts).finally(() => meeting.delete(mac));
+      meeting.set(mac, discovered);
+      return discovered;
+    },
+
+    noteFirmware(machine: Machine, firmware: Firmware): void {
+      if (machine.firmware === firmware.name) return;
+      machines
+        .update(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
+        .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's firmware"));
+    },
+
+    async add(input: MachineInput, actor: string): Promise<Machine> {
+      const macs = readMacs(input.macs ?? []);
+      const [first] = macs;
+      if (!first) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
+      await ensureGroup(input.group);
+      const machine = apply({ ...blank(first, clock.now()), macs, phase: "accepted", lastSeenAt: undefined }, input);
+      await machines.add(machine);
+      record({ type: "machine.added", machineId: machine.id, actor, message: `${machine.name} added`, data: { macs } });
+      return machine;
+    },
+
+    async edit(id: string, input: MachineInput, actor: string): Promise<Machine> {
+      await ensureGroup(input.group);
+      const next = await machines.update(id, (before) => apply(before, input));
+      if (!next) throw MachineNotFound({ name: id });
+      record({ type: "machine.edited", machineId: id, actor, message: `${next.name} edited`, data: { ...input } });
+      return next;
+    },
+
+    async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
+      const next = await machines.update(id, (before) => {
+        const renamed = name === undefined ? before : apply(before, { name });
+        return before.phase === "discovered" || before.phase === "retired" ? { ...renamed, phase: "accepted" } : renamed;
+      });
+      if (!next) throw MachineNotFound({ name: id });
+      record({ type: "machine.accepted", machineId: id, actor, message: `${next.name} accepted`, data: {} });
+      return next;
+    },
+
+    async remove(machine: Machine, actor: string): Promise<void> {
+      await machines.remove(machine.id);
+      deps.assignments.forget({ kind: "machine", machineId: machine.id });
+      deps.claims.forgetMachine(machine.id);
+      deps.forgetBoots(machine.id);
+      record({ type: "machine.removed", actor, message: `${machine.name} removed`, data: { name: machine.name, macs: machine.macs } });
+    },
+
+    async removeGroup(name: string, actor: string): Promise<void> {
+      for (const machine of machines.all().filter((machine) => machine.group === name))
+        await machines.update(machine.id, (before) => ({ ...before, group: undefined }));
+      await groups.remove(name);
+      deps.assignments.forget({ kind: "group", group: name });
+      record({ type: "group.removed", actor, message: `group ${name} removed`, data: { group: name } });
+    },
+  };
+
+  async function discover(mac: Mac, facts: MachineFacts): Promise<Machine> {
+    if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
+    const waiting = machines.all().filter((machine) => machine.phase === "discovered").length;
+    if (waiting >= maximumDiscovered) {
+      log.warn({ mac, waiting }, "too many discovered machines, this one is not recorded");
+      throw MachineNotFound({ name: mac });
+    }
+    const machine = await machines.add(withFacts(blank(mac, clock.now()), facts));
+    record({
+      type: "machine.discovered",
+      machineId: machine.id,
+      message: `${machine.name} discovered${machine.product ? `: ${machine.manufacturer ?? ""} ${machine.product}` : ""}`,
+      data: { mac },
+    });
+    return machine;
+  }
+
+  async function noteFacts(known: Machine, facts: MachineFacts): Promise<Machine | undefined> {
+    const next = withFacts(known, facts);
+    const isSame = (Object.keys(next) as (keyof Machine)[]).every((key) => next[key] === known[key]);
+    return isSame ? known : machines.update(known.id, (before) => withFacts(before, facts));
+  }
+}
+export type Inventory = ReturnType<typeof createInventory>;
+
+/** Control characters out, 120 characters at most; empty is unknown. */
+function cut(text: string | undefined): string | undefined {
+  const clean = text?.replaceAll(/\p{C}/gu, "").trim().slice(0, 120);
+  return clean === "" ? undefined : clean;
+}
+
+function withFacts(machine: Machine, facts: MachineFacts): Machine {
+  return {
+    ...machine,
+    uuid: facts.uuid && isUsableUuid(facts.uuid) ? facts.uuid : machine.uuid,
+    serial: cut(facts.serial) ?? machine.serial,
+    manufacturer: cut(facts.manufacturer) ?? machine.manufacturer,
+    product: cut(facts.product) ?? machine.product,
+    arch: facts.firmware?.arch ?? facts.arch ?? machine.arch,
+    firmware: facts.firmware?.name ?? machine.firmware,
+    ramBytes: facts.ramBytes ?? machine.ramBytes,
+  };
+}
+
+function readMacs(texts: readonly string[]): Mac[] {
+  const macs = texts.map((text) => {
+    const mac = parseMac(text);
+    if (!mac || isUnusableMac(mac)) throw InvalidMac({ text });
+    return mac;
+  });
+  return [...new Set(macs)];
+}
+
+/** @throws InvalidRequest, InvalidMac */
+function apply(machine: Machine, input: MachineInput): Machine {
+  if (input.name !== undefined && !isMachineName(input.name))
+    throw InvalidRequest({ problem: `name ${JSON.stringify(input.name.slice(0, 70))}: a name is lower-case letters, digits and inner hyphens, at most 63` });
+  const address = typeof input.address === "string" ? parseIpv4(input.address) : undefined;
+  if (typeof input.address === "string" && !address) throw InvalidRequest({ problem: `address ${JSON.stringify(input.address.slice(0, 40))} is not an IPv4 address` });
+  const macs = input.macs === undefined ? machine.macs : readMacs(input.macs);
+  if (macs.length === 0) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
+  return {
+    ...machine,
+    name: input.name ?? machine.name,
+    macs,
+    group: input.group === undefined ? machine.group : (input.group ?? undefined),
+    seat: input.seat === undefined ? machine.seat : (input.seat ?? undefined),
+    address: input.address === undefined ? machine.address : address,
+    labels: input.labels ?? machine.labels,
+  };
+}

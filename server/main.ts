@@ -1,0 +1,74 @@
+import { mkdirSync } from "node:fs";
+import { resolve } from "node:path";
+import { createApp } from "./app.ts";
+import { type ConfigSources, loadConfig } from "./config/load.ts";
+import type { Config } from "./config/schema.ts";
+import { DeviceNotFound } from "./domain/error-catalogue.ts";
+import type { Ipv4 } from "./net/ipv4.ts";
+import { readVersion, root } from "./platform/checkout.ts";
+import { systemClock } from "./platform/clock.ts";
+import { systemIds } from "./platform/ids.ts";
+import { createLogger } from "./platform/logger.ts";
+import { addressOfDevice, defaultRouteDevice, ipv4ByDevice } from "./platform/network-devices.ts";
+import { readNeighbourTable } from "./platform/neighbours.ts";
+import { createUdp } from "./platform/udp.ts";
+
+/** SIGTERM ends within this time, whatever hangs (contract: 10 s). */
+const stopLimitMs = 9000;
+
+/** The interfaces of the config, or that of the default route. @throws DeviceNotFound */
+export function servedInterfaces(config: Config): { device: string; address: Ipv4 }[] {
+  const named = config.interfaces.length > 0 ? config.interfaces : [defaultRouteDevice()].filter((device) => device !== undefined);
+  if (named.length === 0) throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
+  return named.map((device) => ({ device, address: addressOfDevice(device) }));
+}
+
+/** `boot serve`: config -> app -> signals. Returns the exit code when the server has ended. */
+export async function serve(sources: ConfigSources): Promise<number> {
+  // The store's reads of large assets wait in libuv's pool; four threads are too few for a room.
+  process.env["UV_THREADPOOL_SIZE"] ??= "16";
+  const { config } = loadConfig(sources);
+  const interfaces = servedInterfaces(config);
+  process.umask(0o077);
+  mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
+  const log = createLogger(config.log.level);
+  const app = await createApp({
+    config,
+    interfaces,
+    root,
+    clock: systemClock,
+    ids: systemIds,
+    log,
+    udp: createUdp({ log }),
+    readNeighbourTable,
+    version: readVersion(),
+  });
+  try {
+    await app.start();
+  } catch (error) {
+    await app.stop().catch(() => undefined);
+    throw error;
+  }
+  const token = await app.ensureAdminToken();
+  const served = interfaces.map(({ device, address }) => `${device} (${address})`).join(", ");
+  process.stdout.write(`Rollcall is up: ${app.publicUrl()}/\n`);
+  process.stdout.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
+  if (token) process.stdout.write(`  Admin token, shown this once: ${token}\n`);
+  process.stdout.write(`  Try: npm run boot -- status\n`);
+
+  return new Promise((resolvePromise) => {
+    const stop = () => {
+      const limit = setTimeout(() => process.exit(0), stopLimitMs);
+      limit.unref();
+      app.stop().then(
+        () => resolvePromise(0),
+        (error: unknown) => {
+          log.error({ err: error }, "failed to stop cleanly");
+          resolvePromise(1);
+        },
+      );
+    };
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  });
+}

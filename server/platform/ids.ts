@@ -1,0 +1,26 @@
+import { randomBytes } from "node:crypto";
+import type { Ids } from "../domain/capabilities.ts";
+
+/** RFC 4648 base32 in lower case: readable aloud, safe in paths, YAML, iPXE and shell alike. */
+const alphabet = "abcdefghijklmnopqrstuvwxyz234567";
+
+function base32(octets: Uint8Array): string {
+  let bits = 0;
+  let value = 0;
+  let text = "";
+  for (const octet of octets) {
+    value = (value << 8) | octet;
+    bits += 8;
+    while (bits >= 5) {
+      text += alphabet[(value >>> (bits - 5)) & 31];
+      bits -= 5;
+    }
+    value &= (1 << bits) - 1;
+  }
+  return bits > 0 ? text + alphabet[(value << (5 - bits)) & 31] : text;
+}
+
+export const systemIds: Ids = {
+  secret: () => base32(randomBytes(16)),
+  id: (prefix) => `${prefix}_${Date.now().toString(36)}${base32(randomBytes(3))}`,
+};

@@ -1,0 +1,41 @@
+import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
+import { DeviceNotFound } from "../domain/error-catalogue.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+
+/** First IPv4 address of each network device. */
+export function ipv4ByDevice(): Map<string, Ipv4> {
+  const devices = new Map<string, Ipv4>();
+  for (const [device, addresses] of Object.entries(networkInterfaces())) {
+    const first = addresses?.find((address) => address.family === "IPv4");
+    if (first) devices.set(device, first.address as Ipv4);
+  }
+  return devices;
+}
+
+/** @throws DeviceNotFound when the device is not there or has no IPv4 address */
+export function addressOfDevice(device: string): Ipv4 {
+  const devices = ipv4ByDevice();
+  const address = devices.get(device);
+  if (!address) throw DeviceNotFound({ device, known: [...devices.keys()] });
+  return address;
+}
+
+/** The device of the default route with the lowest metric, from `/proc/net/route`; undefined without a default route. */
+export function defaultRouteDevice(routes = readRoutes()): string | undefined {
+  const defaults = routes
+    .split("\n")
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, destination, , , , , , mask]) => destination === "00000000" && mask === "00000000")
+    .sort((left, right) => Number(left[6]) - Number(right[6]));
+  return defaults[0]?.[0];
+}
+
+function readRoutes(): string {
+  try {
+    return readFileSync("/proc/self/net/route", "utf8");
+  } catch {
+    return "";
+  }
+}

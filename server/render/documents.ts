@@ -1,0 +1,118 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { TemplateFailed } from "../domain/error-catalogue.ts";
+import type { DocumentKind, Role } from "../domain/role.ts";
+import { readYaml } from "../yaml/read-yaml.ts";
+import type { RenderContext } from "./context.ts";
+import { compileTemplate, type Template } from "./engine.ts";
+import type { Syntax } from "./quoting.ts";
+
+const syntaxes: Readonly<Record<DocumentKind | "argument", Syntax>> = {
+  ipxe: "ipxe",
+  argument: "ipxe",
+  "user-data": "yaml",
+  "meta-data": "yaml",
+  "vendor-data": "yaml",
+  "network-config": "yaml",
+  ignition: "json",
+};
+
+export function syntaxOf(kind: DocumentKind | "argument"): Syntax {
+  return syntaxes[kind];
+}
+
+/** The templates that are used where a role has none of its own. */
+export interface StandardTemplates {
+  readonly documents: Readonly<Partial<Record<DocumentKind, { file: string; source: string }>>>;
+  readonly scripts: Readonly<Record<StandardScript, { file: string; source: string }>>;
+}
+export type StandardScript = "first-contact" | "image" | "wait" | "local" | "url" | "error";
+const standardScripts: readonly StandardScript[] = ["first-contact", "image", "wait", "local", "url", "error"];
+
+/** Reads templates/ipxe and templates/cloud-init. */
+export function loadStandardTemplates(directory: string): StandardTemplates {
+  const read = (file: string) => ({ file, source: readFileSync(join(directory, file), "utf8") });
+  return {
+    documents: {
+      "user-data": read("cloud-init/user-data.hbs"),
+      "meta-data": read("cloud-init/meta-data.hbs"),
+      "vendor-data": read("cloud-init/vendor-data.hbs"),
+      "network-config": read("cloud-init/network-config.hbs"),
+    },
+    scripts: Object.fromEntries(standardScripts.map((name) => [name, read(`ipxe/${name}.ipxe.hbs`)])) as StandardTemplates["scripts"],
+  };
+}
+
+export type Renderer = ReturnType<typeof createRenderer>;
+
+/** Turns roles and facts into the texts that machines get, each checked before it leaves. */
+export function createRenderer(standard: StandardTemplates) {
+  // Compiling costs about a millisecond, rendering 20 µs; sources are few and change rarely.
+  const compiled = new Map<string, Template>();
+  function compile(source: string, syntax: Syntax): Template {
+    const key = `${syntax}\n${source}`;
+    const known = compiled.get(key);
+    if (known) return known;
+    if (compiled.size > 500) compiled.clear();
+    const template = compileTemplate(source, syntax);
+    compiled.set(key, template);
+    return template;
+  }
+  function attempt(role: string, file: string, work: () => string): string {
+    try {
+      return work();
+    } catch (error) {
+      const problem = (error as Error).message.replaceAll(/\s*\n\s*/g, " ").slice(0, 300);
+      throw TemplateFailed({ role, file, problem });
+    }
+  }
+
+  return {
+    /** One of templates/ipxe. @throws TemplateFailed */
+    standardScript(name: StandardScript, context: Readonly<Record<string, unknown>>): string {
+      const { file, source } = standard.scripts[name];
+      return attempt("-", file, () => compile(source, "ipxe").render(context));
+    },
+
+    /** The kernel arguments of the role, rendered one by one. @throws TemplateFailed */
+    kernelArguments: (role: Role, context: RenderContext): string[] =>
+      role.arguments.map((argument) => attempt(role.name, "role.yaml", () => compile(argument, "ipxe").render(context))),
+
+    /** A document of the role, or the standard one; undefined when neither has it. @throws TemplateFailed */
+    document(role: Role, kind: Exclude<DocumentKind, "ipxe">, context: RenderContext): string | undefined {
+      const template = role.templates[kind] ?? standard.documents[kind];
+      if (!template) return undefined;
+      return attempt(role.name, template.file, () => {
+        const text = compile(template.source, syntaxes[kind]).render(context);
+        refuseInvalid(kind, text);
+        return text;
+      });
+    },
+
+    /** The role's own iPXE script. @throws TemplateFailed */
+    ownScript(role: Role, context: RenderContext): string | undefined {
+      const template = role.templates.ipxe;
+      if (!template) return undefined;
+      return attempt(role.name, template.file, () => {
+        const text = compile(template.source, "ipxe").render(context);
+        if (!text.startsWith("#!ipxe\n")) throw new Error("the first line must be #!ipxe");
+        return text;
+      });
+    },
+  };
+}
+
+/** @throws Error when the reader of this document would refuse it */
+function refuseInvalid(kind: DocumentKind, text: string): void {
+  if (kind === "ignition") {
+    const config = JSON.parse(text) as { ignition?: { version?: unknown } };
+    if (typeof config.ignition?.version !== "string") throw new Error("ignition.version is missing");
+    return;
+  }
+  if (kind === "user-data" && !text.startsWith("#cloud-config\n")) throw new Error("the first line must be #cloud-config");
+  const yaml = readYaml(text);
+  const [problem] = yaml.problems;
+  if (problem) throw new Error(`line ${problem.line}: ${problem.message}`);
+  if (kind === "meta-data" && typeof (yaml.value as Record<string, unknown> | undefined)?.["instance-id"] !== "string")
+    throw new Error("instance-id is missing");
+}

@@ -1,0 +1,72 @@
+/**
+ * How a value is written into each output syntax. Every string may come from a hostile machine: after quoting it is data,
+ * whatever it says.
+ */
+export type Syntax = "ipxe" | "yaml" | "json" | "shell";
+
+export type Quote = (value: unknown) => string;
+
+/** Values that a template may print; anything else is a mistake in the template. */
+function asText(value: unknown): string {
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  throw new Error(`a ${value === undefined || value === null ? "missing value" : typeof value} can't be printed here`);
+}
+
+/**
+ * One word of an iPXE command. iPXE splits at blanks, expands `${...}`, and takes `||`, `&&`, `;` and `#...` as words of their own
+ * (core/exec.c), so what is left are the characters of names, paths and URLs; all others become `_`.
+ */
+export const ipxeWord: Quote = (value) => asText(value).replaceAll(/[^A-Za-z0-9._:/@=+,%~?&;-]/g, "_").replace(/^[&?;]+$/, "_");
+
+/** Text behind `echo`: blanks may stay, the rest as in {@link ipxeWord}; never longer than a line of an 80-column screen times three. */
+export const ipxeText: Quote = (value) =>
+  asText(value)
+    .replaceAll(/[^A-Za-z0-9 ._:/@=+,%~()'"!?*<>[\]-]/g, "_")
+    .slice(0, 240);
+
+/**
+ * A scalar or a collection in YAML 1.2 flow style: JSON, but with every character outside printable ASCII escaped, since YAML
+ * has no surrogate pairs (PyYAML, which cloud-init uses, would read them as two broken characters).
+ */
+export const yamlValue: Quote = (value) => {
+  if (typeof value === "string") return `"${Array.from(value, yamlCharacter).join("")}"`;
+  if (typeof value === "number" || typeof value === "boolean" || value === null) return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(yamlValue).join(", ")}]`;
+  if (typeof value === "object" && value)
+    return `{${Object.entries(value)
+      .map(([key, item]) => `${yamlValue(key)}: ${yamlValue(item)}`)
+      .join(", ")}}`;
+  throw new Error("a missing value can't be printed here");
+};
+
+function yamlCharacter(character: string): string {
+  const code = character.codePointAt(0) ?? 0;
+  if (character === '"' || character === "\\") return `\\${character}`;
+  if (code >= 0x20 && code < 0x7f) return character;
+  if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
+  // A lone surrogate is no character at all; U+FFFD stands for it.
+  if (code >= 0xd800 && code <= 0xdfff) return "\\ufffd";
+  return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
+}
+
+export const jsonValue: Quote = (value) => {
+  const text = JSON.stringify(value);
+  if (text === undefined) throw new Error("a missing value can't be printed here");
+  return text;
+};
+
+/** One word of POSIX shell: in single quotes; NUL can't be in an argument and is dropped. */
+export const shellWord: Quote = (value) => `'${asText(value).replaceAll("\0", "").replaceAll("'", `'\\''`)}'`;
+
+/** One segment or value of a URL, percent-encoded (RFC 3986 s.2.1). */
+export const uriComponent: Quote = (value) =>
+  encodeURIComponent(asText(value).toWellFormed()).replaceAll(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+
+/** How `{{value}}` is written by default. */
+export const defaultQuote: Readonly<Record<Syntax, Quote>> = {
+  ipxe: ipxeWord,
+  yaml: yamlValue,
+  json: jsonValue,
+  shell: shellWord,
+};

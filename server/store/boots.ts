@@ -1,0 +1,74 @@
+import type { Database } from "better-sqlite3";
+import type { Boot, BootOutcome } from "../domain/boot.ts";
+import type { Mac } from "../net/mac.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+
+interface Row {
+  id: string;
+  machine_id: string;
+  mac: Mac;
+  started_at_ms: number;
+  ended_at_ms: number | null;
+  outcome: BootOutcome;
+  target: string | null;
+  verdict: string | null;
+  phases: string;
+  steps: string;
+}
+
+function fromRow(row: Row): Boot {
+  return {
+    id: row.id,
+    machineId: row.machine_id,
+    mac: row.mac,
+    startedAt: row.started_at_ms,
+    endedAt: row.ended_at_ms ?? undefined,
+    outcome: row.outcome,
+    target: row.target ?? undefined,
+    verdict: row.verdict ?? undefined,
+    phases: JSON.parse(row.phases) as Boot["phases"],
+    steps: JSON.parse(row.steps) as Boot["steps"],
+  };
+}
+
+/** Boot attempts. The running one of each machine is kept in memory by the boot room; here is what was. */
+export function createBootRepository(db: Database, queue: CommitQueue) {
+  const upsert = db.prepare(
+    `INSERT INTO boots (id, machine_id, mac, started_at_ms, ended_at_ms, outcome, target, verdict, phases, steps)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (id) DO UPDATE SET ended_at_ms = excluded.ended_at_ms, outcome = excluded.outcome, target = excluded.target,
+       verdict = excluded.verdict, phases = excluded.phases, steps = excluded.steps`,
+  );
+  const selectOne = db.prepare("SELECT * FROM boots WHERE id = ?");
+  const selectOfMachine = db.prepare(
+    "SELECT * FROM boots WHERE machine_id = ? AND started_at_ms < ? ORDER BY started_at_ms DESC, id DESC LIMIT ?",
+  );
+  const selectRunning = db.prepare("SELECT * FROM boots WHERE outcome = 'running' ORDER BY started_at_ms");
+
+  return {
+    save: (boot: Boot): Promise<void> =>
+      queue.run(() => {
+        upsert.run(
+          boot.id,
+          boot.machineId,
+          boot.mac,
+          boot.startedAt,
+          boot.endedAt ?? null,
+          boot.outcome,
+          boot.target ?? null,
+          boot.verdict ?? null,
+          JSON.stringify(boot.phases),
+          JSON.stringify(boot.steps),
+        );
+      }),
+    find(id: string): Boot | undefined {
+      const row = selectOne.get(id) as Row | undefined;
+      return row && fromRow(row);
+    },
+    /** Newest first. @param before only boots that began earlier, ms since 1970 */
+    ofMachine: (machineId: string, limit: number, before = Number.MAX_SAFE_INTEGER): Boot[] =>
+      (selectOfMachine.all(machineId, before, limit) as Row[]).map(fromRow),
+    running: (): Boot[] => (selectRunning.all() as Row[]).map(fromRow),
+  };
+}
+export type BootRepository = ReturnType<typeof createBootRepository>;

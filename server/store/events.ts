@@ -1,0 +1,95 @@
+import type { Database } from "better-sqlite3";
+import type { Clock } from "../domain/capabilities.ts";
+import type { Event, EventLevel, EventType, NewEvent } from "../domain/event.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+
+interface Row {
+  seq: number;
+  at_ms: number;
+  type: EventType;
+  level: EventLevel;
+  machine_id: string | null;
+  boot_id: string | null;
+  actor: string | null;
+  message: string;
+  data: string;
+}
+
+function fromRow(row: Row): Event {
+  return {
+    seq: row.seq,
+    at: row.at_ms,
+    type: row.type,
+    level: row.level,
+    machineId: row.machine_id ?? undefined,
+    bootId: row.boot_id ?? undefined,
+    actor: row.actor ?? undefined,
+    message: row.message,
+    data: JSON.parse(row.data) as Record<string, unknown>,
+  };
+}
+
+export interface EventFilter {
+  /** Only events after this one. */
+  readonly since?: number;
+  readonly machineId?: string;
+  /** Type, or its beginning: `machine` finds `machine.phase`. */
+  readonly type?: string;
+  readonly limit: number;
+  /** The newest ones, still in order of time. */
+  readonly newest?: boolean;
+}
+
+/** The append-only event log, readable live. */
+export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
+  const insert = db.prepare(
+    "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+  );
+  const where =
+    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR type LIKE @type || '.%')";
+  const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
+  const selectNewest = db.prepare(`SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`);
+  const listeners = new Set<(event: Event) => void>();
+
+  return {
+    /** Appends; listeners hear of it once it is stored. */
+    async append(event: NewEvent): Promise<Event> {
+      const stored = await queue.run(() => {
+        const at = clock.now();
+        const level = event.level ?? "info";
+        const { lastInsertRowid } = insert.run(
+          at,
+          event.type,
+          level,
+          event.machineId ?? null,
+          event.bootId ?? null,
+          event.actor ?? null,
+          event.message,
+          JSON.stringify(event.data ?? {}),
+        );
+        return {
+          seq: Number(lastInsertRowid),
+          at,
+          type: event.type,
+          level,
+          machineId: event.machineId,
+          bootId: event.bootId,
+          actor: event.actor,
+          message: event.message,
+          data: event.data ?? {},
+        };
+      });
+      for (const listener of listeners) listener(stored);
+      return stored;
+    },
+    list({ since = 0, machineId, type, limit, newest = false }: EventFilter): Event[] {
+      const values = { since, machineId: machineId ?? null, type: type ?? null, limit };
+      return ((newest ? selectNewest : selectFirst).all(values) as Row[]).map(fromRow);
+    },
+    subscribe(listener: (event: Event) => void): () => void {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+export type EventLog = ReturnType<typeof createEventLog>;

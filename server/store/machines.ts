@@ -1,0 +1,179 @@
+import type { Database } from "better-sqlite3";
+import type { Arch } from "../domain/firmware.ts";
+import { AddressTaken, MachineNameTaken, MachineNotFound, MacTaken } from "../domain/error-catalogue.ts";
+import type { Machine, Phase } from "../domain/machine.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+import { type Mac, parseMac } from "../net/mac.ts";
+import type { Uuid } from "../net/uuid.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+
+interface Row {
+  id: string;
+  name: string;
+  uuid: string | null;
+  serial: string | null;
+  manufacturer: string | null;
+  product: string | null;
+  arch: string | null;
+  firmware: string | null;
+  group_name: string | null;
+  seat: string | null;
+  labels: string;
+  address: string | null;
+  ram_bytes: number | null;
+  phase: string;
+  created_at_ms: number;
+  seen_at_ms: number | null;
+}
+
+function fromRow(row: Row, macs: readonly Mac[]): Machine {
+  return {
+    id: row.id,
+    name: row.name,
+    macs,
+    uuid: (row.uuid ?? undefined) as Uuid | undefined,
+    serial: row.serial ?? undefined,
+    manufacturer: row.manufacturer ?? undefined,
+    product: row.product ?? undefined,
+    arch: (row.arch ?? undefined) as Arch | undefined,
+    firmware: row.firmware ?? undefined,
+    group: row.group_name ?? undefined,
+    seat: row.seat ?? undefined,
+    labels: JSON.parse(row.labels) as Record<string, string>,
+    address: (row.address ?? undefined) as Ipv4 | undefined,
+    ramBytes: row.ram_bytes ?? undefined,
+    phase: row.phase as Phase,
+    createdAt: row.created_at_ms,
+    lastSeenAt: row.seen_at_ms ?? undefined,
+  };
+}
+
+function toRow(machine: Machine): Row {
+  return {
+    id: machine.id,
+    name: machine.name,
+    uuid: machine.uuid ?? null,
+    serial: machine.serial ?? null,
+    manufacturer: machine.manufacturer ?? null,
+    product: machine.product ?? null,
+    arch: machine.arch ?? null,
+    firmware: machine.firmware ?? null,
+    group_name: machine.group ?? null,
+    seat: machine.seat ?? null,
+    labels: JSON.stringify(machine.labels),
+    address: machine.address ?? null,
+    ram_bytes: machine.ramBytes ?? null,
+    phase: machine.phase,
+    created_at_ms: machine.createdAt,
+    seen_at_ms: machine.lastSeenAt ?? null,
+  };
+}
+
+export function createMachineRepository(db: Database, queue: CommitQueue) {
+  const byId = new Map<string, Machine>();
+  const byMac = new Map<Mac, Machine>();
+  const byName = new Map<string, Machine>();
+  const byAddress = new Map<Ipv4, Machine>();
+
+  const columns = Object.keys(toRow({ labels: {} } as Machine));
+  const upsert = db.prepare(
+    `INSERT INTO machines (${columns.join(", ")}) VALUES (${columns.map((name) => `@${name}`).join(", ")})
+     ON CONFLICT (id) DO UPDATE SET ${columns
+       .filter((name) => name !== "id")
+       .map((name) => `${name} = excluded.${name}`)
+       .join(", ")}`,
+  );
+  const deleteMacs = db.prepare("DELETE FROM machine_macs WHERE machine_id = ?");
+  const insertMac = db.prepare("INSERT INTO machine_macs (mac, machine_id, position) VALUES (?, ?, ?)");
+  const deleteMachine = db.prepare("DELETE FROM machines WHERE id = ?");
+
+  const macsOf = new Map<string, Mac[]>();
+  const macRows = db.prepare("SELECT mac, machine_id FROM machine_macs ORDER BY position").all();
+  for (const { mac, machine_id } of macRows as { mac: Mac; machine_id: string }[]) {
+    macsOf.set(machine_id, [...(macsOf.get(machine_id) ?? []), mac]);
+  }
+  for (const row of db.prepare("SELECT * FROM machines").all() as Row[]) index(fromRow(row, macsOf.get(row.id) ?? []));
+
+  function index(machine: Machine): void {
+    byId.set(machine.id, machine);
+    byName.set(machine.name, machine);
+    for (const mac of machine.macs) byMac.set(mac, machine);
+    if (machine.address) byAddress.set(machine.address, machine);
+  }
+  function unindex(machine: Machine): void {
+    byId.delete(machine.id);
+    byName.delete(machine.name);
+    for (const mac of machine.macs) byMac.delete(mac);
+    if (machine.address) byAddress.delete(machine.address);
+  }
+  function refuseClashes(machine: Machine): void {
+    const sameName = byName.get(machine.name);
+    if (sameName && sameName.id !== machine.id) throw MachineNameTaken({ name: machine.name });
+    for (const mac of machine.macs) {
+      const owner = byMac.get(mac);
+      if (owner && owner.id !== machine.id) throw MacTaken({ mac, machine: owner.name });
+    }
+    const owner = machine.address && byAddress.get(machine.address);
+    if (machine.address && owner && owner.id !== machine.id)
+      throw AddressTaken({ address: machine.address, machine: owner.name });
+  }
+
+  /** Inside a transaction: writes `next` over `before`. */
+  function write(before: Machine | undefined, next: Machine, onRollback: (undo: () => void) => void): void {
+    refuseClashes(next);
+    upsert.run(toRow(next));
+    if (!before || before.macs.join() !== next.macs.join()) {
+      deleteMacs.run(next.id);
+      next.macs.forEach((mac, position) => insertMac.run(mac, next.id, position));
+    }
+    if (before) unindex(before);
+    index(next);
+    onRollback(() => {
+      unindex(next);
+      if (before) index(before);
+    });
+  }
+
+  return {
+    all: (): Machine[] => [...byId.values()],
+    count: (): number => byId.size,
+    find: (id: string): Machine | undefined => byId.get(id),
+    findByMac: (mac: Mac): Machine | undefined => byMac.get(mac),
+    findByAddress: (address: Ipv4): Machine | undefined => byAddress.get(address),
+    /** By name, MAC in any form, or id. */
+    findByNameOrMac(text: string): Machine | undefined {
+      const mac = parseMac(text);
+      return (mac && byMac.get(mac)) ?? byName.get(text) ?? byId.get(text);
+    },
+    /** @throws MachineNotFound */
+    get(text: string): Machine {
+      const machine = this.findByNameOrMac(text);
+      if (!machine) throw MachineNotFound({ name: text });
+      return machine;
+    },
+    /** @throws MachineNameTaken, MacTaken, AddressTaken */
+    add: (machine: Machine): Promise<Machine> =>
+      queue.run(({ onRollback }) => {
+        write(undefined, machine, onRollback);
+        return machine;
+      }),
+    /** Changes one machine inside the commit, so that changes made at the same time do not undo each other. Undefined: it is gone. */
+    update: (id: string, change: (current: Machine) => Machine): Promise<Machine | undefined> =>
+      queue.run(({ onRollback }) => {
+        const before = byId.get(id);
+        if (!before) return undefined;
+        const next = change(before);
+        if (next !== before) write(before, next, onRollback);
+        return next;
+      }),
+    remove: (id: string): Promise<void> =>
+      queue.run(({ onRollback }) => {
+        const before = byId.get(id);
+        if (!before) return;
+        deleteMachine.run(id);
+        unindex(before);
+        onRollback(() => index(before));
+      }),
+  };
+}
+export type MachineRepository = ReturnType<typeof createMachineRepository>;

@@ -1,0 +1,57 @@
+import { mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import Sqlite from "better-sqlite3";
+import type { Clock } from "../domain/capabilities.ts";
+import { createAssignmentRepository } from "./assignments.ts";
+import { createBootRepository } from "./boots.ts";
+import { createClaimRepository } from "./claims.ts";
+import { CommitQueue } from "./commit-queue.ts";
+import { createEventLog } from "./events.ts";
+import { createGroupRepository } from "./groups.ts";
+import { createImageRepository } from "./images.ts";
+import { createLeaseRepository } from "./leases.ts";
+import { createMachineRepository } from "./machines.ts";
+import { migrate } from "./migrate.ts";
+import { createTokenRepository } from "./tokens.ts";
+
+const migrations = join(import.meta.dirname, "../../db/migrations");
+
+/**
+ * Opens the SQLite store and reads its snapshot into memory.
+ *
+ * WAL with synchronous=FULL: what was acknowledged survives a power cut (NORMAL may lose the last commits, SQLite docs, "PRAGMA
+ * synchronous"). @param path file name, or ":memory:"
+ */
+export function openStore(path: string, clock: Clock) {
+  if (path !== ":memory:") mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const db = new Sqlite(path);
+  db.pragma("journal_mode = WAL");
+  db.pragma("synchronous = FULL");
+  db.pragma("foreign_keys = ON");
+  db.pragma("busy_timeout = 5000");
+  migrate(db, migrations);
+  const queue = new CommitQueue(db);
+  return {
+    machines: createMachineRepository(db, queue),
+    groups: createGroupRepository(db, queue),
+    assignments: createAssignmentRepository(db, queue),
+    leases: createLeaseRepository(db, queue),
+    boots: createBootRepository(db, queue),
+    claims: createClaimRepository(db, queue, clock),
+    events: createEventLog(db, queue, clock),
+    tokens: createTokenRepository(db, queue),
+    images: createImageRepository(db, queue),
+    /** Writes nothing but proves that it could: for /readyz. @throws StoreFailed */
+    async probe(): Promise<void> {
+      await queue.run(() => {
+        db.prepare("INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'").run();
+      });
+    },
+    close(): void {
+      queue.close();
+      db.close();
+    },
+  };
+}
+
+export type Store = ReturnType<typeof openStore>;

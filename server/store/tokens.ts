@@ -1,0 +1,35 @@
+import type { Database } from "better-sqlite3";
+import type { ApiToken } from "../domain/api-token.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+
+export function createTokenRepository(db: Database, queue: CommitQueue) {
+  const byHash = new Map<string, ApiToken>();
+  const rows = db
+    .prepare("SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt FROM tokens")
+    .all() as (Omit<ApiToken, "expiresAt"> & { expiresAt: number | null })[];
+  for (const row of rows) byHash.set(row.hash, { ...row, expiresAt: row.expiresAt ?? undefined });
+  const insert = db.prepare(
+    "INSERT INTO tokens (id, name, scope, hash, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+  );
+  const drop = db.prepare("DELETE FROM tokens WHERE id = ?");
+
+  return {
+    all: (): ApiToken[] => [...byHash.values()],
+    findByHash: (hash: string): ApiToken | undefined => byHash.get(hash),
+    findByName: (name: string): ApiToken | undefined =>
+      [...byHash.values()].find((token) => token.name === name || token.id === name),
+    add: (token: ApiToken): Promise<void> =>
+      queue.run(({ onRollback }) => {
+        insert.run(token.id, token.name, token.scope, token.hash, token.createdAt, token.expiresAt ?? null);
+        byHash.set(token.hash, token);
+        onRollback(() => byHash.delete(token.hash));
+      }),
+    remove: (token: ApiToken): Promise<void> =>
+      queue.run(({ onRollback }) => {
+        drop.run(token.id);
+        byHash.delete(token.hash);
+        onRollback(() => byHash.set(token.hash, token));
+      }),
+  };
+}
+export type TokenRepository = ReturnType<typeof createTokenRepository>;

@@ -1,0 +1,62 @@
+import { isCollection, isMap, isNode, isScalar, LineCounter, parseDocument, stringify } from "yaml";
+
+export interface YamlPosition {
+  /** From 1. */
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface YamlText {
+  /** The document as plain values; undefined when it can't be read or is empty. */
+  readonly value: unknown;
+  readonly problems: readonly (YamlPosition & { readonly message: string })[];
+  /** Where a key or list item stands: the nearest enclosing one when it is not there itself. */
+  positionOf(path: readonly (string | number)[]): YamlPosition;
+}
+
+/** Reads one YAML 1.2 document (JSON schema types only, no custom tags; aliases are bounded against "billion laughs"). */
+export function readYaml(text: string): YamlText {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const position = (offset: number): YamlPosition => {
+    const { line, col } = lines.linePos(offset);
+    return { line, column: col };
+  };
+  const problems = [...document.errors, ...document.warnings].map((error) => ({
+    ...position(error.pos[0]),
+    message: error.message.split("\n")[0]?.replace(/ at line \d+, column \d+:?$/, "") ?? error.message,
+  }));
+  let value: unknown;
+  if (problems.length === 0) {
+    try {
+      value = document.toJS({ maxAliasCount: 100 }) ?? undefined;
+    } catch (error) {
+      problems.push({ line: 1, column: 1, message: (error as Error).message });
+    }
+  }
+  return {
+    value,
+    problems,
+    positionOf(path) {
+      let offset = 0;
+      let node: unknown = document.contents;
+      for (const part of path) {
+        if (isMap(node)) {
+          const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(part));
+          if (!pair) break;
+          if (isNode(pair.key)) offset = pair.key.range?.[0] ?? offset;
+          node = pair.value;
+        } else if (isCollection(node)) {
+          node = node.items[Number(part)];
+          if (isNode(node)) offset = node.range?.[0] ?? offset;
+        } else break;
+      }
+      return position(offset);
+    },
+  };
+}
+
+/** Writes a value as YAML, for `--output yaml`. */
+export function writeYaml(value: unknown): string {
+  return stringify(value, { lineWidth: 0 });
+}
