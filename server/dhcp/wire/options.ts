@@ -1,0 +1,168 @@
+import { type Ipv4, ipv4FromOctets, ipv4ToOctets } from "../../net/ipv4.ts";
+import { MalformedPacket } from "./malformed-packet.ts";
+import { OptionCode } from "./option-codes.ts";
+
+/** Option code to value; iteration order is the order on the wire. */
+export type OptionMap = ReadonlyMap<number, Uint8Array>;
+
+/** Longest value that one instance of an option can carry. */
+const maximumInstanceOctets = 255;
+
+/**
+ * Splits an options field into code and value, adding to `options`.
+ *
+ * A code that comes again is one long option whose parts are joined in order (RFC 3396 s.7, RFC 2131 s.4.1). Pad has no
+ * length octet, End stops the walk, what follows End is ignored (RFC 2132 s.3.1, s.3.2). A missing End is tolerated:
+ * several PXE ROMs cut the field at the size of their buffer.
+ *
+ * @param field octets after the magic cookie, or the overloaded `file` or `sname`; values are views into it
+ * @throws MalformedPacket when a length octet is missing or points past the end of the field
+ */
+export function decodeOptions(field: Uint8Array, options = new Map<number, Uint8Array>()): Map<number, Uint8Array> {
+  let at = 0;
+  while (at < field.length) {
+    const code = field[at++];
+    if (code === undefined || code === OptionCode.End) break;
+    if (code === OptionCode.Pad) continue;
+    const length = field[at++];
+    if (length === undefined || at + length > field.length) throw new MalformedPacket("option passes the end of its field");
+    const part = field.subarray(at, at + length);
+    const before = options.get(code);
+    options.set(code, before ? joinOctets(before, part) : part);
+    at += length;
+  }
+  return options;
+}
+
+/**
+ * Writes options in the order of the map, End included. A value above 255 octets is split into instances of the same
+ * code (RFC 3396 s.5). A Pad follows option 67, since EDK2's HTTP boot writes a NUL over the octet after its value and
+ * would destroy the next option.
+ */
+export function encodeOptions(options: OptionMap): Uint8Array {
+  const field = new Uint8Array(encodedLength(options));
+  let at = 0;
+  for (const [code, value] of options) {
+    let from = 0;
+    do {
+      const part = value.subarray(from, from + maximumInstanceOctets);
+      field[at++] = code;
+      field[at++] = part.length;
+      field.set(part, at);
+      at += part.length;
+      from += maximumInstanceOctets;
+    } while (from < value.length);
+    if (code === OptionCode.BootfileName) field[at++] = OptionCode.Pad;
+  }
+  field[at] = OptionCode.End;
+  return field;
+}
+
+/** Octets that `encodeOptions` makes of this, End included. */
+export function encodedLength(options: OptionMap): number {
+  let octets = 1;
+  for (const [code, value] of options) octets += encodedOptionLength(code, value);
+  return octets;
+}
+
+function encodedOptionLength(code: number, value: Uint8Array): number {
+  const instances = Math.max(1, Math.ceil(value.length / maximumInstanceOctets));
+  return value.length + 2 * instances + (code === OptionCode.BootfileName ? 1 : 0);
+}
+
+const first: readonly number[] = [OptionCode.MessageType, OptionCode.ServerId, OptionCode.LeaseTime];
+/** 82 is the last one (RFC 3046 s.2.2), 67 stands before it where the Pad after it does no harm. */
+const last: readonly number[] = [OptionCode.BootfileName, OptionCode.RelayAgentInformation];
+
+/**
+ * The one order in which we send options: 53, 54, 51, then what the client asked for in its own order (RFC 2132 s.9.8),
+ * then the rest by code, then 67, then 82.
+ */
+export function orderOptions(options: OptionMap, requested: readonly number[]): Map<number, Uint8Array> {
+  const rest = [...options.keys()].filter((code) => !last.includes(code)).sort((a, b) => a - b);
+  const wished = requested.filter((code) => !last.includes(code));
+  const ordered = new Map<number, Uint8Array>();
+  for (const code of [...first, ...wished, ...rest, ...last]) {
+    const value = options.get(code);
+    if (value !== undefined) ordered.set(code, value);
+  }
+  return ordered;
+}
+
+/**
+ * Leaves options out, the last first, until the field has at most `maximumOctets`; `kept` are never left out, except
+ * that 82 goes at the very end when even that does not help (RFC 3046 s.2.2).
+ */
+export function fitOptions(
+  options: OptionMap,
+  maximumOctets: number,
+  kept: ReadonlySet<number>,
+): Map<number, Uint8Array> {
+  const fitting = new Map(options);
+  const droppable = [...options.keys()].filter((code) => !kept.has(code));
+  let length = encodedLength(fitting);
+  while (length > maximumOctets) {
+    const code = droppable.pop() ?? (fitting.has(OptionCode.RelayAgentInformation) ? OptionCode.RelayAgentInformation : undefined);
+    if (code === undefined) break;
+    length -= encodedOptionLength(code, fitting.get(code) ?? new Uint8Array());
+    fitting.delete(code);
+  }
+  return fitting;
+}
+
+/** The one octet of an option; undefined when the option is absent or has another length. */
+export function octetOption(options: OptionMap, code: number): number | undefined {
+  const value = options.get(code);
+  return value?.length === 1 ? value[0] : undefined;
+}
+
+/** An unsigned 16-bit option, network byte order. */
+export function uint16Option(options: OptionMap, code: number): number | undefined {
+  return uint16List(options.get(code))?.[0];
+}
+
+/** A list of unsigned 16-bit numbers; undefined when absent, empty or of odd length. */
+export function uint16List(value: Uint8Array | undefined): number[] | undefined {
+  if (!value || value.length === 0 || value.length % 2 !== 0) return undefined;
+  return Array.from({ length: value.length / 2 }, (_, i) => (value[2 * i] ?? 0) * 256 + (value[2 * i + 1] ?? 0));
+}
+
+export function ipv4Option(options: OptionMap, code: number): Ipv4 | undefined {
+  const value = options.get(code);
+  return value?.length === 4 ? ipv4FromOctets(value) : undefined;
+}
+
+/** An option as text, one character per octet, trailing NULs off: hostile input, never trusted to be printable. */
+export function textOption(options: OptionMap, code: number): string | undefined {
+  const value = options.get(code);
+  return value && textFromOctets(value).replace(/\0+$/, "");
+}
+
+export function textFromOctets(octets: Uint8Array): string {
+  return Array.from(octets, (octet) => String.fromCharCode(octet)).join("");
+}
+
+/** @throws RangeError for a character above 255: everything that we send is ASCII */
+export function textToOctets(text: string): Uint8Array {
+  return Uint8Array.from(text, (character) => {
+    const code = character.codePointAt(0) ?? 0;
+    if (code > 255) throw new RangeError(`character ${code} has no octet`);
+    return code;
+  });
+}
+
+/** An unsigned 32-bit number, network byte order. */
+export function uint32ToOctets(value: number): Uint8Array {
+  return Uint8Array.of((value >>> 24) & 255, (value >>> 16) & 255, (value >>> 8) & 255, value & 255);
+}
+
+export function ipv4ListToOctets(addresses: readonly Ipv4[]): Uint8Array {
+  return Uint8Array.from(addresses.flatMap((address) => [...ipv4ToOctets(address)]));
+}
+
+function joinOctets(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const joined = new Uint8Array(a.length + b.length);
+  joined.set(a);
+  joined.set(b, a.length);
+  return joined;
+}

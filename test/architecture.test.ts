@@ -1,0 +1,181 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import t from "tap";
+
+/**
+ * The rooms and what each may import (ARCHITECTURE.md): one row a room. `libraries` are npm packages and node: modules;
+ * `pure` rooms know no clock, no randomness, no process and no I/O.
+ */
+interface Room {
+  readonly imports: readonly string[];
+  readonly libraries: readonly string[] | "any node";
+  readonly pure?: true;
+}
+
+const rooms: Readonly<Record<string, Room>> = {
+  net: { imports: [], libraries: [], pure: true },
+  domain: { imports: ["net"], libraries: [], pure: true },
+  "dhcp/wire": { imports: ["net"], libraries: [], pure: true },
+  "dhcp/policy": { imports: ["dhcp/wire", "domain", "net"], libraries: [], pure: true },
+  dhcp: { imports: ["dhcp/wire", "dhcp/policy", "domain", "net"], libraries: [] },
+  "tftp/wire": { imports: ["net"], libraries: [], pure: true },
+  tftp: { imports: ["tftp/wire", "domain", "net"], libraries: ["node:fs", "node:fs/promises", "node:path"] },
+  yaml: { imports: [], libraries: ["yaml"] },
+  config: { imports: ["domain", "net", "yaml"], libraries: ["typebox", "typebox/value", "node:fs"] },
+  render: {
+    imports: ["domain", "net", "yaml"],
+    libraries: ["handlebars", "typebox", "typebox/value", "node:fs", "node:path"],
+  },
+  content: { imports: ["domain"], libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path"] },
+  store: {
+    imports: ["domain", "net"],
+    libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
+  },
+  inventory: { imports: ["domain", "net", "store"], libraries: [] },
+  boot: { imports: ["domain", "net", "store", "render", "inventory"], libraries: ["node:crypto"] },
+  image: { imports: ["yaml"], libraries: "any node" },
+  platform: { imports: ["domain", "net"], libraries: "any node" },
+  demo: { imports: ["domain", "net"], libraries: "any node" },
+  http: {
+    imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http/api"],
+    libraries: ["fastify", "@fastify/swagger", "@fastify/swagger-ui", "typebox", "node:crypto", "node:fs/promises", "node:http", "node:net"],
+  },
+  "http/api": {
+    imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http"],
+    libraries: ["fastify", "typebox"],
+  },
+  cli: {
+    imports: ["config", "content", "demo", "domain", "image", "platform", "render", "yaml", "(top)"],
+    libraries: "any node",
+  },
+  "(top)": {
+    imports: ["boot", "config", "content", "dhcp", "domain", "http", "inventory", "net", "platform", "render", "store", "tftp"],
+    libraries: ["node:fs", "node:path"],
+  },
+};
+
+/** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
+const packageRooms: Readonly<Record<string, readonly string[]>> = {
+  commander: ["cli"],
+  undici: ["cli"],
+  koffi: ["platform"],
+  pino: ["platform"],
+  "better-sqlite3": ["store"],
+  handlebars: ["render"],
+  yaml: ["yaml"],
+  fastify: ["http", "http/api"],
+  // A schema language rather than a service: each room describes its own input with it.
+  typebox: ["config", "render", "http", "http/api"],
+};
+
+/** Files of tftp that are pure beside its shell. */
+const pureFiles = new Set(["tftp/transfer.ts"]);
+const forbiddenWords = /(^|[/-])(utils?|helpers?|common|misc|managers?)([.-]|\/|$)/;
+const impureGlobals = /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|process\.|console\.|performance\.)/;
+const maximumLines = 400;
+
+const server = resolve(import.meta.dirname, "../server");
+
+function filesBelow(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? filesBelow(join(directory, entry.name)) : [join(directory, entry.name)],
+  );
+}
+
+function roomOf(file: string): string {
+  const parts = file.split("/").slice(0, -1);
+  const two = parts.slice(0, 2).join("/");
+  return parts.length === 0 ? "(top)" : two in rooms ? two : (parts[0] ?? "(top)");
+}
+
+function importsOf(source: string): string[] {
+  return [...source.matchAll(/^(?:import|export)[\s{][^;]*?from "([^"]+)"|^import "([^"]+)"|await import\("([^"]+)"\)/gms)].map(
+    (match) => match[1] ?? match[2] ?? match[3] ?? "",
+  );
+}
+
+/** Comments and texts out, so that a rule is not broken by speaking of it. */
+function codeOnly(source: string): string {
+  return source
+    .replaceAll(/\/\*[\s\S]*?\*\//g, "")
+    .replaceAll(/^\s*\/\/.*$/gm, "")
+    .replaceAll(/"(?:[^"\\\n]|\\.)*"/g, '""');
+}
+
+const files = filesBelow(server).filter((file) => file.endsWith(".ts"));
+
+t.test("each room imports only the rooms and libraries that its row allows", (t) => {
+  for (const path of files) {
+    const file = relative(server, path);
+    const room = rooms[roomOf(file)];
+    if (!room) {
+      t.fail(`${file}: the room ${roomOf(file)} has no row in test/architecture.test.ts`);
+      continue;
+    }
+    for (const name of importsOf(readFileSync(path, "utf8"))) {
+      if (name.startsWith(".")) {
+        const target = roomOf(relative(server, resolve(dirname(path), name)));
+        if (target !== roomOf(file) && !room.imports.includes(target)) t.fail(`${file}: the room ${roomOf(file)} may not import ${target} (${name})`);
+        continue;
+      }
+      const isNode = name.startsWith("node:");
+      const base = name.startsWith("@") ? name.split("/").slice(0, 2).join("/") : (name.split("/")[0] ?? name);
+      const allowed = isNode && room.libraries === "any node" ? true : (packageRooms[base]?.includes(roomOf(file)) ?? (room.libraries !== "any node" && room.libraries.includes(name)));
+      if (!allowed) t.fail(`${file}: the room ${roomOf(file)} may not import ${name}`);
+    }
+  }
+  t.pass(`${files.length} files looked at`);
+  t.end();
+});
+
+t.test("pure rooms know no clock, no randomness, no process and no I/O", (t) => {
+  for (const path of files) {
+    const file = relative(server, path);
+    if (!rooms[roomOf(file)]?.pure && !pureFiles.has(file)) continue;
+    const source = readFileSync(path, "utf8");
+    const global = impureGlobals.exec(codeOnly(source));
+    if (global) t.fail(`${file}: uses ${global[0]}`);
+    for (const name of importsOf(source)) if (name.startsWith("node:")) t.fail(`${file}: imports ${name}`);
+    if (/\basync\b/.test(codeOnly(source)) && !file.startsWith("domain/capabilities")) t.fail(`${file}: is asynchronous`);
+  }
+  t.pass("looked at all pure rooms");
+  t.end();
+});
+
+t.test("names, sizes and exports", (t) => {
+  for (const path of filesBelow(server)) {
+    const file = relative(server, path);
+    if (forbiddenWords.test(file)) t.fail(`${file}: says nothing with its name`);
+    if (!file.endsWith(".ts")) continue;
+    const source = readFileSync(path, "utf8");
+    const lines = source.split("\n").length - 1;
+    if (lines > maximumLines) t.fail(`${file}: ${lines} lines, more than ${maximumLines}`);
+    if (/^export default/m.test(source)) t.fail(`${file}: default export`);
+    if (/from "[^"]*\/test\//.test(source)) t.fail(`${file}: imports from test/`);
+  }
+  t.pass("looked at all files");
+  t.end();
+});
+
+t.test("no import goes in a circle", (t) => {
+  const edges = new Map<string, string[]>();
+  for (const path of files) {
+    const targets = importsOf(readFileSync(path, "utf8").replaceAll(/^import type [^;]*;$/gms, ""))
+      .filter((name) => name.startsWith("."))
+      .map((name) => resolve(dirname(path), name));
+    edges.set(path, targets);
+  }
+  const done = new Set<string>();
+  const visit = (file: string, trail: readonly string[]): void => {
+    if (trail.includes(file)) {
+      t.fail([...trail.slice(trail.indexOf(file)), file].map((path) => relative(server, path)).join(" -> "));
+      return;
+    }
+    if (done.has(file)) return;
+    for (const target of edges.get(file) ?? []) visit(target, [...trail, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+  t.pass("followed all imports");
+  t.end();
+});
