@@ -49,20 +49,42 @@ export async function createApp(deps: AppDeps) {
   for (const problem of problems) log.warn({ code: problem.name }, problem.message);
 
   const record = (event: NewEvent): void => {
-    store.events.append(event).catch((error: unknown) => log.error({ err: error, type: event.type }, "failed to record an event"));
+    store.events
+      .append(event)
+      .catch((error: unknown) => log.error({ err: error, type: event.type }, "failed to record an event"));
   };
-  const roleDirectories = [join(root, "templates/roles"), ...(config.rolesDir === undefined ? [] : [config.rolesDir])];
+  const roleDirectories = [
+    join(root, "templates/roles"),
+    ...(config.rolesDir === undefined ? [] : [config.rolesDir]),
+  ];
   const roles = remember(clock, () => loadRoles(roleDirectories));
   for (const problem of roles().problems) log.warn({ ...problem }, "a role is broken and left out");
   const renderer = createRenderer(loadStandardTemplates(join(root, "templates")));
 
-  const tracker = createBootTracker({ clock, ids, log, machines: store.machines, boots: store.boots, record });
+  const tracker = createBootTracker({
+    clock,
+    ids,
+    log,
+    machines: store.machines,
+    boots: store.boots,
+    record,
+    announce: store.events.announce,
+  });
   const inventory = createInventory({ clock, ids, log, record, ...store, forgetBoots: tracker.forget });
   const claims = createClaims({ clock, ids, claims: store.claims, record });
   const addresses = createAddressBook();
-  for (const lease of store.leases.all()) if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
+  for (const lease of store.leases.all())
+    if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
   const boots = createBootService({
-    ids, log, record, inventory, claims, tracker, addresses, renderer, roles,
+    ids,
+    log,
+    record,
+    inventory,
+    claims,
+    tracker,
+    addresses,
+    renderer,
+    roles,
     assignments: store.assignments,
     images: store.images,
     readNeighbourTable: deps.readNeighbourTable,
@@ -71,18 +93,33 @@ export async function createApp(deps: AppDeps) {
     defaultRole: config.defaultRole,
   });
   const assigning = createAssigning({
-    clock, ids, record, inventory,
+    clock,
+    ids,
+    record,
+    inventory,
     assignments: store.assignments,
     select: boots.select,
     check: boots.check,
-    onChange: (machine: Machine, hasRole) => tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
+    onChange: (machine: Machine, hasRole) =>
+      tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
   });
 
   let httpPort = config.http.port;
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
   const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
   const http = await buildHttpServer({
-    clock, ids, log, record, boots, tracker, renderer, content, inventory, assigning, roles, publicUrl,
+    clock,
+    ids,
+    log,
+    record,
+    boots,
+    tracker,
+    renderer,
+    content,
+    inventory,
+    assigning,
+    roles,
+    publicUrl,
     images: store.images,
     assignments: store.assignments,
     bootHistory: store.boots,
@@ -99,25 +136,44 @@ export async function createApp(deps: AppDeps) {
     },
   });
   const dhcp = createDhcpServer({
-    udp, clock, log, interfaces,
+    udp,
+    clock,
+    log,
+    interfaces,
     mode: config.dhcp.mode,
     port: config.dhcp.port,
     pxePort: config.dhcp.pxePort,
     subnets: config.dhcp.subnets.map(readSubnet),
     leases: store.leases,
-    machines: { reservationOf: inventory.reservationOf, ownerOf: inventory.ownerOf, mayNetboot: boots.mayNetboot },
+    machines: {
+      reservationOf: inventory.reservationOf,
+      ownerOf: inventory.ownerOf,
+      mayNetboot: boots.mayNetboot,
+    },
     nbp: { available: new Set(assets.keys()) },
-    urls: (address) => ({ script: `${urlFor(address)}/boot.ipxe`, nbp: (name) => `${urlFor(address)}/nbp/${name}` }),
+    urls: (address) => ({
+      script: `${urlFor(address)}/boot.ipxe`,
+      nbp: (name) => `${urlFor(address)}/nbp/${name}`,
+    }),
     onContact: (contact) => {
-      boots.dhcpContact(contact).catch((error: unknown) => log.warn({ err: error, mac: contact.mac }, "failed to note a DHCP contact"));
+      boots
+        .dhcpContact(contact)
+        .catch((error: unknown) =>
+          log.warn({ err: error, mac: contact.mac }, "failed to note a DHCP contact"),
+        );
     },
   });
-  const firstContact = (address: Ipv4) => Buffer.from(renderer.standardScript("first-contact", { serverUrl: urlFor(address) }));
+  const firstContact = (address: Ipv4) =>
+    Buffer.from(renderer.standardScript("first-contact", { serverUrl: urlFor(address) }));
   const tftp = createTftpServer({
-    udp, clock, log,
+    udp,
+    clock,
+    log,
     bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
     routes: [
-      bufferRoute("first contact", (name, { serverAddress }) => (name === "autoexec.ipxe" ? firstContact(serverAddress) : undefined)),
+      bufferRoute("first contact", (name, { serverAddress }) =>
+        name === "autoexec.ipxe" ? firstContact(serverAddress) : undefined,
+      ),
       bufferRoute("boot assets", (name) => assets.get(name)?.content),
     ],
     onContact: boots.tftpContact,
@@ -140,7 +196,11 @@ export async function createApp(deps: AppDeps) {
       await dhcp.start();
       await tftp.start();
       sweep();
-      record({ type: "server.started", message: `Rollcall ${deps.version} is up at ${publicUrl()}`, data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode } });
+      record({
+        type: "server.started",
+        message: `Rollcall ${deps.version} is up at ${publicUrl()}`,
+        data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode },
+      });
     },
 
     /** What was bound, for tests and for the line that `boot serve` prints. */
@@ -152,7 +212,14 @@ export async function createApp(deps: AppDeps) {
     async ensureAdminToken(): Promise<string | undefined> {
       if (store.tokens.all().some((token) => token.scope === "admin")) return undefined;
       const secret = ids.secret();
-      await store.tokens.add({ id: ids.id("t"), name: "admin", scope: "admin", hash: hashSecret(secret), createdAt: clock.now(), expiresAt: undefined });
+      await store.tokens.add({
+        id: ids.id("t"),
+        name: "admin",
+        scope: "admin",
+        hash: hashSecret(secret),
+        createdAt: clock.now(),
+        expiresAt: undefined,
+      });
       return secret;
     },
 

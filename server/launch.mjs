@@ -21,7 +21,11 @@ function isInstalled({ dev }) {
     const installed = read("node_modules/.package-lock.json");
     return Object.entries(read("package-lock.json")).every(
       ([path, entry]) =>
-        path === "" || entry.optional || entry.devOptional || (entry.dev && !dev) || installed[path]?.version === entry.version,
+        path === "" ||
+        entry.optional ||
+        entry.devOptional ||
+        (entry.dev && !dev) ||
+        installed[path]?.version === entry.version,
     );
   } catch {
     return false;
@@ -50,7 +54,9 @@ export function runWithNode(file, args) {
     );
     process.exit(1);
   }
-  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...args], { stdio: "inherit" });
+  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...args], {
+    stdio: "inherit",
+  });
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));
 }
@@ -58,5 +64,8 @@ export function runWithNode(file, args) {
 if (process.argv[1] && fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
   const [command, ...rest] = process.argv.slice(2);
   ensurePackages({ dev: false });
-  runWithNode("server/cli/main.ts", command === "start" ? ["serve", "--first-start", ...rest] : process.argv.slice(2));
+  runWithNode(
+    "server/cli/main.ts",
+    command === "start" ? ["serve", "--first-start", ...rest] : process.argv.slice(2),
+  );
 }

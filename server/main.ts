@@ -18,8 +18,12 @@ const stopLimitMs = 9000;
 
 /** The interfaces of the config, or that of the default route. @throws DeviceNotFound */
 export function servedInterfaces(config: Config): { device: string; address: Ipv4 }[] {
-  const named = config.interfaces.length > 0 ? config.interfaces : [defaultRouteDevice()].filter((device) => device !== undefined);
-  if (named.length === 0) throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
+  const named =
+    config.interfaces.length > 0
+      ? config.interfaces
+      : [defaultRouteDevice()].filter((device) => device !== undefined);
+  if (named.length === 0)
+    throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
   return named.map((device) => ({ device, address: addressOfDevice(device) }));
 }
 
@@ -52,7 +56,9 @@ export async function serve(sources: ConfigSources): Promise<number> {
   const token = await app.ensureAdminToken();
   const served = interfaces.map(({ device, address }) => `${device} (${address})`).join(", ");
   process.stdout.write(`Rollcall is up: ${app.publicUrl()}/\n`);
-  process.stdout.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
+  process.stdout.write(
+    `  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`,
+  );
   if (token) process.stdout.write(`  Admin token, shown this once: ${token}\n`);
   process.stdout.write(`  Try: npm run boot -- status\n`);
 

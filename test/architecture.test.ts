@@ -38,7 +38,16 @@ const rooms: Readonly<Record<string, Room>> = {
   demo: { imports: ["domain", "net"], libraries: "any node" },
   http: {
     imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http/api"],
-    libraries: ["fastify", "@fastify/swagger", "@fastify/swagger-ui", "typebox", "node:crypto", "node:fs/promises", "node:http", "node:net"],
+    libraries: [
+      "fastify",
+      "@fastify/swagger",
+      "@fastify/swagger-ui",
+      "typebox",
+      "node:crypto",
+      "node:fs/promises",
+      "node:http",
+      "node:net",
+    ],
   },
   "http/api": {
     imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http"],
@@ -49,7 +58,20 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: "any node",
   },
   "(top)": {
-    imports: ["boot", "config", "content", "dhcp", "domain", "http", "inventory", "net", "platform", "render", "store", "tftp"],
+    imports: [
+      "boot",
+      "config",
+      "content",
+      "dhcp",
+      "domain",
+      "http",
+      "inventory",
+      "net",
+      "platform",
+      "render",
+      "store",
+      "tftp",
+    ],
     libraries: ["node:fs", "node:path"],
   },
 };
@@ -71,7 +93,8 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
 /** Files of tftp that are pure beside its shell. */
 const pureFiles = new Set(["tftp/transfer.ts"]);
 const forbiddenWords = /(^|[/-])(utils?|helpers?|common|misc|managers?)([.-]|\/|$)/;
-const impureGlobals = /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|process\.|console\.|performance\.)/;
+const impureGlobals =
+  /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|process\.|console\.|performance\.)/;
 const maximumLines = 400;
 
 const server = resolve(import.meta.dirname, "../server");
@@ -89,9 +112,11 @@ function roomOf(file: string): string {
 }
 
 function importsOf(source: string): string[] {
-  return [...source.matchAll(/^(?:import|export)[\s{][^;]*?from "([^"]+)"|^import "([^"]+)"|await import\("([^"]+)"\)/gms)].map(
-    (match) => match[1] ?? match[2] ?? match[3] ?? "",
-  );
+  return [
+    ...source.matchAll(
+      /^(?:import|export)[\s{][^;]*?from "([^"]+)"|^import "([^"]+)"|await import\("([^"]+)"\)/gms,
+    ),
+  ].map((match) => match[1] ?? match[2] ?? match[3] ?? "");
 }
 
 /** Comments and texts out, so that a rule is not broken by speaking of it. */
@@ -115,12 +140,19 @@ t.test("each room imports only the rooms and libraries that its row allows", (t)
     for (const name of importsOf(readFileSync(path, "utf8"))) {
       if (name.startsWith(".")) {
         const target = roomOf(relative(server, resolve(dirname(path), name)));
-        if (target !== roomOf(file) && !room.imports.includes(target)) t.fail(`${file}: the room ${roomOf(file)} may not import ${target} (${name})`);
+        if (target !== roomOf(file) && !room.imports.includes(target))
+          t.fail(`${file}: the room ${roomOf(file)} may not import ${target} (${name})`);
         continue;
       }
       const isNode = name.startsWith("node:");
-      const base = name.startsWith("@") ? name.split("/").slice(0, 2).join("/") : (name.split("/")[0] ?? name);
-      const allowed = isNode && room.libraries === "any node" ? true : (packageRooms[base]?.includes(roomOf(file)) ?? (room.libraries !== "any node" && room.libraries.includes(name)));
+      const base = name.startsWith("@")
+        ? name.split("/").slice(0, 2).join("/")
+        : (name.split("/")[0] ?? name);
+      const allowed =
+        isNode && room.libraries === "any node"
+          ? true
+          : (packageRooms[base]?.includes(roomOf(file)) ??
+            (room.libraries !== "any node" && room.libraries.includes(name)));
       if (!allowed) t.fail(`${file}: the room ${roomOf(file)} may not import ${name}`);
     }
   }
@@ -136,7 +168,8 @@ t.test("pure rooms know no clock, no randomness, no process and no I/O", (t) => 
     const global = impureGlobals.exec(codeOnly(source));
     if (global) t.fail(`${file}: uses ${global[0]}`);
     for (const name of importsOf(source)) if (name.startsWith("node:")) t.fail(`${file}: imports ${name}`);
-    if (/\basync\b/.test(codeOnly(source)) && !file.startsWith("domain/capabilities")) t.fail(`${file}: is asynchronous`);
+    if (/\basync\b/.test(codeOnly(source)) && !file.startsWith("domain/capabilities"))
+      t.fail(`${file}: is asynchronous`);
   }
   t.pass("looked at all pure rooms");
   t.end();

@@ -11,7 +11,12 @@ import type { LoadedRoles } from "../render/load-roles.ts";
 /** What a machine's boot needs, decided but not yet written: everything that can be wrong with it has been found. */
 export type BootPlan =
   | { readonly kind: "url"; readonly url: string }
-  | { readonly kind: "role"; readonly role: Role; readonly params: Record<string, never> | RenderContext["params"]; readonly image: Image | undefined };
+  | {
+      readonly kind: "role";
+      readonly role: Role;
+      readonly params: Record<string, never> | RenderContext["params"];
+      readonly image: Image | undefined;
+    };
 
 export interface PlanSources {
   readonly roles: () => LoadedRoles;
@@ -26,7 +31,11 @@ export function planBoot(target: AssignedTarget, { roles, images }: PlanSources)
   const role = loaded.roles.get(target.role);
   if (!role) {
     const problem = loaded.problems.find((problem) => problem.role === target.role);
-    if (problem) throw RoleInvalid({ role: target.role, problem: `${problem.file}:${problem.line}: ${problem.message}` });
+    if (problem)
+      throw RoleInvalid({
+        role: target.role,
+        problem: `${problem.file}:${problem.line}: ${problem.message}`,
+      });
     throw RoleNotFound({ role: target.role, known: [...loaded.roles.keys()] });
   }
   const resolved = resolveParameters(role, target.params);
@@ -61,7 +70,11 @@ function standardArguments(context: RenderContext): string[] {
     "ip=dhcp",
     `BOOTIF=01-${machine.macHyphens}`,
     ...(image?.rootUrl
-      ? [`rollcall.root=${image.rootUrl}`, `rollcall.sha256=${image.rootSha256}`, `rollcall.size=${image.rootSizeBytes}`]
+      ? [
+          `rollcall.root=${image.rootUrl}`,
+          `rollcall.sha256=${image.rootSha256}`,
+          `rollcall.size=${image.rootSizeBytes}`,
+        ]
       : []),
     ...(callbackUrl ? [`rollcall.callback=${callbackUrl}`] : []),
     ...(configUrl ? [`ds=nocloud-net;s=${configUrl}cloud-init/`] : []),
@@ -80,7 +93,13 @@ export interface Rendering {
   readonly pollSeconds: number;
 }
 
-export function contextOf({ machine, plan, serverUrl, bootId, claim }: Rendering & { plan: { kind: "role" } }): RenderContext {
+export function contextOf({
+  machine,
+  plan,
+  serverUrl,
+  bootId,
+  claim,
+}: Rendering & { plan: { kind: "role" } }): RenderContext {
   return buildContext({
     machine,
     role: plan.role,
@@ -105,7 +124,10 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
   if (own !== undefined) return own;
   switch (plan.role.boot) {
     case "image": {
-      const kernelArguments = [...standardArguments(context), ...renderer.kernelArguments(plan.role, context)];
+      const kernelArguments = [
+        ...standardArguments(context),
+        ...renderer.kernelArguments(plan.role, context),
+      ];
       return renderer.standardScript("image", { ...context, arguments: kernelArguments });
     }
     case "wait":
@@ -118,7 +140,11 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
 }
 
 /** One document for this machine, or undefined when the role has none of that kind. @throws TemplateFailed */
-export function renderPlannedDocument(rendering: Rendering, kind: Exclude<DocumentKind, "ipxe">, renderer: Renderer): string | undefined {
+export function renderPlannedDocument(
+  rendering: Rendering,
+  kind: Exclude<DocumentKind, "ipxe">,
+  renderer: Renderer,
+): string | undefined {
   const { plan } = rendering;
   if (plan.kind === "url") return undefined;
   return renderer.document(plan.role, kind, contextOf({ ...rendering, plan }));

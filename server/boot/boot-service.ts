@@ -1,4 +1,10 @@
-import { type AssignedTarget, describeTarget, type Selection, selectTarget, type UnknownPolicy } from "../domain/assignment.ts";
+import {
+  type AssignedTarget,
+  describeTarget,
+  type Selection,
+  selectTarget,
+  type UnknownPolicy,
+} from "../domain/assignment.ts";
 import type { Boot } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
@@ -13,7 +19,14 @@ import { type Mac, macWithHyphens } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
-import { needsClaim, planBoot, type PlanSources, proveDocuments, renderPlannedDocument, renderScript } from "./boot-plan.ts";
+import {
+  needsClaim,
+  planBoot,
+  type PlanSources,
+  proveDocuments,
+  renderPlannedDocument,
+  renderScript,
+} from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
 import type { BootTracker } from "./tracker.ts";
 import { judgeAsker, parseNeighbours } from "./who-asks.ts";
@@ -59,7 +72,10 @@ export function createBootService(deps: BootServiceDeps) {
     return selectTarget({
       once: assignments.find(subject, "once"),
       machine: assignments.find(subject, "always"),
-      group: machine.group === undefined ? undefined : assignments.find({ kind: "group", group: machine.group }, "always"),
+      group:
+        machine.group === undefined
+          ? undefined
+          : assignments.find({ kind: "group", group: machine.group }, "always"),
       defaultRole: deps.defaultRole,
       unknownPolicy: deps.unknownMachines,
     });
@@ -70,7 +86,11 @@ export function createBootService(deps: BootServiceDeps) {
     return selection.source !== "unknown-policy" || deps.unknownMachines === "local";
   }
 
-  function errorScript(error: unknown, mac: Mac | undefined, serverUrl: string): { script: string; error: RollcallError } {
+  function errorScript(
+    error: unknown,
+    mac: Mac | undefined,
+    serverUrl: string,
+  ): { script: string; error: RollcallError } {
     const reference = ids.id("e");
     const known = error instanceof RollcallError ? error : InternalError({ reference });
     if (known !== error) log.error({ err: error, reference }, "failed to make a script");
@@ -113,9 +133,18 @@ export function createBootService(deps: BootServiceDeps) {
       for (const file of Object.values(plan.image.files))
         if (!(await deps.hasContent(file.sha256))) throw AssetNotFound({ sha256: file.sha256 });
     }
-    const rendering = { machine: bootedFrom(machine, mac), plan, serverUrl, bootId: boot?.id ?? "none", pollSeconds: pollSeconds(mac) };
+    const rendering = {
+      machine: bootedFrom(machine, mac),
+      plan,
+      serverUrl,
+      bootId: boot?.id ?? "none",
+      pollSeconds: pollSeconds(mac),
+    };
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
-    const claim = needsClaim(plan) && boot ? await claims.mint(machine, mac, address, boot.id, selection.target) : undefined;
+    const claim =
+      needsClaim(plan) && boot
+        ? await claims.mint(machine, mac, address, boot.id, selection.target)
+        : undefined;
     const script = renderScript({ ...rendering, claim }, renderer);
     tracker.target(machine.id, describeTarget(selection.target));
     const isLocal = plan.kind === "role" && plan.role.boot === "local";
@@ -137,17 +166,32 @@ export function createBootService(deps: BootServiceDeps) {
       if (contact.speaker === "os") return;
       const known = inventory.findByMac(contact.mac);
       if (!known && deps.unknownMachines === "ignore") return;
-      const machine = known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
+      const machine =
+        known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
       const boot = tracker.contact(machine, contact.mac, contact.speaker);
       if (!boot) return;
-      if (known && contact.firmware && contact.speaker === "firmware") inventory.noteFirmware(known, contact.firmware);
+      if (known && contact.firmware && contact.speaker === "firmware")
+        inventory.noteFirmware(known, contact.firmware);
       if (hasRole(select(machine))) tracker.advance(machine.id, "netboot.begun");
-      const detail = { port: contact.port, ...(contact.bootfile ? { bootfile: contact.bootfile } : {}), ...(contact.silence ? { silence: contact.silence } : {}) };
-      if (contact.speaker === "ipxe") tracker.step(machine.id, "ipxe-dhcp", contact.serverMs, { ...detail, message: contact.message });
+      const detail = {
+        port: contact.port,
+        ...(contact.bootfile ? { bootfile: contact.bootfile } : {}),
+        ...(contact.silence ? { silence: contact.silence } : {}),
+      };
+      if (contact.speaker === "ipxe")
+        tracker.step(machine.id, "ipxe-dhcp", contact.serverMs, { ...detail, message: contact.message });
       else if (contact.message === "DISCOVER") {
-        if (!tracker.hasStep(machine.id, "discover")) tracker.step(machine.id, "discover", undefined, { secs: contact.secs, ...(contact.firmware ? { firmware: contact.firmware.name } : {}) });
+        if (!tracker.hasStep(machine.id, "discover"))
+          tracker.step(machine.id, "discover", undefined, {
+            secs: contact.secs,
+            ...(contact.firmware ? { firmware: contact.firmware.name } : {}),
+          });
         if (contact.reply) tracker.step(machine.id, "offer", contact.serverMs, detail);
-      } else tracker.step(machine.id, "request", contact.serverMs, { ...detail, ...(contact.foreignServer ? { server: contact.foreignServer } : {}) });
+      } else
+        tracker.step(machine.id, "request", contact.serverMs, {
+          ...detail,
+          ...(contact.foreignServer ? { server: contact.foreignServer } : {}),
+        });
     },
 
     tftpContact(contact: TftpContact): void {
@@ -173,7 +217,9 @@ export function createBootService(deps: BootServiceDeps) {
     },
 
     /** The machine's own script; a fault becomes a script that tells it and retries. */
-    async script(request: ScriptRequest): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
+    async script(
+      request: ScriptRequest,
+    ): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
       try {
         const made = await makeScript(request);
         return { ...made, error: undefined };
@@ -196,7 +242,12 @@ export function createBootService(deps: BootServiceDeps) {
     errorScript: (error: unknown, serverUrl: string) => errorScript(error, undefined, serverUrl),
 
     /** A document behind a claim. Undefined: this role has none of the kind. @throws ClaimRefused, TemplateFailed */
-    async config(secret: string, address: string, kind: Exclude<DocumentKind, "ipxe">, serverUrl: string): Promise<{ text: string | undefined; machine: Machine }> {
+    async config(
+      secret: string,
+      address: string,
+      kind: Exclude<DocumentKind, "ipxe">,
+      serverUrl: string,
+    ): Promise<{ text: string | undefined; machine: Machine }> {
       const claim = await claims.fetch(secret, address, kind);
       const machine = inventory.get(claim.machineId);
       const text = renderFor(machine, claim, kind, serverUrl, secret);
@@ -207,8 +258,17 @@ export function createBootService(deps: BootServiceDeps) {
     /** What a machine would get now, secrets masked. @throws as {@link planBoot}, TemplateFailed */
     preview(machine: Machine, kind: DocumentKind, serverUrl: string): string | undefined {
       const plan = planBoot(select(machine).target, deps);
-      const rendering = { machine, plan, serverUrl, bootId: "b_preview", claim: needsClaim(plan) ? maskedClaim : undefined, pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)) };
-      return kind === "ipxe" ? renderScript(rendering, renderer) : renderPlannedDocument(rendering, kind, renderer);
+      const rendering = {
+        machine,
+        plan,
+        serverUrl,
+        bootId: "b_preview",
+        claim: needsClaim(plan) ? maskedClaim : undefined,
+        pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)),
+      };
+      return kind === "ipxe"
+        ? renderScript(rendering, renderer)
+        : renderPlannedDocument(rendering, kind, renderer);
     },
 
     /** Throws what a machine with this target would see on its screen. */
@@ -233,10 +293,23 @@ export function createBootService(deps: BootServiceDeps) {
     },
   };
 
-  function renderFor(machine: Machine, claim: Claim, kind: Exclude<DocumentKind, "ipxe">, serverUrl: string, secret: string): string | undefined {
+  function renderFor(
+    machine: Machine,
+    claim: Claim,
+    kind: Exclude<DocumentKind, "ipxe">,
+    serverUrl: string,
+    secret: string,
+  ): string | undefined {
     const plan = planBoot(claim.target, deps);
     return renderPlannedDocument(
-      { machine: bootedFrom(machine, claim.mac), plan, serverUrl, bootId: claim.bootId, claim: secret, pollSeconds: 5 },
+      {
+        machine: bootedFrom(machine, claim.mac),
+        plan,
+        serverUrl,
+        bootId: claim.bootId,
+        claim: secret,
+        pollSeconds: 5,
+      },
       kind,
       renderer,
     );
@@ -262,5 +335,7 @@ export type BootService = ReturnType<typeof createBootService>;
 
 /** A machine has several MACs; documents speak of the one it boots from. */
 function bootedFrom(machine: Machine, mac: Mac): Machine {
-  return machine.macs[0] === mac ? machine : { ...machine, macs: [mac, ...machine.macs.filter((other) => other !== mac)] };
+  return machine.macs[0] === mac
+    ? machine
+    : { ...machine, macs: [mac, ...machine.macs.filter((other) => other !== mac)] };
 }

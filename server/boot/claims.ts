@@ -1,7 +1,13 @@
 import { createHash } from "node:crypto";
 import type { AssignedTarget } from "../domain/assignment.ts";
 import type { Clock, Ids } from "../domain/capabilities.ts";
-import { type Claim, claimLifetimeMs, type ClaimUse, type ClaimVerdict, judgeClaim } from "../domain/claim.ts";
+import {
+  type Claim,
+  claimLifetimeMs,
+  type ClaimUse,
+  type ClaimVerdict,
+  judgeClaim,
+} from "../domain/claim.ts";
 import { ClaimRefused } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
@@ -34,7 +40,12 @@ export function createClaims({
   claims: Pick<ClaimRepository, "find" | "mint" | "update">;
   record: RecordEvent;
 }) {
-  function refuse(verdict: Exclude<ClaimVerdict, "ok">, address: string, claim: Claim | undefined, what: string): never {
+  function refuse(
+    verdict: Exclude<ClaimVerdict, "ok">,
+    address: string,
+    claim: Claim | undefined,
+    what: string,
+  ): never {
     record({
       type: "claim.refused",
       level: "alarm",
@@ -48,7 +59,13 @@ export function createClaims({
 
   return {
     /** @returns the secret, which exists nowhere else */
-    async mint(machine: Machine, mac: Mac, address: Ipv4, bootId: string, target: AssignedTarget): Promise<string> {
+    async mint(
+      machine: Machine,
+      mac: Mac,
+      address: Ipv4,
+      bootId: string,
+      target: AssignedTarget,
+    ): Promise<string> {
       const secret = ids.secret();
       const now = clock.now();
       await claims.mint({
@@ -73,9 +90,13 @@ export function createClaims({
       const claim = await claims.update(hash, (current) => {
         judged.verdict = judgeClaim(current, address, { kind: "config", document }, clock.now());
         if (judged.verdict !== "ok") return current;
-        return { ...current, fetches: { ...current.fetches, [document]: (current.fetches[document] ?? 0) + 1 } };
+        return {
+          ...current,
+          fetches: { ...current.fetches, [document]: (current.fetches[document] ?? 0) + 1 },
+        };
       });
-      if (judged.verdict !== "ok" || !claim) refuse(judged.verdict === "ok" ? "unknown" : judged.verdict, address, claim, document);
+      if (judged.verdict !== "ok" || !claim)
+        refuse(judged.verdict === "ok" ? "unknown" : judged.verdict, address, claim, document);
       return claim;
     },
 
@@ -89,7 +110,9 @@ export function createClaims({
 
     /** The callback came: no config leaves under this claim any more. A repeated callback is no fault. */
     spend: (claim: Claim): Promise<Claim | undefined> =>
-      claims.update(claim.hash, (current) => (current.spentAt === undefined ? { ...current, spentAt: clock.now() } : current)),
+      claims.update(claim.hash, (current) =>
+        current.spentAt === undefined ? { ...current, spentAt: clock.now() } : current,
+      ),
   };
 }
 export type Claims = ReturnType<typeof createClaims>;

@@ -1,4 +1,11 @@
-import { type Boot, type BootOutcome, type BootStep, type BootStepName, furthestStep, startsNewBoot } from "../domain/boot.ts";
+import {
+  type Boot,
+  type BootOutcome,
+  type BootStep,
+  type BootStepName,
+  furthestStep,
+  startsNewBoot,
+} from "../domain/boot.ts";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
@@ -37,10 +44,12 @@ export interface TrackerDeps {
   readonly machines: Pick<MachineRepository, "find" | "update">;
   readonly boots: Pick<BootRepository, "save" | "running">;
   readonly record: RecordEvent;
+  /** Tells watchers without keeping it. */
+  readonly announce: RecordEvent;
 }
 
 /** Follows each machine's boot from its first DISCOVER to its callback: steps, phases, outcome. */
-export function createBootTracker({ clock, ids, log, machines, boots, record }: TrackerDeps) {
+export function createBootTracker({ clock, ids, log, machines, boots, record, announce }: TrackerDeps) {
   const current = new Map<string, Running>();
   for (const boot of boots.running()) {
     current.set(boot.machineId, { boot, progress: undefined, lastSign: clock.now(), cancelWrite: undefined });
@@ -49,23 +58,38 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
   function write(running: Running): void {
     running.cancelWrite?.();
     running.cancelWrite = undefined;
-    boots.save(running.boot).catch((error: unknown) => log.warn({ err: error, bootId: running.boot.id }, "failed to save a boot"));
+    boots
+      .save(running.boot)
+      .catch((error: unknown) => log.warn({ err: error, bootId: running.boot.id }, "failed to save a boot"));
   }
   function writeSoon(running: Running): void {
     running.cancelWrite ??= clock.after(writeDelayMs, () => write(running));
   }
 
   function change(machineId: string, update: (machine: Machine) => Machine): void {
-    machines.update(machineId, update).catch((error: unknown) => log.warn({ err: error, machineId }, "failed to save a machine"));
+    machines
+      .update(machineId, update)
+      .catch((error: unknown) => log.warn({ err: error, machineId }, "failed to save a machine"));
   }
 
   function end(running: Running, outcome: BootOutcome, verdict?: string): void {
-    running.boot = { ...running.boot, outcome, endedAt: clock.now(), verdict: verdict ?? running.boot.verdict };
+    running.boot = {
+      ...running.boot,
+      outcome,
+      endedAt: clock.now(),
+      verdict: verdict ?? running.boot.verdict,
+    };
     running.progress = undefined;
     write(running);
     const { id, machineId } = running.boot;
     const name = machines.find(machineId)?.name ?? machineId;
-    record({ type: "boot.ended", machineId, bootId: id, message: `${name}: boot ended: ${verdict ?? outcome}`, data: { outcome } });
+    record({
+      type: "boot.ended",
+      machineId,
+      bootId: id,
+      message: `${name}: boot ended: ${verdict ?? outcome}`,
+      data: { outcome },
+    });
   }
 
   const tracker = {
@@ -84,7 +108,11 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
       }
       if (running?.boot.outcome === "running") {
         const last = furthestStep(running.boot) ?? "nothing";
-        end(running, running.boot.verdict ? "failed" : "abandoned", running.boot.verdict ?? `switched off or reset after the step ${last}`);
+        end(
+          running,
+          running.boot.verdict ? "failed" : "abandoned",
+          running.boot.verdict ?? `switched off or reset after the step ${last}`,
+        );
       }
       const boot: Boot = {
         id: ids.id("b"),
@@ -101,7 +129,13 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
       const started: Running = { boot, progress: undefined, lastSign: now, cancelWrite: undefined };
       current.set(machine.id, started);
       write(started);
-      record({ type: "boot.started", machineId: machine.id, bootId: boot.id, message: `${machine.name}: boot begun`, data: { mac } });
+      record({
+        type: "boot.started",
+        machineId: machine.id,
+        bootId: boot.id,
+        message: `${machine.name}: boot begun`,
+        data: { mac },
+      });
       return boot;
     },
 
@@ -114,6 +148,14 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
       const entry: BootStep = { at: clock.now(), step, serverMs, detail };
       running.boot = { ...running.boot, steps: [...running.boot.steps, entry] };
       writeSoon(running);
+      const name = machines.find(machineId)?.name ?? machineId;
+      announce({
+        type: "boot.step",
+        machineId,
+        bootId: running.boot.id,
+        message: `${name}: ${step}`,
+        data: { step, ...detail },
+      });
     },
 
     hasStep: (machineId: string, step: BootStepName): boolean =>
@@ -121,7 +163,9 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
 
     /** True when the machine itself told of this step already: the server's own sight of it does not count. */
     hasReport: (machineId: string, step: BootStepName): boolean =>
-      current.get(machineId)?.boot.steps.some((entry) => entry.step === step && entry.detail["reported"] === 1) ?? false,
+      current
+        .get(machineId)
+        ?.boot.steps.some((entry) => entry.step === step && entry.detail["reported"] === 1) ?? false,
 
     /** What the machine's script was made for. */
     target(machineId: string, target: string): void {
@@ -184,7 +228,8 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
     seen(machineId: string): void {
       const now = clock.now();
       const before = machines.find(machineId)?.lastSeenAt;
-      if (before === undefined || now - before > seenResolutionMs) change(machineId, (machine) => ({ ...machine, lastSeenAt: now }));
+      if (before === undefined || now - before > seenResolutionMs)
+        change(machineId, (machine) => ({ ...machine, lastSeenAt: now }));
     },
 
     /** Ends what has been silent for too long; called from time to time. */
@@ -193,7 +238,11 @@ export function createBootTracker({ clock, ids, log, machines, boots, record }: 
         if (running.boot.outcome !== "running" || clock.now() - running.lastSign < silenceLimitMs) continue;
         const last = furthestStep(running.boot) ?? "nothing";
         tracker.advance(machineId, "boot.timed-out");
-        end(running, "abandoned", `no sign of life for ${silenceLimitMs / 60_000} minutes after the step ${last}`);
+        end(
+          running,
+          "abandoned",
+          `no sign of life for ${silenceLimitMs / 60_000} minutes after the step ${last}`,
+        );
       }
     },
 

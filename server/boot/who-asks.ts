@@ -33,7 +33,8 @@ export function parseNeighbours(text: string): Map<Ipv4, Mac> {
   const neighbours = new Map<Ipv4, Mac>();
   for (const line of text.split("\n").slice(1)) {
     const [address, , flags, mac] = line.split(/\s+/);
-    if (address && mac && (Number(flags) & 2) !== 0 && mac !== "00:00:00:00:00:00") neighbours.set(address as Ipv4, mac as Mac);
+    if (address && mac && (Number(flags) & 2) !== 0 && mac !== "00:00:00:00:00:00")
+      neighbours.set(address as Ipv4, mac as Mac);
   }
   return neighbours;
 }

@@ -26,13 +26,17 @@ export type Client = ReturnType<typeof createClient>;
 
 /** Speaks to the API: at the URL that was named, or over the control socket of this machine's own server. */
 export function createClient({ server, token, dataDirs }: ClientOptions) {
-  const socketPath = server === undefined ? dataDirs.map((directory) => join(directory, "control.sock")).find(existsSync) : undefined;
+  const socketPath =
+    server === undefined
+      ? dataDirs.map((directory) => join(directory, "control.sock")).find(existsSync)
+      : undefined;
   const origin = server?.replace(/\/+$/, "") ?? "http://localhost";
   const place = server ?? socketPath ?? resolve(dataDirs[0] ?? ".", "control.sock");
   const dispatcher = new Agent(socketPath === undefined ? {} : { connect: { socketPath } });
 
   async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
-    if (server === undefined && socketPath === undefined) throw ServerUnreachable({ server: place, reason: "no server runs with this data directory" });
+    if (server === undefined && socketPath === undefined)
+      throw ServerUnreachable({ server: place, reason: "no server runs with this data directory" });
     const isStream = typeof body === "object" && body !== null && "pipe" in body;
     try {
       return await request(`${origin}/api/v1${path}`, {
@@ -53,20 +57,30 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
     }
   }
 
-  async function call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<unknown> {
+  async function call(
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): Promise<unknown> {
     const response = await send(method, path, body, headers);
     const text = await response.body.text();
     const type = String(response.headers["content-type"] ?? "");
     const parsed: unknown = text !== "" && type.includes("json") ? JSON.parse(text) : text;
     if (response.statusCode < 400) return parsed;
     const problem = (typeof parsed === "object" && parsed !== null ? parsed : {}) as Record<string, string>;
-    throw new Refused(problem["code"] ?? `HTTP_${response.statusCode}`, problem["detail"] ?? text.slice(0, 300), problem["advice"] ?? "");
+    throw new Refused(
+      problem["code"] ?? `HTTP_${response.statusCode}`,
+      problem["detail"] ?? text.slice(0, 300),
+      problem["advice"] ?? "",
+    );
   }
 
   return {
     get: <T>(path: string): Promise<T> => call("GET", path) as Promise<T>,
     post: <T>(path: string, body: unknown): Promise<T> => call("POST", path, body) as Promise<T>,
-    put: <T>(path: string, body: unknown, headers?: Record<string, string>): Promise<T> => call("PUT", path, body, headers) as Promise<T>,
+    put: <T>(path: string, body: unknown, headers?: Record<string, string>): Promise<T> =>
+      call("PUT", path, body, headers) as Promise<T>,
     patch: <T>(path: string, body: unknown): Promise<T> => call("PATCH", path, body) as Promise<T>,
     delete: <T>(path: string, body?: unknown): Promise<T> => call("DELETE", path, body) as Promise<T>,
     /** All pages of a list. */
@@ -74,7 +88,8 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
       const items: T[] = [];
       let cursor: string | null = null;
       do {
-        const query: string = cursor === null ? "" : `${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}`;
+        const query: string =
+          cursor === null ? "" : `${path.includes("?") ? "&" : "?"}cursor=${encodeURIComponent(cursor)}`;
         const page = (await call("GET", path + query)) as { items: T[]; next: string | null };
         items.push(...page.items);
         cursor = page.next;

@@ -22,11 +22,25 @@ const exitUnreachable = 3;
 
 function buildProgram(): Command {
   const program = new Command("boot")
-    .description("Rollcall: boots rooms of diskless PCs over the network, each machine straight into its role.")
+    .description(
+      "Rollcall: boots rooms of diskless PCs over the network, each machine straight into its role.",
+    )
     .version(readVersion())
-    .addOption(new Option("--server <url>", "server to speak to (or ROLLCALL_SERVER); default: the one on this machine"))
-    .addOption(new Option("--token <token>", "API token (or ROLLCALL_TOKEN); not needed on the server's own machine"))
-    .addOption(new Option("--data <dir>", "data directory of the server on this machine (default: ./data, then /var/lib/rollcall)"))
+    .addOption(
+      new Option(
+        "--server <url>",
+        "server to speak to (or ROLLCALL_SERVER); default: the one on this machine",
+      ),
+    )
+    .addOption(
+      new Option("--token <token>", "API token (or ROLLCALL_TOKEN); not needed on the server's own machine"),
+    )
+    .addOption(
+      new Option(
+        "--data <dir>",
+        "data directory of the server on this machine (default: ./data, then /var/lib/rollcall)",
+      ),
+    )
     .addOption(new Option("--output <format>", "how answers are printed").choices(["table", "json", "yaml"]))
     .addHelpText(
       "after",
@@ -40,7 +54,16 @@ Examples:
     .showHelpAfterError("(boot --help shows all commands)")
     .exitOverride();
   const session = () => createSession(program.opts<SessionOptions>(), process.env);
-  for (const add of [statusCommand, assignCommands, machineCommands, roleCommands, imageCommands, eventCommands, tokenCommands]) add(program, session);
+  for (const add of [
+    statusCommand,
+    assignCommands,
+    machineCommands,
+    roleCommands,
+    imageCommands,
+    eventCommands,
+    tokenCommands,
+  ])
+    add(program, session);
   for (const add of [serveCommand, demoCommand, configCommands, assetCommands]) add(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError();
   return program;
@@ -55,7 +78,9 @@ function report(error: unknown): number {
     return error.code === "SERVER_UNREACHABLE" ? exitUnreachable : exitRefused;
   }
   const known = error as { code?: unknown; advice?: unknown; message?: string };
-  process.stderr.write(`${typeof known.code === "string" ? `${known.code}: ` : ""}${known.message ?? String(error)}\n`);
+  process.stderr.write(
+    `${typeof known.code === "string" ? `${known.code}: ` : ""}${known.message ?? String(error)}\n`,
+  );
   if (typeof known.advice === "string") process.stderr.write(`${known.advice}\n`);
   if (process.env["ROLLCALL_DEBUG"]) process.stderr.write(`${error instanceof Error ? error.stack : ""}\n`);
   return exitRefused;
@@ -64,7 +89,9 @@ function report(error: unknown): number {
 const words = process.argv.slice(2);
 try {
   const program = buildProgram();
-  const hasCommand = words.some((word) => !word.startsWith("-")) || words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
+  const hasCommand =
+    words.some((word) => !word.startsWith("-")) ||
+    words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
   await program.parseAsync(hasCommand ? words : [...words, "status"], { from: "user" });
   process.exitCode ??= 0;
 } catch (error) {

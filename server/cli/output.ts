@@ -18,9 +18,20 @@ export function safeText(text: string): string {
 /** Columns padded to their widest cell; the last one is not padded. */
 export function formatTable({ columns, rows, empty }: Table): string {
   if (rows.length === 0) return `${empty}\n`;
-  const cells = [columns.map((name) => name.toUpperCase()), ...rows.map((row) => row.map((cell) => safeText(String(cell ?? "-"))))];
+  const cells = [
+    columns.map((name) => name.toUpperCase()),
+    ...rows.map((row) => row.map((cell) => safeText(String(cell ?? "-")))),
+  ];
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? "").length)));
-  return cells.map((row) => row.map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0))).join("  ")).join("\n") + "\n";
+  return (
+    cells
+      .map((row) =>
+        row
+          .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
+          .join("  "),
+      )
+      .join("\n") + "\n"
+  );
 }
 
 export function formatValue(value: unknown, format: "json" | "yaml"): string {

@@ -19,8 +19,14 @@ export interface SessionOptions {
   readonly output?: OutputFormat;
 }
 
-export function createSession(options: SessionOptions, environment: Readonly<Record<string, string | undefined>>): Session {
-  const dataDirs = options.data !== undefined ? [options.data] : [environment["ROLLCALL_DATA_DIR"] ?? "./data", "/var/lib/rollcall"];
+export function createSession(
+  options: SessionOptions,
+  environment: Readonly<Record<string, string | undefined>>,
+): Session {
+  const dataDirs =
+    options.data !== undefined
+      ? [options.data]
+      : [environment["ROLLCALL_DATA_DIR"] ?? "./data", "/var/lib/rollcall"];
   const client = createClient({
     server: options.server ?? environment["ROLLCALL_SERVER"],
     token: options.token ?? environment["ROLLCALL_TOKEN"],

@@ -38,7 +38,8 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const values: Record<string, unknown> = {};
   for (const key of configKeys) {
     if (key.default !== undefined) setAt(values, key.path, structuredClone(key.default));
-    else if (key.path.length > 1) setAt(values, key.path.slice(0, -1), getAt(values, key.path.slice(0, -1)) ?? {});
+    else if (key.path.length > 1)
+      setAt(values, key.path.slice(0, -1), getAt(values, key.path.slice(0, -1)) ?? {});
     origins.set(key.name, "default");
   }
   const file = readFile(sources);
@@ -141,8 +142,13 @@ function fromText(key: ConfigKey, text: string): unknown {
 
 function check(key: ConfigKey, value: unknown): string | undefined {
   if (Value.Check(key.schema as never, withSubnetDefaults(key, value))) return undefined;
-  const [first] = Value.Errors(key.schema as never, value) as unknown as { instancePath?: string; message?: string }[];
-  const inside = first?.instancePath ? ` (at ${first.instancePath.slice(1).replaceAll("/", ".")}: ${first.message})` : "";
+  const [first] = Value.Errors(key.schema as never, value) as unknown as {
+    instancePath?: string;
+    message?: string;
+  }[];
+  const inside = first?.instancePath
+    ? ` (at ${first.instancePath.slice(1).replaceAll("/", ".")}: ${first.message})`
+    : "";
   return `${JSON.stringify(value)?.slice(0, 80) ?? "nothing"} is not allowed; it must be ${key.allowed}${inside}`;
 }
 
@@ -156,7 +162,9 @@ function withSubnetDefaults(key: ConfigKey, value: unknown): unknown {
 
 function nearestKeys(name: string): string {
   const last = name.split(".").at(-1)?.toLowerCase() ?? "";
-  const near = configKeys.filter((key) => key.name.toLowerCase().includes(last) || last.includes(key.path.at(-1)?.toLowerCase() ?? "\0"));
+  const near = configKeys.filter(
+    (key) => key.name.toLowerCase().includes(last) || last.includes(key.path.at(-1)?.toLowerCase() ?? "\0"),
+  );
   const names = (near.length > 0 ? near : configKeys).map((key) => key.name);
   return `${near.length > 0 ? "did you mean" : "known are"} ${names.join(", ")}`;
 }
@@ -169,7 +177,9 @@ function checkMeaning(config: Config, origins: ReadonlyMap<string, Origin>): str
     const here = `${place("dhcp.subnets")}[${index}]`;
     const cidr = parseCidr(subnet.subnet);
     if (!cidr) {
-      problems.push(`${here}.subnet: ${JSON.stringify(subnet.subnet)} is not a network; write it as 10.0.0.0/24, host bits zero`);
+      problems.push(
+        `${here}.subnet: ${JSON.stringify(subnet.subnet)} is not a network; write it as 10.0.0.0/24, host bits zero`,
+      );
       continue;
     }
     for (const field of ["router"] as const) {
@@ -179,21 +189,32 @@ function checkMeaning(config: Config, origins: ReadonlyMap<string, Origin>): str
     }
     if (subnet.range === undefined) continue;
     const [from, to] = subnet.range.split("-").map((text) => parseIpv4(text.trim()));
-    if (!from || !to || !cidrContains(cidr, from) || !cidrContains(cidr, to) || ipv4ToNumber(from) > ipv4ToNumber(to))
-      problems.push(`${here}.range: ${JSON.stringify(subnet.range)} must be two addresses of ${formatCidr(cidr)}, like 10.0.0.100-10.0.0.199`);
+    if (
+      !from ||
+      !to ||
+      !cidrContains(cidr, from) ||
+      !cidrContains(cidr, to) ||
+      ipv4ToNumber(from) > ipv4ToNumber(to)
+    )
+      problems.push(
+        `${here}.range: ${JSON.stringify(subnet.range)} must be two addresses of ${formatCidr(cidr)}, like 10.0.0.100-10.0.0.199`,
+      );
   }
   if (config.dhcp.mode === "authoritative" && config.dhcp.subnets.length === 0)
     problems.push(`${place("dhcp.mode")}: authoritative needs at least one entry in dhcp.subnets`);
   if (config.address !== undefined && !parseIpv4(config.address))
     problems.push(`${place("address")}: ${JSON.stringify(config.address)} is not an IPv4 address`);
   if (config.store.url !== undefined && !config.store.url.startsWith("sqlite:"))
-    problems.push(`${place("store.url")}: ${JSON.stringify(config.store.url)} is not allowed; it must be sqlite:FILE`);
+    problems.push(
+      `${place("store.url")}: ${JSON.stringify(config.store.url)} is not allowed; it must be sqlite:FILE`,
+    );
   return problems;
 }
 
 export function getAt(values: Record<string, unknown>, path: readonly string[]): unknown {
   return path.reduce<unknown>(
-    (inner, name) => (typeof inner === "object" && inner !== null ? (inner as Record<string, unknown>)[name] : undefined),
+    (inner, name) =>
+      typeof inner === "object" && inner !== null ? (inner as Record<string, unknown>)[name] : undefined,
     values,
   );
 }
@@ -208,7 +229,9 @@ function setAt(values: Record<string, unknown>, path: readonly string[], value: 
 }
 
 /** Each key with its value in force and its origin, for `boot config show`. */
-export function describeConfig(loaded: LoadedConfig): { key: string; value: unknown; origin: Origin; meaning: string }[] {
+export function describeConfig(
+  loaded: LoadedConfig,
+): { key: string; value: unknown; origin: Origin; meaning: string }[] {
   return configKeys.map((key) => ({
     key: key.name,
     value: getAt(loaded.config as unknown as Record<string, unknown>, key.path),
@@ -216,4 +239,3 @@ export function describeConfig(loaded: LoadedConfig): { key: string; value: unkn
     meaning: key.description,
   }));
 }
-

@@ -12,12 +12,21 @@ const address = (description: string) =>
 export const subnetSchema = Type.Object(
   {
     subnet: Type.String({ description: "network, e.g. 10.0.0.0/24" }),
-    range: Type.Optional(Type.String({ description: "pool for machines without a reservation, e.g. 10.0.0.100-10.0.0.199" })),
+    range: Type.Optional(
+      Type.String({ description: "pool for machines without a reservation, e.g. 10.0.0.100-10.0.0.199" }),
+    ),
     router: Type.Optional(address("default gateway given to clients")),
     dns: Type.Optional(Type.Array(address("DNS server"), { description: "DNS servers given to clients" })),
     domain: Type.Optional(Type.String({ description: "domain name given to clients" })),
-    leaseSeconds: Type.Integer({ minimum: 60, maximum: 31_536_000, default: 3600, description: "life of a lease, s" }),
-    relay: Type.Optional(Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" })),
+    leaseSeconds: Type.Integer({
+      minimum: 60,
+      maximum: 31_536_000,
+      default: 3600,
+      description: "life of a lease, s",
+    }),
+    relay: Type.Optional(
+      Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -28,8 +37,13 @@ export const configSchema = Type.Object(
       default: [],
       description: "where DHCP and TFTP are served; default: the interface of the default route",
     }),
-    address: Type.Optional(address("IP literal in every URL handed to firmware; default: first IPv4 of the interface")),
-    dataDir: Type.String({ default: "./data", description: "database, content and keys: all state that must survive" }),
+    address: Type.Optional(
+      address("IP literal in every URL handed to firmware; default: first IPv4 of the interface"),
+    ),
+    dataDir: Type.String({
+      default: "./data",
+      description: "database, content and keys: all state that must survive",
+    }),
     dhcp: Type.Object(
       {
         mode: Type.Union([Type.Literal("off"), Type.Literal("proxy"), Type.Literal("authoritative")], {
@@ -38,7 +52,10 @@ export const configSchema = Type.Object(
         }),
         port: port(67, "DHCP"),
         pxePort: port(4011, "PXE boot server"),
-        subnets: Type.Array(subnetSchema, { default: [], description: "networks served in authoritative mode" }),
+        subnets: Type.Array(subnetSchema, {
+          default: [],
+          description: "networks served in authoritative mode",
+        }),
       },
       { additionalProperties: false },
     ),
@@ -61,11 +78,16 @@ export const configSchema = Type.Object(
       [Type.Literal("ignore"), Type.Literal("discover"), Type.Literal("local"), Type.Literal("menu")],
       {
         default: "discover",
-        description: "machines that nobody assigned: ignore, discover (recorded, waits), local (local disk), menu",
+        description:
+          "machines that nobody assigned: ignore, discover (recorded, waits), local (local disk), menu",
       },
     ),
-    defaultRole: Type.Optional(Type.String({ description: "role of known machines that nobody assigned one" })),
-    rolesDir: Type.Optional(Type.String({ description: "directory of roles that add to and override the shipped ones" })),
+    defaultRole: Type.Optional(
+      Type.String({ description: "role of known machines that nobody assigned one" }),
+    ),
+    rolesDir: Type.Optional(
+      Type.String({ description: "directory of roles that add to and override the shipped ones" }),
+    ),
     store: Type.Object(
       { url: Type.Optional(Type.String({ description: "default: sqlite:<dataDir>/rollcall.db" })) },
       { additionalProperties: false },
@@ -110,7 +132,8 @@ export interface ConfigKey {
 function describeAllowed(schema: SchemaNode): string {
   if (schema.anyOf) return schema.anyOf.map((choice) => choice.const).join(", ");
   if (schema.type === "integer") return `a whole number from ${schema.minimum} to ${schema.maximum}`;
-  if (schema.type === "array") return schema.items?.type === "object" ? "a list of objects" : "a list of texts";
+  if (schema.type === "array")
+    return schema.items?.type === "object" ? "a list of objects" : "a list of texts";
   if (schema.pattern) return "an IPv4 address";
   return "a text";
 }

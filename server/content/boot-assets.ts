@@ -53,7 +53,8 @@ export function loadBootAssets(directory: string): {
     const known = entries.filter((entry) => entry.name === name);
     const entry = known.find((entry) => entry.sha256 === actual);
     if (entry) assets.set(name, { entry, content });
-    else problems.push(BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual }));
+    else
+      problems.push(BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual }));
   }
   return { assets, problems };
 }

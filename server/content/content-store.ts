@@ -30,7 +30,11 @@ export function createContentStore(root: string) {
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(temporary, join(directory, sha256));
     const handle = await open(directory, "r");
-    await handle.sync().finally(() => handle.close());
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
   }
 
   return {

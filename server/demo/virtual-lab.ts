@@ -74,11 +74,15 @@ export async function createVirtualLab(namespace: string) {
     inside: (...words: string[]): string[] => ["ip", "netns", "exec", namespace, ...words],
 
     spawn(words: readonly string[], options: { env?: NodeJS.ProcessEnv; cwd?: string } = {}): ChildProcess {
-      return spawn("ip", ["netns", "exec", namespace, ...words], { stdio: ["ignore", "pipe", "pipe"], ...options });
+      return spawn("ip", ["netns", "exec", namespace, ...words], {
+        stdio: ["ignore", "pipe", "pipe"],
+        ...options,
+      });
     },
 
     /** Runs a program inside to its end. @throws when it fails */
-    run: (program: string, ...words: string[]) => run("ip", ["netns", "exec", namespace, program, ...words], { maxBuffer: 64 * 1024 * 1024 }),
+    run: (program: string, ...words: string[]) =>
+      run("ip", ["netns", "exec", namespace, program, ...words], { maxBuffer: 64 * 1024 * 1024 }),
 
     /** A second end of a bridge, e.g. for another DHCP server or a client: a veth in a namespace of its own. @returns its namespace */
     async addHost(name: string, bridge: string, mac: string, address?: string): Promise<string> {
@@ -86,7 +90,22 @@ export async function createVirtualLab(namespace: string) {
       await ip("netns", "add", inner);
       hosts.push(inner);
       await ip("-n", inner, "link", "set", "lo", "up");
-      await ip("-n", inner, "link", "add", "eth0", "address", mac, "type", "veth", "peer", "name", `v-${name}`, "netns", namespace);
+      await ip(
+        "-n",
+        inner,
+        "link",
+        "add",
+        "eth0",
+        "address",
+        mac,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        `v-${name}`,
+        "netns",
+        namespace,
+      );
       await ip("-n", namespace, "link", "set", `v-${name}`, "master", bridge, "up");
       await ip("-n", inner, "link", "set", "eth0", "up");
       if (address !== undefined) await ip("-n", inner, "address", "add", address, "dev", "eth0");
@@ -98,7 +117,9 @@ export async function createVirtualLab(namespace: string) {
       const tap = `tap${taps++}`;
       await ip("-n", namespace, "tuntap", "add", "dev", tap, "mode", "tap");
       await ip("-n", namespace, "link", "set", tap, "master", options.bridge ?? bridges[0] ?? "", "up");
-      const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], { stdio: ["ignore", "pipe", "pipe"] });
+      const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], {
+        stdio: ["ignore", "pipe", "pipe"],
+      });
       const machine = watchMachine(process, options);
       machines.add(machine);
       return machine;
@@ -115,31 +136,48 @@ export async function createVirtualLab(namespace: string) {
 export type VirtualLab = Awaited<ReturnType<typeof createVirtualLab>>;
 
 /** The command line of one diskless machine: emulated (TCG), so it runs the same everywhere. */
-export function qemuWords({ name, mac, firmware, memoryMiB }: VirtualMachineOptions, tap: string, work: string): string[] {
+export function qemuWords(
+  { name, mac, firmware, memoryMiB }: VirtualMachineOptions,
+  tap: string,
+  work: string,
+): string[] {
   const words = [
     "qemu-system-x86_64",
-    "-name", name,
-    "-machine", "q35,graphics=off",
-    "-accel", "tcg,thread=multi",
-    "-cpu", "max",
-    "-smp", "2",
-    "-m", String(memoryMiB),
-    "-display", "none",
-    "-monitor", "none",
-    "-serial", "stdio",
+    "-name",
+    name,
+    "-machine",
+    "q35,graphics=off",
+    "-accel",
+    "tcg,thread=multi",
+    "-cpu",
+    "max",
+    "-smp",
+    "2",
+    "-m",
+    String(memoryMiB),
+    "-display",
+    "none",
+    "-monitor",
+    "none",
+    "-serial",
+    "stdio",
     "-no-user-config",
     "-nodefaults",
-    "-netdev", `tap,id=net0,ifname=${tap},script=no,downscript=no`,
+    "-netdev",
+    `tap,id=net0,ifname=${tap},script=no,downscript=no`,
   ];
   if (firmware === "bios") return [...words, "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`];
   const variables = join(work, `${name}-vars.fd`);
   copyFileSync(ovmfVariables, variables);
   return [
     ...words,
-    "-drive", `if=pflash,format=raw,unit=0,readonly=on,file=${ovmfCode}`,
-    "-drive", `if=pflash,format=raw,unit=1,file=${variables}`,
+    "-drive",
+    `if=pflash,format=raw,unit=0,readonly=on,file=${ovmfCode}`,
+    "-drive",
+    `if=pflash,format=raw,unit=1,file=${variables}`,
     // No option ROM: the firmware's own PXE stack loads the first stage, not QEMU's built-in iPXE.
-    "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0,romfile=`,
+    "-device",
+    `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0,romfile=`,
   ];
 }
 
@@ -175,7 +213,12 @@ function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMac
       new Promise((resolve, reject) => {
         const check = () => {
           if (typeof text === "string" ? screen.includes(text) : text.test(screen)) resolve();
-          else if (ended) reject(new Error(`${ended} before its screen showed ${String(text)}; it showed:\n${screen.slice(-2000)}`));
+          else if (ended)
+            reject(
+              new Error(
+                `${ended} before its screen showed ${String(text)}; it showed:\n${screen.slice(-2000)}`,
+              ),
+            );
           else return;
           waiting.delete(check);
         };

@@ -10,7 +10,9 @@ export type AssignedTarget =
 /** One decision of a person: this machine, or this group, boots into that. */
 export interface Assignment {
   readonly id: string;
-  readonly subject: { readonly kind: "machine"; readonly machineId: string } | { readonly kind: "group"; readonly group: string };
+  readonly subject:
+    | { readonly kind: "machine"; readonly machineId: string }
+    | { readonly kind: "group"; readonly group: string };
   readonly target: AssignedTarget;
   readonly mode: AssignmentMode;
   readonly assignedAt: EpochMs;
@@ -56,7 +58,12 @@ function byPerson(assignment: Assignment): string {
 
 /** once > machine > group > default > policy for unknown machines. */
 export function selectTarget(facts: SelectionFacts): Selection {
-  const candidates: { target: AssignedTarget; source: SelectionSource; why: string; assignment?: Assignment }[] = [];
+  const candidates: {
+    target: AssignedTarget;
+    source: SelectionSource;
+    why: string;
+    assignment?: Assignment;
+  }[] = [];
   if (facts.once)
     candidates.push({
       target: facts.once.target,

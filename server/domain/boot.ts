@@ -76,7 +76,11 @@ export const sameBootWindowMs: DurationMs = 5 * 60_000;
  * Does this DHCP contact begin a new boot? A firmware never speaks again once it handed over to iPXE, so its DISCOVER after
  * that is a new power-on; iPXE never speaks again once the kernel runs.
  */
-export function startsNewBoot(current: Boot | undefined, speaker: "firmware" | "ipxe" | "os", now: EpochMs): boolean {
+export function startsNewBoot(
+  current: Boot | undefined,
+  speaker: "firmware" | "ipxe" | "os",
+  now: EpochMs,
+): boolean {
   if (!current || current.outcome !== "running") return speaker !== "os";
   const last = current.steps.at(-1)?.at ?? current.startedAt;
   switch (speaker) {

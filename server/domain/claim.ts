@@ -35,7 +35,12 @@ export type ClaimUse = { readonly kind: "config"; readonly document: string } | 
 export type ClaimVerdict = "ok" | "unknown" | "wrong-address" | "expired" | "spent" | "too-many-fetches";
 
 /** May `address` use this claim now? Anything but `ok` is refused with the same answer and raises an alarm event. */
-export function judgeClaim(claim: Claim | undefined, address: string, use: ClaimUse, now: EpochMs): ClaimVerdict {
+export function judgeClaim(
+  claim: Claim | undefined,
+  address: string,
+  use: ClaimUse,
+  now: EpochMs,
+): ClaimVerdict {
   if (!claim) return "unknown";
   if (claim.address !== address) return "wrong-address";
   if (use.kind === "report") {

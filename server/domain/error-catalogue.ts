@@ -5,7 +5,8 @@ export const ConfigInvalid = defineError("CONFIG_INVALID", {
   kind: "user",
   httpStatus: 400,
   message: (d: { problems: string[] }) => d.problems.join("\n"),
-  advice: "Correct the named keys; `boot config show` prints every key with its value and where it comes from.",
+  advice:
+    "Correct the named keys; `boot config show` prints every key with its value and where it comes from.",
 });
 export const PortInUse = defineError("PORT_IN_USE", {
   kind: "operational",
@@ -42,20 +43,23 @@ export const BootAssetMissing = defineError("BOOT_ASSET_MISSING", {
   kind: "operational",
   httpStatus: 503,
   message: (d: { name: string }) => `the first-stage binary ${d.name} is not in boot-assets/`,
-  advice: "Fill the folder with `npm run boot-assets` (from Debian's ipxe package), or `npm run boot-assets -- --from DIR`.",
+  advice:
+    "Fill the folder with `npm run boot-assets` (from Debian's ipxe package), or `npm run boot-assets -- --from DIR`.",
 });
 export const BootAssetDigestMismatch = defineError("BOOT_ASSET_DIGEST_MISMATCH", {
   kind: "operational",
   httpStatus: 500,
   message: (d: { name: string; expected: string[]; actual: string }) =>
     `boot-assets/${d.name} has sha256 ${d.actual}, and the manifest knows ${d.expected.join(" or ") || "no digest of it"}`,
-  advice: "Fetch the file again, or, if you trust it, record it with `npm run boot-assets -- --from DIR --trust`.",
+  advice:
+    "Fetch the file again, or, if you trust it, record it with `npm run boot-assets -- --from DIR --trust`.",
 });
 export const StoreFailed = defineError("STORE_FAILED", {
   kind: "operational",
   httpStatus: 503,
   message: (d: { reason: string }) => `the database could not be written: ${d.reason}`,
-  advice: "Free some space in the data directory (`df -h`); the server goes on by itself when writing works again.",
+  advice:
+    "Free some space in the data directory (`df -h`); the server goes on by itself when writing works again.",
 });
 
 // --- what people ask for ----------------------------------------------------------------------------------------
@@ -80,7 +84,8 @@ export const MacTaken = defineError("MAC_TAKEN", {
 export const AddressTaken = defineError("ADDRESS_TAKEN", {
   kind: "user",
   httpStatus: 409,
-  message: (d: { address: string; machine: string }) => `${d.address} is reserved for the machine ${d.machine} already`,
+  message: (d: { address: string; machine: string }) =>
+    `${d.address} is reserved for the machine ${d.machine} already`,
   advice: "Choose another address, or change that machine's with `boot machine edit`.",
 });
 export const InvalidMac = defineError("INVALID_MAC", {
@@ -98,14 +103,18 @@ export const InvalidRequest = defineError("INVALID_REQUEST", {
 export const InvalidHostSet = defineError("INVALID_HOST_SET", {
   kind: "user",
   httpStatus: 400,
-  message: (d: { part: string; reason: string }) => `host set: ${JSON.stringify(d.part.slice(0, 60))}: ${d.reason}`,
-  advice: "A host set is names, ranges (s[4-9]), MACs, groups or label=value, joined by commas; -name leaves one out.",
+  message: (d: { part: string; reason: string }) =>
+    `host set: ${JSON.stringify(d.part.slice(0, 60))}: ${d.reason}`,
+  advice:
+    "A host set is names, ranges (s[4-9]), MACs, groups or label=value, joined by commas; -name leaves one out.",
 });
 export const RoleNotFound = defineError("ROLE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,
-  message: (d: { role: string; known: string[] }) => `there is no role ${d.role}; there are: ${d.known.join(", ")}`,
-  advice: "`boot role list` shows all of them; a role of your own is a folder in the directory named by `rolesDir`.",
+  message: (d: { role: string; known: string[] }) =>
+    `there is no role ${d.role}; there are: ${d.known.join(", ")}`,
+  advice:
+    "`boot role list` shows all of them; a role of your own is a folder in the directory named by `rolesDir`.",
 });
 export const RoleInvalid = defineError("ROLE_INVALID", {
   kind: "user",
@@ -162,12 +171,13 @@ export const DiskFull = defineError("DISK_FULL", {
   httpStatus: 507,
   message: (d: { neededBytes: number; freeBytes: number; path: string }) =>
     `the disk under ${d.path} has ${d.freeBytes} octets free and ${d.neededBytes} are needed`,
-  advice: "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
+  advice:
+    "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
 });
 export const NothingToUndo = defineError("NOTHING_TO_UNDO", {
   kind: "user",
   httpStatus: 409,
-  message: (_: object) => "there is no assignment that could be undone",
+  message: () => "there is no assignment that could be undone",
   advice: "`boot events --type assignment` shows what was assigned and when.",
 });
 
@@ -175,14 +185,14 @@ export const NothingToUndo = defineError("NOTHING_TO_UNDO", {
 export const TokenMissing = defineError("TOKEN_MISSING", {
   kind: "user",
   httpStatus: 401,
-  message: (_: object) => "this needs an API token",
+  message: () => "this needs an API token",
   advice:
     "Send `Authorization: Bearer TOKEN`, set ROLLCALL_TOKEN, or run the command on the server as the user that runs it.",
 });
 export const TokenInvalid = defineError("TOKEN_INVALID", {
   kind: "user",
   httpStatus: 401,
-  message: (_: object) => "this API token is unknown, expired or revoked",
+  message: () => "this API token is unknown, expired or revoked",
   advice: "Make a new one on the server: `boot token create NAME --scope operator`.",
 });
 export const ScopeMissing = defineError("SCOPE_MISSING", {
@@ -203,8 +213,9 @@ export const TokenNotFound = defineError("TOKEN_NOT_FOUND", {
 export const ClaimRefused = defineError("CLAIM_REFUSED", {
   kind: "user",
   httpStatus: 403,
-  message: (_: object) => "this claim is not valid here",
-  advice: "Power-cycle the machine: each boot gets a claim of its own. The events tell who asked and why it was refused.",
+  message: () => "this claim is not valid here",
+  advice:
+    "Power-cycle the machine: each boot gets a claim of its own. The events tell who asked and why it was refused.",
 });
 export const MachineMismatch = defineError("MACHINE_MISMATCH", {
   kind: "user",

@@ -21,6 +21,7 @@ export const eventTypes = {
   "assignment.used": "An assignment for one boot was used up by the machine's callback.",
   "assignment.undone": "The last assignments were undone.",
   "boot.started": "A boot attempt began.",
+  "boot.step": "A machine passed a station of its boot; told live only, the boot's timeline keeps it.",
   "boot.ended": "A boot attempt ended.",
   "script.failed": "A machine got a script that prints an error, since its own could not be made.",
   "claim.refused": "Somebody showed a claim that is not theirs, too old or used up.",

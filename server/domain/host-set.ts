@@ -28,22 +28,30 @@ function splitParts(text: string): Part[] {
 export function expandRanges(word: string): string[] {
   const match = /\[([^\]]*)\]/.exec(word);
   if (!match) {
-    if (/[[\]]/.test(word)) throw InvalidHostSet({ part: word, reason: "a bracket is not closed, like in s[4-9]" });
+    if (/[[\]]/.test(word))
+      throw InvalidHostSet({ part: word, reason: "a bracket is not closed, like in s[4-9]" });
     return [word];
   }
   const range = /^([0-9]{1,9})-([0-9]{1,9})$/.exec(match[1] ?? "");
-  if (!range) throw InvalidHostSet({ part: word, reason: "between brackets stands a range of numbers, like in s[4-9]" });
+  if (!range)
+    throw InvalidHostSet({
+      part: word,
+      reason: "between brackets stands a range of numbers, like in s[4-9]",
+    });
   const [, fromText = "", toText = ""] = range;
   const from = Number(fromText);
   const to = Number(toText);
-  if (to < from) throw InvalidHostSet({ part: word, reason: `the range runs backwards: write s[${to}-${from}]` });
-  if (to - from >= maximumRange) throw InvalidHostSet({ part: word, reason: `more than ${maximumRange} machines` });
+  if (to < from)
+    throw InvalidHostSet({ part: word, reason: `the range runs backwards: write s[${to}-${from}]` });
+  if (to - from >= maximumRange)
+    throw InvalidHostSet({ part: word, reason: `more than ${maximumRange} machines` });
   const before = word.slice(0, match.index);
   const rest = expandRanges(word.slice(match.index + match[0].length));
   const words: string[] = [];
   for (let number = from; number <= to; number++) {
     for (const after of rest) words.push(before + String(number).padStart(fromText.length, "0") + after);
-    if (words.length > maximumRange) throw InvalidHostSet({ part: word, reason: `more than ${maximumRange} machines` });
+    if (words.length > maximumRange)
+      throw InvalidHostSet({ part: word, reason: `more than ${maximumRange} machines` });
   }
   return words;
 }
@@ -62,8 +70,10 @@ export function resolveHostSet(
   if (parts.length === 0) throw InvalidHostSet({ part: text, reason: "it is empty" });
   const chosen = new Set<Machine>();
   if (parts.every((part) => part.exclude)) for (const machine of machines) chosen.add(machine);
-  for (const part of parts.filter((part) => !part.exclude)) for (const machine of matching(part.text)) chosen.add(machine);
-  for (const part of parts.filter((part) => part.exclude)) for (const machine of matching(part.text)) chosen.delete(machine);
+  for (const part of parts.filter((part) => !part.exclude))
+    for (const machine of matching(part.text)) chosen.add(machine);
+  for (const part of parts.filter((part) => part.exclude))
+    for (const machine of matching(part.text)) chosen.delete(machine);
   return [...chosen];
 
   function matching(word: string): Machine[] {
@@ -76,7 +86,9 @@ export function resolveHostSet(
     const label = /^([^=]+)=(.*)$/.exec(word);
     if (label) {
       const [, key = "", value = ""] = label;
-      const found = machines.filter((machine) => Object.hasOwn(machine.labels, key) && machine.labels[key] === value);
+      const found = machines.filter(
+        (machine) => Object.hasOwn(machine.labels, key) && machine.labels[key] === value,
+      );
       if (found.length === 0) throw InvalidHostSet({ part: word, reason: "no machine has this label" });
       return found;
     }

@@ -35,12 +35,28 @@ export const machineLifecycle: Readonly<Record<Phase, Partial<Record<LifecycleEv
     ...failing,
     ...anyBoot,
   },
-  booting: { "config.served": "configuring", "join.begun": "joining", "boot.completed": "ready", ...failing, ...anyBoot },
+  booting: {
+    "config.served": "configuring",
+    "join.begun": "joining",
+    "boot.completed": "ready",
+    ...failing,
+    ...anyBoot,
+  },
   configuring: { "join.begun": "joining", "boot.completed": "ready", ...failing, ...anyBoot },
   joining: { "boot.completed": "ready", ...failing, ...anyBoot },
   ready: { ...anyBoot, "boot.timed-out": "lost", "boot.failed": "failed" },
-  failed: { "kernel.requested": "booting", "config.served": "configuring", "boot.completed": "ready", ...anyBoot },
-  lost: { "kernel.requested": "booting", "config.served": "configuring", "boot.completed": "ready", ...anyBoot },
+  failed: {
+    "kernel.requested": "booting",
+    "config.served": "configuring",
+    "boot.completed": "ready",
+    ...anyBoot,
+  },
+  lost: {
+    "kernel.requested": "booting",
+    "config.served": "configuring",
+    "boot.completed": "ready",
+    ...anyBoot,
+  },
   retired: { "machine.accepted": "accepted" },
 };
 

@@ -47,7 +47,9 @@ export interface Role {
   readonly joins: boolean;
   readonly parameters: Readonly<Record<string, RoleParameter>>;
   /** Template source by document kind, with the file it came from. */
-  readonly templates: Readonly<Partial<Record<DocumentKind, { readonly file: string; readonly source: string }>>>;
+  readonly templates: Readonly<
+    Partial<Record<DocumentKind, { readonly file: string; readonly source: string }>>
+  >;
   readonly directory: string;
 }
 

@@ -50,16 +50,28 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
     },
   });
 
-  app.get<{ Params: { name: string } }>("/nbp/:name", { schema: { summary: "First-stage binary, for UEFI HTTP boot", tags: ["boot"] } }, (request, reply) => {
-    const asset = deps.nbp(request.params.name);
-    if (!asset) throw AssetNotFound({ sha256: request.params.name });
-    const machine = deps.boots.machineAt(clientAddress(request));
-    if (machine && request.method === "GET") request.bootStep = { machineId: machine.id, step: "nbp", detail: { file: request.params.name } };
-    return reply.header("etag", `"${asset.sha256}"`).type(contentType(request.params.name)).send(Buffer.from(asset.content));
-  });
+  app.get<{ Params: { name: string } }>(
+    "/nbp/:name",
+    { schema: { summary: "First-stage binary, for UEFI HTTP boot", tags: ["boot"] } },
+    (request, reply) => {
+      const asset = deps.nbp(request.params.name);
+      if (!asset) throw AssetNotFound({ sha256: request.params.name });
+      const machine = deps.boots.machineAt(clientAddress(request));
+      if (machine && request.method === "GET")
+        request.bootStep = { machineId: machine.id, step: "nbp", detail: { file: request.params.name } };
+      return reply
+        .header("etag", `"${asset.sha256}"`)
+        .type(contentType(request.params.name))
+        .send(Buffer.from(asset.content));
+    },
+  );
 }
 
-const stepByKind: Readonly<Record<(typeof imageFileKinds)[number], BootStepName>> = { kernel: "kernel", initrd: "initrd", rootfs: "rootfs" };
+const stepByKind: Readonly<Record<(typeof imageFileKinds)[number], BootStepName>> = {
+  kernel: "kernel",
+  initrd: "initrd",
+  rootfs: "rootfs",
+};
 
 /** Tells which part of an image a machine loads; only the first request of each counts, the rest are resumptions. */
 function noteStep(request: FastifyRequest, sha256: string, { images, boots, tracker }: AssetRouteDeps): void {
@@ -71,7 +83,12 @@ function noteStep(request: FastifyRequest, sha256: string, { images, boots, trac
     if (!kind) continue;
     if (kind === "kernel") tracker.advance(machine.id, "kernel.requested");
     const step = stepByKind[kind];
-    if (!tracker.hasStep(machine.id, step)) request.bootStep = { machineId: machine.id, step, detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0 } };
+    if (!tracker.hasStep(machine.id, step))
+      request.bootStep = {
+        machineId: machine.id,
+        step,
+        detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0 },
+      };
     else tracker.seen(machine.id);
     return;
   }
@@ -84,7 +101,11 @@ interface Sending {
   readonly type: string;
 }
 
-async function sendFile(request: FastifyRequest, reply: FastifyReply, { file, size, sha256, type }: Sending): Promise<void> {
+async function sendFile(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { file, size, sha256, type }: Sending,
+): Promise<void> {
   const etag = `"${sha256}"`;
   const headers: Record<string, string | number> = {
     etag,
@@ -125,7 +146,11 @@ function tellFirstOctet(request: FastifyRequest, reply: FastifyReply): void {
 
 /** Reads one chunk ahead of the socket, into three buffers that take turns. */
 async function stream(file: FileHandle, response: ServerResponse, from: number, to: number): Promise<void> {
-  const buffers = [Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes), Buffer.allocUnsafe(chunkBytes)];
+  const buffers = [
+    Buffer.allocUnsafe(chunkBytes),
+    Buffer.allocUnsafe(chunkBytes),
+    Buffer.allocUnsafe(chunkBytes),
+  ];
   let turn = 0;
   let at = from;
   const readNext = () => {

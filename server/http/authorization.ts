@@ -22,7 +22,10 @@ export interface AuthorizationDeps {
 }
 
 /** Every route below this scope needs a token whose scope the route names; a route that names none is for admins only. */
-export function installAuthorization(app: FastifyInstance, { clock, tokens, isControl }: AuthorizationDeps): void {
+export function installAuthorization(
+  app: FastifyInstance,
+  { clock, tokens, isControl }: AuthorizationDeps,
+): void {
   app.decorateRequest("actor", "");
   app.addHook("onRequest", (request, _reply, done) => {
     try {

@@ -19,11 +19,18 @@ export interface BootRouteDeps {
 }
 
 /** iPXE's `${buildarch}` in the kernel's words. */
-const archByBuildarch: Readonly<Record<string, Arch>> = { i386: "x86", x86_64: "x86_64", arm64: "arm64", arm32: "arm", riscv64: "riscv64" };
+const archByBuildarch: Readonly<Record<string, Arch>> = {
+  i386: "x86",
+  x86_64: "x86_64",
+  arm64: "arm64",
+  arm32: "arm",
+  riscv64: "riscv64",
+};
 
 /** What iPXE said of the machine in the query of its script's address. */
 function factsFrom(query: Record<string, unknown>): MachineFacts {
-  const text = (name: string) => (typeof query[name] === "string" ? (query[name] as string).slice(0, 200) : undefined);
+  const text = (name: string) =>
+    typeof query[name] === "string" ? (query[name] as string).slice(0, 200) : undefined;
   return {
     uuid: parseUuid(text("uuid") ?? ""),
     serial: text("serial"),
@@ -43,16 +50,26 @@ const documents: Readonly<Record<string, { kind: Exclude<DocumentKind, "ipxe">; 
 };
 
 /** What firmware and first boots load. To firmware an error is a script (200, `#!ipxe`), to the rest it is a problem document. */
-export function registerBootRoutes(app: FastifyInstance, { boots, tracker, renderer, address }: BootRouteDeps): void {
+export function registerBootRoutes(
+  app: FastifyInstance,
+  { boots, tracker, renderer, address }: BootRouteDeps,
+): void {
   const sendScript = (reply: FastifyReply, script: string) =>
     reply.header("cache-control", "no-store").type("text/plain; charset=utf-8").send(script);
 
   for (const path of ["/boot.ipxe", "/autoexec.ipxe"]) {
-    app.get(path, { schema: { summary: "First contact: chains to the machine's own script", tags: ["boot"] } }, (request, reply) => {
-      const machine = boots.machineAt(clientAddress(request));
-      if (machine) request.bootStep = { machineId: machine.id, step: "contact", detail: {} };
-      return sendScript(reply, renderer.standardScript("first-contact", { serverUrl: serverUrl(request, address) }));
-    });
+    app.get(
+      path,
+      { schema: { summary: "First contact: chains to the machine's own script", tags: ["boot"] } },
+      (request, reply) => {
+        const machine = boots.machineAt(clientAddress(request));
+        if (machine) request.bootStep = { machineId: machine.id, step: "contact", detail: {} };
+        return sendScript(
+          reply,
+          renderer.standardScript("first-contact", { serverUrl: serverUrl(request, address) }),
+        );
+      },
+    );
   }
 
   app.get<{ Params: { mac: string }; Querystring: Record<string, unknown> }>(
@@ -61,12 +78,19 @@ export function registerBootRoutes(app: FastifyInstance, { boots, tracker, rende
     async (request, reply) => {
       const url = serverUrl(request, address);
       const mac = parseMac(request.params.mac);
-      if (!mac) return sendScript(reply, boots.errorScript(InvalidMac({ text: request.params.mac }), url).script);
-      const { script, machine, error } = await boots.script({ mac, address: clientAddress(request), serverUrl: url, facts: factsFrom(request.query) });
+      if (!mac)
+        return sendScript(reply, boots.errorScript(InvalidMac({ text: request.params.mac }), url).script);
+      const { script, machine, error } = await boots.script({
+        mac,
+        address: clientAddress(request),
+        serverUrl: url,
+        facts: factsFrom(request.query),
+      });
       if (machine) {
         const isWaiting = tracker.hasStep(machine.id, "wait") && script.includes("\n:wait\n");
         const step = script.includes("\n:wait\n") ? "wait" : "script";
-        if (!isWaiting) request.bootStep = { machineId: machine.id, step, detail: error ? { code: error.code } : {} };
+        if (!isWaiting)
+          request.bootStep = { machineId: machine.id, step, detail: error ? { code: error.code } : {} };
       }
       return sendScript(reply, script);
     },
@@ -77,7 +101,12 @@ export function registerBootRoutes(app: FastifyInstance, { boots, tracker, rende
       `/boot/claims/:claim/${path}`,
       { schema: { summary: `The machine's ${kind}, behind its claim`, tags: ["boot"] } },
       async (request, reply) => {
-        const { text, machine } = await boots.config(request.params.claim, clientAddress(request), kind, serverUrl(request, address));
+        const { text, machine } = await boots.config(
+          request.params.claim,
+          clientAddress(request),
+          kind,
+          serverUrl(request, address),
+        );
         request.bootStep = { machineId: machine.id, step: "config", detail: { document: kind } };
         void reply.header("cache-control", "no-store").type(type);
         // cloud-init asks 10 times for a document that is 404, so one that the role does not have is empty; Ignition takes 204 as empty.

@@ -73,7 +73,11 @@ export async function buildHttpServer(deps: HttpDeps) {
 
   await app.register(swagger, {
     openapi: {
-      info: { title: "Rollcall", version: deps.version, description: "Boots rooms of diskless PCs over the network." },
+      info: {
+        title: "Rollcall",
+        version: deps.version,
+        description: "Boots rooms of diskless PCs over the network.",
+      },
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
     },
   });
@@ -87,7 +91,11 @@ export async function buildHttpServer(deps: HttpDeps) {
   });
   await app.register(
     async (scope) => {
-      installAuthorization(scope, { clock, tokens: deps.tokens, isControl: (request) => control.owns(request) });
+      installAuthorization(scope, {
+        clock,
+        tokens: deps.tokens,
+        isControl: (request) => control.owns(request),
+      });
       await registerApi(scope, deps);
     },
     { prefix: "/api/v1" },
@@ -118,24 +126,35 @@ export async function buildHttpServer(deps: HttpDeps) {
 
 function listenError(error: unknown, port: number): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE") return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key: "http.port" });
+  if (code === "EADDRINUSE")
+    return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key: "http.port" });
   if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key: "http.port" });
   return error;
 }
 
 /** Form fields as busybox wget and cloud-init's phone_home send them, and logs as plain text. */
 function acceptForms(app: FastifyInstance): void {
-  app.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string" }, (_request, body, done) => {
-    done(null, Object.fromEntries(new URLSearchParams(body as string)));
-  });
+  app.addContentTypeParser(
+    "application/x-www-form-urlencoded",
+    { parseAs: "string" },
+    (_request, body, done) => {
+      done(null, Object.fromEntries(new URLSearchParams(body as string)));
+    },
+  );
 }
 
 function registerHealth(app: FastifyInstance, ready: () => Promise<void>): void {
-  app.get("/healthz", { schema: { summary: "The process is up", tags: ["health"] } }, () => ({ status: "up" }));
-  app.get("/readyz", { schema: { summary: "Every listener is bound and the store can be written", tags: ["health"] } }, async () => {
-    await ready();
-    return { status: "ready" };
-  });
+  app.get("/healthz", { schema: { summary: "The process is up", tags: ["health"] } }, () => ({
+    status: "up",
+  }));
+  app.get(
+    "/readyz",
+    { schema: { summary: "Every listener is bound and the store can be written", tags: ["health"] } },
+    async () => {
+      await ready();
+      return { status: "ready" };
+    },
+  );
 }
 
 /** The same routes on a Unix socket (mode 0600): no secret has to lie on the disk for the local command. */

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
-import { type BootStepName, bootSteps } from "../domain/boot.ts";
+import type { BootStepName } from "../domain/boot.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { clientAddress } from "./request-facts.ts";
 
@@ -20,8 +20,15 @@ const keptLogBytes = 8 * 1024;
 type Fields = Record<string, unknown>;
 
 function textOf(fields: unknown, name: string, limit: number): string {
-  const value = typeof fields === "object" && fields !== null && Object.hasOwn(fields, name) ? (fields as Fields)[name] : undefined;
-  return typeof value === "string" || typeof value === "number" ? String(value).replaceAll(/\p{Cc}/gu, " ").slice(0, limit) : "";
+  const value =
+    typeof fields === "object" && fields !== null && Object.hasOwn(fields, name)
+      ? (fields as Fields)[name]
+      : undefined;
+  return typeof value === "string" || typeof value === "number"
+    ? String(value)
+        .replaceAll(/\p{Cc}/gu, " ")
+        .slice(0, limit)
+    : "";
 }
 
 function countOf(fields: unknown, name: string): number {
@@ -33,7 +40,10 @@ function countOf(fields: unknown, name: string): number {
 const reportable: ReadonlySet<string> = new Set<BootStepName>(["network", "rootfs", "verify", "switch-root"]);
 
 /** The machine's reports: form fields (what busybox wget and cloud-init's phone_home send) or JSON. */
-export function registerCallbackRoutes(app: FastifyInstance, { boots, tracker, record }: CallbackRouteDeps): void {
+export function registerCallbackRoutes(
+  app: FastifyInstance,
+  { boots, tracker, record }: CallbackRouteDeps,
+): void {
   app.post<{ Params: { claim: string } }>(
     "/callback/:claim/phase",
     { bodyLimit: reportLimitBytes, schema: { summary: "Progress of the boot", tags: ["callback"] } },
@@ -45,14 +55,24 @@ export function registerCallbackRoutes(app: FastifyInstance, { boots, tracker, r
       tracker.report(machine.id, { step, doneBytes, totalBytes });
       tracker.advance(machine.id, "kernel.requested");
       if (reportable.has(step) && !tracker.hasReport(machine.id, step as BootStepName))
-        request.bootStep = { machineId: machine.id, step: step as BootStepName, detail: { reported: 1, ...(totalBytes ? { totalBytes } : {}) } };
+        request.bootStep = {
+          machineId: machine.id,
+          step: step as BootStepName,
+          detail: { reported: 1, ...(totalBytes ? { totalBytes } : {}) },
+        };
       return reply.code(204).send();
     },
   );
 
   app.post<{ Params: { claim: string } }>(
     "/callback/:claim/joined",
-    { bodyLimit: reportLimitBytes, schema: { summary: "The machine is through with everything that its role asks for", tags: ["callback"] } },
+    {
+      bodyLimit: reportLimitBytes,
+      schema: {
+        summary: "The machine is through with everything that its role asks for",
+        tags: ["callback"],
+      },
+    },
     async (request, reply) => {
       const machine = await boots.joined(request.params.claim, clientAddress(request));
       return reply.send({ machine: machine.name, phase: "ready" });
@@ -61,14 +81,28 @@ export function registerCallbackRoutes(app: FastifyInstance, { boots, tracker, r
 
   app.post<{ Params: { claim: string } }>(
     "/callback/:claim/failed",
-    { bodyLimit: reportLimitBytes, schema: { summary: "Something went wrong on the machine", tags: ["callback"] } },
+    {
+      bodyLimit: reportLimitBytes,
+      schema: { summary: "Something went wrong on the machine", tags: ["callback"] },
+    },
     async (request, reply) => {
-      const { machine, boot } = boots.reporter(request.params.claim, clientAddress(request), "its failure report");
+      const { machine, boot } = boots.reporter(
+        request.params.claim,
+        clientAddress(request),
+        "its failure report",
+      );
       const code = textOf(request.body, "code", 60).replaceAll(/[^A-Z0-9_]/g, "_") || "UNKNOWN";
       const message = textOf(request.body, "message", 500);
       request.bootStep = { machineId: machine.id, step: "failed", detail: { code } };
       tracker.fault(machine.id, `${code}: ${message}`);
-      record({ type: "machine.failed", level: "warning", machineId: machine.id, bootId: boot?.id, message: `${machine.name}: ${code}: ${message}`, data: { code } });
+      record({
+        type: "machine.failed",
+        level: "warning",
+        machineId: machine.id,
+        bootId: boot?.id,
+        message: `${machine.name}: ${code}: ${message}`,
+        data: { code },
+      });
       return reply.code(204).send();
     },
   );
@@ -78,9 +112,18 @@ export function registerCallbackRoutes(app: FastifyInstance, { boots, tracker, r
     { bodyLimit: logLimitBytes, schema: { summary: "Lines of the machine's log", tags: ["callback"] } },
     async (request, reply) => {
       const { machine, boot } = boots.reporter(request.params.claim, clientAddress(request), "its log");
-      const text = Buffer.isBuffer(request.body) || typeof request.body === "string" ? request.body.toString() : JSON.stringify(request.body ?? "");
+      const text =
+        Buffer.isBuffer(request.body) || typeof request.body === "string"
+          ? request.body.toString()
+          : JSON.stringify(request.body ?? "");
       const tail = text.slice(-keptLogBytes);
-      record({ type: "machine.log", machineId: machine.id, bootId: boot?.id, message: `${machine.name} sent ${text.length} octets of its log`, data: { tail } });
+      record({
+        type: "machine.log",
+        machineId: machine.id,
+        bootId: boot?.id,
+        message: `${machine.name} sent ${text.length} octets of its log`,
+        data: { tail },
+      });
       return reply.code(204).send();
     },
   );

@@ -215,7 +215,7 @@ async function fillStage(stageDir: string, recipeDir: string, recipe: Recipe, so
   await chmod(join(stageDir, "tmp"), 0o1777);
   for (const part of ["overlay", "initramfs"]) {
     await mkdir(join(stageDir, part));
-    await cp(join(recipeDir, part), join(stageDir, part), { recursive: true, force: true }).catch((error: unknown) => {
+    await cp(join(recipeDir, part), join(stageDir, part), { recursive: true, verbatimSymlinks: true }).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     });
     await openRights(join(stageDir, part));
@@ -223,7 +223,7 @@ async function fillStage(stageDir: string, recipeDir: string, recipe: Recipe, so
   await copyFile(FinishScript, join(stageDir, "finish-root.sh"));
   await chmod(join(stageDir, "finish-root.sh"), 0o755);
   await writeFile(join(stageDir, "debian.sources"), formatSources(sources, DebianKeyring), { mode: 0o644 });
-  for (const list of ["enable", "mask"] as const) {
+  for (const list of ["enable", "mask", "maskGenerators"] as const) {
     await writeFile(join(stageDir, `units.${list}`), recipe.units[list].map((unit) => `${unit}\n`).join(""), { mode: 0o644 });
   }
 }

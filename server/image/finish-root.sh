@@ -1,6 +1,6 @@
 #!/bin/sh
 # Last work on the new root, run by mmdebstrap as customize hook with the root as $1. What a recipe wants is read
-# from $ROLLCALL_STAGE: overlay/ and initramfs/ (files), units.enable and units.mask (a name on each line).
+# from $ROLLCALL_STAGE: overlay/ and initramfs/ (files), and the lists units.* (a name on each line).
 set -eu
 
 root=$1
@@ -22,6 +22,10 @@ while read -r unit; do
   # Masked by hand: systemctl refuses names that this set of packages does not have.
   ln -sf /dev/null "$root/etc/systemd/system/$unit"
 done < "$stage/units.mask"
+mkdir -p "$root/etc/systemd/system-generators"
+while read -r generator; do
+  ln -sf /dev/null "$root/etc/systemd/system-generators/$generator"
+done < "$stage/units.maskGenerators"
 
 say "building the initrd"
 release=$(basename "$root"/lib/modules/*)

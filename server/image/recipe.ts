@@ -17,7 +17,12 @@ export interface Recipe {
   readonly dropPaths: readonly string[];
   /** Folders below /lib/modules/<release>/kernel. */
   readonly dropModules: readonly string[];
-  readonly units: { readonly enable: readonly string[]; readonly mask: readonly string[] };
+  readonly units: {
+    readonly enable: readonly string[];
+    readonly mask: readonly string[];
+    /** Programs of systemd's that make units at every start. */
+    readonly maskGenerators: readonly string[];
+  };
   readonly squashfs: { readonly compression: "zstd" | "xz" | "lz4"; readonly level: number; readonly blockKiB: number };
 }
 
@@ -28,7 +33,8 @@ const Shapes = {
   component: /^[a-z][a-z-]*$/,
   path: /^\/[A-Za-z0-9_.*/+-]+$/,
   moduleFolder: /^[a-z0-9][A-Za-z0-9_/-]*$/,
-  unit: /^[A-Za-z0-9@_.-]+\.(service|socket|timer|target|mount|path)$/,
+  unit: /^[A-Za-z0-9@_.-]+\.(service|socket|timer|target|mount|automount|path)$/,
+  generator: /^[a-z0-9-]+-generator$/,
 } as const;
 
 /**
@@ -57,7 +63,7 @@ export function parseRecipe(text: string): Recipe {
     "squashfs",
   ]);
   const units = table(recipe["units"] ?? {}, "units");
-  refuseUnknown(units, "units.", ["enable", "mask"]);
+  refuseUnknown(units, "units.", ["enable", "mask", "maskGenerators"]);
   const squashfs = table(recipe["squashfs"] ?? {}, "squashfs");
   refuseUnknown(squashfs, "squashfs.", ["compression", "level", "blockKiB"]);
   const compression = oneOf(squashfs["compression"] ?? "zstd", "squashfs.compression", ["zstd", "xz", "lz4"] as const);
@@ -78,6 +84,7 @@ export function parseRecipe(text: string): Recipe {
     units: {
       enable: words(units["enable"] ?? [], "units.enable", Shapes.unit),
       mask: words(units["mask"] ?? [], "units.mask", Shapes.unit),
+      maskGenerators: words(units["maskGenerators"] ?? [], "units.maskGenerators", Shapes.generator),
     },
     squashfs: {
       compression,

@@ -1,4 +1,10 @@
-import { type AssignedTarget, type Assignment, type AssignmentMode, describeTarget, type Selection } from "../domain/assignment.ts";
+import {
+  type AssignedTarget,
+  type Assignment,
+  type AssignmentMode,
+  describeTarget,
+  type Selection,
+} from "../domain/assignment.ts";
 import type { Clock, Ids } from "../domain/capabilities.ts";
 import { GroupNotFound, InvalidRequest } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
@@ -53,11 +59,21 @@ export function createAssigning(deps: AssigningDeps) {
       const after = waits
         ? { target: before.target, why: `${before.why}; then ${describeTarget(target)}` }
         : { target, why: mode === "once" ? `assigned by ${actor}, for one boot` : `assigned by ${actor}` };
-      return { machine, before, after, changes: JSON.stringify(before.target) !== JSON.stringify(after.target) || before.source === "unknown-policy" };
+      return {
+        machine,
+        before,
+        after,
+        changes:
+          JSON.stringify(before.target) !== JSON.stringify(after.target) ||
+          before.source === "unknown-policy",
+      };
     });
   }
 
-  function assignment(subject: Assignment["subject"], { target, mode, actor }: Omit<AssignRequest, "machines">): Assignment {
+  function assignment(
+    subject: Assignment["subject"],
+    { target, mode, actor }: Omit<AssignRequest, "machines">,
+  ): Assignment {
     return { id: ids.id("as"), subject, target, mode, assignedAt: clock.now(), assignedBy: actor };
   }
 
@@ -67,7 +83,9 @@ export function createAssigning(deps: AssigningDeps) {
 
     async assign(request: AssignRequest): Promise<PlanLine[]> {
       const lines = plan(request);
-      await assignments.saveAll(lines.map(({ machine }) => assignment({ kind: "machine", machineId: machine.id }, request)));
+      await assignments.saveAll(
+        lines.map(({ machine }) => assignment({ kind: "machine", machineId: machine.id }, request)),
+      );
       for (const { machine, before } of lines) {
         deps.onChange(machine, true);
         record({
@@ -90,12 +108,21 @@ export function createAssigning(deps: AssigningDeps) {
       await assignments.removeAll(
         released.flatMap((machine) => {
           const subject = { kind: "machine", machineId: machine.id } as const;
-          return [{ subject, mode: "always" as const }, { subject, mode: "once" as const }];
+          return [
+            { subject, mode: "always" as const },
+            { subject, mode: "once" as const },
+          ];
         }),
       );
       for (const machine of released) {
         deps.onChange(machine, select(machine).source !== "unknown-policy");
-        record({ type: "assignment.released", machineId: machine.id, actor, message: `${machine.name}: released, boots ${describeTarget(select(machine).target)}`, data: {} });
+        record({
+          type: "assignment.released",
+          machineId: machine.id,
+          actor,
+          message: `${machine.name}: released, boots ${describeTarget(select(machine).target)}`,
+          data: {},
+        });
       }
       return released;
     },
@@ -106,7 +133,12 @@ export function createAssigning(deps: AssigningDeps) {
       deps.check(target);
       await assignments.saveAll([assignment({ kind: "group", group }, { target, mode: "always", actor })]);
       for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine, true);
-      record({ type: "assignment.set", actor, message: `group ${group} -> ${describeTarget(target)}`, data: { group, after: target } });
+      record({
+        type: "assignment.set",
+        actor,
+        message: `group ${group} -> ${describeTarget(target)}`,
+        data: { group, after: target },
+      });
     },
 
     async releaseGroup(group: string, actor: string): Promise<void> {
@@ -123,5 +155,7 @@ export type Assigning = ReturnType<typeof createAssigning>;
 function refuseUnsafeUrl(target: AssignedTarget): void {
   if (target.kind !== "url") return;
   if (!/^(https?|tftp):\/\/[A-Za-z0-9._:/@=+,%~?&;-]+$/.test(target.url) || target.url.length > 1000)
-    throw InvalidRequest({ problem: `${JSON.stringify(target.url.slice(0, 100))} is not an http, https or tftp address that iPXE can load` });
+    throw InvalidRequest({
+      problem: `${JSON.stringify(target.url.slice(0, 100))} is not an http, https or tftp address that iPXE can load`,
+    });
 }

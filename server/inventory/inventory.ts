@@ -78,7 +78,10 @@ export function createInventory(deps: InventoryDeps) {
     if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", undefined);
   }
   async function addGroup(name: string, description: string, actor: string | undefined): Promise<void> {
-    if (!isMachineName(name)) throw InvalidRequest({ problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens` });
+    if (!isMachineName(name))
+      throw InvalidRequest({
+        problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens`,
+      });
     await groups.save({ name, description, createdAt: clock.now() });
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
   }
@@ -123,9 +126,18 @@ export function createInventory(deps: InventoryDeps) {
       const [first] = macs;
       if (!first) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
       await ensureGroup(input.group);
-      const machine = apply({ ...blank(first, clock.now()), macs, phase: "accepted", lastSeenAt: undefined }, input);
+      const machine = apply(
+        { ...blank(first, clock.now()), macs, phase: "accepted", lastSeenAt: undefined },
+        input,
+      );
       await machines.add(machine);
-      record({ type: "machine.added", machineId: machine.id, actor, message: `${machine.name} added`, data: { macs } });
+      record({
+        type: "machine.added",
+        machineId: machine.id,
+        actor,
+        message: `${machine.name} added`,
+        data: { macs },
+      });
       return machine;
     },
 
@@ -133,14 +145,22 @@ export function createInventory(deps: InventoryDeps) {
       await ensureGroup(input.group);
       const next = await machines.update(id, (before) => apply(before, input));
       if (!next) throw MachineNotFound({ name: id });
-      record({ type: "machine.edited", machineId: id, actor, message: `${next.name} edited`, data: { ...input } });
+      record({
+        type: "machine.edited",
+        machineId: id,
+        actor,
+        message: `${next.name} edited`,
+        data: { ...input },
+      });
       return next;
     },
 
     async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
       const next = await machines.update(id, (before) => {
         const renamed = name === undefined ? before : apply(before, { name });
-        return before.phase === "discovered" || before.phase === "retired" ? { ...renamed, phase: "accepted" } : renamed;
+        return before.phase === "discovered" || before.phase === "retired"
+          ? { ...renamed, phase: "accepted" }
+          : renamed;
       });
       if (!next) throw MachineNotFound({ name: id });
       record({ type: "machine.accepted", machineId: id, actor, message: `${next.name} accepted`, data: {} });
@@ -152,7 +172,12 @@ export function createInventory(deps: InventoryDeps) {
       deps.assignments.forget({ kind: "machine", machineId: machine.id });
       deps.claims.forgetMachine(machine.id);
       deps.forgetBoots(machine.id);
-      record({ type: "machine.removed", actor, message: `${machine.name} removed`, data: { name: machine.name, macs: machine.macs } });
+      record({
+        type: "machine.removed",
+        actor,
+        message: `${machine.name} removed`,
+        data: { name: machine.name, macs: machine.macs },
+      });
     },
 
     async removeGroup(name: string, actor: string): Promise<void> {
@@ -220,9 +245,14 @@ function readMacs(texts: readonly string[]): Mac[] {
 /** @throws InvalidRequest, InvalidMac */
 function apply(machine: Machine, input: MachineInput): Machine {
   if (input.name !== undefined && !isMachineName(input.name))
-    throw InvalidRequest({ problem: `name ${JSON.stringify(input.name.slice(0, 70))}: a name is lower-case letters, digits and inner hyphens, at most 63` });
+    throw InvalidRequest({
+      problem: `name ${JSON.stringify(input.name.slice(0, 70))}: a name is lower-case letters, digits and inner hyphens, at most 63`,
+    });
   const address = typeof input.address === "string" ? parseIpv4(input.address) : undefined;
-  if (typeof input.address === "string" && !address) throw InvalidRequest({ problem: `address ${JSON.stringify(input.address.slice(0, 40))} is not an IPv4 address` });
+  if (typeof input.address === "string" && !address)
+    throw InvalidRequest({
+      problem: `address ${JSON.stringify(input.address.slice(0, 40))} is not an IPv4 address`,
+    });
   const macs = input.macs === undefined ? machine.macs : readMacs(input.macs);
   if (macs.length === 0) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
   return {

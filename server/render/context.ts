@@ -43,7 +43,10 @@ export interface RenderContext extends Record<string, unknown> {
 }
 
 export interface ContextFacts {
-  readonly machine: Pick<Machine, "name" | "macs" | "uuid" | "serial" | "group" | "seat" | "address" | "labels">;
+  readonly machine: Pick<
+    Machine,
+    "name" | "macs" | "uuid" | "serial" | "group" | "seat" | "address" | "labels"
+  >;
   readonly role: Role;
   readonly params: Readonly<Record<string, ParameterValue>>;
   readonly serverUrl: string;

@@ -27,7 +27,14 @@ export interface StandardTemplates {
   readonly scripts: Readonly<Record<StandardScript, { file: string; source: string }>>;
 }
 export type StandardScript = "first-contact" | "image" | "wait" | "local" | "url" | "error";
-const standardScripts: readonly StandardScript[] = ["first-contact", "image", "wait", "local", "url", "error"];
+const standardScripts: readonly StandardScript[] = [
+  "first-contact",
+  "image",
+  "wait",
+  "local",
+  "url",
+  "error",
+];
 
 /** Reads templates/ipxe and templates/cloud-init. */
 export function loadStandardTemplates(directory: string): StandardTemplates {
@@ -39,7 +46,9 @@ export function loadStandardTemplates(directory: string): StandardTemplates {
       "vendor-data": read("cloud-init/vendor-data.hbs"),
       "network-config": read("cloud-init/network-config.hbs"),
     },
-    scripts: Object.fromEntries(standardScripts.map((name) => [name, read(`ipxe/${name}.ipxe.hbs`)])) as StandardTemplates["scripts"],
+    scripts: Object.fromEntries(
+      standardScripts.map((name) => [name, read(`ipxe/${name}.ipxe.hbs`)]),
+    ) as StandardTemplates["scripts"],
   };
 }
 
@@ -76,7 +85,9 @@ export function createRenderer(standard: StandardTemplates) {
 
     /** The kernel arguments of the role, rendered one by one. @throws TemplateFailed */
     kernelArguments: (role: Role, context: RenderContext): string[] =>
-      role.arguments.map((argument) => attempt(role.name, "role.yaml", () => compile(argument, "ipxe").render(context))),
+      role.arguments.map((argument) =>
+        attempt(role.name, "role.yaml", () => compile(argument, "ipxe").render(context)),
+      ),
 
     /** A document of the role, or the standard one; undefined when neither has it. @throws TemplateFailed */
     document(role: Role, kind: Exclude<DocumentKind, "ipxe">, context: RenderContext): string | undefined {
@@ -109,10 +120,14 @@ function refuseInvalid(kind: DocumentKind, text: string): void {
     if (typeof config.ignition?.version !== "string") throw new Error("ignition.version is missing");
     return;
   }
-  if (kind === "user-data" && !text.startsWith("#cloud-config\n")) throw new Error("the first line must be #cloud-config");
+  if (kind === "user-data" && !text.startsWith("#cloud-config\n"))
+    throw new Error("the first line must be #cloud-config");
   const yaml = readYaml(text);
   const [problem] = yaml.problems;
   if (problem) throw new Error(`line ${problem.line}: ${problem.message}`);
-  if (kind === "meta-data" && typeof (yaml.value as Record<string, unknown> | undefined)?.["instance-id"] !== "string")
+  if (
+    kind === "meta-data" &&
+    typeof (yaml.value as Record<string, unknown> | undefined)?.["instance-id"] !== "string"
+  )
     throw new Error("instance-id is missing");
 }

@@ -1,5 +1,14 @@
 import Handlebars from "handlebars";
-import { defaultQuote, ipxeText, jsonValue, type Quote, shellWord, type Syntax, uriComponent, yamlValue } from "./quoting.ts";
+import {
+  defaultQuote,
+  ipxeText,
+  jsonValue,
+  type Quote,
+  shellWord,
+  type Syntax,
+  uriComponent,
+  yamlValue,
+} from "./quoting.ts";
 
 /** A compiled template: context in, text out. @throws Error with a sentence that names what is missing */
 export interface Template {
@@ -33,7 +42,8 @@ function engineFor(syntax: Syntax): typeof Handlebars {
     throw new Error(`unknown name or helper ${name}`);
   });
   engine.registerHelper("quoteByDefault", (value: unknown) => defaultQuote[syntax](value));
-  for (const [name, quote] of Object.entries(quoteHelpers)) engine.registerHelper(name, (value: unknown) => quote(value));
+  for (const [name, quote] of Object.entries(quoteHelpers))
+    engine.registerHelper(name, (value: unknown) => quote(value));
   engine.registerHelper("eq", (left: unknown, right: unknown) => left === right);
   engines.set(syntax, engine);
   return engine;
@@ -46,7 +56,8 @@ const maximumSourceBytes = 256 * 1024;
  * Compiles a template. @throws Error with the line of the fault
  */
 export function compileTemplate(source: string, syntax: Syntax): Template {
-  if (source.length > maximumSourceBytes) throw new Error(`a template may have ${maximumSourceBytes} octets at most`);
+  if (source.length > maximumSourceBytes)
+    throw new Error(`a template may have ${maximumSourceBytes} octets at most`);
   const engine = engineFor(syntax);
   const ast = engine.parse(source) as unknown as AstNode;
   const paths: { path: string; line: number }[] = [];
@@ -55,7 +66,16 @@ export function compileTemplate(source: string, syntax: Syntax): Template {
     noEscape: true,
     strict: true,
     knownHelpersOnly: true,
-    knownHelpers: { quoteByDefault: true, eq: true, helperMissing: true, text: true, uri: true, json: true, yaml: true, sh: true } as never,
+    knownHelpers: {
+      quoteByDefault: true,
+      eq: true,
+      helperMissing: true,
+      text: true,
+      uri: true,
+      json: true,
+      yaml: true,
+      sh: true,
+    } as never,
   });
   return {
     paths,
@@ -91,21 +111,33 @@ function quoteStatements(node: AstNode, paths: { path: string; line: number }[],
       case "CommentStatement":
         break;
       case "MustacheStatement": {
-        if (statement.escaped === false) throw new Error(`line ${line}: {{{raw}}} output is not allowed; {{value}} is quoted for you`);
+        if (statement.escaped === false)
+          throw new Error(`line ${line}: {{{raw}}} output is not allowed; {{value}} is quoted for you`);
         const name = statement.path?.original ?? "";
         if ((statement.params?.length ?? 0) === 0 && statement.path) {
           if (statement.path.type === "PathExpression") notePath(statement.path, line);
           statement.params = [statement.path];
-          statement.path = { ...statement.path, type: "PathExpression", original: "quoteByDefault", parts: ["quoteByDefault"], depth: 0, data: false };
+          statement.path = {
+            ...statement.path,
+            type: "PathExpression",
+            original: "quoteByDefault",
+            parts: ["quoteByDefault"],
+            depth: 0,
+            data: false,
+          };
         } else {
-          if (!Object.hasOwn(quoteHelpers, name)) throw new Error(`line ${line}: unknown helper ${name}; there are ${Object.keys(quoteHelpers).join(", ")}`);
+          if (!Object.hasOwn(quoteHelpers, name))
+            throw new Error(
+              `line ${line}: unknown helper ${name}; there are ${Object.keys(quoteHelpers).join(", ")}`,
+            );
           for (const parameter of statement.params ?? []) notePath(parameter, line);
         }
         break;
       }
       case "BlockStatement": {
         const name = statement.path?.original ?? "";
-        if (!blockHelpers.has(name)) throw new Error(`line ${line}: unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
+        if (!blockHelpers.has(name))
+          throw new Error(`line ${line}: unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
         for (const parameter of statement.params ?? []) notePath(parameter, line);
         const inner = name === "each" || name === "with" ? depth + 1 : depth;
         if (statement.program) quoteStatements(statement.program, paths, inner);
@@ -117,13 +149,17 @@ function quoteStatements(node: AstNode, paths: { path: string; line: number }[],
     }
   }
 
-  function notePath(expression: AstNode & { original?: string; depth?: number; data?: boolean; params?: AstNode[] }, line: number): void {
+  function notePath(
+    expression: AstNode & { original?: string; depth?: number; data?: boolean; params?: AstNode[] },
+    line: number,
+  ): void {
     if (expression.type === "SubExpression") {
       for (const parameter of expression.params ?? []) notePath(parameter, line);
       return;
     }
     // Inside each and with, and with ../, a path may start anywhere; strict mode watches those when they are printed.
-    if (expression.type !== "PathExpression" || expression.data || depth > 0 || (expression.depth ?? 0) > 0) return;
+    if (expression.type !== "PathExpression" || expression.data || depth > 0 || (expression.depth ?? 0) > 0)
+      return;
     const path = expression.original ?? "";
     if (path !== "this" && path !== ".") paths.push({ path, line });
   }

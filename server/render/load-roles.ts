@@ -3,7 +3,14 @@ import { join } from "node:path";
 import { Type } from "typebox";
 import { Value } from "typebox/value";
 import { type Arch, firmwares } from "../domain/firmware.ts";
-import { type DocumentKind, documentKinds, hasType, isRoleName, type Role, type RoleParameter } from "../domain/role.ts";
+import {
+  type DocumentKind,
+  documentKinds,
+  hasType,
+  isRoleName,
+  type Role,
+  type RoleParameter,
+} from "../domain/role.ts";
 import { readYaml, type YamlText } from "../yaml/read-yaml.ts";
 import { compileTemplate } from "./engine.ts";
 import { sampleContext } from "./context.ts";
@@ -28,7 +35,12 @@ export interface LoadedRoles {
 const archNames = [...new Set(firmwares.map((firmware) => firmware.arch))];
 const parameterSchema = Type.Object(
   {
-    type: Type.Union([Type.Literal("string"), Type.Literal("integer"), Type.Literal("boolean"), Type.Literal("string[]")]),
+    type: Type.Union([
+      Type.Literal("string"),
+      Type.Literal("integer"),
+      Type.Literal("boolean"),
+      Type.Literal("string[]"),
+    ]),
     default: Type.Unknown(),
     description: Type.String(),
   },
@@ -37,14 +49,25 @@ const parameterSchema = Type.Object(
 const roleSchema = Type.Object(
   {
     description: Type.String({ minLength: 1 }),
-    boot: Type.Union([Type.Literal("image"), Type.Literal("wait"), Type.Literal("local"), Type.Literal("script")]),
+    boot: Type.Union([
+      Type.Literal("image"),
+      Type.Literal("wait"),
+      Type.Literal("local"),
+      Type.Literal("script"),
+    ]),
     image: Type.Optional(Type.String({ pattern: "^[a-z0-9][a-z0-9._-]{0,62}$" })),
     arguments: Type.Optional(Type.Array(Type.String())),
     arch: Type.Optional(Type.Array(Type.Union(archNames.map((name) => Type.Literal(name))))),
     minimumRam: Type.Optional(Type.String({ pattern: "^[1-9][0-9]* (MiB|GiB)$" })),
     joins: Type.Optional(Type.Boolean()),
-    parameters: Type.Optional(Type.Record(Type.String({ pattern: "^[a-z][A-Za-z0-9]{0,30}$" }), parameterSchema)),
-    templates: Type.Optional(Type.Object(Object.fromEntries(documentKinds.map((kind) => [kind, Type.Optional(Type.String())])), { additionalProperties: false })),
+    parameters: Type.Optional(
+      Type.Record(Type.String({ pattern: "^[a-z][A-Za-z0-9]{0,30}$" }), parameterSchema),
+    ),
+    templates: Type.Optional(
+      Type.Object(Object.fromEntries(documentKinds.map((kind) => [kind, Type.Optional(Type.String())])), {
+        additionalProperties: false,
+      }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -82,13 +105,17 @@ export function loadRoles(directories: readonly string[]): LoadedRoles {
 }
 
 /** Reads and checks one role folder. */
-export function loadRole(directory: string, name: string): { role: Role | undefined; problems: RoleProblem[] } {
+export function loadRole(
+  directory: string,
+  name: string,
+): { role: Role | undefined; problems: RoleProblem[] } {
   const file = join(directory, "role.yaml");
   const problems: RoleProblem[] = [];
   const report = (message: string, at = { line: 1, column: 1 }, where = file) =>
     problems.push({ role: name, file: where, line: at.line, column: at.column, message });
 
-  if (!isRoleName(name)) report("the folder's name must be lower-case letters, digits and hyphens, at most 40");
+  if (!isRoleName(name))
+    report("the folder's name must be lower-case letters, digits and hyphens, at most 40");
   let text: string;
   try {
     text = readFileSync(file, "utf8");
@@ -139,34 +166,55 @@ type Report = (message: string, at?: { line: number; column: number }, where?: s
 function schemaProblems(value: unknown): { path: string[]; message: string }[] {
   if (Value.Check(roleSchema, value)) return [];
   const found = new Map<string, { path: string[]; message: string }>();
-  for (const error of Value.Errors(roleSchema, value) as unknown as { instancePath: string; message: string; params?: Record<string, unknown> }[]) {
+  for (const error of Value.Errors(roleSchema, value) as unknown as {
+    instancePath: string;
+    message: string;
+    params?: Record<string, unknown>;
+  }[]) {
     const path = error.instancePath.split("/").slice(1);
     const extra = (error.params?.["additionalProperties"] as string[] | undefined)?.[0];
     const missing = (error.params?.["requiredProperties"] as string[] | undefined)?.[0];
     const name = path.join(".");
     const known = path.length === 0 ? `; known are ${Object.keys(roleSchema.properties).join(", ")}` : "";
-    if (extra !== undefined) found.set(name, { path: [...path, extra], message: `unknown key ${[...path, extra].join(".")}${known}` });
-    else if (missing !== undefined) found.set(name, { path, message: `${name ? `${name}: ` : ""}the key ${missing} is missing` });
-    else if (name === "boot") found.set(name, { path, message: "boot: must be one of image, wait, local, script" });
+    if (extra !== undefined)
+      found.set(name, {
+        path: [...path, extra],
+        message: `unknown key ${[...path, extra].join(".")}${known}`,
+      });
+    else if (missing !== undefined)
+      found.set(name, { path, message: `${name ? `${name}: ` : ""}the key ${missing} is missing` });
+    else if (name === "boot")
+      found.set(name, { path, message: "boot: must be one of image, wait, local, script" });
     else if (!found.has(name)) found.set(name, { path, message: `${name || "the file"}: ${error.message}` });
   }
   return [...found.values()];
 }
 
 function checkMeaning(source: RoleFile, yaml: YamlText, report: Report): void {
-  if (source.boot === "image" && !source.image) report("boot: image needs the key image", yaml.positionOf(["boot"]));
-  if (source.boot !== "image" && source.image) report(`image: has no meaning with boot: ${source.boot}`, yaml.positionOf(["image"]));
-  if (source.boot === "script" && !source.templates?.ipxe) report("boot: script needs templates.ipxe", yaml.positionOf(["boot"]));
+  if (source.boot === "image" && !source.image)
+    report("boot: image needs the key image", yaml.positionOf(["boot"]));
+  if (source.boot !== "image" && source.image)
+    report(`image: has no meaning with boot: ${source.boot}`, yaml.positionOf(["image"]));
+  if (source.boot === "script" && !source.templates?.ipxe)
+    report("boot: script needs templates.ipxe", yaml.positionOf(["boot"]));
   for (const [name, parameter] of Object.entries(source.parameters ?? {})) {
     if (!hasType(parameter.default, parameter.type))
-      report(`parameters.${name}.default: must be ${parameter.type}`, yaml.positionOf(["parameters", name, "default"]));
+      report(
+        `parameters.${name}.default: must be ${parameter.type}`,
+        yaml.positionOf(["parameters", name, "default"]),
+      );
   }
 }
 
 /** Compiles every template and renders it once with sample facts, so that a slip shows when the role is read. */
 function checkTemplates(role: Role, yaml: YamlText, report: Report): void {
   const context = sampleContext(role);
-  const check = (source: string, kind: DocumentKind | "argument", fallback: { line: number; column: number }, where?: string) => {
+  const check = (
+    source: string,
+    kind: DocumentKind | "argument",
+    fallback: { line: number; column: number },
+    where?: string,
+  ) => {
     try {
       compileTemplate(source, syntaxOf(kind)).render(context);
     } catch (error) {
@@ -175,8 +223,13 @@ function checkTemplates(role: Role, yaml: YamlText, report: Report): void {
       report(message, where && line ? { line: Number(line), column: 1 } : fallback, where);
     }
   };
-  role.arguments.forEach((argument, index) => check(argument, "argument", yaml.positionOf(["arguments", index])));
-  for (const [kind, template] of Object.entries(role.templates) as [DocumentKind, { file: string; source: string }][])
+  role.arguments.forEach((argument, index) =>
+    check(argument, "argument", yaml.positionOf(["arguments", index])),
+  );
+  for (const [kind, template] of Object.entries(role.templates) as [
+    DocumentKind,
+    { file: string; source: string },
+  ][])
     check(template.source, kind, { line: 1, column: 1 }, join(role.directory, template.file));
 }
 

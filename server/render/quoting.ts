@@ -10,14 +10,19 @@ export type Quote = (value: unknown) => string;
 function asText(value: unknown): string {
   if (typeof value === "string") return value;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
-  throw new Error(`a ${value === undefined || value === null ? "missing value" : typeof value} can't be printed here`);
+  throw new Error(
+    `a ${value === undefined || value === null ? "missing value" : typeof value} can't be printed here`,
+  );
 }
 
 /**
  * One word of an iPXE command. iPXE splits at blanks, expands `${...}`, and takes `||`, `&&`, `;` and `#...` as words of their own
  * (core/exec.c), so what is left are the characters of names, paths and URLs; all others become `_`.
  */
-export const ipxeWord: Quote = (value) => asText(value).replaceAll(/[^A-Za-z0-9._:/@=+,%~?&;-]/g, "_").replace(/^[&?;]+$/, "_");
+export const ipxeWord: Quote = (value) =>
+  asText(value)
+    .replaceAll(/[^A-Za-z0-9._:/@=+,%~?&;-]/g, "_")
+    .replace(/^[&?;]+$/, "_");
 
 /** Text behind `echo`: blanks may stay, the rest as in {@link ipxeWord}; never longer than a line of an 80-column screen times three. */
 export const ipxeText: Quote = (value) =>
@@ -47,7 +52,9 @@ function yamlCharacter(character: string): string {
   if (code < 0x100) return `\\x${code.toString(16).padStart(2, "0")}`;
   // A lone surrogate is no character at all; U+FFFD stands for it.
   if (code >= 0xd800 && code <= 0xdfff) return "\\ufffd";
-  return code < 0x10000 ? `\\u${code.toString(16).padStart(4, "0")}` : `\\U${code.toString(16).padStart(8, "0")}`;
+  return code < 0x10000
+    ? `\\u${code.toString(16).padStart(4, "0")}`
+    : `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
 export const jsonValue: Quote = (value) => {
@@ -61,7 +68,10 @@ export const shellWord: Quote = (value) => `'${asText(value).replaceAll("\0", ""
 
 /** One segment or value of a URL, percent-encoded (RFC 3986 s.2.1). */
 export const uriComponent: Quote = (value) =>
-  encodeURIComponent(asText(value).toWellFormed()).replaceAll(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
+  encodeURIComponent(asText(value).toWellFormed()).replaceAll(
+    /[!'()*]/g,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 
 /** How `{{value}}` is written by default. */
 export const defaultQuote: Readonly<Record<Syntax, Quote>> = {

@@ -68,7 +68,8 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
     /** Puts all of them in place of the former ones of the same subjects and modes, in one commit. */
     saveAll: (assignments: readonly Assignment[]): Promise<void> =>
       queue.run((transaction) => {
-        for (const assignment of assignments) put(keyOf(assignment.subject, assignment.mode), assignment, transaction);
+        for (const assignment of assignments)
+          put(keyOf(assignment.subject, assignment.mode), assignment, transaction);
       }),
     removeAll: (which: readonly { subject: Assignment["subject"]; mode: AssignmentMode }[]): Promise<void> =>
       queue.run((transaction) => {

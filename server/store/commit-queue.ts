@@ -76,7 +76,8 @@ export class CommitQueue {
       this.#db.exec("ROLLBACK TO work");
       this.#db.exec("RELEASE work");
       for (const undo of own.reverse()) undo();
-      const isStorage = error instanceof Error && "code" in error && /^SQLITE_(FULL|IOERR)/.test(String(error.code));
+      const isStorage =
+        error instanceof Error && "code" in error && /^SQLITE_(FULL|IOERR)/.test(String(error.code));
       return () => pending.reject(isStorage ? StoreFailed({ reason: error.message }) : error);
     }
   }

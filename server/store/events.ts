@@ -48,10 +48,28 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
   const where =
     "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR type LIKE @type || '.%')";
   const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
-  const selectNewest = db.prepare(`SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`);
+  const selectNewest = db.prepare(
+    `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
+  );
   const listeners = new Set<(event: Event) => void>();
 
+  let lastSeq = (db.prepare("SELECT coalesce(max(seq), 0) AS seq FROM events").get() as { seq: number }).seq;
+
   return {
+    /** Tells the listeners something that is not worth a row, e.g. each step of a boot. */
+    announce(event: NewEvent): void {
+      const told: Event = {
+        ...event,
+        seq: lastSeq,
+        at: clock.now(),
+        level: event.level ?? "info",
+        machineId: event.machineId,
+        bootId: event.bootId,
+        actor: event.actor,
+        data: event.data ?? {},
+      };
+      for (const listener of listeners) listener(told);
+    },
     /** Appends; listeners hear of it once it is stored. */
     async append(event: NewEvent): Promise<Event> {
       const stored = await queue.run(() => {
@@ -79,6 +97,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
           data: event.data ?? {},
         };
       });
+      lastSeq = stored.seq;
       for (const listener of listeners) listener(stored);
       return stored;
     },

@@ -15,7 +15,9 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
     "INSERT INTO groups (name, description, created_at_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET description = excluded.description",
   );
   const drop = db.prepare("DELETE FROM groups WHERE name = ?");
-  const rows = db.prepare("SELECT name, description, created_at_ms AS createdAt FROM groups").all() as Group[];
+  const rows = db
+    .prepare("SELECT name, description, created_at_ms AS createdAt FROM groups")
+    .all() as Group[];
   for (const group of rows) byName.set(group.name, group);
 
   return {

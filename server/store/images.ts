@@ -12,14 +12,16 @@ interface Row {
 }
 
 export function createImageRepository(db: Database, queue: CommitQueue) {
-  let images: readonly Image[] = (db.prepare("SELECT * FROM images ORDER BY added_at_ms").all() as Row[]).map((row) => ({
-    name: row.name,
-    version: row.version,
-    arch: row.arch,
-    files: JSON.parse(row.files) as Image["files"],
-    addedAt: row.added_at_ms,
-    isCurrent: row.is_current === 1,
-  }));
+  let images: readonly Image[] = (db.prepare("SELECT * FROM images ORDER BY added_at_ms").all() as Row[]).map(
+    (row) => ({
+      name: row.name,
+      version: row.version,
+      arch: row.arch,
+      files: JSON.parse(row.files) as Image["files"],
+      addedAt: row.added_at_ms,
+      isCurrent: row.is_current === 1,
+    }),
+  );
   const clearCurrent = db.prepare("UPDATE images SET is_current = 0 WHERE name = ?");
   const upsert = db.prepare(
     `INSERT INTO images (name, version, arch, files, added_at_ms, is_current) VALUES (?, ?, ?, ?, ?, ?)
@@ -30,7 +32,8 @@ export function createImageRepository(db: Database, queue: CommitQueue) {
   return {
     all: (): readonly Image[] => images,
     /** The version that machines boot. */
-    findCurrent: (name: string): Image | undefined => images.find((image) => image.name === name && image.isCurrent),
+    findCurrent: (name: string): Image | undefined =>
+      images.find((image) => image.name === name && image.isCurrent),
     find: (name: string, version: string): Image | undefined =>
       images.find((image) => image.name === name && image.version === version),
     /** Adds a version; when it is current, the former current one is kept to go back to. */
@@ -49,7 +52,9 @@ export function createImageRepository(db: Database, queue: CommitQueue) {
         images = [
           ...before
             .filter((other) => other.name !== image.name || other.version !== image.version)
-            .map((other) => (other.name === image.name && image.isCurrent ? { ...other, isCurrent: false } : other)),
+            .map((other) =>
+              other.name === image.name && image.isCurrent ? { ...other, isCurrent: false } : other,
+            ),
           image,
         ];
         onRollback(() => (images = before));

@@ -46,9 +46,18 @@ export function createLeaseRepository(db: Database, queue: CommitQueue): LeaseRe
     all: () => byMac.values(),
     save: (lease) =>
       queue.run(({ onRollback }) => {
-        const replaced = [byMac.get(lease.mac), byAddress.get(lease.address)].filter((old) => old !== undefined);
+        const replaced = [byMac.get(lease.mac), byAddress.get(lease.address)].filter(
+          (old) => old !== undefined,
+        );
         drop.run(lease.mac, lease.address);
-        insert.run(lease.mac, lease.address, lease.grantedAt, lease.expiresAt, lease.state, lease.hostname ?? null);
+        insert.run(
+          lease.mac,
+          lease.address,
+          lease.grantedAt,
+          lease.expiresAt,
+          lease.state,
+          lease.hostname ?? null,
+        );
         for (const old of replaced) unindex(old);
         index(lease);
         onRollback(() => {

@@ -92,7 +92,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   for (const { mac, machine_id } of macRows as { mac: Mac; machine_id: string }[]) {
     macsOf.set(machine_id, [...(macsOf.get(machine_id) ?? []), mac]);
   }
-  for (const row of db.prepare("SELECT * FROM machines").all() as Row[]) index(fromRow(row, macsOf.get(row.id) ?? []));
+  for (const row of db.prepare("SELECT * FROM machines").all() as Row[])
+    index(fromRow(row, macsOf.get(row.id) ?? []));
 
   function index(machine: Machine): void {
     byId.set(machine.id, machine);

@@ -21,7 +21,9 @@ export function migrate(db: Database, directory: string): void {
   );
   const newest = Math.max(0, ...applied.keys());
   if (newest > files.length)
-    throw new Error(`the database has schema ${newest} and this program knows ${files.length}: it was written by a newer version`);
+    throw new Error(
+      `the database has schema ${newest} and this program knows ${files.length}: it was written by a newer version`,
+    );
   files.forEach((name, index) => {
     const version = Number(name.slice(0, 4));
     if (version !== index + 1) throw new Error(`db/migrations: ${name} should have the number ${index + 1}`);
@@ -32,7 +34,11 @@ export function migrate(db: Database, directory: string): void {
     if (before !== undefined) throw new Error(`db/migrations: ${name} was changed after it had been applied`);
     db.transaction(() => {
       db.exec(sql);
-      db.prepare("INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)").run(version, name, sha256);
+      db.prepare("INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)").run(
+        version,
+        name,
+        sha256,
+      );
     })();
   });
 }

@@ -44,7 +44,9 @@ export function openStore(path: string, clock: Clock) {
     /** Writes nothing but proves that it could: for /readyz. @throws StoreFailed */
     async probe(): Promise<void> {
       await queue.run(() => {
-        db.prepare("INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'").run();
+        db.prepare(
+          "INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'",
+        ).run();
       });
     },
     close(): void {

@@ -5,7 +5,9 @@ import type { CommitQueue } from "./commit-queue.ts";
 export function createTokenRepository(db: Database, queue: CommitQueue) {
   const byHash = new Map<string, ApiToken>();
   const rows = db
-    .prepare("SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt FROM tokens")
+    .prepare(
+      "SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt FROM tokens",
+    )
     .all() as (Omit<ApiToken, "expiresAt"> & { expiresAt: number | null })[];
   for (const row of rows) byHash.set(row.hash, { ...row, expiresAt: row.expiresAt ?? undefined });
   const insert = db.prepare(

@@ -42,7 +42,9 @@ export function readYaml(text: string): YamlText {
       let node: unknown = document.contents;
       for (const part of path) {
         if (isMap(node)) {
-          const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(part));
+          const pair = node.items.find(
+            (item) => isScalar(item.key) && String(item.key.value) === String(part),
+          );
           if (!pair) break;
           if (isNode(pair.key)) offset = pair.key.range?.[0] ?? offset;
           node = pair.value;

@@ -1,6 +1,14 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
@@ -23,10 +31,12 @@ const digestOf = (path: string) => createHash("sha256").update(readFileSync(path
 
 /** Fetches Debian's ipxe package without installing it. @returns the directory of its files, or undefined */
 function unpackDebianPackage(work: string): string | undefined {
-  const run = (command: string, words: string[]) => spawnSync(command, words, { cwd: work, stdio: "ignore" }).status === 0;
+  const run = (command: string, words: string[]) =>
+    spawnSync(command, words, { cwd: work, stdio: "ignore" }).status === 0;
   if (!run("apt-get", ["download", "ipxe"])) {
     // A fresh machine has no package lists yet; only root may fetch them.
-    if (process.getuid?.() !== 0 || !run("apt-get", ["update"]) || !run("apt-get", ["download", "ipxe"])) return undefined;
+    if (process.getuid?.() !== 0 || !run("apt-get", ["update"]) || !run("apt-get", ["download", "ipxe"]))
+      return undefined;
   }
   const archive = readdirSync(work).find((name) => name.endsWith(".deb"));
   if (!archive || !run("dpkg-deb", ["-x", archive, "tree"])) return undefined;
@@ -44,12 +54,14 @@ function unpackDebianPackage(work: string): string | undefined {
 export async function fillBootAssets({ from, trust, quiet }: FillOptions): Promise<void> {
   const isFilled = () => loadBootAssets(directory).problems.length === 0;
   if (from === undefined && isFilled()) {
-    if (!quiet) process.stdout.write("boot-assets/: everything in the manifest is there and has its digest\n");
+    if (!quiet)
+      process.stdout.write("boot-assets/: everything in the manifest is there and has its digest\n");
     return;
   }
   const work = mkdtempSync(join(tmpdir(), "rollcall-assets-"));
   try {
-    const sources = from === undefined ? [() => installed, () => unpackDebianPackage(work)] : [() => resolve(from)];
+    const sources =
+      from === undefined ? [() => installed, () => unpackDebianPackage(work)] : [() => resolve(from)];
     for (const source of sources) {
       const files = source();
       if (files && existsSync(files)) copyFrom(files, trust ?? false);
@@ -59,7 +71,8 @@ export async function fillBootAssets({ from, trust, quiet }: FillOptions): Promi
     rmSync(work, { recursive: true, force: true });
   }
   const { assets, problems } = loadBootAssets(directory);
-  for (const { entry } of assets.values()) process.stdout.write(`boot-assets/${entry.name}: ${entry.arch}, ${entry.version}\n`);
+  for (const { entry } of assets.values())
+    process.stdout.write(`boot-assets/${entry.name}: ${entry.arch}, ${entry.version}\n`);
   const [problem] = problems;
   if (problem) throw problem;
 }
@@ -73,21 +86,37 @@ function copyFrom(files: string, trust: boolean): void {
     const actual = digestOf(path);
     const known = entries.filter((entry) => entry.name === name);
     if (!known.some((entry) => entry.sha256 === actual)) {
-      if (!trust) throw BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual });
-      trusted.push({ name, arch: known[0]?.arch ?? "unknown", version: "trusted by the administrator", sha256: actual, source: path });
+      if (!trust)
+        throw BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual });
+      trusted.push({
+        name,
+        arch: known[0]?.arch ?? "unknown",
+        version: "trusted by the administrator",
+        sha256: actual,
+        source: path,
+      });
     }
     copyFileSync(path, join(directory, name));
   }
-  if (trusted.length > 0) writeFileSync(join(directory, "manifest.local.json"), `${JSON.stringify({ assets: trusted }, null, 2)}\n`);
+  if (trusted.length > 0)
+    writeFileSync(
+      join(directory, "manifest.local.json"),
+      `${JSON.stringify({ assets: trusted }, null, 2)}\n`,
+    );
 }
 
 export function assetCommands(program: Command): void {
   const assets = program.command("assets").description("first-stage binaries (boot-assets/)");
   assets
     .command("fill")
-    .description("fill boot-assets/ from Debian's ipxe package (installed or downloaded) or from a directory, and check every sha256")
+    .description(
+      "fill boot-assets/ from Debian's ipxe package (installed or downloaded) or from a directory, and check every sha256",
+    )
     .option("--from <dir>", "take the files from this directory")
-    .option("--trust", "accept files whose digest the manifest does not know, and record it in manifest.local.json")
+    .option(
+      "--trust",
+      "accept files whose digest the manifest does not know, and record it in manifest.local.json",
+    )
     .addHelpText("after", "\nExample:\n  npm run boot-assets -- --from ./my-ipxe-build --trust")
     .action((options: FillOptions) => fillBootAssets(options));
   assets
@@ -95,7 +124,8 @@ export function assetCommands(program: Command): void {
     .description("what is there")
     .action(() => {
       const { assets, problems } = loadBootAssets(directory);
-      for (const { entry } of assets.values()) process.stdout.write(`${entry.name}  ${entry.arch}  ${entry.version}  ${entry.sha256}\n`);
+      for (const { entry } of assets.values())
+        process.stdout.write(`${entry.name}  ${entry.arch}  ${entry.version}  ${entry.sha256}\n`);
       for (const problem of problems) process.stdout.write(`${problem.message}\n`);
       if (problems.length > 0) throw BootAssetMissing({ name: problems[0]?.message ?? "" });
     });

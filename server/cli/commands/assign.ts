@@ -20,7 +20,12 @@ interface Explanation {
 function planTable(plan: readonly PlanLine[]): Table {
   return {
     columns: ["machine", "now", "then", "why"],
-    rows: plan.map((line) => [line.machine, line.before, line.changes ? line.after : `${line.after} (no change)`, line.why]),
+    rows: plan.map((line) => [
+      line.machine,
+      line.before,
+      line.changes ? line.after : `${line.after} (no change)`,
+      line.why,
+    ]),
     empty: "No machine is in this host set.",
   };
 }
@@ -44,12 +49,20 @@ function targetBody(target: string, params: Record<string, unknown>): Record<str
 }
 
 async function explainAll(session: Session, hostSet: string): Promise<void> {
-  const machines = await session.client.list<{ name: string }>(`/machines?machines=${encodeURIComponent(hostSet)}`);
+  const machines = await session.client.list<{ name: string }>(
+    `/machines?machines=${encodeURIComponent(hostSet)}`,
+  );
   const explanations: Explanation[] = [];
-  for (const { name } of machines) explanations.push(await session.client.get<Explanation>(`/machines/${encodeURIComponent(name)}/explain`));
+  for (const { name } of machines)
+    explanations.push(await session.client.get<Explanation>(`/machines/${encodeURIComponent(name)}/explain`));
   session.show(explanations, () => ({
     columns: ["machine", "role", "why", "otherwise"],
-    rows: explanations.map(({ machine, role, why, instead }) => [machine, role, why, instead.map((other) => `${other.role} (${other.source})`).join(", ")]),
+    rows: explanations.map(({ machine, role, why, instead }) => [
+      machine,
+      role,
+      why,
+      instead.map((other) => `${other.role} (${other.source})`).join(", "),
+    ]),
     empty: "No machine is in this host set.",
   }));
 }
@@ -61,7 +74,12 @@ interface AssignOptions {
   param: Record<string, unknown>;
 }
 
-async function assign(session: Session, hostSet: string, target: string, options: AssignOptions): Promise<void> {
+async function assign(
+  session: Session,
+  hostSet: string,
+  target: string,
+  options: AssignOptions,
+): Promise<void> {
   const answer = await session.client.post<{ dryRun: boolean; plan: PlanLine[] }>("/assignments", {
     machines: hostSet,
     ...targetBody(target, options.param),
@@ -71,7 +89,10 @@ async function assign(session: Session, hostSet: string, target: string, options
   });
   session.show(answer, () => planTable(answer.plan));
   if (answer.dryRun) session.say("Nothing was changed (--dry-run).");
-  else session.say(`Assigned. ${answer.plan.length === 1 ? "It boots" : "They boot"} this at the next power-on; a machine that waits begins now. Watch: boot status --watch`);
+  else
+    session.say(
+      `Assigned. ${answer.plan.length === 1 ? "It boots" : "They boot"} this at the next power-on; a machine that waits begins now. Watch: boot status --watch`,
+    );
 }
 
 export function assignCommands(program: Command, open: () => Session): void {
@@ -79,10 +100,21 @@ export function assignCommands(program: Command, open: () => Session): void {
     .command("assign <machines> [target]", { isDefault: true })
     .description("assign a role or an iPXE script to a host set; with no target show what it boots and why")
     .addOption(new Option("--once", "for the next boot only"))
-    .addOption(new Option("--power <how>", "switch the machines too").choices(["none", "wake", "cycle"]).default("none"))
+    .addOption(
+      new Option("--power <how>", "switch the machines too")
+        .choices(["none", "wake", "cycle"])
+        .default("none"),
+    )
     .addOption(new Option("--dry-run", "only tell what would change"))
-    .addOption(new Option("--param <name=value>", "parameter of the role; may be given several times").argParser(parameter).default({}, "none"))
-    .addHelpText("after", "\nExamples:\n  boot s4 worker\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run")
+    .addOption(
+      new Option("--param <name=value>", "parameter of the role; may be given several times")
+        .argParser(parameter)
+        .default({}, "none"),
+    )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot s4 worker\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run",
+    )
     .action((hostSet: string, target: string | undefined, options: AssignOptions) => {
       const session = open();
       return target === undefined ? explainAll(session, hostSet) : assign(session, hostSet, target, options);
@@ -91,17 +123,27 @@ export function assignCommands(program: Command, open: () => Session): void {
     .command("plan <machines> <target>")
     .description("what assigning would change; the same as assign --dry-run")
     .addOption(new Option("--once", "for the next boot only"))
-    .addOption(new Option("--param <name=value>", "parameter of the role").argParser(parameter).default({}, "none"))
+    .addOption(
+      new Option("--param <name=value>", "parameter of the role").argParser(parameter).default({}, "none"),
+    )
     .addHelpText("after", "\nExample:\n  boot plan lab225 worker")
-    .action((hostSet: string, target: string, options: AssignOptions) => assign(open(), hostSet, target, { ...options, power: "none", dryRun: true }));
+    .action((hostSet: string, target: string, options: AssignOptions) =>
+      assign(open(), hostSet, target, { ...options, power: "none", dryRun: true }),
+    );
   program
     .command("release <machines>")
     .description("take the assignments of a host set back")
     .addHelpText("after", "\nExample:\n  boot release s4")
     .action(async (hostSet: string) => {
       const session = open();
-      const answer = await session.client.delete<{ released: string[] }>("/assignments", { machines: hostSet });
-      session.show(answer, () => (answer.released.length > 0 ? `Released: ${answer.released.join(", ")}\n` : "None of them had an assignment of its own.\n"));
+      const answer = await session.client.delete<{ released: string[] }>("/assignments", {
+        machines: hostSet,
+      });
+      session.show(answer, () =>
+        answer.released.length > 0
+          ? `Released: ${answer.released.join(", ")}\n`
+          : "None of them had an assignment of its own.\n",
+      );
     });
   program
     .command("explain <machines>")
@@ -110,10 +152,14 @@ export function assignCommands(program: Command, open: () => Session): void {
     .action((hostSet: string) => explainAll(open(), hostSet));
   program
     .command("preview <machine> [document]")
-    .description("what the machine would be served now, secrets masked: ipxe, user-data, meta-data, vendor-data, network-config, ignition")
+    .description(
+      "what the machine would be served now, secrets masked: ipxe, user-data, meta-data, vendor-data, network-config, ignition",
+    )
     .addHelpText("after", "\nExample:\n  boot preview s4 user-data")
     .action(async (machine: string, kind: string | undefined) => {
-      const text = await open().client.get<string>(`/machines/${encodeURIComponent(machine)}/preview/${encodeURIComponent(kind ?? "ipxe")}`);
+      const text = await open().client.get<string>(
+        `/machines/${encodeURIComponent(machine)}/preview/${encodeURIComponent(kind ?? "ipxe")}`,
+      );
       process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
     });
 }

@@ -16,7 +16,9 @@ export function configSources(options: ConfigOptions): ConfigSources {
     defaultFiles: ["rollcall.yaml", "/etc/rollcall/rollcall.yaml"],
     environment: process.env,
     overrides: [
-      ...(options.interface && options.interface.length > 0 ? [{ key: "interfaces", value: options.interface, argument: "--interface" }] : []),
+      ...(options.interface && options.interface.length > 0
+        ? [{ key: "interfaces", value: options.interface, argument: "--interface" }]
+        : []),
       ...(options.data === undefined ? [] : [{ key: "dataDir", value: options.data, argument: "--data" }]),
     ],
   };
@@ -35,7 +37,15 @@ export function configCommands(program: Command): void {
       process.stdout.write(
         options.output && options.output !== "table"
           ? formatValue(lines, options.output)
-          : formatTable({ columns: ["key", "value", "from"], rows: lines.map(({ key, value, origin }) => [key, value === undefined ? "-" : JSON.stringify(value), origin]), empty: "" }),
+          : formatTable({
+              columns: ["key", "value", "from"],
+              rows: lines.map(({ key, value, origin }) => [
+                key,
+                value === undefined ? "-" : JSON.stringify(value),
+                origin,
+              ]),
+              empty: "",
+            }),
       );
     });
   config

@@ -12,7 +12,8 @@ interface EventView {
   message: string;
 }
 
-const line = (event: EventView) => `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${event.actor})` : ""}`;
+const line = (event: EventView) =>
+  `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${event.actor})` : ""}`;
 
 export function eventCommands(program: Command, open: () => Session): void {
   program
@@ -25,12 +26,23 @@ export function eventCommands(program: Command, open: () => Session): void {
     .addHelpText("after", "\nExample:\n  boot events --machine s4 --follow")
     .action(async (options: { follow?: boolean; machine?: string; type?: string; limit: string }) => {
       const session = open();
-      const query = new URLSearchParams({ limit: options.limit, ...(options.machine ? { machine: options.machine } : {}), ...(options.type ? { type: options.type } : {}) });
+      const query = new URLSearchParams({
+        limit: options.limit,
+        ...(options.machine ? { machine: options.machine } : {}),
+        ...(options.type ? { type: options.type } : {}),
+      });
       if (options.follow) {
-        for await (const event of session.client.events(`/events?${query}`)) process.stdout.write(session.format === "json" ? `${JSON.stringify(event)}\n` : `${line(event as unknown as EventView)}\n`);
+        for await (const event of session.client.events(`/events?${query}`))
+          process.stdout.write(
+            session.format === "json"
+              ? `${JSON.stringify(event)}\n`
+              : `${line(event as unknown as EventView)}\n`,
+          );
         return;
       }
       const { items } = await session.client.get<{ items: EventView[] }>(`/events?${query}`);
-      session.show(items, () => (items.length > 0 ? `${items.map(line).join("\n")}\n` : "Nothing happened yet.\n"));
+      session.show(items, () =>
+        items.length > 0 ? `${items.map(line).join("\n")}\n` : "Nothing happened yet.\n",
+      );
     });
 }

@@ -43,7 +43,12 @@ function progressLine(isTerminal: boolean): { show(text: string): void; end(): v
 
 function readImageJson(directory: string): ImageJson {
   const file = join(directory, "image.json");
-  if (!existsSync(file)) throw Object.assign(new Error(`${file} is missing, so this is no image`), { code: "IMAGE_INVALID", advice: "An image is a directory with image.json, kernel, initrd and root file system, as `boot image build --to DIR` makes it." });
+  if (!existsSync(file))
+    throw Object.assign(new Error(`${file} is missing, so this is no image`), {
+      code: "IMAGE_INVALID",
+      advice:
+        "An image is a directory with image.json, kernel, initrd and root file system, as `boot image build --to DIR` makes it.",
+    });
   return JSON.parse(readFileSync(file, "utf8")) as ImageJson;
 }
 
@@ -62,12 +67,19 @@ async function importImage(client: Client, directory: string, isTerminal: boolea
     const meter = new Transform({
       transform(chunk: Uint8Array, _encoding, done) {
         sent += chunk.length;
-        progress.show(`${file.name}: ${Math.floor((sent / file.sizeBytes) * 10) * 10} % of ${formatBytes(file.sizeBytes)}`);
+        progress.show(
+          `${file.name}: ${Math.floor((sent / file.sizeBytes) * 10) * 10} % of ${formatBytes(file.sizeBytes)}`,
+        );
         done(null, chunk);
       },
     });
-    const source = createReadStream(join(directory, file.name)).on("error", (error) => meter.destroy(error)).pipe(meter);
-    await client.put(`/contents/${file.sha256}`, source, { "content-type": "application/octet-stream", "content-length": String(file.sizeBytes) });
+    const source = createReadStream(join(directory, file.name))
+      .on("error", (error) => meter.destroy(error))
+      .pipe(meter);
+    await client.put(`/contents/${file.sha256}`, source, {
+      "content-type": "application/octet-stream",
+      "content-length": String(file.sizeBytes),
+    });
   }
   progress.end();
   return client.post<ImageView>("/images", { name, version, arch, files });
@@ -83,31 +95,57 @@ export function imageCommands(program: Command, open: () => Session): void {
       const images = await session.client.list<ImageView>("/images");
       session.show(images, () => ({
         columns: ["image", "version", "arch", "size", "boots", "added"],
-        rows: images.map((one) => [one.name, one.version, one.arch, formatBytes(one.sizeBytes), one.current ? "yes" : "no", one.addedAt]),
+        rows: images.map((one) => [
+          one.name,
+          one.version,
+          one.arch,
+          formatBytes(one.sizeBytes),
+          one.current ? "yes" : "no",
+          one.addedAt,
+        ]),
         empty: "There is no image yet. Build ours: boot image build",
       }));
     });
   image
     .command("build [recipe]")
-    .description("build a diskless Debian image from a recipe (debian-node is ours) and put it into the store")
+    .description(
+      "build a diskless Debian image from a recipe (debian-node is ours) and put it into the store",
+    )
     .option("--to <dir>", "write it to this directory and leave the store alone")
-    .addHelpText("after", "\nExamples:\n  boot image build\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 3 GB of free disk while it runs.")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot image build\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 3 GB of free disk while it runs.",
+    )
     .action(async (recipe: string | undefined, options: { to?: string }) => {
       const session = open();
       // Ask before the work of minutes whether there is anybody to give it to.
       if (options.to === undefined) await session.client.get("/images");
       const named = recipe ?? "debian-node";
       const recipeDir = named.includes("/") ? resolve(named) : join(root, "server/image/recipes", named);
-      const outputDir = options.to === undefined ? mkdtempSync("/var/tmp/rollcall-image-") : resolve(options.to);
+      const outputDir =
+        options.to === undefined ? mkdtempSync("/var/tmp/rollcall-image-") : resolve(options.to);
       const progress = progressLine(process.stderr.isTTY === true);
       const abort = new AbortController();
       process.once("SIGINT", () => abort.abort());
       try {
-        await buildImage({ recipeDir, outputDir, signal: abort.signal, onProgress: ({ step, percent, elapsedMs }) => progress.show(`${percent} %, ${Math.round(elapsedMs / 1000)} s: ${step}`) });
+        await buildImage({
+          recipeDir,
+          outputDir,
+          signal: abort.signal,
+          onProgress: ({ step, percent, elapsedMs }) =>
+            progress.show(`${percent} %, ${Math.round(elapsedMs / 1000)} s: ${step}`),
+        });
         progress.end();
-        if (options.to !== undefined) return session.say(`Built in ${outputDir}. To put it into the store: boot image import ${outputDir}`);
+        if (options.to !== undefined)
+          return session.say(
+            `Built in ${outputDir}. To put it into the store: boot image import ${outputDir}`,
+          );
         const added = await importImage(session.client, outputDir, process.stderr.isTTY === true);
-        session.show(added, () => `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`);
+        session.show(
+          added,
+          () =>
+            `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`,
+        );
       } finally {
         progress.end();
         if (options.to === undefined) rmSync(outputDir, { recursive: true, force: true });
@@ -119,7 +157,11 @@ export function imageCommands(program: Command, open: () => Session): void {
     .action(async (directory: string) => {
       const session = open();
       const added = await importImage(session.client, resolve(directory), process.stderr.isTTY === true);
-      session.show(added, () => `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`);
+      session.show(
+        added,
+        () =>
+          `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`,
+      );
     });
   image
     .command("verify <directory>")
@@ -130,7 +172,9 @@ export function imageCommands(program: Command, open: () => Session): void {
       for (const file of Object.values(files)) {
         const actual = await sha256Of(join(resolve(directory), file.name));
         if (actual !== file.sha256) isWhole = false;
-        process.stdout.write(`${file.name}: ${actual === file.sha256 ? "fine" : `sha256 is ${actual}, image.json says ${file.sha256}`}\n`);
+        process.stdout.write(
+          `${file.name}: ${actual === file.sha256 ? "fine" : `sha256 is ${actual}, image.json says ${file.sha256}`}\n`,
+        );
       }
       if (!isWhole) process.exitCode = 1;
     });
@@ -140,7 +184,9 @@ export function imageCommands(program: Command, open: () => Session): void {
     .option("--version <version>", "only this version")
     .action(async (name: string, options: { version?: string }) => {
       const session = open();
-      await session.client.delete(`/images/${encodeURIComponent(name)}${options.version ? `?version=${encodeURIComponent(options.version)}` : ""}`);
+      await session.client.delete(
+        `/images/${encodeURIComponent(name)}${options.version ? `?version=${encodeURIComponent(options.version)}` : ""}`,
+      );
       session.say(`Removed ${name}.`);
     });
 }

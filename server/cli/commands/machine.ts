@@ -23,15 +23,28 @@ interface BootView {
   readonly durationMs: number;
   readonly serverMs: number;
   readonly phases: readonly { readonly phase: string; readonly afterMs: number }[];
-  readonly steps: readonly { readonly step: string; readonly afterMs: number; readonly serverMs: number | null; readonly detail: Record<string, unknown> }[];
+  readonly steps: readonly {
+    readonly step: string;
+    readonly afterMs: number;
+    readonly serverMs: number | null;
+    readonly detail: Record<string, unknown>;
+  }[];
 }
 
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
-const detailText = (detail: Record<string, unknown>) => Object.entries(detail).map(([key, value]) => `${key}=${String(value)}`).join(" ");
+const detailText = (detail: Record<string, unknown>) =>
+  Object.entries(detail)
+    .map(([key, value]) => `${key}=${String(value)}`)
+    .join(" ");
 
 /** One boot as a timeline: each step with its time since power-on and the server's own share of it. */
 function timeline(boot: BootView): string {
-  const rows = boot.steps.map((step) => [seconds(step.afterMs), step.step, step.serverMs === null ? "" : `${step.serverMs.toFixed(1)} ms`, detailText(step.detail)]);
+  const rows = boot.steps.map((step) => [
+    seconds(step.afterMs),
+    step.step,
+    step.serverMs === null ? "" : `${step.serverMs.toFixed(1)} ms`,
+    detailText(step.detail),
+  ]);
   const phases = boot.phases.map(({ phase, afterMs }) => `${phase} ${seconds(afterMs)}`).join(", ");
   return [
     `Boot ${boot.id}, begun ${boot.startedAt}: ${boot.outcome}${boot.verdict ? ` (${boot.verdict})` : ""}${boot.target ? `, role ${boot.target}` : ""}`,
@@ -50,16 +63,26 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
     ["role", `${machine.role} (${machine.roleSource})`],
     ["group, seat", [machine.group, machine.seat].filter(Boolean).join(", ") || null],
     ["reserved address", machine.address],
-    ["hardware", [machine.manufacturer, machine.product, machine.serial && `serial ${machine.serial}`].filter(Boolean).join(" ") || null],
+    [
+      "hardware",
+      [machine.manufacturer, machine.product, machine.serial && `serial ${machine.serial}`]
+        .filter(Boolean)
+        .join(" ") || null,
+    ],
     ["firmware", [machine.firmware, machine.arch].filter(Boolean).join(", ") || null],
     ["UUID", machine.uuid],
     ["labels", detailText(machine.labels) || null],
     ["last seen", formatAge(machine.lastSeenAt, Date.now())],
   ];
   const [newest, ...older] = boots;
-  const history = older.map((boot) => `  ${boot.startedAt}  ${boot.id}  ${boot.outcome}${boot.verdict ? `: ${boot.verdict}` : ""}`);
+  const history = older.map(
+    (boot) => `  ${boot.startedAt}  ${boot.id}  ${boot.outcome}${boot.verdict ? `: ${boot.verdict}` : ""}`,
+  );
   return [
-    formatTable({ columns: ["fact", "value"], rows: facts, empty: "" }).split("\n").slice(1).join("\n"),
+    formatTable({ columns: ["fact", "value"], rows: facts, empty: "" })
+      .split("\n")
+      .slice(1)
+      .join("\n"),
     newest ? timeline(newest) : "It has not booted yet.\n",
     ...(history.length > 0 ? ["Earlier boots:", ...history, ""] : []),
   ].join("\n");
@@ -84,8 +107,17 @@ function editBody({ mac, name, group, seat, address, label }: EditOptions): Reco
       group: emptied(group),
       seat: emptied(seat),
       address: emptied(address),
-      labels: label && Object.fromEntries(label.map((text) => [text.split("=")[0], text.slice(text.indexOf("=") + 1)])),
-    }).filter(([, value]) => value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value) || Object.keys(value).length > 0)),
+      labels:
+        label &&
+        Object.fromEntries(label.map((text) => [text.split("=")[0], text.slice(text.indexOf("=") + 1)])),
+    }).filter(
+      ([, value]) =>
+        value !== undefined &&
+        (typeof value !== "object" ||
+          value === null ||
+          Array.isArray(value) ||
+          Object.keys(value).length > 0),
+    ),
   );
 }
 
@@ -110,7 +142,16 @@ export function machineCommands(program: Command, open: () => Session): void {
       const machines = await session.client.list<MachineView>(machinesPath(hostSet));
       session.show(machines, () => ({
         columns: ["machine", "macs", "group", "seat", "address", "phase", "role", "seen"],
-        rows: machines.map((one) => [one.name, one.macs.join(" "), one.group, one.seat, one.address, one.phase, one.role, formatAge(one.lastSeenAt, Date.now())]),
+        rows: machines.map((one) => [
+          one.name,
+          one.macs.join(" "),
+          one.group,
+          one.seat,
+          one.address,
+          one.phase,
+          one.role,
+          formatAge(one.lastSeenAt, Date.now()),
+        ]),
         empty: "No machine is known yet. Add one: boot machine add s1 --mac 52:54:00:00:00:01",
       }));
     });
@@ -126,11 +167,18 @@ export function machineCommands(program: Command, open: () => Session): void {
     });
   withFacts(machine.command("add <name>"))
     .description("add a machine before it is switched on for the first time")
-    .addHelpText("after", "\nExample:\n  boot machine add s4 --mac 52:54:00:00:00:04 --group lab225 --seat A4")
+    .addHelpText(
+      "after",
+      "\nExample:\n  boot machine add s4 --mac 52:54:00:00:00:04 --group lab225 --seat A4",
+    )
     .action(async (name: string, options: EditOptions) => {
       const session = open();
       const added = await session.client.post<MachineView>("/machines", editBody({ ...options, name }));
-      session.show(added, () => `Added ${added.name} (${added.macs.join(", ")}). To give it a role: boot ${added.name} worker\n`);
+      session.show(
+        added,
+        () =>
+          `Added ${added.name} (${added.macs.join(", ")}). To give it a role: boot ${added.name} worker\n`,
+      );
     });
   withFacts(machine.command("edit <machine>"))
     .description('change facts of a machine; an empty text ("") takes one away')
@@ -166,7 +214,12 @@ export function machineCommands(program: Command, open: () => Session): void {
     .description("all groups")
     .action(async () => {
       const session = open();
-      const groups = await session.client.list<{ name: string; role: string | null; machines: string[]; description: string }>("/groups");
+      const groups = await session.client.list<{
+        name: string;
+        role: string | null;
+        machines: string[];
+        description: string;
+      }>("/groups");
       session.show(groups, () => ({
         columns: ["group", "role", "machines", "description"],
         rows: groups.map((one) => [one.name, one.role, one.machines.join(" "), one.description]),
@@ -192,11 +245,16 @@ export function machineCommands(program: Command, open: () => Session): void {
     });
   group
     .command("assign <name> <target>")
-    .description("assign a role or script to all machines of the group that have none of their own, also later ones")
+    .description(
+      "assign a role or script to all machines of the group that have none of their own, also later ones",
+    )
     .addHelpText("after", "\nExample:\n  boot group assign lab225 worker")
     .action(async (name: string, target: string) => {
       const session = open();
-      await session.client.put(`/groups/${encodeURIComponent(name)}/role`, target.includes("://") ? { url: target } : { role: target });
+      await session.client.put(
+        `/groups/${encodeURIComponent(name)}/role`,
+        target.includes("://") ? { url: target } : { role: target },
+      );
       session.say(`Machines of ${name} boot ${target}.`);
     });
   group

@@ -21,7 +21,11 @@ export function roleCommands(program: Command, open: () => Session): void {
     .action(async () => {
       const session = open();
       const roles = await session.client.list<RoleView>("/roles");
-      session.show(roles, () => ({ columns: ["role", "boots", "description"], rows: roles.map((one) => [one.name, one.image ?? one.boot, one.description]), empty: "There is no role." }));
+      session.show(roles, () => ({
+        columns: ["role", "boots", "description"],
+        rows: roles.map((one) => [one.name, one.image ?? one.boot, one.description]),
+        empty: "There is no role.",
+      }));
     });
   role
     .command("show <role>")
@@ -29,8 +33,19 @@ export function roleCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       const one = await session.client.get<RoleView>(`/roles/${encodeURIComponent(name)}`);
-      const parameters = Object.entries(one.parameters).map(([key, { type, default: value, description }]) => `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}`);
-      session.show(one, () => [`${one.name}: ${one.description}`, `boots: ${one.image ?? one.boot}`, parameters.length > 0 ? "parameters:" : "no parameters", ...parameters, ""].join("\n"));
+      const parameters = Object.entries(one.parameters).map(
+        ([key, { type, default: value, description }]) =>
+          `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}`,
+      );
+      session.show(one, () =>
+        [
+          `${one.name}: ${one.description}`,
+          `boots: ${one.image ?? one.boot}`,
+          parameters.length > 0 ? "parameters:" : "no parameters",
+          ...parameters,
+          "",
+        ].join("\n"),
+      );
     });
   role
     .command("lint [directory]")
@@ -42,8 +57,13 @@ export function roleCommands(program: Command, open: () => Session): void {
       const { problems, count } = isRole
         ? { problems: loadRole(path, path.split("/").at(-1) ?? "").problems, count: 1 }
         : { problems: loadRoles([path]).problems, count: readdirSync(path).length };
-      for (const { file, line, column, message } of problems) process.stdout.write(`${file}:${line}:${column}: ${message}\n`);
-      process.stdout.write(problems.length === 0 ? `${count} ${count === 1 ? "role" : "roles"} checked, all fine\n` : `${problems.length} ${problems.length === 1 ? "fault" : "faults"}\n`);
+      for (const { file, line, column, message } of problems)
+        process.stdout.write(`${file}:${line}:${column}: ${message}\n`);
+      process.stdout.write(
+        problems.length === 0
+          ? `${count} ${count === 1 ? "role" : "roles"} checked, all fine\n`
+          : `${problems.length} ${problems.length === 1 ? "fault" : "faults"}\n`,
+      );
       if (problems.length > 0) process.exitCode = 1;
     });
 }

@@ -15,7 +15,10 @@ export function serveCommand(program: Command): void {
     .option("--first-start", "fill boot-assets/ first if it is empty (npm start does)")
     .addHelpText("after", "\nExample:\n  boot serve --interface eth1 --data /var/lib/rollcall")
     .action(async (options: ConfigOptions & { firstStart?: boolean }, command: Command) => {
-      if (options.firstStart) await fillBootAssets({ quiet: true }).catch((error: Error) => process.stderr.write(`${error.message}\n`));
+      if (options.firstStart)
+        await fillBootAssets({ quiet: true }).catch((error: Error) =>
+          process.stderr.write(`${error.message}\n`),
+        );
       // Loaded only here: every other command answers without starting up the server's own modules.
       const { serve } = await import("../../main.ts");
       process.exitCode = await serve(configSources({ ...command.optsWithGlobals(), ...options }));

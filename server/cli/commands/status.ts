@@ -11,8 +11,18 @@ export interface MachineView {
   readonly phase: string;
   readonly role: string;
   readonly lastSeenAt: string | null;
-  readonly boot: { readonly id: string; readonly outcome: string; readonly verdict: string | null; readonly lastStep: string | null; readonly startedAt: string } | null;
-  readonly progress: { readonly step: string; readonly doneBytes: number; readonly totalBytes: number } | null;
+  readonly boot: {
+    readonly id: string;
+    readonly outcome: string;
+    readonly verdict: string | null;
+    readonly lastStep: string | null;
+    readonly startedAt: string;
+  } | null;
+  readonly progress: {
+    readonly step: string;
+    readonly doneBytes: number;
+    readonly totalBytes: number;
+  } | null;
 }
 
 /** What the machine is doing right now, in a few words. */
@@ -31,8 +41,17 @@ function doing(machine: MachineView): string {
 export function statusTable(machines: readonly MachineView[], now: number): Table {
   return {
     columns: ["machine", "group", "seat", "phase", "role", "seen", "doing"],
-    rows: machines.map((machine) => [machine.name, machine.group, machine.seat, machine.phase, machine.role, formatAge(machine.lastSeenAt, now), doing(machine)]),
-    empty: "No machine is known yet. Switch one on in the network this server serves, or add one: boot machine add s1 --mac 52:54:00:00:00:01",
+    rows: machines.map((machine) => [
+      machine.name,
+      machine.group,
+      machine.seat,
+      machine.phase,
+      machine.role,
+      formatAge(machine.lastSeenAt, now),
+      doing(machine),
+    ]),
+    empty:
+      "No machine is known yet. Switch one on in the network this server serves, or add one: boot machine add s1 --mac 52:54:00:00:00:01",
   };
 }
 
@@ -47,7 +66,10 @@ async function watch({ client, isTerminal }: Session, hostSet: string | undefine
   const before = new Map<string, string>();
   for (;;) {
     const machines = await client.list<MachineView>(machinesPath(hostSet));
-    if (isTerminal) process.stdout.write(`\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\nCtrl-C ends watching; the machines go on.\n`);
+    if (isTerminal)
+      process.stdout.write(
+        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\nCtrl-C ends watching; the machines go on.\n`,
+      );
     else {
       for (const machine of machines) {
         const line = `${machine.name}: ${machine.phase}, ${machine.role}, ${doing(machine)}`;

@@ -17,18 +17,33 @@ export function tokenCommands(program: Command, open: () => Session): void {
     .action(async () => {
       const session = open();
       const tokens = await session.client.list<TokenView>("/tokens");
-      session.show(tokens, () => ({ columns: ["token", "scope", "made", "expires"], rows: tokens.map((one) => [one.name, one.scope, one.createdAt, one.expiresAt ?? "never"]), empty: "There is no token." }));
+      session.show(tokens, () => ({
+        columns: ["token", "scope", "made", "expires"],
+        rows: tokens.map((one) => [one.name, one.scope, one.createdAt, one.expiresAt ?? "never"]),
+        empty: "There is no token.",
+      }));
     });
   token
     .command("create <name>")
     .description("make a token; its secret is shown once")
-    .addOption(new Option("--scope <scope>", "what it may do").choices(["admin", "operator", "viewer", "imagemaker"]).default("viewer"))
+    .addOption(
+      new Option("--scope <scope>", "what it may do")
+        .choices(["admin", "operator", "viewer", "imagemaker"])
+        .default("viewer"),
+    )
     .option("--expires-in <days>", "life in days; without it for ever")
     .addHelpText("after", "\nExample:\n  boot token create anna --scope operator --expires-in 120")
     .action(async (name: string, options: { scope: string; expiresIn?: string }) => {
       const session = open();
-      const expires = options.expiresIn === undefined ? {} : { expiresInSeconds: Math.round(Number(options.expiresIn) * 86_400) };
-      const made = await session.client.post<TokenView & { token: string }>("/tokens", { name, scope: options.scope, ...expires });
+      const expires =
+        options.expiresIn === undefined
+          ? {}
+          : { expiresInSeconds: Math.round(Number(options.expiresIn) * 86_400) };
+      const made = await session.client.post<TokenView & { token: string }>("/tokens", {
+        name,
+        scope: options.scope,
+        ...expires,
+      });
       session.show(made, () => `Token ${made.name} (${made.scope}), shown this once:\n${made.token}\n`);
     });
   token

@@ -17,7 +17,9 @@ export interface AssignmentApiDeps {
 const mode = Type.Union([Type.Literal("always"), Type.Literal("once")], { default: "always" });
 const targetFields = {
   role: Type.Optional(Type.String({ maxLength: 40 })),
-  url: Type.Optional(Type.String({ maxLength: 1000, description: "a script of one's own, in place of a role" })),
+  url: Type.Optional(
+    Type.String({ maxLength: 1000, description: "a script of one's own, in place of a role" }),
+  ),
   params: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
 };
 const roleBody = Type.Object({ ...targetFields, mode }, { additionalProperties: false });
@@ -27,15 +29,21 @@ const assignBody = Type.Object(
     machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set, e.g. s[4-9],lab225" }),
     ...targetFields,
     mode,
-    power: Type.Union([Type.Literal("none"), Type.Literal("wake"), Type.Literal("cycle")], { default: "none" }),
+    power: Type.Union([Type.Literal("none"), Type.Literal("wake"), Type.Literal("cycle")], {
+      default: "none",
+    }),
     dryRun: Type.Boolean({ default: false, description: "only tell what would change" }),
   },
   { additionalProperties: false },
 );
-const releaseBody = Type.Object({ machines: Type.String({ minLength: 1, maxLength: 4000 }) }, { additionalProperties: false });
+const releaseBody = Type.Object(
+  { machines: Type.String({ minLength: 1, maxLength: 4000 }) },
+  { additionalProperties: false },
+);
 
 function targetOf(body: { role?: string; url?: string; params?: Record<string, unknown> }): AssignedTarget {
-  if (body.role !== undefined && body.url === undefined) return { kind: "role", role: body.role, params: body.params ?? {} };
+  if (body.role !== undefined && body.url === undefined)
+    return { kind: "role", role: body.role, params: body.params ?? {} };
   if (body.url !== undefined && body.role === undefined) return { kind: "url", url: body.url };
   throw InvalidRequest({ problem: "name a role or a url, one of the two" });
 }
@@ -43,36 +51,66 @@ function targetOf(body: { role?: string; url?: string; params?: Record<string, u
 /** Operations kept for looking at; assignments are done at once, so these are records, not work. */
 const keptOperations = 500;
 
-export function registerAssignmentApi(app: FastifyInstance, { inventory, assigning, ids }: AssignmentApiDeps): void {
+export function registerAssignmentApi(
+  app: FastifyInstance,
+  { inventory, assigning, ids }: AssignmentApiDeps,
+): void {
   const operations = new Map<string, object>();
-  const change = (summary: string, body?: object) => ({ config: { scopes: operators }, schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) } });
-
-  app.put<{ Params: { machine: string }; Body: Static<typeof roleBody> }>("/machines/:machine/role", change("Assign a role or script", roleBody), async (request) => {
-    const machine = inventory.get(request.params.machine);
-    const [line] = await assigning.assign({ machines: machine.macs[0] ?? "", target: targetOf(request.body), mode: request.body.mode, actor: request.actor });
-    return line ? planView(line) : {};
-  });
-  app.delete<{ Params: { machine: string } }>("/machines/:machine/role", change("Take the assignment back"), async (request, reply) => {
-    await assigning.release(inventory.get(request.params.machine).macs[0] ?? "", request.actor);
-    return reply.code(204).send();
+  const change = (summary: string, body?: object) => ({
+    config: { scopes: operators },
+    schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) },
   });
 
-  app.post<{ Body: Static<typeof assignBody> }>("/assignments", change("Assign to a host set", assignBody), async (request) => {
-    const { machines, mode, power, dryRun } = request.body;
-    if (power !== "none") throw InvalidRequest({ problem: `power: ${power}: this server does not switch machines on and off yet; switch them by hand` });
-    const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
-    const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);
-    const plan = lines.map(planView);
-    if (dryRun) return { dryRun: true, plan };
-    const operation = { id: ids.id("op"), kind: "assignment", state: "done", plan };
-    operations.set(operation.id, operation);
-    for (const old of operations.keys()) if (operations.size > keptOperations) operations.delete(old);
-    return { dryRun: false, operation: operation.id, plan };
-  });
-  app.delete<{ Body: Static<typeof releaseBody> }>("/assignments", change("Take assignments back for a host set", releaseBody), async (request) => {
-    const released = await assigning.release(request.body.machines, request.actor);
-    return { released: released.map((machine) => machine.name) };
-  });
+  app.put<{ Params: { machine: string }; Body: Static<typeof roleBody> }>(
+    "/machines/:machine/role",
+    change("Assign a role or script", roleBody),
+    async (request) => {
+      const machine = inventory.get(request.params.machine);
+      const [line] = await assigning.assign({
+        machines: machine.macs[0] ?? "",
+        target: targetOf(request.body),
+        mode: request.body.mode,
+        actor: request.actor,
+      });
+      return line ? planView(line) : {};
+    },
+  );
+  app.delete<{ Params: { machine: string } }>(
+    "/machines/:machine/role",
+    change("Take the assignment back"),
+    async (request, reply) => {
+      await assigning.release(inventory.get(request.params.machine).macs[0] ?? "", request.actor);
+      return reply.code(204).send();
+    },
+  );
+
+  app.post<{ Body: Static<typeof assignBody> }>(
+    "/assignments",
+    change("Assign to a host set", assignBody),
+    async (request) => {
+      const { machines, mode, power, dryRun } = request.body;
+      if (power !== "none")
+        throw InvalidRequest({
+          problem: `power: ${power}: this server does not switch machines on and off yet; switch them by hand`,
+        });
+      const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
+      const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);
+      const plan = lines.map(planView);
+      if (dryRun) return { dryRun: true, plan };
+      const operation = { id: ids.id("op"), kind: "assignment", state: "done", plan };
+      operations.set(operation.id, operation);
+      for (const old of operations.keys()) if (operations.size > keptOperations) operations.delete(old);
+      return { dryRun: false, operation: operation.id, plan };
+    },
+  );
+  app.delete<{ Body: Static<typeof releaseBody> }>(
+    "/assignments",
+    change("Take assignments back for a host set", releaseBody),
+    async (request) => {
+      const released = await assigning.release(request.body.machines, request.actor);
+      return { released: released.map((machine) => machine.name) };
+    },
+  );
   app.get<{ Params: { id: string } }>(
     "/operations/:id",
     { config: { scopes: readers }, schema: { summary: "One operation", tags: ["assignments"] } },
@@ -83,12 +121,20 @@ export function registerAssignmentApi(app: FastifyInstance, { inventory, assigni
     },
   );
 
-  app.put<{ Params: { group: string }; Body: Static<typeof groupBody> }>("/groups/:group/role", change("Assign to a group", groupBody), async (request, reply) => {
-    await assigning.assignGroup(request.params.group, targetOf(request.body), request.actor);
-    return reply.code(204).send();
-  });
-  app.delete<{ Params: { group: string } }>("/groups/:group/role", change("Take a group's assignment back"), async (request, reply) => {
-    await assigning.releaseGroup(request.params.group, request.actor);
-    return reply.code(204).send();
-  });
+  app.put<{ Params: { group: string }; Body: Static<typeof groupBody> }>(
+    "/groups/:group/role",
+    change("Assign to a group", groupBody),
+    async (request, reply) => {
+      await assigning.assignGroup(request.params.group, targetOf(request.body), request.actor);
+      return reply.code(204).send();
+    },
+  );
+  app.delete<{ Params: { group: string } }>(
+    "/groups/:group/role",
+    change("Take a group's assignment back"),
+    async (request, reply) => {
+      await assigning.releaseGroup(request.params.group, request.actor);
+      return reply.code(204).send();
+    },
+  );
 }

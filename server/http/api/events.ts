@@ -12,9 +12,16 @@ export interface EventApiDeps {
 }
 
 const query = Type.Object({
-  since: Type.Optional(Type.Integer({ minimum: 0, description: "only events after this sequence number; without it the newest" })),
+  since: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      description: "only events after this sequence number; without it the newest",
+    }),
+  ),
   machine: Type.Optional(Type.String({ maxLength: 200 })),
-  type: Type.Optional(Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" })),
+  type: Type.Optional(
+    Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" }),
+  ),
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100 }),
 });
 
@@ -24,19 +31,31 @@ const maximumBacklogBytes = 1024 * 1024;
 const heartbeatMs = 20_000;
 
 export function registerEventApi(app: FastifyInstance, { events, inventory }: EventApiDeps): void {
-  const nameOf = (event: Event) => (event.machineId ? inventory.all().find((machine) => machine.id === event.machineId)?.name : undefined);
+  const nameOf = (event: Event) =>
+    event.machineId ? inventory.all().find((machine) => machine.id === event.machineId)?.name : undefined;
 
   app.get<{ Querystring: Static<typeof query> }>(
     "/events",
-    { config: { scopes: readers }, schema: { summary: "The event log; with Accept: text/event-stream live", tags: ["events"], querystring: query } },
+    {
+      config: { scopes: readers },
+      schema: {
+        summary: "The event log; with Accept: text/event-stream live",
+        tags: ["events"],
+        querystring: query,
+      },
+    },
     (request, reply) => {
       const { since, machine, type, limit } = request.query;
       const machineId = machine === undefined ? undefined : inventory.get(machine).id;
       const filter = { ...(machineId ? { machineId } : {}), ...(type ? { type } : {}), limit };
-      const found = since === undefined ? events.list({ ...filter, newest: true }) : events.list({ ...filter, since });
+      const found =
+        since === undefined ? events.list({ ...filter, newest: true }) : events.list({ ...filter, since });
       if (!request.headers.accept?.includes("text/event-stream")) {
         const last = found.at(-1);
-        return { items: found.map((event) => eventView(event, nameOf(event))), next: last ? String(last.seq) : null };
+        return {
+          items: found.map((event) => eventView(event, nameOf(event))),
+          next: last ? String(last.seq) : null,
+        };
       }
 
       reply.hijack();
@@ -46,7 +65,9 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
         if (machineId !== undefined && event.machineId !== machineId) return;
         if (type !== undefined && event.type !== type && !event.type.startsWith(`${type}.`)) return;
         if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
-        stream.write(`id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event, nameOf(event)))}\n\n`);
+        stream.write(
+          `id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event, nameOf(event)))}\n\n`,
+        );
       };
       for (const event of found) send(event);
       const unsubscribe = events.subscribe(send);

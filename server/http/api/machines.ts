@@ -23,48 +23,83 @@ export interface MachineApiDeps {
   readonly publicUrl: () => string;
 }
 
-const nullable = (description: string) => Type.Optional(Type.Union([Type.String({ maxLength: 120 }), Type.Null()], { description }));
+const nullable = (description: string) =>
+  Type.Optional(Type.Union([Type.String({ maxLength: 120 }), Type.Null()], { description }));
 const machineBody = {
   name: Type.Optional(Type.String({ maxLength: 63, description: "host name label, unique" })),
-  macs: Type.Optional(Type.Array(Type.String({ maxLength: 40 }), { maxItems: 16, description: "the first is the one it boots from" })),
+  macs: Type.Optional(
+    Type.Array(Type.String({ maxLength: 40 }), {
+      maxItems: 16,
+      description: "the first is the one it boots from",
+    }),
+  ),
   group: nullable("room or other group; made if it is new"),
   seat: nullable("place in the room"),
   address: nullable("reserved IPv4 address"),
-  labels: Type.Optional(Type.Record(Type.String({ pattern: "^[A-Za-z0-9._/-]{1,63}$" }), Type.String({ maxLength: 120 }))),
+  labels: Type.Optional(
+    Type.Record(Type.String({ pattern: "^[A-Za-z0-9._/-]{1,63}$" }), Type.String({ maxLength: 120 })),
+  ),
 };
 const addBody = Type.Object(machineBody, { additionalProperties: false });
 const acceptBody = Type.Object({ name: machineBody.name }, { additionalProperties: false });
-const listQuery = Type.Object({ ...pageQuery, machines: Type.Optional(Type.String({ maxLength: 4000, description: "host set" })) });
+const listQuery = Type.Object({
+  ...pageQuery,
+  machines: Type.Optional(Type.String({ maxLength: 4000, description: "host set" })),
+});
 const bootsQuery = Type.Object({ limit: pageQuery.limit, cursor: pageQuery.cursor });
-const machineParams = { params: Type.Object({ machine: Type.String({ maxLength: 200, description: "name, MAC or id" }) }) };
+const machineParams = {
+  params: Type.Object({ machine: Type.String({ maxLength: 200, description: "name, MAC or id" }) }),
+};
 type Params = { Params: { machine: string } };
 
 export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): void {
   const { inventory, boots, tracker, bootHistory } = deps;
-  const view = (machine: Machine) => machineView(machine, boots.select(machine), tracker.current(machine.id), tracker.progress(machine.id));
-  const read = (summary: string) => ({ config: { scopes: readers }, schema: { summary, tags: ["machines"], ...machineParams } });
-  const change = (summary: string) => ({ config: { scopes: operators }, schema: { summary, tags: ["machines"], ...machineParams } });
+  const view = (machine: Machine) =>
+    machineView(machine, boots.select(machine), tracker.current(machine.id), tracker.progress(machine.id));
+  const read = (summary: string) => ({
+    config: { scopes: readers },
+    schema: { summary, tags: ["machines"], ...machineParams },
+  });
+  const change = (summary: string) => ({
+    config: { scopes: operators },
+    schema: { summary, tags: ["machines"], ...machineParams },
+  });
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/machines",
-    { config: { scopes: readers }, schema: { summary: "All machines, or those of a host set", tags: ["machines"], querystring: listQuery } },
+    {
+      config: { scopes: readers },
+      schema: { summary: "All machines, or those of a host set", tags: ["machines"], querystring: listQuery },
+    },
     (request) => {
       const { machines } = request.query;
-      const all = machines === undefined ? inventory.all() : resolveHostSet(machines, inventory.all(), inventory.groupNames());
+      const all =
+        machines === undefined
+          ? inventory.all()
+          : resolveHostSet(machines, inventory.all(), inventory.groupNames());
       const { items, next } = page(all, (machine) => machine.name, request.query);
       return { items: items.map(view), next };
     },
   );
   app.post<{ Body: Static<typeof addBody> }>(
     "/machines",
-    { config: { scopes: operators }, schema: { summary: "Add a machine", tags: ["machines"], body: addBody } },
+    {
+      config: { scopes: operators },
+      schema: { summary: "Add a machine", tags: ["machines"], body: addBody },
+    },
     async (request, reply) => reply.code(201).send(view(await inventory.add(request.body, request.actor))),
   );
-  app.get<Params>("/machines/:machine", read("One machine"), (request) => view(inventory.get(request.params.machine)));
+  app.get<Params>("/machines/:machine", read("One machine"), (request) =>
+    view(inventory.get(request.params.machine)),
+  );
   app.patch<Params & { Body: Static<typeof addBody> }>(
     "/machines/:machine",
-    { ...change("Change facts of a machine"), schema: { ...change("Change facts of a machine").schema, body: addBody } },
-    async (request) => view(await inventory.edit(inventory.get(request.params.machine).id, request.body, request.actor)),
+    {
+      ...change("Change facts of a machine"),
+      schema: { ...change("Change facts of a machine").schema, body: addBody },
+    },
+    async (request) =>
+      view(await inventory.edit(inventory.get(request.params.machine).id, request.body, request.actor)),
   );
   app.delete<Params>("/machines/:machine", change("Remove a machine"), async (request, reply) => {
     await inventory.remove(inventory.get(request.params.machine), request.actor);
@@ -72,8 +107,14 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
   });
   app.post<Params & { Body: Static<typeof acceptBody> }>(
     "/machines/:machine/accept",
-    { ...change("Accept a discovered machine"), schema: { ...change("Accept a discovered machine").schema, body: acceptBody } },
-    async (request) => view(await inventory.accept(inventory.get(request.params.machine).id, request.body.name, request.actor)),
+    {
+      ...change("Accept a discovered machine"),
+      schema: { ...change("Accept a discovered machine").schema, body: acceptBody },
+    },
+    async (request) =>
+      view(
+        await inventory.accept(inventory.get(request.params.machine).id, request.body.name, request.actor),
+      ),
   );
   app.get<Params>("/machines/:machine/explain", read("Which role, and why"), (request) => {
     const machine = inventory.get(request.params.machine);
@@ -81,24 +122,39 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
   });
   app.get<{ Params: { machine: string; kind: string } }>(
     "/machines/:machine/preview/:kind",
-    { config: { scopes: readers }, schema: { summary: "What the machine would be served now, secrets masked", tags: ["machines"] } },
+    {
+      config: { scopes: readers },
+      schema: { summary: "What the machine would be served now, secrets masked", tags: ["machines"] },
+    },
     (request, reply) => {
       const kind = documentKinds.find((kind) => kind === request.params.kind);
-      if (!kind) throw InvalidRequest({ problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${documentKinds.join(", ")}` });
-      const url = request.socket.localPort === undefined ? deps.publicUrl() : serverUrl(request, deps.address);
+      if (!kind)
+        throw InvalidRequest({
+          problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${documentKinds.join(", ")}`,
+        });
+      const url =
+        request.socket.localPort === undefined ? deps.publicUrl() : serverUrl(request, deps.address);
       const text = boots.preview(inventory.get(request.params.machine), kind as DocumentKind, url);
-      if (text === undefined) throw InvalidRequest({ problem: `the role of ${request.params.machine} has no ${kind}` });
+      if (text === undefined)
+        throw InvalidRequest({ problem: `the role of ${request.params.machine} has no ${kind}` });
       return reply.type("text/plain; charset=utf-8").send(text);
     },
   );
   app.get<Params & { Querystring: Static<typeof bootsQuery> }>(
     "/machines/:machine/boots",
-    { ...read("Boot attempts, newest first"), schema: { ...read("Boot attempts, newest first").schema, querystring: bootsQuery } },
+    {
+      ...read("Boot attempts, newest first"),
+      schema: { ...read("Boot attempts, newest first").schema, querystring: bootsQuery },
+    },
     (request) => {
       const machine = inventory.get(request.params.machine);
       tracker.flush();
       const { limit, cursor } = request.query;
-      const found = bootHistory.ofMachine(machine.id, limit + 1, cursor === undefined ? undefined : Number(cursor));
+      const found = bootHistory.ofMachine(
+        machine.id,
+        limit + 1,
+        cursor === undefined ? undefined : Number(cursor),
+      );
       const taken = found.slice(0, limit);
       return {
         items: taken.map((boot) => bootView(newest(boot.id) ?? boot, machine.name)),

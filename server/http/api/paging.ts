@@ -15,7 +15,9 @@ export function page<T>(
   key: (item: T) => string,
   { limit, cursor }: { limit: number; cursor?: string | undefined },
 ): { items: T[]; next: string | null } {
-  const sorted = items.toSorted((left, right) => (key(left) < key(right) ? -1 : key(left) > key(right) ? 1 : 0));
+  const sorted = items.toSorted((left, right) =>
+    key(left) < key(right) ? -1 : key(left) > key(right) ? 1 : 0,
+  );
   const rest = cursor === undefined ? sorted : sorted.filter((item) => key(item) > cursor);
   const taken = rest.slice(0, limit);
   const last = taken.at(-1);

@@ -6,7 +6,8 @@ import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
-export interface ApiDeps extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {}
+export interface ApiDeps
+  extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {}
 
 /** /api/v1: one file per noun. */
 export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<void> {

@@ -22,13 +22,23 @@ const groupBody = Type.Object(
 );
 
 export function registerRoleApi(app: FastifyInstance, { roles, inventory, assignments }: RoleApiDeps): void {
-  const reading = (summary: string, tag: string) => ({ config: { scopes: readers }, schema: { summary, tags: [tag] } });
-
-  app.get<{ Querystring: Static<typeof listQuery> }>("/roles", { config: { scopes: readers }, schema: { summary: "All roles", tags: ["roles"], querystring: listQuery } }, (request) => {
-    const loaded = roles();
-    const { items, next } = page([...loaded.roles.values()], (role) => role.name, request.query);
-    return { items: items.map(roleView), next, problems: loaded.problems };
+  const reading = (summary: string, tag: string) => ({
+    config: { scopes: readers },
+    schema: { summary, tags: [tag] },
   });
+
+  app.get<{ Querystring: Static<typeof listQuery> }>(
+    "/roles",
+    {
+      config: { scopes: readers },
+      schema: { summary: "All roles", tags: ["roles"], querystring: listQuery },
+    },
+    (request) => {
+      const loaded = roles();
+      const { items, next } = page([...loaded.roles.values()], (role) => role.name, request.query);
+      return { items: items.map(roleView), next, problems: loaded.problems };
+    },
+  );
   app.get<{ Params: { role: string } }>("/roles/:role", reading("One role", "roles"), (request) => {
     const loaded = roles();
     const role = loaded.roles.get(request.params.role);
@@ -45,14 +55,27 @@ export function registerRoleApi(app: FastifyInstance, { roles, inventory, assign
       description: group.description,
       createdAt: isoTime(group.createdAt),
       role: assignment ? describeTarget(assignment.target) : null,
-      machines: inventory.all().filter((machine) => machine.group === name).map((machine) => machine.name).sort(),
+      machines: inventory
+        .all()
+        .filter((machine) => machine.group === name)
+        .map((machine) => machine.name)
+        .sort(),
     };
   };
-  app.get<{ Querystring: Static<typeof listQuery> }>("/groups", { config: { scopes: readers }, schema: { summary: "All groups", tags: ["groups"], querystring: listQuery } }, (request) => {
-    const { items, next } = page(inventory.groups(), (group) => group.name, request.query);
-    return { items: items.map((group) => groupView(group.name)), next };
-  });
-  app.get<{ Params: { group: string } }>("/groups/:group", reading("One group", "groups"), (request) => groupView(request.params.group));
+  app.get<{ Querystring: Static<typeof listQuery> }>(
+    "/groups",
+    {
+      config: { scopes: readers },
+      schema: { summary: "All groups", tags: ["groups"], querystring: listQuery },
+    },
+    (request) => {
+      const { items, next } = page(inventory.groups(), (group) => group.name, request.query);
+      return { items: items.map((group) => groupView(group.name)), next };
+    },
+  );
+  app.get<{ Params: { group: string } }>("/groups/:group", reading("One group", "groups"), (request) =>
+    groupView(request.params.group),
+  );
   app.post<{ Body: Static<typeof groupBody> }>(
     "/groups",
     { config: { scopes: operators }, schema: { summary: "Add a group", tags: ["groups"], body: groupBody } },
@@ -63,7 +86,10 @@ export function registerRoleApi(app: FastifyInstance, { roles, inventory, assign
   );
   app.delete<{ Params: { group: string } }>(
     "/groups/:group",
-    { config: { scopes: operators }, schema: { summary: "Remove a group; its machines stay", tags: ["groups"] } },
+    {
+      config: { scopes: operators },
+      schema: { summary: "Remove a group; its machines stay", tags: ["groups"] },
+    },
     async (request, reply) => {
       groupView(request.params.group);
       await inventory.removeGroup(request.params.group, request.actor);

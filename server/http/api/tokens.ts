@@ -25,37 +25,69 @@ const tokenBody = Type.Object(
 );
 
 function tokenView(token: ApiToken): object {
-  return { id: token.id, name: token.name, scope: token.scope, createdAt: isoTime(token.createdAt), expiresAt: isoTime(token.expiresAt) };
+  return {
+    id: token.id,
+    name: token.name,
+    scope: token.scope,
+    createdAt: isoTime(token.createdAt),
+    expiresAt: isoTime(token.expiresAt),
+  };
 }
 
 /** Only admins make and revoke tokens; a secret is in the answer that makes it and nowhere else. */
 export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, record }: TokenApiDeps): void {
-  app.get("/tokens", { schema: { summary: "All API tokens, without their secrets", tags: ["tokens"] } }, () => ({
-    items: tokens.all().map(tokenView),
-    next: null,
-  }));
-  app.post<{ Body: Static<typeof tokenBody> }>("/tokens", { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } }, async (request, reply) => {
-    const { name, scope, expiresInSeconds } = request.body;
-    if (tokens.findByName(name)) throw InvalidRequest({ problem: `there is a token called ${name} already` });
-    const secret = ids.secret();
-    const now = clock.now();
-    const token: ApiToken = {
-      id: ids.id("t"),
-      name,
-      scope,
-      hash: hashSecret(secret),
-      createdAt: now,
-      expiresAt: expiresInSeconds === undefined ? undefined : now + expiresInSeconds * 1000,
-    };
-    await tokens.add(token);
-    record({ type: "token.created", actor: request.actor, message: `token ${name} (${scope}) made`, data: { name, scope } });
-    return reply.code(201).header("cache-control", "no-store").send({ ...tokenView(token), token: secret });
-  });
-  app.delete<{ Params: { token: string } }>("/tokens/:token", { schema: { summary: "Revoke a token", tags: ["tokens"] } }, async (request, reply) => {
-    const token = tokens.findByName(request.params.token);
-    if (!token) throw TokenNotFound({ id: request.params.token });
-    await tokens.remove(token);
-    record({ type: "token.revoked", actor: request.actor, message: `token ${token.name} revoked`, data: { name: token.name } });
-    return reply.code(204).send();
-  });
+  app.get(
+    "/tokens",
+    { schema: { summary: "All API tokens, without their secrets", tags: ["tokens"] } },
+    () => ({
+      items: tokens.all().map(tokenView),
+      next: null,
+    }),
+  );
+  app.post<{ Body: Static<typeof tokenBody> }>(
+    "/tokens",
+    { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } },
+    async (request, reply) => {
+      const { name, scope, expiresInSeconds } = request.body;
+      if (tokens.findByName(name))
+        throw InvalidRequest({ problem: `there is a token called ${name} already` });
+      const secret = ids.secret();
+      const now = clock.now();
+      const token: ApiToken = {
+        id: ids.id("t"),
+        name,
+        scope,
+        hash: hashSecret(secret),
+        createdAt: now,
+        expiresAt: expiresInSeconds === undefined ? undefined : now + expiresInSeconds * 1000,
+      };
+      await tokens.add(token);
+      record({
+        type: "token.created",
+        actor: request.actor,
+        message: `token ${name} (${scope}) made`,
+        data: { name, scope },
+      });
+      return reply
+        .code(201)
+        .header("cache-control", "no-store")
+        .send({ ...tokenView(token), token: secret });
+    },
+  );
+  app.delete<{ Params: { token: string } }>(
+    "/tokens/:token",
+    { schema: { summary: "Revoke a token", tags: ["tokens"] } },
+    async (request, reply) => {
+      const token = tokens.findByName(request.params.token);
+      if (!token) throw TokenNotFound({ id: request.params.token });
+      await tokens.remove(token);
+      record({
+        type: "token.revoked",
+        actor: request.actor,
+        message: `token ${token.name} revoked`,
+        data: { name: token.name },
+      });
+      return reply.code(204).send();
+    },
+  );
 }

@@ -15,7 +15,12 @@ export function isoTime(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString();
 }
 
-export function machineView(machine: Machine, selection: Selection, boot: Boot | undefined, progress: BootProgress | undefined) {
+export function machineView(
+  machine: Machine,
+  selection: Selection,
+  boot: Boot | undefined,
+  progress: BootProgress | undefined,
+) {
   return {
     id: machine.id,
     name: machine.name,
@@ -35,7 +40,15 @@ export function machineView(machine: Machine, selection: Selection, boot: Boot |
     role: describeTarget(selection.target),
     roleSource: selection.source,
     lastSeenAt: isoTime(machine.lastSeenAt),
-    boot: boot ? { id: boot.id, startedAt: isoTime(boot.startedAt), outcome: boot.outcome, verdict: boot.verdict ?? null, lastStep: boot.steps.at(-1)?.step ?? null } : null,
+    boot: boot
+      ? {
+          id: boot.id,
+          startedAt: isoTime(boot.startedAt),
+          outcome: boot.outcome,
+          verdict: boot.verdict ?? null,
+          lastStep: boot.steps.at(-1)?.step ?? null,
+        }
+      : null,
     progress: progress ?? null,
   };
 }

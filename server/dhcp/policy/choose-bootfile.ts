@@ -1,0 +1,87 @@
+import { type Arch, firmwareByCode } from "../../domain/firmware.ts";
+import type { Ipv4 } from "../../net/ipv4.ts";
+import type { Client } from "./classify-client.ts";
+
+/** Where machines find what they boot, by the server address that their network reaches us at. */
+export interface BootUrls {
+  /** The script that iPXE is sent to first. */
+  readonly script: string;
+  /** A first-stage binary over HTTP, for UEFI HTTP boot. */
+  nbp(name: string): string;
+}
+
+export type BootChoice =
+  | {
+      readonly kind: "boot";
+      /** A TFTP file name or a URL. */
+      readonly bootfile: string;
+      /** Which row of the strategies answers this client. */
+      readonly client: "bios" | "uefi" | "uefi-http" | "ipxe";
+      /** An iPXE without HTTP is sent to our own build; once per boot, the shell remembers. */
+      readonly isChainload: boolean;
+    }
+  | { readonly kind: "none"; readonly reason: string };
+
+
+/**
+ * First-stage binaries in the order of preference. `snponly` uses the firmware's own network driver, so it works on
+ * every card the firmware booted from; the full build brings drivers of its own (firmware-quirk Q36).
+ */
+export const nbpNames: {
+  readonly bios: readonly string[];
+  readonly uefi: Readonly<Record<Arch, readonly string[]>>;
+} = {
+  bios: ["undionly.kpxe", "ipxe.pxe"],
+  uefi: {
+    x86_64: ["snponly.efi", "ipxe.efi"],
+    x86: ["snponly-i386.efi", "ipxe-i386.efi"],
+    arm64: ["snponly-arm64.efi", "snp-arm64.efi", "ipxe-arm64.efi"],
+    arm: ["snponly-arm32.efi", "ipxe-arm32.efi"],
+    riscv64: ["snponly-riscv64.efi", "ipxe-riscv64.efi"],
+  },
+};
+
+export interface ChooseBootfileInput {
+  readonly client: Client;
+  /** Names of the first-stage binaries that we can hand out. */
+  readonly available: ReadonlySet<string>;
+  readonly serverAddress: Ipv4;
+  readonly urls: BootUrls;
+  /** This machine's iPXE was sent to our own build a moment ago, in an earlier exchange. */
+  readonly chainedBefore: boolean;
+}
+
+/**
+ * What the client boots. The one place where the chain iPXE -> iPXE ends: an iPXE that can load the script gets the
+ * script and never a binary (RFC 3004 user class, option 175).
+ */
+export function chooseBootfile({ client, available, serverAddress, urls, chainedBefore }: ChooseBootfileInput): BootChoice {
+  if (client.speaker === "ipxe") {
+    // No option 175 at all: a relay or an ancient build took it away, and the default build has HTTP.
+    if (client.ipxeFeatures?.has("http") ?? true) {
+      return { kind: "boot", bootfile: urls.script, client: "ipxe", isChainload: false };
+    }
+    if (chainedBefore) return { kind: "none", reason: "iPXE without HTTP came back after it was given ours" };
+  }
+  if (client.architectures.length === 0) return { kind: "none", reason: "client names no architecture" };
+  const wanted: string[] = [];
+  for (const code of client.architectures) {
+    const firmware = firmwareByCode(code);
+    if (!firmware) continue;
+    const names = firmware.kind === "bios" ? nbpNames.bios : nbpNames.uefi[firmware.arch];
+    const name = names.find((candidate) => available.has(candidate));
+    if (name === undefined) {
+      wanted.push(...names);
+      continue;
+    }
+    if (client.speaker === "ipxe") {
+      // iPXE reads a bare name relative to what it loaded last, which need not be ours (firmware-quirk Q14).
+      return { kind: "boot", bootfile: `tftp://${serverAddress}/${name}`, client: "ipxe", isChainload: true };
+    }
+    const isHttp = firmware.kind === "uefi-http" || client.netboot === "HTTPClient";
+    if (isHttp) return { kind: "boot", bootfile: urls.nbp(name), client: "uefi-http", isChainload: false };
+    return { kind: "boot", bootfile: name, client: firmware.kind === "bios" ? "bios" : "uefi", isChainload: false };
+  }
+  if (wanted.length > 0) return { kind: "none", reason: `none of ${wanted.join(", ")} is in boot-assets` };
+  return { kind: "none", reason: `unknown architecture ${client.architectures.join(", ")}` };
+}

@@ -1,0 +1,247 @@
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+
+/** The parts of `npm test`, in order. A part that can't run here is a failure, unless it was left out by name. */
+const partNames = ["check", "unit", "e2e"] as const;
+type Part = (typeof partNames)[number];
+
+const root = resolve(import.meta.dirname, "..");
+const node = process.execPath;
+const bin = (name: string) => join(root, "node_modules/.bin", name);
+
+/** What the tests need of Debian: program -> package. */
+const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> = {
+  check: {},
+  unit: {
+    "/usr/bin/curl": "curl",
+    "/usr/bin/busybox": "busybox",
+    "/usr/bin/tftp": "tftp-hpa",
+    "/usr/bin/atftp": "atftp",
+    "/usr/sbin/dnsmasq": "dnsmasq-base",
+    "/sbin/dhclient": "isc-dhcp-client",
+    "/sbin/ip": "iproute2",
+  },
+  e2e: {
+    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",
+    "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    "/usr/bin/mmdebstrap": "mmdebstrap",
+    "/usr/bin/mksquashfs": "squashfs-tools",
+    "/usr/sbin/dnsmasq": "dnsmasq-base",
+    "/usr/bin/curl": "curl",
+    "/sbin/ip": "iproute2",
+    "/usr/bin/docker-compose": "docker-compose",
+    "/usr/bin/systemd-analyze": "systemd",
+  },
+};
+
+interface Result {
+  passed: number;
+  failed: number;
+}
+
+const say = (text: string) => process.stdout.write(`${text}\n`);
+
+/** Runs a program; its output goes to the screen. @returns its exit code */
+function run(
+  program: string,
+  words: readonly string[],
+  environment: NodeJS.ProcessEnv = {},
+): Promise<number> {
+  return new Promise((done) => {
+    const child = spawn(program, words, {
+      cwd: root,
+      stdio: "inherit",
+      env: { ...process.env, ...environment },
+    });
+    child.on("error", (error) => {
+      say(`${program}: ${error.message}`);
+      done(127);
+    });
+    child.on("exit", (code) => done(code ?? 1));
+  });
+}
+
+/** One step that passes or fails as a whole. */
+async function step(name: string, program: string, words: readonly string[]): Promise<Result> {
+  const began = Date.now();
+  const code = await run(program, words);
+  say(`${code === 0 ? "ok" : "FAILED"}: ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+/** Runs test files one after another or two at a time; a file prints TAP, of which the failures are shown. */
+async function runFiles(
+  files: readonly string[],
+  atOnce: number,
+  environment: NodeJS.ProcessEnv,
+  isVerbose: boolean,
+): Promise<Result> {
+  const result = { passed: 0, failed: 0 };
+  const waiting = [...files];
+  const worker = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const counted = await runFile(file, environment, isVerbose);
+      result.passed += counted.passed;
+      result.failed += counted.failed;
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  return result;
+}
+
+/** Longest time of one file, ms: a hanging test must not eat the time of the rest. */
+const fileLimitMs = 30 * 60_000;
+
+function runFile(file: string, environment: NodeJS.ProcessEnv, isVerbose: boolean): Promise<Result> {
+  return new Promise((done) => {
+    const began = Date.now();
+    const child = spawn(node, ["--disable-warning=ExperimentalWarning", file], {
+      cwd: root,
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, ...environment, TAP_TIMEOUT: String(fileLimitMs / 1000) },
+    });
+    let output = "";
+    let line = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+      if (!isVerbose) return;
+      // Long tests tell what they are doing in TAP comments.
+      line += chunk.toString();
+      const lines = line.split("\n");
+      line = lines.pop() ?? "";
+      for (const text of lines) if (/^\s*# (?!time=|Subtest|\{)/.test(text)) say(`  ${text.trim()}`);
+    });
+    const limit = setTimeout(() => child.kill("SIGKILL"), fileLimitMs);
+    child.on("exit", (code, signal) => {
+      clearTimeout(limit);
+      const counts = /^# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?/m.exec(output);
+      const passed = Number(counts?.[2] ?? 0);
+      // A file that ends badly without saying that anything failed has failed all the same, and so has one without any test.
+      const failed = Math.max(Number(counts?.[3] ?? 0), code === 0 && passed > 0 ? 0 : 1);
+      say(
+        `${failed === 0 ? "ok" : "FAILED"}: ${file}: ${passed} passed, ${failed} failed (${((Date.now() - began) / 1000).toFixed(1)} s)${signal ? `, ended by ${signal}` : ""}`,
+      );
+      if (failed > 0) say(failuresOf(output));
+      done({ passed, failed });
+    });
+  });
+}
+
+/** The failed tests of a TAP text with their diagnostics. */
+function failuresOf(output: string): string {
+  const lines = output.split("\n");
+  const shown: string[] = [];
+  lines.forEach((line, index) => {
+    if (!/^\s*not ok /.test(line)) return;
+    const indent = /^\s*/.exec(line)?.[0].length ?? 0;
+    shown.push(line);
+    for (const following of lines.slice(index + 1, index + 60)) {
+      if (following.trim() === "..." || (/\S/.exec(following)?.index ?? 99) < indent + 1) break;
+      shown.push(following);
+    }
+  });
+  return shown.length > 0 ? shown.join("\n") : lines.slice(-40).join("\n");
+}
+
+function testFiles(directory: string, exclude?: string): string[] {
+  return readdirSync(join(root, directory), { withFileTypes: true })
+    .flatMap((entry) => {
+      const path = `${directory}/${entry.name}`;
+      if (path === exclude) return [];
+      return entry.isDirectory() ? testFiles(path, exclude) : path.endsWith(".test.ts") ? [path] : [];
+    })
+    .sort();
+}
+
+/** As root on Debian the missing packages are installed; elsewhere they are named. @returns false when something is missing */
+function ensureDebianPackages(parts: readonly Part[]): boolean {
+  const missing = [
+    ...new Set(
+      parts.flatMap((part) =>
+        Object.entries(debianPackages[part])
+          .filter(([file]) => !existsSync(file))
+          .map(([, name]) => name),
+      ),
+    ),
+  ];
+  if (missing.length === 0) return true;
+  const isDebian = existsSync("/etc/debian_version");
+  if (process.getuid?.() !== 0 || !isDebian) {
+    say(`The tests need these Debian packages: ${missing.join(" ")}`);
+    say(
+      "Run them as root on Debian, where they are installed for you, or install them, or leave parts out: npm test -- --without e2e",
+    );
+    return false;
+  }
+  say(`Installing the Debian packages that the tests need: ${missing.join(" ")}`);
+  const options = {
+    stdio: ["ignore", "ignore", "inherit"] as const,
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  };
+  spawnSync("apt-get", ["update", "-q"], { ...options, stdio: ["ignore", "ignore", "inherit"] });
+  const { status } = spawnSync("apt-get", ["install", "-y", "-q", "--no-install-recommends", ...missing], {
+    ...options,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  return status === 0;
+}
+
+const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Result>>> = {
+  async check() {
+    const results = [
+      await step("types", bin("tsc"), ["--noEmit"]),
+      await step("lint", bin("oxlint"), ["--type-aware", "--quiet", "server", "test"]),
+      await step("format", bin("prettier"), ["--check", "--log-level", "warn", "."]),
+    ];
+    return results.reduce((sum, one) => ({
+      passed: sum.passed + one.passed,
+      failed: sum.failed + one.failed,
+    }));
+  },
+  unit: (updateGoldens) =>
+    runFiles(testFiles("test", "test/e2e"), 2, updateGoldens ? { UPDATE_GOLDENS: "1" } : {}, false),
+  e2e: () => runFiles(testFiles("test/e2e"), 1, {}, true),
+};
+
+const { values } = parseArgs({
+  options: {
+    without: { type: "string", multiple: true, default: [] },
+    only: { type: "string", multiple: true, default: [] },
+    "update-goldens": { type: "boolean", default: false },
+  },
+});
+for (const name of [...values.without, ...values.only]) {
+  if (!(partNames as readonly string[]).includes(name)) {
+    say(`There is no part ${name}; there are ${partNames.join(", ")}.`);
+    process.exit(2);
+  }
+}
+const chosen = partNames.filter(
+  (part) => !values.without.includes(part) && (values.only.length === 0 || values.only.includes(part)),
+);
+const began = Date.now();
+const total: Result = { passed: 0, failed: 0 };
+if (!ensureDebianPackages(chosen)) total.failed++;
+const filled = await run(node, [
+  "--disable-warning=ExperimentalWarning",
+  join(root, "server/cli/main.ts"),
+  "assets",
+  "fill",
+]);
+if (filled !== 0) total.failed++;
+for (const part of chosen) {
+  say(`\n== ${part}`);
+  const result = await partRunners[part](values["update-goldens"]);
+  total.passed += result.passed;
+  total.failed += result.failed;
+}
+const left = partNames.filter((part) => !chosen.includes(part));
+say(
+  `\nRollcall ${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version}, Node ${process.versions.node}, ${Math.round((Date.now() - began) / 1000)} s`,
+);
+if (left.length > 0) say(`Left out by name: ${left.join(", ")}`);
+say(`${total.passed} passed, ${total.failed} failed`);
+process.exit(total.failed === 0 ? 0 : 1);
