@@ -70,6 +70,17 @@ export async function createVirtualLab(namespace: string) {
       bridges.push(name);
     },
 
+    /** A cable from the host into the lab, so that a browser on the host reaches the server. @returns the lab's end of it */
+    async addUplink(device: string): Promise<string> {
+      // 198.18.0.0/15 is set aside for tests of network devices (RFC 2544), so no real network has it.
+      await ip("link", "add", device, "type", "veth", "peer", "name", "uplink", "netns", namespace);
+      await ip("address", "add", "198.18.99.1/30", "dev", device);
+      await ip("link", "set", device, "up");
+      await ip("-n", namespace, "address", "add", "198.18.99.2/30", "dev", "uplink");
+      await ip("-n", namespace, "link", "set", "uplink", "up");
+      return "198.18.99.2";
+    },
+
     /** Words that run a program inside the lab, to be spawned. */
     inside: (...words: string[]): string[] => ["ip", "netns", "exec", namespace, ...words],
 

@@ -1,5 +1,6 @@
 import { createSocket } from "node:dgram";
 import type { Udp } from "../../server/domain/capabilities.ts";
+import { PortInUse } from "../../server/domain/error-catalogue.ts";
 
 /** Plain sockets without devices or privileges, for servers on 127.0.0.1. Addresses are literals, so nothing is looked up. */
 export const loopbackUdp: Udp = {
@@ -9,7 +10,10 @@ export const loopbackUdp: Udp = {
       lookup: (host, _options, callback) => callback(null, host, 4),
     });
     await new Promise<void>((resolve, reject) => {
-      socket.once("error", reject);
+      socket.once("error", (error: NodeJS.ErrnoException) => {
+        socket.close();
+        reject(error.code === "EADDRINUSE" ? PortInUse({ protocol: "udp", port, address }) : error);
+      });
       socket.bind(port, address, resolve);
     });
     socket.removeAllListeners("error");

@@ -1,8 +1,165 @@
+import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
+import { freemem } from "node:os";
+import { join, resolve } from "node:path";
 import type { Command } from "commander";
+import { startLabServer } from "../../demo/lab-server.ts";
+import { createVirtualLab, labPackages, type VirtualFirmware, type VirtualLab } from "../../demo/virtual-lab.ts";
+import { buildImage } from "../../image/build-image.ts";
+import { root } from "../../platform/checkout.ts";
+import { type Client, createClient } from "../client.ts";
+import { formatBytes } from "../output.ts";
+import { fillBootAssets } from "./asset.ts";
+import { importImage } from "./image.ts";
+import { doing, type MachineView } from "./status.ts";
+
+interface DemoMachine {
+  readonly name: string;
+  readonly mac: string;
+  readonly firmware: VirtualFirmware;
+  readonly role: string;
+}
+
+const demoMachines: readonly DemoMachine[] = [
+  { name: "master1", mac: "52:54:00:99:00:01", firmware: "bios", role: "master" },
+  { name: "worker1", mac: "52:54:00:99:00:02", firmware: "uefi", role: "worker" },
+  { name: "worker2", mac: "52:54:00:99:00:03", firmware: "bios", role: "worker" },
+];
+const memoryMiB = 1536;
+
+const labConfig = `
+interfaces: [br0]
+dhcp:
+  mode: authoritative
+  subnets:
+    - subnet: 10.99.0.0/24
+      range: 10.99.0.100-10.99.0.199
+`;
+
+class DemoRefused extends Error {
+  readonly code = "DEMO_UNAVAILABLE";
+  readonly advice: string;
+  constructor(message: string, advice: string) {
+    super(message);
+    this.advice = advice;
+  }
+}
+
+function onPath(program: string): boolean {
+  return (process.env["PATH"] ?? "").split(":").concat("/usr/sbin", "/sbin").some((directory) => existsSync(join(directory, program)));
+}
+
+/** @throws DemoRefused with what is missing and how to get it */
+function refuseWithoutMeans(): void {
+  if (process.getuid?.() !== 0) throw new DemoRefused("the virtual lab needs root, for a network of its own", "Run it as root: sudo npm run demo");
+  const needed = { ...labPackages, mmdebstrap: "mmdebstrap", mksquashfs: "squashfs-tools" };
+  const missing = Object.entries(needed).filter(([program]) => !onPath(program)).map(([, name]) => name);
+  if (!existsSync("/usr/share/OVMF/OVMF_CODE_4M.fd")) missing.push("ovmf");
+  if (!existsSync("/usr/lib/ipxe/qemu/efi-virtio.rom")) missing.push("ipxe-qemu");
+  if (missing.length > 0) throw new DemoRefused(`the virtual lab needs ${missing.join(", ")}`, `Install them: apt-get install ${missing.join(" ")}`);
+  const wanted = demoMachines.length * memoryMiB * 1024 * 1024;
+  if (freemem() < wanted) throw new DemoRefused(`the virtual lab needs ${formatBytes(wanted)} of free memory, and there are ${formatBytes(freemem())}`, "End other programs first.");
+}
+
+/** Our image in the demo's store; built on the first run. */
+async function ensureImage(client: Client, lab: VirtualLab, dataDir: string): Promise<void> {
+  const { items } = await client.get<{ items: unknown[] }>("/images");
+  if (items.length > 0) return;
+  const directory = join(dataDir, "image");
+  process.stdout.write("Building the Debian image, once (2 to 4 minutes)...\n");
+  await buildImage({
+    recipeDir: join(root, "server/image/recipes/debian-node"),
+    outputDir: directory,
+    onProgress: ({ step, percent }) => process.stdout.write(process.stdout.isTTY ? `\r\u001b[K  ${percent} %: ${step}` : `  ${percent} %: ${step}\n`),
+  });
+  process.stdout.write("\n");
+  await importImage(client, directory, false);
+  rmSync(directory, { recursive: true, force: true });
+}
+
+/** Draws one line a machine, over itself on a terminal, one more line for each change elsewhere. */
+function drawing(began: number) {
+  let drawn = 0;
+  const before = new Map<string, string>();
+  return (machines: readonly MachineView[]) => {
+    const age = `${Math.round((Date.now() - began) / 1000)} s`.padStart(6);
+    const lines = machines.map((machine) => `${machine.name.padEnd(9)} ${machine.role.padEnd(8)} ${machine.phase.padEnd(12)} ${doing(machine)}`);
+    if (process.stdout.isTTY) {
+      process.stdout.write(`${drawn > 0 ? `\u001b[${drawn}A` : ""}${lines.map((line) => `\u001b[K${age}  ${line}\n`).join("")}`);
+      drawn = lines.length;
+      return;
+    }
+    machines.forEach((machine, index) => {
+      const line = lines[index] ?? "";
+      if (before.get(machine.name) !== line) process.stdout.write(`${age}  ${line}\n`);
+      before.set(machine.name, line);
+    });
+  };
+}
+
+async function demo(options: { untilReady?: boolean; data?: string; screens?: boolean }): Promise<void> {
+  refuseWithoutMeans();
+  await fillBootAssets({ quiet: true });
+  const dataDir = resolve(options.data ?? "data", "demo");
+  // Machines of an earlier demo would show their old boots; the image, which takes minutes to build, is kept.
+  if (existsSync(dataDir)) for (const name of readdirSync(dataDir)) if (statSync(join(dataDir, name)).isSocket()) rmSync(join(dataDir, name));
+  const lab = await createVirtualLab("rollcall-demo").catch((error: Error) => {
+    throw new DemoRefused(`the network of the lab could not be made: ${error.message.trim()}`, "Is another demo running? Its rest can be removed with: ip netns delete rollcall-demo");
+  });
+  const ended = new Promise<void>((done) => {
+    process.once("SIGINT", done);
+    process.once("SIGTERM", done);
+  });
+  try {
+    await lab.addBridge("br0", "10.99.0.1/24");
+    const uplink = await lab.addUplink("rollcall-demo0");
+    const server = await startLabServer(lab, { dataDir, config: labConfig });
+    try {
+      await runDemo(lab, createClient({ server: undefined, token: undefined, dataDirs: [dataDir] }), uplink, dataDir, ended, options);
+    } finally {
+      await server.stop();
+    }
+  } finally {
+    await lab.close();
+    process.stdout.write("The virtual lab is gone; its image is kept for the next time.\n");
+  }
+}
+
+async function runDemo(lab: VirtualLab, client: Client, uplink: string, dataDir: string, ended: Promise<void>, options: { untilReady?: boolean; screens?: boolean }): Promise<void> {
+  await ensureImage(client, lab, dataDir);
+  const known = await client.list<MachineView>("/machines");
+  for (const { name, mac, role } of demoMachines) {
+    if (!known.some((machine) => machine.name === name)) await client.post("/machines", { name, macs: [mac], group: "demo" });
+    await client.put(`/machines/${name}/role`, { role });
+  }
+  process.stdout.write(`The server of the lab: http://${uplink}:8080/api/docs; its data: ${dataDir}\n`);
+  process.stdout.write(`From another terminal: npm run boot -- --data ${dataDir} machine show worker1\n`);
+  process.stdout.write(`Switching on ${demoMachines.length} diskless machines...\n\n`);
+  const draw = drawing(Date.now());
+  for (const { name, mac, firmware } of demoMachines) {
+    await lab.powerOn({ name, mac, firmware, memoryMiB, onScreen: (text) => options.screens && process.stderr.write(`${text.replaceAll(/^/gm, `${name}| `)}`) });
+  }
+  let isEnded = false;
+  void ended.then(() => (isEnded = true));
+  const began = Date.now();
+  for (;;) {
+    const machines = (await client.list<MachineView>("/machines")).filter((machine) => demoMachines.some(({ name }) => name === machine.name));
+    draw(machines);
+    if (isEnded) return;
+    if (machines.every((machine) => machine.phase === "ready" && machine.boot && Date.parse(machine.boot.startedAt) >= began - 60_000)) break;
+    await Promise.race([ended, new Promise((done) => setTimeout(done, 1000))]);
+  }
+  process.stdout.write(`\nAll ready, ${Math.round((Date.now() - began) / 1000)} s after power-on.\n`);
+  if (options.untilReady) return;
+  process.stdout.write("Ctrl-C switches everything off.\n");
+  await ended;
+}
 
 export function demoCommand(program: Command): void {
   program
     .command("demo")
-    .description("a virtual lab on this machine")
-    .action(() => {});
+    .description("a virtual lab on this machine: three diskless machines boot into their roles")
+    .option("--until-ready", "end when all machines are ready")
+    .option("--screens", "show what appears on the machines' screens, on standard error")
+    .addHelpText("after", "\nExample:\n  sudo npm run demo")
+    .action(async (_options: object, command: Command) => demo(command.optsWithGlobals()));
 }

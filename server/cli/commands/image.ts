@@ -59,7 +59,7 @@ async function sha256Of(path: string): Promise<string> {
 }
 
 /** Uploads what the server does not have, then registers the image. */
-async function importImage(client: Client, directory: string, isTerminal: boolean): Promise<ImageView> {
+export async function importImage(client: Client, directory: string, isTerminal: boolean): Promise<ImageView> {
   const { name, version, arch, files } = readImageJson(directory);
   const progress = progressLine(isTerminal);
   for (const file of Object.values(files)) {

@@ -26,7 +26,7 @@ export interface MachineView {
 }
 
 /** What the machine is doing right now, in a few words. */
-function doing(machine: MachineView): string {
+export function doing(machine: MachineView): string {
   const { boot, progress } = machine;
   if (!boot) return "-";
   if (boot.verdict) return boot.verdict;

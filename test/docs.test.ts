@@ -1,0 +1,115 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import t from "tap";
+import { configKeys } from "../server/config/schema.ts";
+import "../server/domain/error-catalogue.ts";
+import { definedErrors } from "../server/domain/errors.ts";
+import { eventTypes } from "../server/domain/event.ts";
+
+const root = resolve(import.meta.dirname, "..");
+const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
+
+/** The advice and status of each error; its sentence has details in it, so the code's own words stand for it. */
+function errorsPage(): string {
+  const rows = [...definedErrors()]
+    .sort(([left], [right]) => (left < right ? -1 : 1))
+    .map(([code, { definition }]) => `| \`${code}\` | ${definition.httpStatus} | ${definition.kind} | ${cell(definition.advice)} |`);
+  return [
+    "# Errors",
+    "",
+    "Every error has a stable code. The API answers a problem document (RFC 9457) with it, the `boot` command prints it, and a machine",
+    "shows it on its screen. Made from `server/domain/error-catalogue.ts` by `npm run docs`.",
+    "",
+    "| code | status | kind | what to do |",
+    "|---|---|---|---|",
+    ...rows,
+    "",
+  ].join("\n");
+}
+
+function configurationPage(): string {
+  const rows = configKeys.map(
+    ({ name, default: value, description, allowed }) =>
+      `| \`${name}\` | ${value === undefined ? "–" : `\`${JSON.stringify(value)}\``} | ${cell(description)} | ${cell(allowed)} |`,
+  );
+  return [
+    "# Configuration",
+    "",
+    "One YAML file: `--config FILE`, else `rollcall.yaml` in the working directory, else `/etc/rollcall/rollcall.yaml`; none is fine. Every key can be",
+    "set by the environment: `ROLLCALL_DHCP__MODE=proxy`, two underscores between levels, lists parted by commas. `boot config show` prints each",
+    "value in force and where it comes from. Made from `server/config/schema.ts` by `npm run docs`.",
+    "",
+    "| key | default | meaning | allowed |",
+    "|---|---|---|---|",
+    ...rows,
+    "",
+    "An entry of `dhcp.subnets` has `subnet`, `range`, `router`, `dns`, `domain`, `leaseSeconds` (3600) and `relay`.",
+    "The keys of HTTPS, registry and lookaside are read and checked; their listeners come with later versions.",
+    "",
+  ].join("\n");
+}
+
+function eventsPage(): string {
+  return [
+    "# Events",
+    "",
+    "The append-only log: `boot events`, `GET /api/v1/events`. Made from `server/domain/event.ts` by `npm run docs`.",
+    "",
+    "| type | meaning |",
+    "|---|---|",
+    ...Object.entries(eventTypes).map(([type, meaning]) => `| \`${type}\` | ${cell(meaning)} |`),
+    "",
+  ].join("\n");
+}
+
+const pages: Readonly<Record<string, () => string>> = {
+  "docs/errors.md": errorsPage,
+  "docs/configuration.md": configurationPage,
+  "docs/events.md": eventsPage,
+};
+
+t.test("pages made from code are what the code says", (t) => {
+  for (const [name, make] of Object.entries(pages)) {
+    const path = join(root, name);
+    if (process.env["UPDATE_DOCS"] === "1") writeFileSync(path, make());
+    t.equal(existsSync(path) ? readFileSync(path, "utf8") : "", make(), `${name} (npm run docs makes it)`);
+  }
+  t.end();
+});
+
+function markdownFiles(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return ["node_modules", ".git", "data", "artifacts"].includes(entry.name) ? [] : markdownFiles(path);
+    return entry.name.endsWith(".md") ? [path] : [];
+  });
+}
+
+t.test("every link between our pages leads somewhere", (t) => {
+  for (const path of markdownFiles(root)) {
+    for (const [, target = ""] of readFileSync(path, "utf8").matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
+      if (/^[a-z]+:/.test(target)) continue;
+      if (!existsSync(resolve(dirname(path), target))) t.fail(`${relative(root, path)}: ${target} is not there`);
+    }
+  }
+  t.pass("looked at all pages");
+  t.end();
+});
+
+t.test("every file that ARCHITECTURE.md names is there", (t) => {
+  for (const [, name = ""] of readFileSync(join(root, "ARCHITECTURE.md"), "utf8").matchAll(/`((?:server|test|templates|boot-assets|db|docs)\/[^`<\s]*)`/g)) {
+    if (name.includes("NNNN")) continue;
+    t.ok(existsSync(join(root, name)), name);
+  }
+  t.end();
+});
+
+t.test("every room has a README of at most 25 lines", (t) => {
+  for (const entry of readdirSync(join(root, "server"), { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    const path = join(root, "server", entry.name, "README.md");
+    t.ok(existsSync(path), `server/${entry.name}/README.md is there`);
+    if (existsSync(path)) t.ok(readFileSync(path, "utf8").split("\n").length <= 26, `server/${entry.name}/README.md is short`);
+  }
+  t.end();
+});
