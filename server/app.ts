@@ -8,6 +8,7 @@ import { loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createDhcpServer } from "./dhcp/server.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
+import { NotReady } from "./domain/error-catalogue.ts";
 import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
@@ -15,6 +16,7 @@ import { createAssigning } from "./inventory/assigning.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import { parseCidr } from "./net/cidr.ts";
 import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
+import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { loadRoles } from "./render/load-roles.ts";
 import { openStore } from "./store/open-store.ts";
@@ -40,7 +42,8 @@ const sweepEveryMs = 30_000;
 
 /** The whole wiring on one screen. Nothing listens before `start`. */
 export async function createApp(deps: AppDeps) {
-  const { config, clock, ids, log, udp, interfaces, root } = deps;
+  const { config, clock, ids, log, interfaces, root } = deps;
+  const { udp, open } = createPortOpener(deps.udp, config);
   const storePath = config.store.url?.slice("sqlite:".length) ?? join(config.dataDir, "rollcall.db");
   const store = openStore(storePath, clock);
   const content = createContentStore(join(config.dataDir, "blobs"));
@@ -104,6 +107,7 @@ export async function createApp(deps: AppDeps) {
       tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
   });
 
+  let isUp = false;
   let httpPort = config.http.port;
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
   const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
@@ -128,7 +132,10 @@ export async function createApp(deps: AppDeps) {
     address: config.address,
     port: config.http.port,
     controlSocket: join(config.dataDir, "control.sock"),
-    ready: store.probe,
+    ready: async () => {
+      if (!isUp) throw NotReady({});
+      await store.probe();
+    },
     version: deps.version,
     nbp: (name) => {
       const asset = assets.get(name);
@@ -192,9 +199,8 @@ export async function createApp(deps: AppDeps) {
 
     /** Binds every listener. @throws PortInUse, PortNotPermitted, DeviceNotFound, DeviceBindingUnavailable */
     async start(): Promise<void> {
-      httpPort = await http.start();
-      await dhcp.start();
-      await tftp.start();
+      await open([async () => void (httpPort = await http.start()), dhcp.start, tftp.start]);
+      isUp = true;
       sweep();
       record({
         type: "server.started",
@@ -224,6 +230,7 @@ export async function createApp(deps: AppDeps) {
     },
 
     async stop(): Promise<void> {
+      isUp = false;
       stopSweeping();
       await dhcp.stop();
       await tftp.stop();

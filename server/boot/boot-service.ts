@@ -170,7 +170,7 @@ export function createBootService(deps: BootServiceDeps) {
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
       const boot = tracker.contact(machine, contact.mac, contact.speaker);
       if (!boot) return;
-      if (known && contact.firmware && contact.speaker === "firmware")
+      if (known && contact.firmware && (contact.speaker === "firmware" || !known.firmware))
         inventory.noteFirmware(known, contact.firmware);
       if (hasRole(select(machine))) tracker.advance(machine.id, "netboot.begun");
       const detail = {

@@ -1,9 +1,7 @@
 import { readFileSync } from "node:fs";
-import { Value } from "typebox/value";
 import { ConfigInvalid } from "../domain/error-catalogue.ts";
-import { cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
-import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
 import { readYaml } from "../yaml/read-yaml.ts";
+import { checkMeaning, checkValue, formatPath, type ValuePath, type ValueProblem } from "./check-values.ts";
 import { type Config, type ConfigKey, configKeys } from "./schema.ts";
 
 /** Where a value in force comes from. */
@@ -25,6 +23,9 @@ export interface ConfigSources {
   readonly overrides: readonly { key: string; value: unknown; argument: string }[];
 }
 
+/** A value of one source is taken over: `place` tells where a path below the key stands in that source. */
+type Take = (key: ConfigKey, value: unknown, origin: Origin, place: (path: ValuePath) => string) => void;
+
 /** Variables of the environment that are not config keys. */
 const otherVariables = new Set(["ROLLCALL_SERVER", "ROLLCALL_TOKEN"]);
 
@@ -42,15 +43,28 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
       setAt(values, key.path.slice(0, -1), getAt(values, key.path.slice(0, -1)) ?? {});
     origins.set(key.name, "default");
   }
+  const places = new Map<string, (path: ValuePath) => string>();
+  const tell = (place: string, { path, message }: ValueProblem) =>
+    problems.push(`${place}: ${formatPath(path)}: ${message}`);
+  const take: Take = (key, given, origin, place) => {
+    const value = withSubnetDefaults(key, given);
+    for (const problem of checkValue(key, value)) tell(place(problem.path), problem);
+    setAt(values, key.path, value);
+    origins.set(key.name, origin);
+    places.set(key.name, place);
+  };
   const file = readFile(sources);
-  if (file) applyFile(file, values, origins, problems);
-  applyEnvironment(sources.environment, values, origins, problems);
-  for (const { key, value, argument } of sources.overrides) {
-    const known = configKeys.find((candidate) => candidate.name === key);
-    if (known) setAt(values, known.path, value);
-    origins.set(key, `argument ${argument}`);
+  if (file) applyFile(file, take, problems);
+  applyEnvironment(sources.environment, take, problems);
+  for (const { key: name, value, argument } of sources.overrides) {
+    const key = configKeys.find((candidate) => candidate.name === name);
+    if (key) take(key, value, `argument ${argument}`, () => `argument ${argument}`);
   }
-  if (problems.length === 0) problems.push(...checkMeaning(values as Config, origins));
+  if (problems.length === 0)
+    for (const problem of checkMeaning(values as Config)) {
+      const key = configKeys.find(({ path }) => path.every((part, index) => problem.path[index] === part));
+      tell(places.get(key?.name ?? "")?.(problem.path) ?? "default", problem);
+    }
   if (problems.length > 0) throw ConfigInvalid({ problems });
   return { config: values as Config, origins, file: file?.name };
 }
@@ -63,21 +77,18 @@ function readFile(sources: ConfigSources): { name: string; text: string } | unde
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
       if (code === "ENOENT" && !sources.file) continue;
-      const reason = code === "ENOENT" ? "there is no such file" : (error as Error).message;
+      const reason =
+        { ENOENT: "there is no such file", EISDIR: "it is a directory" }[code ?? ""] ??
+        (error as Error).message;
       throw ConfigInvalid({ problems: [`${name}: ${reason}`] });
     }
   }
   return undefined;
 }
 
-function applyFile(
-  file: { name: string; text: string },
-  values: Record<string, unknown>,
-  origins: Map<string, Origin>,
-  problems: string[],
-): void {
+function applyFile(file: { name: string; text: string }, take: Take, problems: string[]): void {
   const yaml = readYaml(file.text);
-  const place = (path: readonly string[]) => `${file.name}:${yaml.positionOf(path).line}`;
+  const place = (path: ValuePath) => `${file.name}:${yaml.positionOf(path).line}`;
   for (const problem of yaml.problems) problems.push(`${file.name}:${problem.line}: ${problem.message}`);
   if (yaml.value !== undefined) visit(yaml.value, []);
 
@@ -91,37 +102,33 @@ function applyFile(
       const here = [...path, word];
       const name = here.join(".");
       const key = configKeys.find((candidate) => candidate.name === name);
-      if (configKeys.some((candidate) => candidate.name.startsWith(`${name}.`))) visit(value, here);
-      else if (!key) problems.push(`${place(here)}: unknown key ${name}; ${nearestKeys(name)}`);
-      else {
-        const problem = check(key, value);
-        if (problem) problems.push(`${place(here)}: ${name}: ${problem}`);
-        setAt(values, key.path, withSubnetDefaults(key, value));
-        origins.set(name, `file ${place(here)}`);
-      }
+      const isSection = configKeys.some(({ path }) => here.every((part, index) => path[index] === part));
+      const flat = configKeys.find((candidate) => candidate.name === word);
+      if (flat && path.length === 0 && flat.path.length > 1)
+        problems.push(
+          `${place(here)}: write ${word} as nested keys: ${flat.path.join(": then, indented, ")}:`,
+        );
+      else if (key) take(key, value, `file ${place(here)}`, place);
+      else if (isSection) visit(value, here);
+      else problems.push(`${place(here)}: unknown key ${name}; ${nearestKeys(name, (near) => near.name)}`);
     }
   }
 }
 
-function applyEnvironment(
-  environment: ConfigSources["environment"],
-  values: Record<string, unknown>,
-  origins: Map<string, Origin>,
-  problems: string[],
-): void {
+/** `ROLLCALL_DHCP__PXE_PORT`; single underscores are for the eye only. */
+function variableOf(key: ConfigKey): string {
+  const words = key.path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());
+  return `ROLLCALL_${words.join("__")}`;
+}
+
+function applyEnvironment(environment: ConfigSources["environment"], take: Take, problems: string[]): void {
   for (const [variable, text] of Object.entries(environment)) {
     if (!variable.startsWith("ROLLCALL_") || text === undefined || otherVariables.has(variable)) continue;
     const folded = variable.slice("ROLLCALL_".length).split("__").join(".").replaceAll("_", "").toLowerCase();
     const key = configKeys.find((candidate) => candidate.name.toLowerCase() === folded);
-    if (!key) {
-      problems.push(`environment ${variable}: unknown key; ${nearestKeys(folded)}`);
-      continue;
-    }
-    const value = fromText(key, text);
-    const problem = check(key, value);
-    if (problem) problems.push(`environment ${variable}: ${problem}`);
-    setAt(values, key.path, withSubnetDefaults(key, value));
-    origins.set(key.name, `environment ${variable}`);
+    const place = () => `environment ${variable}`;
+    if (key) take(key, fromText(key, text), `environment ${variable}`, place);
+    else problems.push(`environment ${variable}: unknown key; ${nearestKeys(folded, variableOf)}`);
   }
 }
 
@@ -135,80 +142,50 @@ function fromText(key: ConfigKey, text: string): unknown {
         return text;
       }
     }
-    return text.split(",").filter((item) => item.length > 0);
+    return text
+      .split(",")
+      .map((item) => item.trim())
+      .filter((item) => item.length > 0);
   }
   return text;
-}
-
-function check(key: ConfigKey, value: unknown): string | undefined {
-  if (Value.Check(key.schema as never, withSubnetDefaults(key, value))) return undefined;
-  const [first] = Value.Errors(key.schema as never, value) as unknown as {
-    instancePath?: string;
-    message?: string;
-  }[];
-  const inside = first?.instancePath
-    ? ` (at ${first.instancePath.slice(1).replaceAll("/", ".")}: ${first.message})`
-    : "";
-  return `${JSON.stringify(value)?.slice(0, 80) ?? "nothing"} is not allowed; it must be ${key.allowed}${inside}`;
 }
 
 /** Subnets are objects in a list, which the defaults of the top level do not reach. */
 function withSubnetDefaults(key: ConfigKey, value: unknown): unknown {
   if (key.name !== "dhcp.subnets" || !Array.isArray(value)) return value;
   return value.map((subnet: unknown) =>
-    typeof subnet === "object" && subnet !== null ? { leaseSeconds: 3600, ...subnet } : subnet,
+    typeof subnet === "object" && subnet !== null && !Array.isArray(subnet)
+      ? { leaseSeconds: 3600, ...subnet }
+      : subnet,
   );
 }
 
-function nearestKeys(name: string): string {
-  const last = name.split(".").at(-1)?.toLowerCase() ?? "";
-  const near = configKeys.filter(
-    (key) => key.name.toLowerCase().includes(last) || last.includes(key.path.at(-1)?.toLowerCase() ?? "\0"),
-  );
-  const names = (near.length > 0 ? near : configKeys).map((key) => key.name);
-  return `${near.length > 0 ? "did you mean" : "known are"} ${names.join(", ")}`;
+function nearestKeys(name: string, show: (key: ConfigKey) => string): string {
+  const written = name.toLowerCase();
+  const last = written.split(".").at(-1) ?? "";
+  const near = configKeys.filter((key) => {
+    const keyName = key.name.toLowerCase();
+    const keyLast = key.path.at(-1)?.toLowerCase() ?? "";
+    if (last.length > 2 && (keyName.includes(last) || last.includes(keyLast))) return true;
+    return distance(written, keyName) <= 2 || (last.length > 3 && distance(last, keyLast) <= 2);
+  });
+  return near.length > 0
+    ? `did you mean ${near.map(show).join(" or ")}?`
+    : `known are ${configKeys.map(show).join(", ")}`;
 }
 
-/** What a schema can't say: addresses inside their networks, and so on. */
-function checkMeaning(config: Config, origins: ReadonlyMap<string, Origin>): string[] {
-  const problems: string[] = [];
-  const place = (key: string) => `${origins.get(key) ?? "default"}: ${key}`;
-  for (const [index, subnet] of config.dhcp.subnets.entries()) {
-    const here = `${place("dhcp.subnets")}[${index}]`;
-    const cidr = parseCidr(subnet.subnet);
-    if (!cidr) {
-      problems.push(
-        `${here}.subnet: ${JSON.stringify(subnet.subnet)} is not a network; write it as 10.0.0.0/24, host bits zero`,
+/** How many letters must be typed, left out or changed to make one word the other (Levenshtein). */
+function distance(left: string, right: string): number {
+  let row = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (const [index, letter] of [...left].entries()) {
+    const next = [index + 1];
+    for (const [at, other] of [...right].entries())
+      next.push(
+        Math.min((row[at] ?? 0) + (letter === other ? 0 : 1), (row[at + 1] ?? 0) + 1, (next[at] ?? 0) + 1),
       );
-      continue;
-    }
-    for (const field of ["router"] as const) {
-      const address = subnet[field] === undefined ? undefined : parseIpv4(subnet[field]);
-      if (subnet[field] !== undefined && (!address || !cidrContains(cidr, address)))
-        problems.push(`${here}.${field}: ${subnet[field]} is not in ${formatCidr(cidr)}`);
-    }
-    if (subnet.range === undefined) continue;
-    const [from, to] = subnet.range.split("-").map((text) => parseIpv4(text.trim()));
-    if (
-      !from ||
-      !to ||
-      !cidrContains(cidr, from) ||
-      !cidrContains(cidr, to) ||
-      ipv4ToNumber(from) > ipv4ToNumber(to)
-    )
-      problems.push(
-        `${here}.range: ${JSON.stringify(subnet.range)} must be two addresses of ${formatCidr(cidr)}, like 10.0.0.100-10.0.0.199`,
-      );
+    row = next;
   }
-  if (config.dhcp.mode === "authoritative" && config.dhcp.subnets.length === 0)
-    problems.push(`${place("dhcp.mode")}: authoritative needs at least one entry in dhcp.subnets`);
-  if (config.address !== undefined && !parseIpv4(config.address))
-    problems.push(`${place("address")}: ${JSON.stringify(config.address)} is not an IPv4 address`);
-  if (config.store.url !== undefined && !config.store.url.startsWith("sqlite:"))
-    problems.push(
-      `${place("store.url")}: ${JSON.stringify(config.store.url)} is not allowed; it must be sqlite:FILE`,
-    );
-  return problems;
+  return row.at(-1) ?? 0;
 }
 
 export function getAt(values: Record<string, unknown>, path: readonly string[]): unknown {

@@ -41,6 +41,7 @@ export const configSchema = Type.Object(
       address("IP literal in every URL handed to firmware; default: first IPv4 of the interface"),
     ),
     dataDir: Type.String({
+      minLength: 1,
       default: "./data",
       description: "database, content and keys: all state that must survive",
     }),
@@ -83,10 +84,13 @@ export const configSchema = Type.Object(
       },
     ),
     defaultRole: Type.Optional(
-      Type.String({ description: "role of known machines that nobody assigned one" }),
+      Type.String({ minLength: 1, description: "role of known machines that nobody assigned one" }),
     ),
     rolesDir: Type.Optional(
-      Type.String({ description: "directory of roles that add to and override the shipped ones" }),
+      Type.String({
+        minLength: 1,
+        description: "directory of roles that add to and override the shipped ones",
+      }),
     ),
     store: Type.Object(
       { url: Type.Optional(Type.String({ description: "default: sqlite:<dataDir>/rollcall.db" })) },
@@ -107,7 +111,8 @@ export const configSchema = Type.Object(
 
 export type Config = Static<typeof configSchema>;
 
-interface SchemaNode {
+/** A JSON schema as far as this file uses it. */
+export interface SchemaNode {
   type?: string;
   default?: unknown;
   description?: string;
@@ -116,7 +121,10 @@ interface SchemaNode {
   anyOf?: { const: string }[];
   minimum?: number;
   maximum?: number;
+  minLength?: number;
+  maxLength?: number;
   pattern?: string;
+  required?: string[];
 }
 
 /** One settable key, e.g. `dhcp.mode`. */
@@ -129,13 +137,20 @@ export interface ConfigKey {
   readonly allowed: string;
 }
 
-function describeAllowed(schema: SchemaNode): string {
+/** What a value of the schema must be, to stand behind "it must be". */
+export function describeAllowed(schema: SchemaNode): string {
   if (schema.anyOf) return schema.anyOf.map((choice) => choice.const).join(", ");
   if (schema.type === "integer") return `a whole number from ${schema.minimum} to ${schema.maximum}`;
-  if (schema.type === "array")
-    return schema.items?.type === "object" ? "a list of objects" : "a list of texts";
+  if (schema.type === "object") return `a mapping of ${Object.keys(schema.properties ?? {}).join(", ")}`;
+  if (schema.type === "array") {
+    if (schema.items?.type === "object")
+      return "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
+    return schema.items?.pattern ? "a list of IPv4 addresses" : "a list of texts";
+  }
   if (schema.pattern) return "an IPv4 address";
-  return "a text";
+  if (schema.maxLength !== undefined)
+    return `a text of ${schema.minLength ?? 0} to ${schema.maxLength} characters`;
+  return schema.minLength === undefined ? "a text" : "a text that is not empty";
 }
 
 function collect(schema: SchemaNode, path: readonly string[]): ConfigKey[] {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { BootAssetDigestMismatch, BootAssetMissing } from "../domain/error-catalogue.ts";
+import { BootAssetDigestMismatch, BootAssetMissing, BootManifestInvalid } from "../domain/error-catalogue.ts";
 
 /** One line of boot-assets/manifest.json. */
 export interface BootAssetEntry {
@@ -18,16 +18,47 @@ export interface BootAsset {
   readonly content: Uint8Array;
 }
 
-/** Reads the manifest and, if it is there, the one that `--trust` wrote beside it. */
+/** A name is one path segment: it is asked for by TFTP and HTTP, and joined to the directory here. */
+const nameForm = /^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/;
+const digestForm = /^[0-9a-f]{64}$/;
+
+/** Reads the manifest and, if it is there, the one that `--trust` wrote beside it. @throws BootManifestInvalid */
 export function readManifest(directory: string): BootAssetEntry[] {
-  return ["manifest.json", "manifest.local.json"].flatMap((name) => {
-    try {
-      return (JSON.parse(readFileSync(join(directory, name), "utf8")) as { assets: BootAssetEntry[] }).assets;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
-      throw error;
-    }
-  });
+  return [
+    ...(readEntries(join(directory, "manifest.json")) ?? []),
+    ...(readEntries(join(directory, "manifest.local.json")) ?? []),
+  ];
+}
+
+/** @returns undefined when there is no such file */
+function readEntries(file: string): BootAssetEntry[] | undefined {
+  let manifest: unknown;
+  try {
+    manifest = JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw BootManifestInvalid({ file, problem: (error as Error).message });
+  }
+  const assets = (manifest as { assets?: unknown } | null)?.assets;
+  if (!Array.isArray(assets)) throw BootManifestInvalid({ file, problem: "the list `assets` is missing" });
+  for (const [index, entry] of (assets as (Partial<Record<string, unknown>> | null)[]).entries()) {
+    const field = ["name", "arch", "version", "sha256", "source"].find(
+      (field) => typeof entry?.[field] !== "string",
+    );
+    if (field !== undefined)
+      throw BootManifestInvalid({ file, problem: `assets[${index}]: ${field} is missing` });
+    if (!nameForm.test(String(entry?.["name"])))
+      throw BootManifestInvalid({
+        file,
+        problem: `assets[${index}]: name ${JSON.stringify(entry?.["name"])} is not the name of a file in the folder`,
+      });
+    if (!digestForm.test(String(entry?.["sha256"])))
+      throw BootManifestInvalid({
+        file,
+        problem: `assets[${index}]: sha256 is not 64 lower-case hex digits`,
+      });
+  }
+  return assets as BootAssetEntry[];
 }
 
 /**
@@ -40,7 +71,20 @@ export function loadBootAssets(directory: string): {
 } {
   const assets = new Map<string, BootAsset>();
   const problems: Error[] = [];
-  const entries = readManifest(directory);
+  let entries: BootAssetEntry[] = [];
+  try {
+    entries = readManifest(directory);
+    if (entries.length === 0)
+      problems.push(
+        BootManifestInvalid({
+          file: join(directory, "manifest.json"),
+          problem: "it is missing or names nothing",
+        }),
+      );
+  } catch (error) {
+    if (!BootManifestInvalid.is(error)) throw error;
+    problems.push(error);
+  }
   for (const name of new Set(entries.map((entry) => entry.name))) {
     let content: Uint8Array;
     try {

@@ -11,6 +11,8 @@ export interface StoredContent {
 
 /** Free space that is never used up, in octets: the database must be able to go on writing. */
 const reserveBytes = 64 * 1024 * 1024;
+/** While an upload goes on, free space is looked at once in so many octets: its length may be unknown or a lie. */
+const spaceCheckBytes = 8 * 1024 * 1024;
 const digestForm = /^[0-9a-f]{64}$/;
 
 /**
@@ -27,8 +29,14 @@ export function createContentStore(root: string) {
 
   async function place(temporary: string, sha256: string): Promise<void> {
     const directory = join(root, "sha256", sha256.slice(0, 2));
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const made = await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(temporary, join(directory, sha256));
+    await syncDirectory(directory);
+    // A new directory is lost with its parent's entry after a power cut.
+    if (made !== undefined) for (const parent of [join(root, "sha256"), root]) await syncDirectory(parent);
+  }
+
+  async function syncDirectory(directory: string): Promise<void> {
     const handle = await open(directory, "r");
     try {
       await handle.sync();
@@ -72,14 +80,20 @@ export function createContentStore(root: string) {
     ): Promise<StoredContent> {
       refuseWhenFull(sizeBytes);
       const temporary = join(uploads, randomBytes(12).toString("hex"));
-      const handle = await open(temporary, "wx", 0o600);
       const hash = createHash("sha256");
       let written = 0;
+      let unchecked = 0;
+      let handle: FileHandle | undefined;
       try {
+        handle = await open(temporary, "wx", 0o600);
         for await (const chunk of source) {
           hash.update(chunk);
           await handle.writeFile(chunk);
           written += chunk.length;
+          unchecked += chunk.length;
+          if (unchecked < spaceCheckBytes) continue;
+          unchecked = 0;
+          refuseWhenFull(Math.max(0, sizeBytes - written));
         }
         await handle.datasync();
         await handle.close();
@@ -89,7 +103,7 @@ export function createContentStore(root: string) {
         await place(temporary, sha256);
         return { sha256, sizeBytes: written };
       } catch (error) {
-        await handle.close().catch(() => undefined);
+        await handle?.close().catch(() => undefined);
         await rm(temporary, { force: true });
         if ((error as NodeJS.ErrnoException).code === "ENOSPC")
           throw DiskFull({ neededBytes: Math.max(sizeBytes, written), freeBytes: freeBytes(), path: root });
@@ -104,7 +118,8 @@ export function createContentStore(root: string) {
 
     /** Removes what interrupted uploads left behind; called at the start, when nobody uploads. */
     async sweepUploads(): Promise<void> {
-      for (const name of await readdir(uploads)) await rm(join(uploads, name), { force: true });
+      for (const name of await readdir(uploads))
+        await rm(join(uploads, name), { recursive: true, force: true });
     },
   };
 

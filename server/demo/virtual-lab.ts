@@ -95,6 +95,9 @@ export async function createVirtualLab(namespace: string) {
     run: (program: string, ...words: string[]) =>
       run("ip", ["netns", "exec", namespace, program, ...words], { maxBuffer: 64 * 1024 * 1024 }),
 
+    /** The same in the namespace of a host that {@link addHost} made. */
+    execIn: (host: string, program: string, ...words: string[]) => run("ip", ["netns", "exec", host, program, ...words]),
+
     /** A second end of a bridge, e.g. for another DHCP server or a client: a veth in a namespace of its own. @returns its namespace */
     async addHost(name: string, bridge: string, mac: string, address?: string): Promise<string> {
       const inner = `${namespace}-${name}`;

@@ -38,87 +38,97 @@ export interface AddressTableDeps {
  * Who may have which address, beyond what the leases say: offers that wait to be taken, addresses whose lease is being
  * written, addresses that were declined. In memory only; after a restart clients ask again.
  */
-export function createAddressTable({ leases, machines, serverAddresses, now, monotonicMs }: AddressTableDeps) {
+export class AddressTable {
   // Entries of one table live equally long, so the order of insertion is the order of expiry.
-  const offers = new Map<Mac, Until>();
-  const offeredTo = new Map<Ipv4, Mac>();
-  const declined = new Map<Ipv4, Until>();
-  const declinedBy = new Map<Mac, number>();
-  const held = new Map<Ipv4, { readonly mac: Mac; count: number }>();
-  const pools = new Map<Subnet, AddressPool>();
+  readonly #offers = new Map<Mac, Until>();
+  readonly #offeredTo = new Map<Ipv4, Mac>();
+  readonly #declined = new Map<Ipv4, Until>();
+  readonly #declinedBy = new Map<Mac, number>();
+  readonly #held = new Map<Ipv4, { readonly mac: Mac; count: number }>();
+  readonly #pools = new Map<Subnet, AddressPool>();
+  readonly #deps: AddressTableDeps;
 
-  function withdraw(mac: Mac): void {
-    const offer = offers.get(mac);
-    if (!offer) return;
-    offers.delete(mac);
-    offeredTo.delete(offer.address);
-  }
-
-  function expire(): void {
-    const nowMs = monotonicMs();
-    for (const [mac, offer] of offers) {
-      if (offer.untilMs > nowMs) break;
-      withdraw(mac);
-    }
-    for (const [address, entry] of declined) {
-      if (entry.untilMs > nowMs) break;
-      declined.delete(address);
-      const left = (declinedBy.get(entry.mac) ?? 1) - 1;
-      if (left > 0) declinedBy.set(entry.mac, left);
-      else declinedBy.delete(entry.mac);
-    }
+  constructor(deps: AddressTableDeps) {
+    this.#deps = deps;
   }
 
   /** True when nobody but `mac` reserved, holds, is offered or declined the address. */
-  function isAvailable(mac: Mac, address: Ipv4): boolean {
-    if (serverAddresses.has(address) || declined.has(address)) return false;
+  isAvailable(mac: Mac, address: Ipv4): boolean {
+    this.#expire();
+    const { serverAddresses, machines, leases, now } = this.#deps;
+    if (serverAddresses.has(address) || this.#declined.has(address)) return false;
     const owner = machines.ownerOf(address);
     // A machine with two network cards has one reservation, and the owner named is only one of them.
     if (owner !== undefined && owner !== mac && machines.reservationOf(mac) !== address) return false;
-    if ((offeredTo.get(address) ?? mac) !== mac || (held.get(address)?.mac ?? mac) !== mac) return false;
+    if ((this.#offeredTo.get(address) ?? mac) !== mac || (this.#held.get(address)?.mac ?? mac) !== mac) return false;
     const lease = leases.findByAddress(address);
     if (!lease || lease.state === "released" || lease.expiresAt <= now()) return true;
     return lease.state === "bound" && lease.mac === mac;
   }
 
-  return {
-    isAvailable(mac: Mac, address: Ipv4): boolean {
-      expire();
-      return isAvailable(mac, address);
-    },
-    offered(mac: Mac): Ipv4 | undefined {
-      expire();
-      return offers.get(mac)?.address;
-    },
-    offer(mac: Mac, address: Ipv4): void {
-      withdraw(mac);
-      offers.set(mac, { address, mac, untilMs: monotonicMs() + offerMs });
-      offeredTo.set(address, mac);
-    },
-    withdraw,
-    /** Nobody else gets the address until it is let go: its lease is on the way to the disk. */
-    hold(mac: Mac, address: Ipv4): void {
-      const entry = held.get(address);
-      if (entry) entry.count++;
-      else held.set(address, { mac, count: 1 });
-    },
-    letGo(address: Ipv4): void {
-      const entry = held.get(address);
-      if (entry && --entry.count === 0) held.delete(address);
-    },
-    decline(mac: Mac, address: Ipv4): void {
-      if (declined.has(address)) return;
-      declined.set(address, { address, mac, untilMs: monotonicMs() + declinedMs });
-      declinedBy.set(mac, (declinedBy.get(mac) ?? 0) + 1);
-    },
-    declinedCount: (mac: Mac): number => declinedBy.get(mac) ?? 0,
-    nextFree(mac: Mac, subnet: Subnet): Ipv4 | undefined {
-      if (!subnet.range) return undefined;
-      expire();
-      let pool = pools.get(subnet);
-      if (!pool) pools.set(subnet, (pool = createAddressPool(subnet.range)));
-      return pool.next((address) => isAssignable(subnet, address) && isAvailable(mac, address), monotonicMs());
-    },
-  };
+  /** The address that waits for this client to take it. */
+  offered(mac: Mac): Ipv4 | undefined {
+    this.#expire();
+    return this.#offers.get(mac)?.address;
+  }
+
+  offer(mac: Mac, address: Ipv4): void {
+    this.withdraw(mac);
+    this.#offers.set(mac, { address, mac, untilMs: this.#deps.monotonicMs() + offerMs });
+    this.#offeredTo.set(address, mac);
+  }
+
+  withdraw(mac: Mac): void {
+    const offer = this.#offers.get(mac);
+    if (!offer) return;
+    this.#offers.delete(mac);
+    this.#offeredTo.delete(offer.address);
+  }
+
+  /** Nobody else gets the address until it is let go as often: its lease is on the way to the disk. */
+  hold(mac: Mac, address: Ipv4): void {
+    const entry = this.#held.get(address);
+    if (entry) entry.count++;
+    else this.#held.set(address, { mac, count: 1 });
+  }
+
+  letGo(address: Ipv4): void {
+    const entry = this.#held.get(address);
+    if (entry && --entry.count === 0) this.#held.delete(address);
+  }
+
+  decline(mac: Mac, address: Ipv4): void {
+    if (this.#declined.has(address)) return;
+    this.#declined.set(address, { address, mac, untilMs: this.#deps.monotonicMs() + declinedMs });
+    this.#declinedBy.set(mac, this.declinedCount(mac) + 1);
+  }
+
+  /** How many addresses this client has set aside. */
+  declinedCount(mac: Mac): number {
+    return this.#declinedBy.get(mac) ?? 0;
+  }
+
+  /** An available address of the subnet's range; the same one until it is given away. */
+  nextFree(mac: Mac, subnet: Subnet): Ipv4 | undefined {
+    if (!subnet.range) return undefined;
+    let pool = this.#pools.get(subnet);
+    if (!pool) this.#pools.set(subnet, (pool = createAddressPool(subnet.range)));
+    const isFree = (address: Ipv4): boolean => isAssignable(subnet, address) && this.isAvailable(mac, address);
+    return pool.next(isFree, this.#deps.monotonicMs());
+  }
+
+  #expire(): void {
+    const nowMs = this.#deps.monotonicMs();
+    for (const [mac, offer] of this.#offers) {
+      if (offer.untilMs > nowMs) break;
+      this.withdraw(mac);
+    }
+    for (const [address, { mac, untilMs }] of this.#declined) {
+      if (untilMs > nowMs) break;
+      this.#declined.delete(address);
+      const left = this.declinedCount(mac) - 1;
+      if (left > 0) this.#declinedBy.set(mac, left);
+      else this.#declinedBy.delete(mac);
+    }
+  }
 }
-export type AddressTable = ReturnType<typeof createAddressTable>;

@@ -1,17 +1,16 @@
-import type { Clock, Log, UdpEndpoint } from "../domain/capabilities.ts";
+import type { Clock, EpochMs, Log, UdpEndpoint } from "../domain/capabilities.ts";
 import type { DhcpContact } from "../domain/contact.ts";
 import type { Lease, LeaseRepository } from "../domain/lease.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
-import { createAddressTable, type DhcpMachines } from "./address-table.ts";
-import { type CommitOutcome, createCommitQueue } from "./commit-queue.ts";
+import { AddressTable, type DhcpMachines } from "./address-table.ts";
+import { type CommitOutcome, type CommitQueue, createCommitQueue } from "./commit-queue.ts";
 import type { BootUrls } from "./policy/choose-bootfile.ts";
 import { classifyClient, type Client } from "./policy/classify-client.ts";
 import { type ClientMessageType, clientMessageType, decideReply } from "./policy/decide-reply.ts";
-import { declinedMs } from "./policy/decide-authoritative.ts";
 import type { Decision, DhcpMode, DhcpPolicy, Facts, Reply, Silence } from "./policy/decision.ts";
 import type { Subnet } from "./policy/subnet.ts";
-import { createRateLimitedLog } from "./rate-limited-log.ts";
+import { createRateLimitedLog, type RateLimitedLog } from "./rate-limited-log.ts";
 import { MalformedPacket } from "./wire/malformed-packet.ts";
 import { decodeMessage, type DhcpMessage, encodeMessage } from "./wire/message.ts";
 
@@ -60,16 +59,20 @@ interface Packet {
   readonly arrivedMs: number;
 }
 
+/** What the log says of a silence that someone should look into. */
+const alarms: Readonly<Record<NonNullable<Silence["alarm"]>, string>> = {
+  "pool-exhausted": "no free address in the subnet",
+  "address-conflict": "another host uses an address that was leased",
+  "no-boot-file": "no boot file for this client",
+};
 const warnIntervalMs = 60_000;
 /** An iPXE without HTTP that comes back within this time is in a loop, and not switched on anew. */
 const chainWindowMs = 60_000;
 const chainMemory = 10_000;
 
 /** Everything between a datagram's arrival and its reply: decode, facts, decide, commit, send, record. */
-export function createExchange(deps: ExchangeDeps) {
-  const { clock, log, leases, machines, subnets } = deps;
-  const warnings = createRateLimitedLog(log, clock, warnIntervalMs);
-  const counters: DhcpCounters = {
+export class Exchange {
+  readonly counters: DhcpCounters = {
     received: 0,
     malformed: 0,
     ignored: 0,
@@ -78,29 +81,83 @@ export function createExchange(deps: ExchangeDeps) {
     droppedCommits: 0,
     failedCommits: 0,
   };
-  // Leases are reckoned by a clock that no step of the wall clock moves: one hour forth and all would have expired.
-  const startedAt = clock.now() - clock.monotonicMs();
-  const now = (): number => Math.round(startedAt + clock.monotonicMs());
-  const serverAddresses = new Set(deps.interfaces.map(({ address }) => address));
-  const table = createAddressTable({ leases, machines, serverAddresses, now, monotonicMs: () => clock.monotonicMs() });
-  const commits = createCommitQueue({ save: (lease) => leases.save(lease) });
-  const committing = new Set<string>();
-  const chained = new Map<Mac, { readonly xid: number; readonly atMs: number }>();
-  let hasEnded = false;
-  const policy: DhcpPolicy = {
-    mode: deps.mode,
-    subnets,
-    serverAddresses,
-    availableNbps: deps.nbp.available,
-    relayPort: deps.relayPort ?? 67,
-    clientPort: deps.clientPort ?? 68,
-  };
+  readonly #deps: ExchangeDeps;
+  readonly #policy: DhcpPolicy;
+  readonly #table: AddressTable;
+  readonly #commits: CommitQueue;
+  readonly #warnings: RateLimitedLog;
+  /** REQUESTs whose lease is on the way to the disk, by MAC and xid. */
+  readonly #committing = new Set<string>();
+  /** iPXEs without HTTP that were sent to our own build. */
+  readonly #chained = new Map<Mac, { readonly xid: number; readonly atMs: number }>();
+  /** Leases are reckoned by a clock that no step of the wall clock moves: one hour forth and all would have expired. */
+  readonly #now: () => EpochMs;
+  #hasEnded = false;
 
-  function factsFor({ port, request, client }: Packet, source: UdpEndpoint): Facts {
+  constructor(deps: ExchangeDeps) {
+    const { clock, leases, machines, subnets } = deps;
+    const epochAtZeroMs = clock.now() - clock.monotonicMs();
+    const now = (): EpochMs => Math.round(epochAtZeroMs + clock.monotonicMs());
+    const serverAddresses = new Set(deps.interfaces.map(({ address }) => address));
+    this.#deps = deps;
+    this.#now = now;
+    this.#warnings = createRateLimitedLog(deps.log, clock, warnIntervalMs);
+    this.#table = new AddressTable({ leases, machines, serverAddresses, now, monotonicMs: () => clock.monotonicMs() });
+    this.#commits = createCommitQueue({ save: (lease) => leases.save(lease) });
+    this.#policy = {
+      mode: deps.mode,
+      subnets,
+      serverAddresses,
+      get availableNbps() {
+        return deps.nbp.available;
+      },
+      relayPort: deps.relayPort ?? 67,
+      clientPort: deps.clientPort ?? 68,
+    };
+  }
+
+  /** One datagram; never throws, whatever is in it. */
+  receive(datagram: Uint8Array, from: UdpEndpoint, port: Port): void {
+    if (this.#hasEnded) return;
+    const { clock, log } = this.#deps;
+    const arrivedMs = clock.monotonicMs();
+    this.counters.received++;
+    try {
+      const request = decodeMessage(datagram);
+      const type = clientMessageType(request);
+      const client = type && classifyClient(request);
+      if (!type || !client) {
+        this.counters.ignored++;
+        return;
+      }
+      const packet: Packet = { port, type, request, client, arrivedMs };
+      this.#act(packet, decideReply(type, request, client, this.#factsFor(packet, from), this.#policy));
+    } catch (error) {
+      const fields = { from: from.address, device: port.device };
+      if (error instanceof MalformedPacket) {
+        this.counters.malformed++;
+        log.debug({ ...fields, reason: error.reason }, "dropped a malformed DHCP packet");
+      } else log.error({ ...fields, err: error }, "failed to handle a DHCP packet");
+    }
+  }
+
+  /** Resolves when every lease on the way to the disk is there and its reply is sent. */
+  drain(): Promise<void> {
+    return this.#commits.idle();
+  }
+
+  /** From now on nothing is sent. */
+  end(): void {
+    this.#hasEnded = true;
+  }
+
+  #factsFor({ port, request, client }: Packet, source: UdpEndpoint): Facts {
+    const { machines, leases, clock } = this.#deps;
+    const table = this.#table;
     const { mac } = client;
-    const chain = chained.get(mac);
+    const chain = this.#chained.get(mac);
     return {
-      now: now(),
+      now: this.#now(),
       reservation: machines.reservationOf(mac),
       lease: leases.findByMac(mac),
       offered: table.offered(mac),
@@ -109,93 +166,89 @@ export function createExchange(deps: ExchangeDeps) {
       service: port.service,
       serverAddress: port.serverAddress,
       source,
-      urls: deps.urls(port.serverAddress),
+      urls: this.#deps.urls(port.serverAddress),
       mayNetboot: machines.mayNetboot(mac),
       chainedBefore: chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
     };
   }
 
-  function act(packet: Packet, decision: Decision): void {
-    if (decision.kind === "silence") actOnSilence(packet, decision);
-    else if (decision.commit) commitAndReply(packet, decision, decision.commit);
-    else {
-      if (decision.message === "OFFER" && decision.address) table.offer(packet.client.mac, decision.address);
-      reply(packet, decision, encodeMessage(decision.packet));
-    }
+  #act(packet: Packet, decision: Decision): void {
+    if (decision.kind === "silence") return this.#staySilent(packet, decision);
+    if (decision.commit) return this.#commitAndReply(packet, decision, decision.commit);
+    if (decision.message === "OFFER" && decision.address) this.#table.offer(packet.client.mac, decision.address);
+    this.#reply(packet, decision, encodeMessage(decision.packet));
   }
 
-  function actOnSilence(packet: Packet, decision: Silence): void {
+  #staySilent(packet: Packet, decision: Silence): void {
     const { mac } = packet.client;
-    if (decision.withdrawsOffer) table.withdraw(mac);
-    if (decision.commit) {
-      if (decision.commit.state === "declined") table.decline(mac, decision.commit.address);
-      commits.submit(decision.commit, (outcome) => noteFailure(outcome, mac));
+    const { commit, alarm, reason, address } = decision;
+    if (decision.withdrawsOffer) this.#table.withdraw(mac);
+    if (commit) {
+      if (commit.state === "declined") this.#table.decline(mac, commit.address);
+      this.#commits.submit(commit, (outcome) => this.#noteFailure(outcome, mac));
     }
-    if (decision.alarm === "pool-exhausted") warnings.warn({ mac, serverAddress: packet.port.serverAddress }, "no free address in the subnet");
-    if (decision.alarm === "address-conflict") {
-      warnings.warn({ mac, address: decision.address, setAsideMs: declinedMs }, "another host uses an address that was leased");
-    }
-    record(packet, decision);
+    if (alarm) this.#warnings.warn({ mac, address, reason }, alarms[alarm]);
+    this.#record(packet, decision);
   }
 
-  function commitAndReply(packet: Packet, decision: Reply, lease: Lease): void {
+  #commitAndReply(packet: Packet, decision: Reply, lease: Lease): void {
     const key = `${lease.mac} ${packet.request.xid}`;
-    if (committing.has(key)) {
-      counters.duplicates++;
+    if (this.#committing.has(key)) {
+      this.counters.duplicates++;
       return;
     }
-    // Before the commit: what can't be written must not become a lease.
+    // Before the commit: a reply that can't be written must not leave a lease behind.
     const datagram = encodeMessage(decision.packet);
-    committing.add(key);
-    table.hold(lease.mac, lease.address);
-    commits.submit(lease, (outcome) => {
-      committing.delete(key);
-      table.letGo(lease.address);
+    this.#committing.add(key);
+    this.#table.hold(lease.mac, lease.address);
+    this.#commits.submit(lease, (outcome) => {
+      this.#committing.delete(key);
+      this.#table.letGo(lease.address);
       if (outcome.kind === "saved") {
-        table.withdraw(lease.mac);
-        reply(packet, decision, datagram);
+        this.#table.withdraw(lease.mac);
+        this.#reply(packet, decision, datagram);
       } else {
-        noteFailure(outcome, lease.mac);
-        record(packet, decision, "the lease could not be saved");
+        this.#noteFailure(outcome, lease.mac);
+        this.#record(packet, decision, "the lease could not be saved");
       }
     });
   }
 
-  function noteFailure(outcome: CommitOutcome, mac: Mac): void {
+  #noteFailure(outcome: CommitOutcome, mac: Mac): void {
     if (outcome.kind === "dropped") {
-      counters.droppedCommits++;
-      warnings.warn({ mac }, "dropped a lease: too many wait for the disk");
+      this.counters.droppedCommits++;
+      this.#warnings.warn({ mac }, "dropped a lease: too many wait for the disk");
     } else if (outcome.kind === "failed") {
-      counters.failedCommits++;
-      warnings.warn({ mac, err: outcome.error }, "failed to save a lease, so it was not granted");
+      this.counters.failedCommits++;
+      this.#warnings.warn({ mac, err: outcome.error }, "failed to save a lease");
     }
   }
 
-  function reply(packet: Packet, decision: Reply, datagram: Uint8Array): void {
-    if (hasEnded) return;
+  #reply(packet: Packet, decision: Reply, datagram: Uint8Array): void {
+    if (this.#hasEnded) return;
+    const { mac, architectures } = packet.client;
     packet.port.send(datagram, decision.to);
-    counters.replies++;
-    if (decision.isChainload) rememberChain(packet);
-    if (decision.noBootReason !== undefined) warnNoBoot(packet, decision.noBootReason);
-    record(packet, decision);
+    this.counters.replies++;
+    if (decision.isChainload) this.#rememberChain(packet);
+    const { noBootReason: reason } = decision;
+    if (reason !== undefined && this.#deps.machines.mayNetboot(mac)) {
+      this.#warnings.warn({ mac, architectures, reason }, alarms["no-boot-file"]);
+    }
+    this.#record(packet, decision);
   }
 
-  function rememberChain({ client, request }: Packet): void {
-    const before = chained.get(client.mac);
-    if (before?.xid === request.xid) return;
+  #rememberChain({ client, request }: Packet): void {
+    const chained = this.#chained;
+    if (chained.get(client.mac)?.xid === request.xid) return;
     chained.delete(client.mac);
-    chained.set(client.mac, { xid: request.xid, atMs: clock.monotonicMs() });
+    chained.set(client.mac, { xid: request.xid, atMs: this.#deps.clock.monotonicMs() });
     const oldest = chained.size > chainMemory ? chained.keys().next().value : undefined;
     if (oldest !== undefined) chained.delete(oldest);
   }
 
-  function warnNoBoot({ client }: Packet, reason: string): void {
-    if (!machines.mayNetboot(client.mac)) return;
-    warnings.warn({ mac: client.mac, architectures: client.architectures, reason }, "no boot file for this client");
-  }
-
-  function record({ port, type, request, client, arrivedMs }: Packet, decision: Decision, failure?: string): void {
+  #record({ port, type, request, client, arrivedMs }: Packet, decision: Decision, failure?: string): void {
+    const { clock, log } = this.#deps;
     const isReply = decision.kind === "reply" && failure === undefined;
     const contact: DhcpContact = {
       at: clock.now(),
@@ -215,48 +268,12 @@ export function createExchange(deps: ExchangeDeps) {
       device: port.device,
       serverMs: clock.monotonicMs() - arrivedMs,
     };
-    const { mac, message, reply: replied, silence, address, bootfile, xid } = contact;
-    log.debug({ mac, message, reply: replied, silence, address, bootfile, xid, device: port.device }, "DHCP exchange");
+    const { mac, message, reply, silence, address, bootfile, xid, device } = contact;
+    log.debug({ mac, message, reply, silence, address, bootfile, xid, device }, "DHCP exchange");
     try {
-      deps.onContact(contact);
+      this.#deps.onContact(contact);
     } catch (error) {
       log.error({ err: error, mac }, "failed to record a DHCP contact");
     }
   }
-
-  return {
-    counters,
-
-    /** One datagram; never throws, whatever is in it. */
-    receive(datagram: Uint8Array, from: UdpEndpoint, port: Port): void {
-      if (hasEnded) return;
-      counters.received++;
-      const arrivedMs = clock.monotonicMs();
-      try {
-        const request = decodeMessage(datagram);
-        const type = clientMessageType(request);
-        const client = type && classifyClient(request);
-        if (!type || !client) {
-          counters.ignored++;
-          return;
-        }
-        const packet: Packet = { port, type, request, client, arrivedMs };
-        const decision = decideReply(type, request, client, factsFor(packet, from), policy);
-        if (decision.kind === "silence" && port.service === "dhcp") warnIfNoBoot(packet, decision);
-        act(packet, decision);
-      } catch (error) {
-        if (error instanceof MalformedPacket) {
-          counters.malformed++;
-          log.debug({ from: from.address, reason: error.reason, device: port.device }, "dropped a malformed DHCP packet");
-        } else log.error({ err: error, from: from.address, device: port.device }, "failed to handle a DHCP packet");
-      }
-    },
-
-    /** Resolves when every lease on the way to the disk is there and its reply is sent. */
-    drain: (): Promise<void> => commits.idle(),
-    /** From now on nothing is sent. */
-    end(): void {
-      hasEnded = true;
-    },
-  };
 }

@@ -3,7 +3,7 @@ import type { DhcpContact } from "../domain/contact.ts";
 import type { LeaseRepository } from "../domain/lease.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { DhcpMachines } from "./address-table.ts";
-import { createExchange, type DhcpCounters } from "./exchange.ts";
+import { type DhcpCounters, Exchange } from "./exchange.ts";
 import type { BootUrls } from "./policy/choose-bootfile.ts";
 import type { DhcpMode } from "./policy/decision.ts";
 import type { Subnet } from "./policy/subnet.ts";
@@ -65,7 +65,7 @@ const drainMs = 2000;
 /** DHCP (RFC 2131) or proxyDHCP (PXE 2.1) on each interface: port 67, and the PXE boot server on port 4011. */
 export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
   const { udp, clock, log, mode, interfaces, port, pxePort } = deps;
-  const exchange = createExchange(deps);
+  const exchange = new Exchange(deps);
   let bound: { readonly socket: UdpSocket; readonly address: DhcpAddress }[] = [];
 
   async function listen(service: "dhcp" | "pxe", { device, address }: DhcpInterface): Promise<void> {

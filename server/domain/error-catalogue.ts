@@ -1,5 +1,8 @@
 import { defineError } from "./errors.ts";
 
+/** `1234 MiB`: octets with ten digits tell a tired person nothing. */
+const inMebibytes = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
+
 // --- starting ---------------------------------------------------------------------------------------------------
 export const ConfigInvalid = defineError("CONFIG_INVALID", {
   kind: "user",
@@ -8,21 +11,55 @@ export const ConfigInvalid = defineError("CONFIG_INVALID", {
   advice:
     "Correct the named keys; `boot config show` prints every key with its value and where it comes from.",
 });
+export interface RefusedPort {
+  readonly protocol: "udp" | "tcp";
+  readonly port: number;
+  readonly address?: string | undefined;
+  readonly device?: string | undefined;
+  /** Config key that sets it. */
+  readonly key?: string | undefined;
+}
 export const PortInUse = defineError("PORT_IN_USE", {
   kind: "operational",
   httpStatus: 500,
-  message: (d: { protocol: "udp" | "tcp"; port: number; address: string; key?: string }) =>
-    `${d.protocol} port ${d.port} on ${d.address} is in use by another program${d.key ? ` (config key ${d.key})` : ""}`,
+  message: (d: RefusedPort | { ports: readonly RefusedPort[] }) =>
+    `in use by another program: ${namePorts("ports" in d ? d.ports : [d], "here")}`,
   advice:
-    "Find the program with `ss -lpn 'sport = :PORT'` and stop it, or give this server another port in the config.",
+    "Find the program with `ss -tulpn` and stop it, or give this server another port by the config key. Firmware asks for DHCP and TFTP at ports 67, 4011 and 69 only: there the other program has to go.",
 });
 export const PortNotPermitted = defineError("PORT_NOT_PERMITTED", {
   kind: "operational",
   httpStatus: 500,
-  message: (d: { protocol: "udp" | "tcp"; port: number; key?: string }) =>
-    `this process may not open ${d.protocol} port ${d.port}${d.key ? ` (config key ${d.key})` : ""}: ports below 1024 need a privilege`,
+  message: (
+    d:
+      | RefusedPort
+      | {
+          ports: readonly RefusedPort[];
+          /** Refused for the other reason. */ inUse?: readonly RefusedPort[];
+        },
+  ) =>
+    [
+      `this process may not open ${namePorts("ports" in d ? d.ports : [d])}: ports below 1024 need a privilege`,
+      ...("inUse" in d && d.inUse && d.inUse.length > 0
+        ? [`in use by another program besides: ${namePorts(d.inUse, "here")}`]
+        : []),
+    ].join("; "),
   advice:
-    "Either run it as the systemd unit in docs/deployment (which grants CAP_NET_BIND_SERVICE only), or allow the ports to everyone with `sysctl net.ipv4.ip_unprivileged_port_start=67`.",
+    "There are two ways to get them. Run the server as the service docs/deployment/rollcall.service, which has the privilege for these ports (CAP_NET_BIND_SERVICE) and no other. Or open the ports to every program of this machine: `sudo sysctl net.ipv4.ip_unprivileged_port_start=67`.",
+});
+/** `udp port 67 (config key dhcp.port)`, each port once; where it was asked for matters only if somebody else has it. */
+function namePorts(ports: readonly RefusedPort[], place?: "here"): string {
+  const names = ports.map(({ protocol, port, address, device, key }) => {
+    const where = [device, address].filter((part) => part !== undefined && part !== "0.0.0.0").join(" ");
+    return `${protocol} port ${port}${place && where ? ` on ${where}` : ""}${key ? ` (config key ${key})` : ""}`;
+  });
+  return [...new Set(names)].join(", ");
+}
+export const NotReady = defineError("NOT_READY", {
+  kind: "operational",
+  httpStatus: 503,
+  message: () => "the server is starting or stopping: not every port is open",
+  advice: "Ask again in a moment; if it stays so, the server's log says what it waits for.",
 });
 export const DeviceNotFound = defineError("DEVICE_NOT_FOUND", {
   kind: "operational",
@@ -53,6 +90,13 @@ export const BootAssetDigestMismatch = defineError("BOOT_ASSET_DIGEST_MISMATCH",
     `boot-assets/${d.name} has sha256 ${d.actual}, and the manifest knows ${d.expected.join(" or ") || "no digest of it"}`,
   advice:
     "Fetch the file again, or, if you trust it, record it with `npm run boot-assets -- --from DIR --trust`.",
+});
+export const BootManifestInvalid = defineError("BOOT_MANIFEST_INVALID", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { file: string; problem: string }) => `${d.file} can't be read: ${d.problem}`,
+  advice:
+    "No first-stage binary is served without it. Get manifest.json back with `git checkout boot-assets`; manifest.local.json may be removed and made anew with `npm run boot-assets -- --from DIR --trust`.",
 });
 export const StoreFailed = defineError("STORE_FAILED", {
   kind: "operational",
@@ -112,7 +156,7 @@ export const RoleNotFound = defineError("ROLE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,
   message: (d: { role: string; known: string[] }) =>
-    `there is no role ${d.role}; there are: ${d.known.join(", ")}`,
+    `there is no role ${d.role}; there are: ${d.known.join(", ") || "none"}`,
   advice:
     "`boot role list` shows all of them; a role of your own is a folder in the directory named by `rolesDir`.",
 });
@@ -170,7 +214,7 @@ export const DiskFull = defineError("DISK_FULL", {
   kind: "operational",
   httpStatus: 507,
   message: (d: { neededBytes: number; freeBytes: number; path: string }) =>
-    `the disk under ${d.path} has ${d.freeBytes} octets free and ${d.neededBytes} are needed`,
+    `the disk under ${d.path} has ${inMebibytes(d.freeBytes)} free and ${inMebibytes(d.neededBytes)} are needed`,
   advice:
     "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
 });

@@ -77,6 +77,15 @@ export function resolveHostSet(
   return [...chosen];
 
   function matching(word: string): Machine[] {
+    const named = machines.filter((machine) => machine.name === word);
+    const isGroup = groups.has(word) || machines.some((machine) => machine.group === word);
+    if (named.length > 0 && isGroup)
+      throw InvalidHostSet({
+        part: word,
+        reason: `a machine and a group are both called ${word}; name the machine by its MAC, or rename one of them`,
+      });
+    if (named.length > 0) return named;
+    if (isGroup) return machines.filter((machine) => machine.group === word);
     const mac = parseMac(word);
     if (mac) {
       const found = machines.filter((machine) => machine.macs.includes(mac));
@@ -93,12 +102,9 @@ export function resolveHostSet(
       return found;
     }
     if (word === "all") return [...machines];
-    const inGroup = machines.filter((machine) => machine.group === word);
-    if (inGroup.length > 0 || groups.has(word)) return inGroup;
-    return expandRanges(word).map((name) => {
-      const machine = machines.find((machine) => machine.name === name);
-      if (!machine) throw InvalidHostSet({ part: word, reason: `no machine or group is called ${name}` });
-      return machine;
-    });
+    const names = expandRanges(word);
+    if (names.length === 1 && names[0] === word)
+      throw InvalidHostSet({ part: word, reason: `no machine or group is called ${word}` });
+    return names.flatMap(matching);
   }
 }

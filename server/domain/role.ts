@@ -74,11 +74,20 @@ export function resolveParameters(
       const known = Object.keys(role.parameters).join(", ") || "none";
       return { parameter: name, problem: `unknown; this role has: ${known}` };
     }
-    if (!hasType(value, parameter.type)) return { parameter: name, problem: `must be ${parameter.type}` };
+    if (!hasType(value, parameter.type))
+      return { parameter: name, problem: `must be ${typeInWords[parameter.type]}` };
     values[name] = value;
   }
   return { values };
 }
+
+/** What a value of the type must be. */
+export const typeInWords: Readonly<Record<ParameterType, string>> = {
+  string: "a text",
+  integer: "a whole number",
+  boolean: "true or false",
+  "string[]": "a list of texts",
+};
 
 export function hasType(value: unknown, type: ParameterType): value is ParameterValue {
   switch (type) {

@@ -85,36 +85,43 @@ export function buildContext(facts: ContextFacts): RenderContext {
   };
 }
 
-/** Facts of a machine that does not exist, to try templates with. */
-export function sampleContext(role: Role): RenderContext {
+/** Facts of a machine that does not exist, to try templates with. @param isNew nobody said anything of the machine yet */
+export function sampleContext(role: Role, isNew = false): RenderContext {
   const resolved = resolveParameters(role, {});
-  return {
-    ...buildContext({
-      machine: {
-        name: "s1",
-        macs: ["52:54:00:00:00:01" as never],
-        uuid: "4c4c4544-0035-3510-8052-b4c04f4a3732" as never,
-        serial: "SERIAL1",
-        group: "lab225",
-        seat: "A1",
-        address: "10.0.0.11" as never,
-        labels: { room: "225" },
-      },
-      role,
-      params: "values" in resolved ? resolved.values : {},
-      serverUrl: "http://10.0.0.1:8080",
-      bootId: "b_sample",
-      claim: "sampleclaim",
-      image: {
-        name: role.image ?? "image",
-        version: "1",
-        kernelUrl: "http://10.0.0.1:8080/assets/k/vmlinuz",
-        initrdUrl: "http://10.0.0.1:8080/assets/i/initrd.img",
-        rootUrl: "http://10.0.0.1:8080/assets/r/root.squashfs",
-        rootSha256: "0".repeat(64),
-        rootSizeBytes: 1,
-      },
-    }),
-    arguments: [],
+  const known = {
+    uuid: "4c4c4544-0035-3510-8052-b4c04f4a3732" as never,
+    serial: "SERIAL1",
+    group: "lab225",
+    seat: "A1",
+    address: "10.0.0.11" as never,
+    labels: { room: "225" },
   };
+  const unknown = {
+    uuid: undefined,
+    serial: undefined,
+    group: undefined,
+    seat: undefined,
+    address: undefined,
+    labels: {},
+  };
+  return buildContext({
+    machine: { name: "s1", macs: ["52:54:00:00:00:01" as never], ...(isNew ? unknown : known) },
+    role,
+    params: "values" in resolved ? resolved.values : {},
+    serverUrl: "http://10.0.0.1:8080",
+    bootId: "b_sample",
+    claim: "sampleclaim",
+    image:
+      role.image === undefined
+        ? null
+        : {
+            name: role.image,
+            version: "1",
+            kernelUrl: "http://10.0.0.1:8080/assets/k/vmlinuz",
+            initrdUrl: "http://10.0.0.1:8080/assets/i/initrd.img",
+            rootUrl: "http://10.0.0.1:8080/assets/r/root.squashfs",
+            rootSha256: "0".repeat(64),
+            rootSizeBytes: 1,
+          },
+  });
 }

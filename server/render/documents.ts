@@ -95,7 +95,7 @@ export function createRenderer(standard: StandardTemplates) {
       if (!template) return undefined;
       return attempt(role.name, template.file, () => {
         const text = compile(template.source, syntaxes[kind]).render(context);
-        refuseInvalid(kind, text);
+        refuseUnreadable(kind, text);
         return text;
       });
     },
@@ -106,7 +106,7 @@ export function createRenderer(standard: StandardTemplates) {
       if (!template) return undefined;
       return attempt(role.name, template.file, () => {
         const text = compile(template.source, "ipxe").render(context);
-        if (!text.startsWith("#!ipxe\n")) throw new Error("the first line must be #!ipxe");
+        refuseUnreadable("ipxe", text);
         return text;
       });
     },
@@ -114,20 +114,35 @@ export function createRenderer(standard: StandardTemplates) {
 }
 
 /** @throws Error when the reader of this document would refuse it */
-function refuseInvalid(kind: DocumentKind, text: string): void {
+export function refuseUnreadable(kind: DocumentKind, text: string): void {
+  const firstLine = kind === "ipxe" ? "#!ipxe" : kind === "user-data" ? "#cloud-config" : undefined;
+  if (firstLine !== undefined && !text.startsWith(`${firstLine}\n`))
+    throw new Error(`line 1: the first line must be ${firstLine}`);
+  if (kind === "ipxe") return;
   if (kind === "ignition") {
-    const config = JSON.parse(text) as { ignition?: { version?: unknown } };
-    if (typeof config.ignition?.version !== "string") throw new Error("ignition.version is missing");
+    const config = parseJson(text) as { ignition?: { version?: unknown } } | null;
+    if (typeof config?.ignition?.version !== "string") throw new Error("ignition.version is missing");
     return;
   }
-  if (kind === "user-data" && !text.startsWith("#cloud-config\n"))
-    throw new Error("the first line must be #cloud-config");
   const yaml = readYaml(text);
   const [problem] = yaml.problems;
-  if (problem) throw new Error(`line ${problem.line}: ${problem.message}`);
-  if (
-    kind === "meta-data" &&
-    typeof (yaml.value as Record<string, unknown> | undefined)?.["instance-id"] !== "string"
-  )
+  if (problem) throw new Error(`line ${problem.line} as rendered: ${problem.message}`);
+  const value = yaml.value ?? {};
+  if (typeof value !== "object" || Array.isArray(value))
+    throw new Error("line 1: the document must be a mapping of keys");
+  if (kind === "meta-data" && typeof (value as Record<string, unknown>)["instance-id"] !== "string")
     throw new Error("instance-id is missing");
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const { message } = error as Error;
+    const [, line, column] = /\(line (\d+) column (\d+)\)$/.exec(message) ?? [];
+    const at = line === undefined ? "" : `line ${line} as rendered, column ${column}: `;
+    throw new Error(
+      `${at}this is no JSON: ${message.replace(/ in JSON at position .*$/s, "").slice(0, 100)}`,
+    );
+  }
 }

@@ -5,6 +5,7 @@ import {
   jsonValue,
   type Quote,
   shellWord,
+  shellWordInYaml,
   type Syntax,
   uriComponent,
   yamlValue,
@@ -13,8 +14,6 @@ import {
 /** A compiled template: context in, text out. @throws Error with a sentence that names what is missing */
 export interface Template {
   render(context: Readonly<Record<string, unknown>>): string;
-  /** Paths that the template reads from the top of the context, e.g. `params.sshKeys`, with their line. */
-  readonly paths: readonly { readonly path: string; readonly line: number }[];
 }
 
 /** Named ways to write a value where the default of the syntax is not the right one. Documented in templates/README.md. */
@@ -24,6 +23,17 @@ const quoteHelpers: Readonly<Record<string, Quote>> = {
   json: jsonValue,
   yaml: yamlValue,
   sh: shellWord,
+};
+
+/**
+ * The helpers whose output may stand in a document of the syntax: a shell word may have a line break in it, which would be a
+ * new command to iPXE. Inside another helper, as in `{{yaml (sh v)}}`, each may stand.
+ */
+const outermostHelpers: Readonly<Record<Syntax, Readonly<Record<string, Quote>>>> = {
+  ipxe: { text: ipxeText, uri: uriComponent },
+  yaml: { yaml: yamlValue, json: jsonValue, uri: uriComponent, sh: shellWordInYaml },
+  json: { json: jsonValue, uri: uriComponent },
+  shell: { sh: shellWord, uri: uriComponent },
 };
 
 const engines = new Map<Syntax, typeof Handlebars>();
@@ -41,12 +51,28 @@ function engineFor(syntax: Syntax): typeof Handlebars {
     const { name } = parameters.at(-1) as { name: string };
     throw new Error(`unknown name or helper ${name}`);
   });
-  engine.registerHelper("quoteByDefault", (value: unknown) => defaultQuote[syntax](value));
+  const outermost = outermostHelpers[syntax];
+  engine.registerHelper("quoteByDefault", told(defaultQuote[syntax], defaultQuote[syntax]));
   for (const [name, quote] of Object.entries(quoteHelpers))
-    engine.registerHelper(name, (value: unknown) => quote(value));
+    engine.registerHelper(name, told(outermost[name] ?? quote, quote));
   engine.registerHelper("eq", (left: unknown, right: unknown) => left === right);
   engines.set(syntax, engine);
   return engine;
+}
+
+/**
+ * A helper that names the value and its line when it can't be written. The compiler adds both to the outermost helpers only, so
+ * that without them it is a helper inside another one.
+ */
+function told(outermost: Quote, inner: Quote) {
+  return (value: unknown, name: unknown, line: unknown): string => {
+    if (typeof line !== "number") return inner(value);
+    try {
+      return outermost(value);
+    } catch (error) {
+      throw new Error(`line ${line}: ${String(name)} ${(error as Error).message}`);
+    }
+  };
 }
 
 /** Templates are written by administrators; the limit is against a slip, not an attack. */
@@ -56,12 +82,12 @@ const maximumSourceBytes = 256 * 1024;
  * Compiles a template. @throws Error with the line of the fault
  */
 export function compileTemplate(source: string, syntax: Syntax): Template {
-  if (source.length > maximumSourceBytes)
+  if (Buffer.byteLength(source) > maximumSourceBytes)
     throw new Error(`a template may have ${maximumSourceBytes} octets at most`);
   const engine = engineFor(syntax);
-  const ast = engine.parse(source) as unknown as AstNode;
-  const paths: { path: string; line: number }[] = [];
-  quoteStatements(ast, paths, 0);
+  const ast = parse(engine, source);
+  const paths: NotedPath[] = [];
+  quoteStatements(ast, { paths, syntax, depth: 0 });
   const compiled = engine.compile(ast, {
     noEscape: true,
     strict: true,
@@ -78,14 +104,26 @@ export function compileTemplate(source: string, syntax: Syntax): Template {
     } as never,
   });
   return {
-    paths,
     render(context) {
-      for (const { path, line } of paths) {
-        if (!hasPath(context, path)) throw new Error(`line ${line}: unknown name ${path}`);
+      for (const { parts, line } of paths) {
+        if (!hasPath(context, parts)) throw new Error(`line ${line}: unknown name ${parts.join(".")}`);
       }
       return compiled(context, { allowProtoPropertiesByDefault: false, allowProtoMethodsByDefault: false });
     },
   };
+}
+
+/** A name that the template reads from the top of the context, e.g. `params.sshKeys`. */
+interface NotedPath {
+  readonly parts: readonly string[];
+  readonly line: number;
+}
+
+interface Place {
+  readonly paths: NotedPath[];
+  readonly syntax: Syntax;
+  /** How many `each` and `with` lie around. */
+  readonly depth: number;
 }
 
 interface AstNode {
@@ -94,80 +132,146 @@ interface AstNode {
   body?: AstNode[];
   program?: AstNode;
   inverse?: AstNode;
-  path?: AstNode & { original: string; parts: string[]; depth: number; data: boolean };
-  params?: (AstNode & { original?: string; depth?: number; data?: boolean; parts?: string[] })[];
-  hash?: { pairs: { value: AstNode }[] } | undefined;
+  path?: AstExpression;
+  params?: AstExpression[];
+  hash?: { pairs: unknown[] } | undefined;
   escaped?: boolean;
 }
 
+interface AstExpression extends AstNode {
+  original?: string | number | boolean;
+  value?: unknown;
+  parts?: string[];
+  depth?: number;
+  data?: boolean;
+}
+
+/** Handlebars' own messages show its grammar; these say what to look for. @throws Error that begins with the line */
+function parse(engine: typeof Handlebars, source: string): AstNode {
+  try {
+    return engine.parse(source) as unknown as AstNode;
+  } catch (error) {
+    const { message } = error as Error;
+    const [, line, excerpt = "", got] =
+      /^Parse error on line (\d+):\n(.*)\n.*\n.*?got '(.*)'$/s.exec(message) ?? [];
+    if (line !== undefined) {
+      if (got === "EOF")
+        throw new Error(`line ${line}: a block is still open at the end, e.g. {{#if}} without {{/if}}`);
+      if (got === "OPEN_ENDBLOCK")
+        throw new Error(`line ${line}: a block is closed here that was not opened`);
+      throw new Error(`line ${line}: this is no template syntax: ${excerpt.trim()}`);
+    }
+    const [, sentence = message, at = "1"] = /^(.*) - (\d+):\d+$/s.exec(message) ?? [];
+    throw new Error(`line ${at}: ${sentence}`);
+  }
+}
+
 const blockHelpers = new Set(["if", "unless", "each", "with"]);
+const dataNames = new Set(["index", "key", "first", "last"]);
 
 /** Turns each `{{value}}` into `{{quoteByDefault value}}`, refuses raw output, and notes the paths read at the top level. */
-function quoteStatements(node: AstNode, paths: { path: string; line: number }[], depth: number): void {
+function quoteStatements(node: AstNode, place: Place): void {
   for (const statement of node.body ?? []) {
     const line = statement.loc.start.line;
+    const name = String(statement.path?.original ?? "");
+    if ((statement.hash?.pairs.length ?? 0) > 0)
+      throw new Error(`line ${line}: name=value has no meaning in a template`);
     switch (statement.type) {
       case "ContentStatement":
       case "CommentStatement":
         break;
-      case "MustacheStatement": {
-        if (statement.escaped === false)
-          throw new Error(`line ${line}: {{{raw}}} output is not allowed; {{value}} is quoted for you`);
-        const name = statement.path?.original ?? "";
-        if ((statement.params?.length ?? 0) === 0 && statement.path) {
-          if (statement.path.type === "PathExpression") notePath(statement.path, line);
-          statement.params = [statement.path];
-          statement.path = {
-            ...statement.path,
-            type: "PathExpression",
-            original: "quoteByDefault",
-            parts: ["quoteByDefault"],
-            depth: 0,
-            data: false,
-          };
-        } else {
-          if (!Object.hasOwn(quoteHelpers, name))
-            throw new Error(
-              `line ${line}: unknown helper ${name}; there are ${Object.keys(quoteHelpers).join(", ")}`,
-            );
-          for (const parameter of statement.params ?? []) notePath(parameter, line);
-        }
+      case "MustacheStatement":
+        quoteStatement(statement, name, place);
         break;
-      }
       case "BlockStatement": {
-        const name = statement.path?.original ?? "";
         if (!blockHelpers.has(name))
           throw new Error(`line ${line}: unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
-        for (const parameter of statement.params ?? []) notePath(parameter, line);
-        const inner = name === "each" || name === "with" ? depth + 1 : depth;
-        if (statement.program) quoteStatements(statement.program, paths, inner);
-        if (statement.inverse) quoteStatements(statement.inverse, paths, depth);
+        notePaths(statement, `{{#${name}}}`, 1, place);
+        const depth = name === "each" || name === "with" ? place.depth + 1 : place.depth;
+        if (statement.program) quoteStatements(statement.program, { ...place, depth });
+        if (statement.inverse) quoteStatements(statement.inverse, place);
         break;
       }
       default:
         throw new Error(`line ${line}: ${statement.type} is not allowed in templates`);
     }
   }
-
-  function notePath(
-    expression: AstNode & { original?: string; depth?: number; data?: boolean; params?: AstNode[] },
-    line: number,
-  ): void {
-    if (expression.type === "SubExpression") {
-      for (const parameter of expression.params ?? []) notePath(parameter, line);
-      return;
-    }
-    // Inside each and with, and with ../, a path may start anywhere; strict mode watches those when they are printed.
-    if (expression.type !== "PathExpression" || expression.data || depth > 0 || (expression.depth ?? 0) > 0)
-      return;
-    const path = expression.original ?? "";
-    if (path !== "this" && path !== ".") paths.push({ path, line });
-  }
 }
 
-function hasPath(context: unknown, path: string): boolean {
+function quoteStatement(statement: AstNode, name: string, place: Place): void {
+  const { loc, path, params = [] } = statement;
+  const { line } = loc.start;
+  if (statement.escaped === false)
+    throw new Error(`line ${line}: {{{raw}}} output is not allowed; {{value}} is quoted for you`);
+  if (params.length === 0 && path) {
+    if (Object.hasOwn(quoteHelpers, name)) throw new Error(`line ${line}: ${name} takes one value`);
+    statement.params = [path];
+    notePaths(statement, name, 1, place);
+    statement.path = {
+      type: "PathExpression",
+      loc,
+      original: "quoteByDefault",
+      parts: ["quoteByDefault"],
+      depth: 0,
+      data: false,
+    };
+  } else {
+    const here = outermostHelpers[place.syntax];
+    if (!Object.hasOwn(here, name)) {
+      const fault = Object.hasOwn(quoteHelpers, name)
+        ? `${name} is not for ${place.syntax} documents`
+        : `unknown helper ${name}`;
+      throw new Error(`line ${line}: ${fault}; there are ${Object.keys(here).join(", ")}`);
+    }
+    notePaths(statement, name, 1, place);
+  }
+  const [value] = statement.params ?? [];
+  const shown = value?.type === "PathExpression" ? String(value.original) : "this value";
+  statement.params?.push(
+    { type: "StringLiteral", loc, original: shown, value: shown },
+    { type: "NumberLiteral", loc, original: line, value: line },
+  );
+}
+
+/** Notes what a statement or sub-expression reads. @throws Error when it has another number of values than `count` */
+function notePaths(node: AstNode, name: string, count: number, place: Place): void {
+  const { line } = node.loc.start;
+  if (node.params?.length !== count)
+    throw new Error(`line ${line}: ${name} takes ${count === 1 ? "one value" : `${count} values`}`);
+  for (const parameter of node.params) notePath(parameter, line, place);
+}
+
+function notePath(expression: AstExpression, line: number, place: Place): void {
+  if (expression.type === "SubExpression") {
+    const name = String(expression.path?.original ?? "");
+    if (name !== "eq" && !Object.hasOwn(quoteHelpers, name))
+      throw new Error(
+        `line ${line}: unknown helper ${name}; there are eq, ${Object.keys(quoteHelpers).join(", ")}`,
+      );
+    notePaths(expression, name, name === "eq" ? 2 : 1, place);
+    return;
+  }
+  if (expression.type !== "PathExpression") return;
+  const { parts = [], depth = 0, data = false } = expression;
+  if (depth > place.depth) throw new Error(`line ${line}: ${expression.original} leads out of the template`);
+  if (data) {
+    const [head = "", ...rest] = parts;
+    if (head === "root") place.paths.push({ parts: rest, line });
+    else if (rest.length > 0 || !dataNames.has(head))
+      throw new Error(
+        `line ${line}: unknown name @${parts.join(".")}; there are @root, @${[...dataNames].join(", @")}`,
+      );
+    return;
+  }
+  // Inside each and with, a path may start anywhere; strict mode watches those when they are printed.
+  if (depth === place.depth) place.paths.push({ parts, line });
+}
+
+function hasPath(context: unknown, parts: readonly string[]): boolean {
+  // Labels are what people like, so one that a machine does not have is no slip: {{#if machine.labels.rack}}.
+  if (parts[0] === "machine" && parts[1] === "labels") return true;
   let value = context;
-  for (const part of path.split(".")) {
+  for (const part of parts) {
     if (typeof value !== "object" || value === null || !Object.hasOwn(value, part)) return false;
     value = (value as Record<string, unknown>)[part];
   }

@@ -10,11 +10,13 @@ import {
   isRoleName,
   type Role,
   type RoleParameter,
+  typeInWords,
 } from "../domain/role.ts";
 import { readYaml, type YamlText } from "../yaml/read-yaml.ts";
 import { compileTemplate } from "./engine.ts";
 import { sampleContext } from "./context.ts";
-import { syntaxOf } from "./documents.ts";
+import { refuseUnreadable, syntaxOf } from "./documents.ts";
+import { ipxeWord } from "./quoting.ts";
 
 /** One fault of a role, with its place. */
 export interface RoleProblem {
@@ -60,9 +62,7 @@ const roleSchema = Type.Object(
     arch: Type.Optional(Type.Array(Type.Union(archNames.map((name) => Type.Literal(name))))),
     minimumRam: Type.Optional(Type.String({ pattern: "^[1-9][0-9]* (MiB|GiB)$" })),
     joins: Type.Optional(Type.Boolean()),
-    parameters: Type.Optional(
-      Type.Record(Type.String({ pattern: "^[a-z][A-Za-z0-9]{0,30}$" }), parameterSchema),
-    ),
+    parameters: Type.Optional(Type.Record(Type.String(), parameterSchema)),
     templates: Type.Optional(
       Type.Object(Object.fromEntries(documentKinds.map((kind) => [kind, Type.Optional(Type.String())])), {
         additionalProperties: false,
@@ -92,8 +92,10 @@ export function loadRoles(directories: readonly string[]): LoadedRoles {
   const roles = new Map<string, Role>();
   const problems: RoleProblem[] = [];
   for (const directory of directories) {
-    for (const name of readdirSync(directory).sort()) {
-      if (name.startsWith(".") || !statSync(join(directory, name)).isDirectory()) continue;
+    const names = foldersIn(directory);
+    if (!names)
+      problems.push({ role: "", file: directory, line: 1, column: 1, message: "there is no such directory" });
+    for (const name of names ?? []) {
       const found = loadRole(join(directory, name), name);
       problems.push(...found.problems);
       // A broken override does not bring the shipped role back: it would boot something nobody meant.
@@ -102,6 +104,18 @@ export function loadRoles(directories: readonly string[]): LoadedRoles {
     }
   }
   return { roles, problems };
+}
+
+/** @returns undefined when the directory can't be read */
+function foldersIn(directory: string): string[] | undefined {
+  try {
+    return readdirSync(directory)
+      .filter((name) => !name.startsWith("."))
+      .filter((name) => statSync(join(directory, name), { throwIfNoEntry: false })?.isDirectory())
+      .sort();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Reads and checks one role folder. */
@@ -163,29 +177,59 @@ export function loadRole(
 
 type Report = (message: string, at?: { line: number; column: number }, where?: string) => void;
 
+const parameterName = /^[a-z][A-Za-z0-9]{0,30}$/;
+
+/** What may stand at a path of role.yaml; the first row that fits speaks. */
+const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
+  [/^$/, "the file must be a mapping of keys, like `description: ...` and `boot: ...`"],
+  [/^description$/, "must be a text that is not empty"],
+  [/^boot$/, "must be one of image, wait, local, script"],
+  [/^image$/, "must be the name of an image: lower-case letters, digits, dots and hyphens"],
+  [/^arguments$/, "must be a list of texts"],
+  [/^arguments\.\d+$/, "must be a text; write it in quotes"],
+  [/^arch$/, `must be a list of ${archNames.join(", ")}`],
+  [/^arch\.\d+$/, `must be one of ${archNames.join(", ")}`],
+  [/^minimumRam$/, "must be an amount like 512 MiB or 2 GiB"],
+  [/^joins$/, "must be true or false"],
+  [/^parameters$/, "must be a mapping of names"],
+  [/^parameters\.[^.]+$/, "must be a mapping with type, default and description"],
+  [/^parameters\..*\.type$/, "must be one of string, integer, boolean, string[]"],
+  [/^templates$/, "must be a mapping of documents to files"],
+  [/^templates\./, "must be the name of a file beside role.yaml"],
+  [/./, "must be a text"],
+];
+
+function knownKeys(path: readonly string[]): readonly string[] {
+  if (path.length === 0) return Object.keys(roleSchema.properties);
+  return path[0] === "templates" ? documentKinds : Object.keys(parameterSchema.properties);
+}
+
 function schemaProblems(value: unknown): { path: string[]; message: string }[] {
   if (Value.Check(roleSchema, value)) return [];
   const found = new Map<string, { path: string[]; message: string }>();
+  const add = (path: string[], message: string) => {
+    // One fault a place: a union tells of each of its members.
+    const key = `${path.join("/")} ${message.startsWith("the key") ? message : ""}`;
+    if (!found.has(key)) found.set(key, { path, message });
+  };
   for (const error of Value.Errors(roleSchema, value) as unknown as {
     instancePath: string;
-    message: string;
-    params?: Record<string, unknown>;
+    keyword: string;
+    params?: { additionalProperties?: string[]; requiredProperties?: string[] };
   }[]) {
-    const path = error.instancePath.split("/").slice(1);
-    const extra = (error.params?.["additionalProperties"] as string[] | undefined)?.[0];
-    const missing = (error.params?.["requiredProperties"] as string[] | undefined)?.[0];
+    const path = error.instancePath
+      .split("/")
+      .slice(1)
+      .map((part) => part.replaceAll("~1", "/").replaceAll("~0", "~"));
     const name = path.join(".");
-    const known = path.length === 0 ? `; known are ${Object.keys(roleSchema.properties).join(", ")}` : "";
-    if (extra !== undefined)
-      found.set(name, {
-        path: [...path, extra],
-        message: `unknown key ${[...path, extra].join(".")}${known}`,
-      });
-    else if (missing !== undefined)
-      found.set(name, { path, message: `${name ? `${name}: ` : ""}the key ${missing} is missing` });
-    else if (name === "boot")
-      found.set(name, { path, message: "boot: must be one of image, wait, local, script" });
-    else if (!found.has(name)) found.set(name, { path, message: `${name || "the file"}: ${error.message}` });
+    const { additionalProperties: unknown = [], requiredProperties: missing = [] } = error.params ?? {};
+    for (const key of unknown)
+      add([...path, key], `unknown key ${[...path, key].join(".")}; known are ${knownKeys(path).join(", ")}`);
+    for (const key of missing) add(path, `${name ? `${name}: ` : ""}the key ${key} is missing`);
+    // `boolean` is the false schema of a key that is unknown, told above.
+    if (unknown.length > 0 || missing.length > 0 || error.keyword === "boolean") continue;
+    const allowed = allowedAt.find(([pattern]) => pattern.test(name))?.[1] ?? "";
+    add(path, name ? `${name}: ${allowed}` : allowed);
   }
   return [...found.values()];
 }
@@ -197,40 +241,67 @@ function checkMeaning(source: RoleFile, yaml: YamlText, report: Report): void {
     report(`image: has no meaning with boot: ${source.boot}`, yaml.positionOf(["image"]));
   if (source.boot === "script" && !source.templates?.ipxe)
     report("boot: script needs templates.ipxe", yaml.positionOf(["boot"]));
+  if (source.boot !== "image" && source.arguments)
+    report(`arguments: has no meaning with boot: ${source.boot}`, yaml.positionOf(["arguments"]));
   for (const [name, parameter] of Object.entries(source.parameters ?? {})) {
+    if (!parameterName.test(name))
+      report(
+        `parameters.${name}: a name is letters and digits, the first a small letter, at most 31`,
+        yaml.positionOf(["parameters", name]),
+      );
     if (!hasType(parameter.default, parameter.type))
       report(
-        `parameters.${name}.default: must be ${parameter.type}`,
+        `parameters.${name}.default: must be ${typeInWords[parameter.type]}`,
         yaml.positionOf(["parameters", name, "default"]),
       );
   }
 }
 
-/** Compiles every template and renders it once with sample facts, so that a slip shows when the role is read. */
+/** Compiles every template and renders it with sample facts, so that a slip shows when the role is read. */
 function checkTemplates(role: Role, yaml: YamlText, report: Report): void {
   const context = sampleContext(role);
-  const check = (
-    source: string,
-    kind: DocumentKind | "argument",
-    fallback: { line: number; column: number },
-    where?: string,
-  ) => {
+  const newMachine = sampleContext(role, true);
+  /** Runs one check; a fault that begins with its line is told at that line of `where`. */
+  const attempt = (work: () => void, at: { line: number; column: number }, where?: string) => {
     try {
-      compileTemplate(source, syntaxOf(kind)).render(context);
+      work();
     } catch (error) {
       const message = (error as Error).message.replaceAll(/\s*\n\s*/g, " ").slice(0, 300);
-      const line = /(?:line |on line )(\d+)/.exec(message)?.[1];
-      report(message, where && line ? { line: Number(line), column: 1 } : fallback, where);
+      const [, line, sentence = message] = /^line (\d+)(?: as rendered)?[:,] (.*)$/s.exec(message) ?? [];
+      report(sentence, where && line ? { line: Number(line), column: 1 } : at, where);
     }
   };
   role.arguments.forEach((argument, index) =>
-    check(argument, "argument", yaml.positionOf(["arguments", index])),
+    attempt(
+      () => {
+        const text = compileTemplate(argument, syntaxOf("argument")).render(context);
+        if (text === "" || ipxeWord(text) !== text)
+          throw new Error(
+            `arguments.${index}: ${JSON.stringify(text)} is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces`,
+          );
+      },
+      yaml.positionOf(["arguments", index]),
+    ),
   );
-  for (const [kind, template] of Object.entries(role.templates) as [
+  for (const [kind, { file, source }] of Object.entries(role.templates) as [
     DocumentKind,
     { file: string; source: string },
   ][])
-    check(template.source, kind, { line: 1, column: 1 }, join(role.directory, template.file));
+    attempt(
+      () => {
+        const template = compileTemplate(source, syntaxOf(kind));
+        refuseUnreadable(kind, template.render(context));
+        try {
+          refuseUnreadable(kind, template.render(newMachine));
+        } catch (error) {
+          throw new Error(
+            `${(error as Error).message}, on a machine of which only the MAC is known; put it inside {{#if ...}}`,
+          );
+        }
+      },
+      { line: 1, column: 1 },
+      join(role.directory, file),
+    );
 }
 
 function parseRam(text: string): number {

@@ -6,12 +6,15 @@ export type Syntax = "ipxe" | "yaml" | "json" | "shell";
 
 export type Quote = (value: unknown) => string;
 
+/** The end of a sentence that begins with the name of the value. */
+const hasNoValue = "has no value";
+
 /** Values that a template may print; anything else is a mistake in the template. */
 function asText(value: unknown): string {
   if (typeof value === "string") return value;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   throw new Error(
-    `a ${value === undefined || value === null ? "missing value" : typeof value} can't be printed here`,
+    value === undefined || value === null ? hasNoValue : "is a list or a map, which can't be written here",
   );
 }
 
@@ -42,7 +45,7 @@ export const yamlValue: Quote = (value) => {
     return `{${Object.entries(value)
       .map(([key, item]) => `${yamlValue(key)}: ${yamlValue(item)}`)
       .join(", ")}}`;
-  throw new Error("a missing value can't be printed here");
+  throw new Error(hasNoValue);
 };
 
 function yamlCharacter(character: string): string {
@@ -57,14 +60,30 @@ function yamlCharacter(character: string): string {
     : `\\U${code.toString(16).padStart(8, "0")}`;
 }
 
+/** JSON in ASCII only, so that it stands on one line of a YAML text too (YAML 1.1 breaks lines at U+0085 and U+2028). */
 export const jsonValue: Quote = (value) => {
   const text = JSON.stringify(value);
-  if (text === undefined) throw new Error("a missing value can't be printed here");
-  return text;
+  if (text === undefined) throw new Error(hasNoValue);
+  return text.replaceAll(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 };
 
 /** One word of POSIX shell: in single quotes; NUL can't be in an argument and is dropped. */
 export const shellWord: Quote = (value) => `'${asText(value).replaceAll("\0", "").replaceAll("'", `'\\''`)}'`;
+
+/** A shell word on a line of a YAML text, e.g. in a script under `write_files`: what YAML would not keep on that line is refused. */
+export const shellWordInYaml: Quote = (value) => {
+  const word = shellWord(value);
+  if (
+    /[^\t\u0020-\u007e\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]/u.test(word)
+  )
+    throw new Error(
+      "has a line break or control character, which a shell word can't have here; write {{yaml (sh ...)}}",
+    );
+  return word;
+};
 
 /** One segment or value of a URL, percent-encoded (RFC 3986 s.2.1). */
 export const uriComponent: Quote = (value) =>

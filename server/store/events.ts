@@ -46,7 +46,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
     "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
   const where =
-    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR type LIKE @type || '.%')";
+    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.')";
   const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
   const selectNewest = db.prepare(
     `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,

@@ -28,7 +28,7 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
       queue.run(({ onRollback }) => {
         const before = byName.get(group.name);
         upsert.run(group.name, group.description, group.createdAt);
-        byName.set(group.name, group);
+        byName.set(group.name, before ? { ...before, description: group.description } : group);
         onRollback(() => (before ? byName.set(group.name, before) : byName.delete(group.name)));
       }),
     remove: (name: string): Promise<void> =>

@@ -25,9 +25,11 @@ export function createImageRepository(db: Database, queue: CommitQueue) {
   const clearCurrent = db.prepare("UPDATE images SET is_current = 0 WHERE name = ?");
   const upsert = db.prepare(
     `INSERT INTO images (name, version, arch, files, added_at_ms, is_current) VALUES (?, ?, ?, ?, ?, ?)
-     ON CONFLICT (name, version) DO UPDATE SET arch = excluded.arch, files = excluded.files, is_current = excluded.is_current`,
+     ON CONFLICT (name, version) DO UPDATE SET arch = excluded.arch, files = excluded.files, added_at_ms = excluded.added_at_ms,
+       is_current = excluded.is_current`,
   );
   const drop = db.prepare("DELETE FROM images WHERE name = ? AND version = ?");
+  const setCurrent = db.prepare("UPDATE images SET is_current = 1 WHERE name = ? AND version = ?");
 
   return {
     all: (): readonly Image[] => images,
@@ -59,12 +61,18 @@ export function createImageRepository(db: Database, queue: CommitQueue) {
         ];
         onRollback(() => (images = before));
       }),
+    /** Removes a version; when it was the current one, machines go back to the newest that is left. */
     remove: (image: Image): Promise<void> =>
       queue.run(({ onRollback }) => {
         const before = images;
         drop.run(image.name, image.version);
         images = before.filter((other) => other.name !== image.name || other.version !== image.version);
         onRollback(() => (images = before));
+        const left = images.filter((other) => other.name === image.name);
+        const newest = left.toSorted((one, other) => other.addedAt - one.addedAt)[0];
+        if (!newest || left.some((other) => other.isCurrent)) return;
+        setCurrent.run(newest.name, newest.version);
+        images = images.map((other) => (other === newest ? { ...other, isCurrent: true } : other));
       }),
   };
 }

@@ -41,11 +41,13 @@ export function openStore(path: string, clock: Clock) {
     events: createEventLog(db, queue, clock),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
-    /** Writes nothing but proves that it could: for /readyz. @throws StoreFailed */
+    /** Proves that the store can be written: for /readyz. @throws StoreFailed */
     async probe(): Promise<void> {
+      // The value changes each time: SQLite writes nothing where a row stays as it was.
       await queue.run(() => {
         db.prepare(
-          "INSERT INTO settings (key, value) VALUES ('probe', '1') ON CONFLICT (key) DO UPDATE SET value = '1'",
+          `INSERT INTO settings (key, value) VALUES ('probe', '1')
+           ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1`,
         ).run();
       });
     },

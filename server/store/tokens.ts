@@ -1,5 +1,6 @@
 import type { Database } from "better-sqlite3";
 import type { ApiToken } from "../domain/api-token.ts";
+import { InvalidRequest } from "../domain/error-catalogue.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
 export function createTokenRepository(db: Database, queue: CommitQueue) {
@@ -20,8 +21,11 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
     findByHash: (hash: string): ApiToken | undefined => byHash.get(hash),
     findByName: (name: string): ApiToken | undefined =>
       [...byHash.values()].find((token) => token.name === name || token.id === name),
+    /** @throws InvalidRequest when the name is taken: it is what the event log knows a token by */
     add: (token: ApiToken): Promise<void> =>
       queue.run(({ onRollback }) => {
+        if ([...byHash.values()].some((other) => other.name === token.name))
+          throw InvalidRequest({ problem: `there is a token called ${token.name} already` });
         insert.run(token.id, token.name, token.scope, token.hash, token.createdAt, token.expiresAt ?? null);
         byHash.set(token.hash, token);
         onRollback(() => byHash.delete(token.hash));

@@ -191,7 +191,8 @@ function handleFile(handle: FileHandle, stats: BigIntStats): TftpFile {
 
 /** @throws Error when the open file was written into: what was read before and after would not belong together */
 async function refuseChanged(handle: FileHandle, before: BigIntStats): Promise<void> {
-  if (!isUnchanged(before, await handle.stat({ bigint: true }))) throw new Error("file changed while it was read");
+  if (!isUnchanged(before, await handle.stat({ bigint: true })))
+    throw new Error("file changed while it was read");
 }
 
 async function readFully(handle: FileHandle, offset: number, length: number): Promise<Uint8Array> {

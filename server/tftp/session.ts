@@ -63,60 +63,34 @@ export function startSession(
   request: SessionRequest,
   onEnd: (contact: TftpContact) => void,
 ): Session {
-  const { clock, log } = surroundings;
+  const { clock, log, caps, timings } = surroundings;
   let transfer: Transfer | undefined;
   let feed: ((input: TransferInput) => void) | undefined;
-  let stopped: { reason: string; tellClient: boolean } | undefined;
-  let serverMs: DurationMs = 0;
+  let stopped: { outcome: Outcome; reason: string } | undefined;
 
-  function end(outcome: Outcome, reason: string): void {
-    const fields = {
-      client: `${request.client.address}:${request.client.port}`,
-      file: printable(request.packet.file),
-      outcome,
-      reason,
-      sizeBytes: transfer?.sizeBytes ?? 0,
-      sentBytes: transfer?.sentBytes ?? 0,
-      retransmissions: transfer?.retransmissions ?? 0,
-      durationMs: round(clock.monotonicMs() - request.arrivedAtMs),
-    };
-    // Firmware probes for names, and asks for a size only to cancel: both are daily bread, not news.
-    log[outcome === "complete" || outcome === "timed-out" ? "info" : "debug"](fields, "tftp transfer ended");
-    const { file, sizeBytes, sentBytes, retransmissions, durationMs } = fields;
-    const clientAddress = request.client.address as Ipv4;
-    onEnd({
-      at: clock.now(),
-      clientAddress,
-      file,
-      outcome,
-      sizeBytes,
-      sentBytes,
-      retransmissions,
-      durationMs,
-      serverMs,
-    });
+  async function play(opened: Opened): Promise<{ outcome: Outcome; reason: string }> {
+    if (stopped !== undefined) return stopped;
+    if (opened.socket === undefined) return { outcome: "refused", reason: "no socket" };
+    if (opened.file === undefined) {
+      opened.socket.send(encodeError(opened.code, opened.message), request.client);
+      const outcome = opened.code === ErrorCode.fileNotFound ? "not-found" : "refused";
+      return { outcome, reason: opened.message };
+    }
+    const { sizeBytes } = opened.file;
+    const options = negotiateOptions(request.packet.options, sizeBytes, caps);
+    transfer = createTransfer(sizeBytes, options, clock.monotonicMs(), timings);
+    const player = playTransfer(surroundings, request.client, transfer, opened.file, opened.socket);
+    feed = player.feed;
+    player.feed({ kind: "start" });
+    return player.finished;
   }
 
   async function run(): Promise<void> {
     const opened = await openBoth(surroundings, request);
-    serverMs = round(clock.monotonicMs() - request.arrivedAtMs);
+    const serverMs = clock.monotonicMs() - request.arrivedAtMs;
     try {
-      if (stopped !== undefined) end("cancelled", stopped.reason);
-      else if (opened.socket === undefined) end("refused", "no socket");
-      else if (opened.file === undefined) {
-        opened.socket.send(encodeError(opened.code, opened.message), request.client);
-        end(opened.code === ErrorCode.fileNotFound ? "not-found" : "refused", opened.message);
-      } else {
-        const { file, socket } = opened;
-        const asked = request.packet.options;
-        const options = negotiateOptions(asked, file.sizeBytes, surroundings.caps);
-        transfer = createTransfer(file.sizeBytes, options, clock.monotonicMs(), surroundings.timings);
-        const player = playTransfer(surroundings, request.client, transfer, file, socket);
-        feed = player.feed;
-        player.feed({ kind: "start" });
-        const { outcome, reason } = await player.finished;
-        end(outcome, reason);
-      }
+      const { outcome, reason } = await play(opened);
+      onEnd(reportEnd(surroundings, request, transfer, { outcome, reason, serverMs }));
     } finally {
       await Promise.all([opened.file?.close(), opened.socket?.close()]);
     }
@@ -126,14 +100,35 @@ export function startSession(
     request,
     closed: run().catch((error: unknown) => log.error({ error: String(error) }, "tftp transfer failed")),
     isAbandoned: (nowMs) =>
-      transfer !== undefined &&
-      transfer.hasHeardClient &&
-      nowMs - transfer.lastHeardAtMs > RestartedAfterMs,
+      transfer !== undefined && transfer.hasHeardClient && nowMs - transfer.lastHeardAtMs > RestartedAfterMs,
     stop(reason, tellClient) {
-      stopped = { reason, tellClient };
+      stopped = { outcome: "cancelled", reason };
       feed?.({ kind: "stop", reason, tellClient });
     },
   };
+}
+
+function reportEnd(
+  { clock, log }: SessionSurroundings,
+  { packet, client, arrivedAtMs }: SessionRequest,
+  transfer: Transfer | undefined,
+  end: { outcome: Outcome; reason: string; serverMs: DurationMs },
+): TftpContact {
+  const contact: TftpContact = {
+    at: clock.now(),
+    clientAddress: client.address as Ipv4,
+    file: printable(packet.file),
+    outcome: end.outcome,
+    sizeBytes: transfer?.sizeBytes ?? 0,
+    sentBytes: transfer?.sentBytes ?? 0,
+    retransmissions: transfer?.retransmissions ?? 0,
+    durationMs: round(clock.monotonicMs() - arrivedAtMs),
+    serverMs: round(end.serverMs),
+  };
+  // Firmware probes for names, and asks for a size only to cancel: both are daily bread, not news.
+  const level = end.outcome === "not-found" || end.outcome === "cancelled" ? "debug" : "info";
+  log[level]({ ...contact, clientPort: client.port, reason: end.reason }, "tftp transfer ended");
+  return contact;
 }
 
 type Opened = { readonly socket: UdpSocket | undefined } & (
@@ -146,10 +141,12 @@ async function openBoth(surroundings: SessionSurroundings, request: SessionReque
   const { udp, log } = surroundings;
   const { device, serverAddress } = request;
   const [socket, answer] = await Promise.all([
-    udp.bind({ ...(device !== undefined && { device }), address: serverAddress, port: 0 }).catch((error: unknown) => {
-      log.error({ error: String(error) }, "failed to open a socket for a tftp transfer");
-      return undefined;
-    }),
+    udp
+      .bind({ ...(device !== undefined && { device }), address: serverAddress, port: 0 })
+      .catch((error: unknown) => {
+        log.error({ error: String(error) }, "failed to open a socket for a tftp transfer");
+        return undefined;
+      }),
     openFile(surroundings, request).catch((error: unknown) => {
       // The reason may hold a path of this machine, so it stays in our log.
       log.warn({ file: printable(request.packet.file), error: String(error) }, "failed to open a tftp file");

@@ -55,7 +55,11 @@ export async function createTalker(): Promise<TftpTalker> {
   };
 }
 
-export function readRequest(file: string, options: readonly WireOption[] = [], mode = "octet"): RequestPacket {
+export function readRequest(
+  file: string,
+  options: readonly WireOption[] = [],
+  mode = "octet",
+): RequestPacket {
   return { kind: "rrq", file, mode, options };
 }
 

@@ -46,8 +46,10 @@ export function filesRoute(files: Readonly<Record<string, Uint8Array>>): FileRou
 export function fillPattern(target: Uint8Array, offset: number): Uint8Array {
   const view = new DataView(target.buffer, target.byteOffset, target.byteLength);
   let at = 0;
-  for (; at + 4 <= target.length && offset % 4 === 0; at += 4) view.setUint32(at, Math.imul(offset + at, 0x9e3779b1));
-  for (; at < target.length; at++) target[at] = Math.imul((offset + at) & ~3, 0x9e3779b1) >>> (24 - 8 * ((offset + at) & 3));
+  for (; at + 4 <= target.length && offset % 4 === 0; at += 4)
+    view.setUint32(at, Math.imul(offset + at, 0x9e3779b1));
+  for (; at < target.length; at++)
+    target[at] = Math.imul((offset + at) & ~3, 0x9e3779b1) >>> (24 - 8 * ((offset + at) & 3));
   return target;
 }
 
@@ -55,8 +57,7 @@ export function fillPattern(target: Uint8Array, offset: number): Uint8Array {
 export function patternRoute(name: string, sizeBytes: number): FileRoute {
   const file: TftpFile = {
     sizeBytes,
-    read: async (offset, length) =>
-      fillPattern(new Uint8Array(Math.min(length, sizeBytes - offset)), offset),
+    read: async (offset, length) => fillPattern(new Uint8Array(Math.min(length, sizeBytes - offset)), offset),
     close() {},
   };
   return { name, open: async (request) => (request.file === name ? file : NotMine) };

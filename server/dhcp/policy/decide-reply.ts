@@ -67,7 +67,7 @@ function decideProxy(
   const isForUs = server !== undefined || (requested === undefined && request.ciaddr !== UnspecifiedAddress);
   if (type === "REQUEST" && !isForUs) return silence("leases are another server's");
   const boot = bootChoice(client, facts, policy);
-  if (boot?.kind !== "boot") return silence(boot?.reason ?? "not a network boot client");
+  if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
   return buildReply({
     message: type === "DISCOVER" ? "OFFER" : "ACK",
     request,
@@ -91,7 +91,7 @@ function decideBootServer(
   if (type !== "REQUEST" && type !== "INFORM") return silence("a boot server answers REQUEST only");
   if (!client.netboot) return silence("not a network boot client");
   const boot = bootChoice(client, facts, policy);
-  if (boot?.kind !== "boot") return silence(boot?.reason ?? "not a network boot client");
+  if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
   return buildReply({
     message: "ACK",
     request,
@@ -102,6 +102,10 @@ function decideBootServer(
     role: "boot-server",
     clientAddress: addressOf(request),
   });
+}
+
+function noBoot(reason: string | undefined, { mayNetboot }: Facts): Decision {
+  return silence(reason ?? "not a network boot client", { alarm: mayNetboot ? "no-boot-file" : undefined });
 }
 
 function addressOf(request: DhcpMessage): Ipv4 | undefined {

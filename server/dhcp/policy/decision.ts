@@ -64,7 +64,7 @@ export interface Silence {
   readonly foreignServer: Ipv4 | undefined;
   readonly address: Ipv4 | undefined;
   /** Something an operator should know of. */
-  readonly alarm: "pool-exhausted" | "address-conflict" | undefined;
+  readonly alarm: "pool-exhausted" | "address-conflict" | "no-boot-file" | undefined;
 }
 
 export type Decision = Reply | Silence;

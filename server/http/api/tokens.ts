@@ -3,7 +3,7 @@ import { type Static, Type } from "typebox";
 import { hashSecret } from "../../boot/claims.ts";
 import { type ApiToken, tokenScopes } from "../../domain/api-token.ts";
 import type { Clock, Ids } from "../../domain/capabilities.ts";
-import { InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
+import { TokenNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import type { TokenRepository } from "../../store/tokens.ts";
 import { isoTime } from "./views.ts";
@@ -49,8 +49,6 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
     { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } },
     async (request, reply) => {
       const { name, scope, expiresInSeconds } = request.body;
-      if (tokens.findByName(name))
-        throw InvalidRequest({ problem: `there is a token called ${name} already` });
       const secret = ids.secret();
       const now = clock.now();
       const token: ApiToken = {

@@ -1,0 +1,99 @@
+import { statSync } from "node:fs";
+import { Value } from "typebox/value";
+import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
+import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
+import { type Config, type ConfigKey, describeAllowed, type SchemaNode } from "./schema.ts";
+
+/** A path below a key: `["dhcp", "subnets", 0, "dns"]`. */
+export type ValuePath = readonly (string | number)[];
+
+/** One mistake and the place of the value that is wrong. */
+export interface ValueProblem {
+  readonly path: ValuePath;
+  readonly message: string;
+}
+
+/** `dhcp.subnets[0].dns` */
+export function formatPath(path: ValuePath): string {
+  return path
+    .map((part, index) => (typeof part === "number" ? `[${part}]` : `${index > 0 ? "." : ""}${part}`))
+    .join("");
+}
+
+/** What is wrong with the value of one key by its schema, each fault at the item that has it. */
+export function checkValue(key: ConfigKey, value: unknown): ValueProblem[] {
+  return checkNode(key.schema, value, key.path);
+}
+
+function checkNode(schema: SchemaNode, value: unknown, path: ValuePath): ValueProblem[] {
+  if (schema.type === "array" && Array.isArray(value))
+    return value.flatMap((item: unknown, index) => checkNode(schema.items ?? {}, item, [...path, index]));
+  if (schema.type === "object" && typeof value === "object" && value !== null && !Array.isArray(value)) {
+    const properties = schema.properties ?? {};
+    const missing = (schema.required ?? []).filter((name) => !Object.hasOwn(value, name));
+    return [
+      ...missing.map((name) => ({ path, message: `the key ${name} is missing` })),
+      ...Object.entries(value).flatMap(([name, item]) => {
+        const known = Object.hasOwn(properties, name) ? properties[name] : undefined;
+        if (known) return checkNode(known, item, [...path, name]);
+        const message = `unknown key; known are ${Object.keys(properties).join(", ")}`;
+        return [{ path: [...path, name], message }];
+      }),
+    ];
+  }
+  const isAllowed =
+    Value.Check(schema as never, value) && (!schema.pattern || parseIpv4(value as string) !== undefined);
+  if (isAllowed) return [];
+  const shown = value === null ? "an empty value" : (JSON.stringify(value)?.slice(0, 80) ?? "nothing");
+  return [{ path, message: `${shown} is not allowed; it must be ${describeAllowed(schema)}` }];
+}
+
+/** What a schema can't say: addresses inside their networks, and so on. */
+export function checkMeaning(config: Config): ValueProblem[] {
+  const problems: ValueProblem[] = [];
+  const networks: Cidr[] = [];
+  for (const [index, subnet] of config.dhcp.subnets.entries()) {
+    const add = (field: string, message: string) =>
+      problems.push({ path: ["dhcp", "subnets", index, field], message });
+    const cidr = parseCidr(subnet.subnet);
+    if (!cidr) {
+      add(
+        "subnet",
+        `${JSON.stringify(subnet.subnet)} is not a network; write it as 10.0.0.0/24, host bits zero`,
+      );
+      continue;
+    }
+    const other = networks.find((known) => known.first <= cidr.last && cidr.first <= known.last);
+    if (other) add("subnet", `${formatCidr(cidr)} overlaps with ${formatCidr(other)}`);
+    networks.push(cidr);
+    const router = subnet.router === undefined ? undefined : parseIpv4(subnet.router);
+    if (router && !cidrContains(cidr, router)) add("router", `${router} is not in ${formatCidr(cidr)}`);
+    if (subnet.range !== undefined && !isRangeOf(cidr, subnet.range))
+      add(
+        "range",
+        `${JSON.stringify(subnet.range)} must be two addresses of ${formatCidr(cidr)}, the smaller first, like 10.0.0.100-10.0.0.199`,
+      );
+  }
+  if (config.dhcp.mode === "authoritative" && config.dhcp.subnets.length === 0)
+    problems.push({
+      path: ["dhcp", "mode"],
+      message: "authoritative needs at least one entry in dhcp.subnets",
+    });
+  const { url } = config.store;
+  if (url !== undefined && !/^sqlite:./.test(url))
+    problems.push({
+      path: ["store", "url"],
+      message: `${JSON.stringify(url)} is not allowed; it must be sqlite:FILE`,
+    });
+  const { rolesDir } = config;
+  if (rolesDir !== undefined && !statSync(rolesDir, { throwIfNoEntry: false })?.isDirectory())
+    problems.push({ path: ["rolesDir"], message: `there is no directory ${rolesDir}` });
+  return problems;
+}
+
+function isRangeOf(cidr: Cidr, range: string): boolean {
+  const addresses = range.split("-").map((text) => parseIpv4(text.trim()));
+  const [from, to] = addresses;
+  if (addresses.length !== 2 || !from || !to) return false;
+  return cidrContains(cidr, from) && cidrContains(cidr, to) && ipv4ToNumber(from) <= ipv4ToNumber(to);
+}

@@ -1,0 +1,150 @@
+/** Who may have a transfer. */
+import type { DurationMs, UdpEndpoint } from "../domain/capabilities.ts";
+import type { TftpContact } from "../domain/contact.ts";
+import { startSession, type Session, type SessionRequest, type SessionSurroundings } from "./session.ts";
+import type { OptionCaps } from "./wire/options.ts";
+import type { RequestPacket } from "./wire/packet.ts";
+
+export interface TftpLimits extends OptionCaps {
+  /** Transfers at the same time for one client address. */
+  readonly transfersPerClient: number;
+  /** Transfers at the same time in all; each takes a socket and up to 300 KiB. */
+  readonly transfers: number;
+  /** Requests that wait for one of them to end. */
+  readonly waiting: number;
+  /** After this a client has given up waiting or asks again. */
+  readonly waitingMs: DurationMs;
+}
+
+export const DefaultLimits: TftpLimits = {
+  transfersPerClient: 8,
+  transfers: 256,
+  waiting: 256,
+  waitingMs: 1000,
+  maxBlockSizeBytes: 1468,
+  maxWindowBlocks: 16,
+};
+
+export interface Admission {
+  /** Begins a transfer for the request, or lets it wait, or says nothing. */
+  admit(request: SessionRequest): void;
+  /** Ends all transfers; fulfilled when their sockets are closed. Afterwards it admits again. */
+  stop(): Promise<void>;
+  transferCount(): number;
+}
+
+/**
+ * Over the limits a request is never answered by an ERROR: for firmware that is the end of its boot, while after silence
+ * every ROM asks again, two to four seconds later. So a client with too many transfers hears nothing (a flood with a forged
+ * source gets no echo either), and when all are taken the request waits a little for one to end, which in a boot storm
+ * takes milliseconds.
+ */
+export function createAdmission(
+  surroundings: SessionSurroundings,
+  limits: TftpLimits,
+  tell: (contact: TftpContact) => void,
+): Admission {
+  const { clock, log } = surroundings;
+  const register = createRegister();
+  const waiting = new Map<string, SessionRequest>();
+  let isStopping = false;
+  const hasRoom = () => register.live.size < limits.transfers;
+  const hasRoomFor = ({ client }: SessionRequest) => register.countOf(client) < limits.transfersPerClient;
+
+  function begin(request: SessionRequest): void {
+    const session = startSession(surroundings, request, (contact) => {
+      register.releaseEndpoint(session);
+      tell(contact);
+    });
+    register.add(session);
+    void session.closed.then(() => {
+      register.remove(session);
+      serveWaiting();
+    });
+  }
+
+  function serveWaiting(): void {
+    const oldestMs = clock.monotonicMs() - limits.waitingMs;
+    for (const [endpoint, request] of waiting) {
+      if (!hasRoom() || isStopping) return;
+      waiting.delete(endpoint);
+      if (request.arrivedAtMs >= oldestMs && hasRoomFor(request)) begin(request);
+    }
+  }
+
+  function admit(request: SessionRequest): void {
+    if (isStopping) return;
+    const running = register.find(request.client);
+    if (running !== undefined) {
+      if (isRepetition(request, running)) return;
+      // Old ROMs always use the same port: they asked something else by now, or were switched off and on.
+      register.releaseEndpoint(running);
+      running.stop("client began anew", false);
+    }
+    const endpoint = endpointKey(request.client);
+    if (!hasRoomFor(request)) {
+      log.debug({ client: endpoint }, "ignored a tftp request: the client has too many transfers");
+    } else if (hasRoom()) begin(request);
+    else if (waiting.has(endpoint) || waiting.size < limits.waiting) waiting.set(endpoint, request);
+  }
+
+  async function stop(): Promise<void> {
+    isStopping = true;
+    waiting.clear();
+    for (const session of register.live) session.stop("server is stopping, try again", true);
+    await Promise.all(Array.from(register.live, (session) => session.closed));
+    isStopping = false;
+  }
+
+  return { admit, stop, transferCount: () => register.live.size };
+}
+
+/** The same request again: our first packet is lost or late, and the transfer's own timer sends it again. */
+function isRepetition(request: SessionRequest, running: Session): boolean {
+  const isSame = requestKey(running.request.packet) === requestKey(request.packet);
+  return isSame && !running.isAbandoned(request.arrivedAtMs);
+}
+
+/** Sessions until they are closed, and which of them a source endpoint is talking to. */
+function createRegister() {
+  const live = new Set<Session>();
+  const byEndpoint = new Map<string, Session>();
+  const perAddress = new Map<string, number>();
+
+  function releaseEndpoint(session: Session): void {
+    const endpoint = endpointKey(session.request.client);
+    if (byEndpoint.get(endpoint) === session) byEndpoint.delete(endpoint);
+  }
+
+  return {
+    live: live as ReadonlySet<Session>,
+    find: (client: UdpEndpoint) => byEndpoint.get(endpointKey(client)),
+    /** Sessions of a client's address, whatever its port. */
+    countOf: ({ address }: UdpEndpoint) => perAddress.get(address) ?? 0,
+    /** The endpoint may begin another session; this one is still live. */
+    releaseEndpoint,
+    add(session: Session): void {
+      const { client } = session.request;
+      live.add(session);
+      byEndpoint.set(endpointKey(client), session);
+      perAddress.set(client.address, (perAddress.get(client.address) ?? 0) + 1);
+    },
+    remove(session: Session): void {
+      const { address } = session.request.client;
+      live.delete(session);
+      releaseEndpoint(session);
+      const left = (perAddress.get(address) ?? 1) - 1;
+      if (left > 0) perAddress.set(address, left);
+      else perAddress.delete(address);
+    },
+  };
+}
+
+function endpointKey({ address, port }: UdpEndpoint): string {
+  return `${address}:${port}`;
+}
+
+/** Equal for equal requests: NUL stands in none of the texts. */
+function requestKey({ file, mode, options }: RequestPacket): string {
+  return [file, mode, ...options.flat()].join("\0");
+}

@@ -1,0 +1,133 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AssignedTarget, Assignment } from "../../server/domain/assignment.ts";
+import type { Claim } from "../../server/domain/claim.ts";
+import type { Image } from "../../server/domain/image.ts";
+import type { Lease } from "../../server/domain/lease.ts";
+import { type Machine, nameFromMac } from "../../server/domain/machine.ts";
+import type { Ipv4 } from "../../server/net/ipv4.ts";
+import type { Mac } from "../../server/net/mac.ts";
+import type { Store } from "../../server/store/open-store.ts";
+
+/** Plain values of the domain, for tests that need one and do not care about the rest of it. */
+
+export const sampleTime = Date.UTC(2026, 0, 1);
+
+/** `52:54:00:00:00:0a` for 10. */
+export function macOf(number: number): Mac {
+  const hex = number.toString(16).padStart(6, "0");
+  return `52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}` as Mac;
+}
+
+/** `10.1.0.10` for 10. */
+export function addressOf(number: number): Ipv4 {
+  return `10.1.${Math.floor(number / 256)}.${number % 256}` as Ipv4;
+}
+
+export function sampleMachine(number: number, facts: Partial<Machine> = {}): Machine {
+  const mac = macOf(number);
+  return {
+    id: `m_${number}`,
+    name: nameFromMac(mac),
+    macs: [mac],
+    uuid: undefined,
+    serial: undefined,
+    manufacturer: undefined,
+    product: undefined,
+    arch: undefined,
+    firmware: undefined,
+    group: undefined,
+    seat: undefined,
+    labels: {},
+    address: undefined,
+    ramBytes: undefined,
+    phase: "accepted",
+    createdAt: sampleTime,
+    lastSeenAt: undefined,
+    ...facts,
+  };
+}
+
+export function sampleLease(number: number, facts: Partial<Lease> = {}): Lease {
+  return {
+    mac: macOf(number),
+    address: addressOf(number),
+    grantedAt: sampleTime,
+    expiresAt: sampleTime + 3_600_000,
+    state: "bound",
+    ...facts,
+  };
+}
+
+export function role(name: string, params: Record<string, unknown> = {}): AssignedTarget {
+  return { kind: "role", role: name, params };
+}
+
+export function sampleAssignment(machineId: string, facts: Partial<Assignment> = {}): Assignment {
+  return {
+    id: `as_${machineId}`,
+    subject: { kind: "machine", machineId },
+    target: role("worker"),
+    mode: "always",
+    assignedAt: sampleTime,
+    assignedBy: "anna",
+    ...facts,
+  };
+}
+
+export function sampleClaim(machineId: string, facts: Partial<Claim> = {}): Claim {
+  return {
+    hash: `hash of ${machineId}`,
+    bootId: `b_${machineId}`,
+    machineId,
+    mac: macOf(1),
+    address: addressOf(1),
+    target: role("worker"),
+    mintedAt: sampleTime,
+    expiresAt: sampleTime + 3_600_000,
+    spentAt: undefined,
+    fetches: {},
+    ...facts,
+  };
+}
+
+export function sampleImage(version: string, facts: Partial<Image> = {}): Image {
+  const file = (name: string) => ({ name, sha256: name.charCodeAt(0).toString(16).repeat(32), sizeBytes: 1 });
+  return {
+    name: "debian-node",
+    version,
+    arch: "x86_64",
+    files: { kernel: file("vmlinuz"), initrd: file("initrd.img"), rootfs: file("root.squashfs") },
+    addedAt: sampleTime,
+    isCurrent: true,
+    ...facts,
+  };
+}
+
+/** A directory that goes with the test. */
+export function temporaryDirectory(t: { teardown(fn: () => void): unknown }): string {
+  const directory = mkdtempSync(join(tmpdir(), "rollcall-test-"));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** Everything that a store holds in memory, in an order that does not depend on how it came there. */
+export function contentOf(store: Store) {
+  const sorted = <T>(items: Iterable<T>) =>
+    [...items]
+      .map((item) => JSON.stringify(item))
+      .sort()
+      .map((text) => JSON.parse(text) as T);
+  return {
+    machines: sorted(store.machines.all()),
+    byMac: sorted(
+      store.machines.all().flatMap(({ macs }) => macs.map((mac) => [mac, store.machines.findByMac(mac)?.id])),
+    ),
+    groups: sorted(store.groups.all()),
+    assignments: sorted(store.assignments.all()),
+    leases: sorted(store.leases.all()),
+    tokens: sorted(store.tokens.all()),
+    images: sorted(store.images.all()),
+  };
+}
