@@ -201,6 +201,7 @@ export async function createApp(deps: AppDeps) {
     async start(): Promise<void> {
       await open([async () => void (httpPort = await http.start()), dhcp.start, tftp.start]);
       isUp = true;
+      log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort }, "listening");
       sweep();
       record({
         type: "server.started",

@@ -43,7 +43,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
     clock: systemClock,
     ids: systemIds,
     log,
-    udp: createUdp({ log }),
+    udp: createUdp({ log, clock: systemClock }),
     readNeighbourTable,
     version: readVersion(),
   });

@@ -12,7 +12,7 @@ import type { DhcpContact, TftpContact } from "../domain/contact.ts";
 import { AssetNotFound, InternalError, MachineMismatch } from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
-import type { Machine } from "../domain/machine.ts";
+import { type Machine, nameFromMac } from "../domain/machine.ts";
 import type { DocumentKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { type Mac, macWithHyphens } from "../net/mac.ts";
@@ -28,6 +28,7 @@ import {
   renderScript,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
+import { createFailureMemory } from "./failure-memory.ts";
 import type { BootTracker } from "./tracker.ts";
 import { judgeAsker, parseNeighbours } from "./who-asks.ts";
 
@@ -66,6 +67,7 @@ export interface ScriptRequest {
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
 export function createBootService(deps: BootServiceDeps) {
   const { ids, log, record, inventory, assignments, claims, tracker, addresses, renderer } = deps;
+  const failures = createFailureMemory();
 
   function select(machine: Machine): Selection {
     const subject = { kind: "machine", machineId: machine.id } as const;
@@ -106,26 +108,39 @@ export function createBootService(deps: BootServiceDeps) {
     return { script, error: known };
   }
 
-  function refuseStranger(machine: Machine, { mac, address }: ScriptRequest): void {
+  /** Before anything that the asker says is noted. @throws MachineMismatch */
+  function refuseStranger(machine: Machine | undefined, { mac, address }: ScriptRequest): void {
     const neighbour = parseNeighbours(deps.readNeighbourTable()).get(address);
-    const verdict = judgeAsker({ macs: machine.macs, neighbour, holder: addresses.macAt(address) });
+    const verdict = judgeAsker({
+      macs: machine?.macs ?? [mac],
+      neighbour,
+      holder: addresses.macAt(address),
+    });
     if (verdict !== "contradicted") return;
     record({
       type: "mac.contradicted",
       level: "alarm",
-      machineId: machine.id,
-      message: `${address} asked for the script of ${machine.name} (${mac}) and belongs to ${neighbour ?? addresses.macAt(address)}`,
+      machineId: machine?.id,
+      message: `${address} asked for the script of ${machine?.name ?? "an unknown machine"} (${mac}) and belongs to ${neighbour ?? addresses.macAt(address)}`,
       data: { address, mac, neighbour: neighbour ?? null },
     });
     throw MachineMismatch({ mac, address });
   }
 
-  async function makeScript(request: ScriptRequest): Promise<{ script: string; machine: Machine }> {
+  async function makeScript(
+    request: ScriptRequest,
+  ): Promise<{ script: string; machine: Machine | undefined }> {
     const { mac, address, serverUrl } = request;
+    const known = inventory.findByMac(mac);
+    refuseStranger(known, request);
+    if (!known && deps.unknownMachines === "ignore")
+      return {
+        script: renderer.standardScript("local", { machine: { name: nameFromMac(mac) } }),
+        machine: undefined,
+      };
     const machine = await inventory.meet(mac, request.facts);
-    refuseStranger(machine, request);
     addresses.learn(address, mac);
-    const boot = tracker.contact(machine, mac, "ipxe");
+    const boot = await beginOrGoOn(machine, mac, "ipxe");
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps);
@@ -147,9 +162,30 @@ export function createBootService(deps: BootServiceDeps) {
         : undefined;
     const script = renderScript({ ...rendering, claim }, renderer);
     tracker.target(machine.id, describeTarget(selection.target));
-    const isLocal = plan.kind === "role" && plan.role.boot === "local";
-    if (isLocal) tracker.complete(machine.id, "local");
+    if (plan.kind === "role" && plan.role.boot === "local") {
+      // Nothing comes after this script: it is all that the assignment asked for.
+      if (selection.source === "once") await useUpOnce(machine, boot?.id);
+      tracker.complete(machine.id, "local");
+    }
     return { script, machine };
+  }
+
+  /** The boot that a contact belongs to. Where a new one begins, what the last one alone was assigned to is over. */
+  async function beginOrGoOn(
+    machine: Machine,
+    mac: Mac,
+    speaker: DhcpContact["speaker"],
+  ): Promise<Boot | undefined> {
+    const before = tracker.current(machine.id);
+    const boot = tracker.contact(machine, mac, speaker);
+    const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
+    // A role is used up by its callback; a script of somebody's own never calls back.
+    const wasServed =
+      once?.target.kind === "url" &&
+      before?.target === once.target.url &&
+      before.steps.some(({ step, at }) => step === "script" && at >= once.assignedAt);
+    if (before && boot && before.id !== boot.id && wasServed) await useUpOnce(machine, before.id);
+    return boot;
   }
 
   const service = {
@@ -168,7 +204,7 @@ export function createBootService(deps: BootServiceDeps) {
       if (!known && deps.unknownMachines === "ignore") return;
       const machine =
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
-      const boot = tracker.contact(machine, contact.mac, contact.speaker);
+      const boot = await beginOrGoOn(machine, contact.mac, contact.speaker);
       if (!boot) return;
       if (known && contact.firmware && (contact.speaker === "firmware" || !known.firmware))
         inventory.noteFirmware(known, contact.firmware);
@@ -222,19 +258,23 @@ export function createBootService(deps: BootServiceDeps) {
     ): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
       try {
         const made = await makeScript(request);
+        failures.forget(request.mac);
         return { ...made, error: undefined };
       } catch (failure) {
         const { script, error } = errorScript(failure, request.mac, request.serverUrl);
         const machine = inventory.findByMac(request.mac);
-        record({
-          type: "script.failed",
-          level: "warning",
-          machineId: machine?.id,
-          bootId: machine && tracker.current(machine.id)?.id,
-          message: `${machine?.name ?? request.mac}: ${error.message}`,
-          data: { code: error.code, address: request.address },
-        });
-        return { script, machine, error };
+        const bootId = machine && tracker.current(machine.id)?.id;
+        if (failures.isNew(request.mac, `${bootId} ${request.address} ${error.code} ${error.message}`))
+          record({
+            type: "script.failed",
+            level: "warning",
+            machineId: machine?.id,
+            bootId,
+            message: `${machine?.name ?? request.mac}: ${error.message}`,
+            data: { code: error.code, address: request.address },
+          });
+        // What a stranger asks is no step of the machine's boot.
+        return { script, machine: MachineMismatch.is(error) ? undefined : machine, error };
       }
     },
 
@@ -277,21 +317,34 @@ export function createBootService(deps: BootServiceDeps) {
     async joined(secret: string, address: string): Promise<Machine> {
       const claim = claims.use(secret, address, { kind: "report" }, "its callback");
       const machine = inventory.get(claim.machineId);
-      if (claim.spentAt !== undefined) return machine;
-      await claims.spend(claim);
-      await useUpOnce(machine, claim);
-      tracker.step(machine.id, "callback");
-      tracker.complete(machine.id, "ready");
+      if (!(await claims.spend(claim))) return machine;
+      const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
+      if (once && once.assignedAt <= claim.mintedAt) await useUpOnce(machine, claim.bootId);
+      if (isCurrent(claim)) {
+        tracker.step(machine.id, "callback");
+        tracker.complete(machine.id, "ready");
+      }
       return machine;
     },
 
-    /** A machine's report, checked by its claim. @throws ClaimRefused */
-    reporter(secret: string, address: string, what: string): { machine: Machine; boot: Boot | undefined } {
+    /**
+     * A machine's report, checked by its claim. `isCurrent` is false where the machine has begun another boot since: then the report
+     * says nothing of that one. @throws ClaimRefused
+     */
+    reporter(
+      secret: string,
+      address: string,
+      what: string,
+    ): { machine: Machine; bootId: string; isCurrent: boolean } {
       const claim = claims.use(secret, address, { kind: "report" }, what);
-      const machine = inventory.get(claim.machineId);
-      return { machine, boot: tracker.current(machine.id) };
+      return { machine: inventory.get(claim.machineId), bootId: claim.bootId, isCurrent: isCurrent(claim) };
     },
   };
+
+  function isCurrent({ machineId, bootId }: Claim): boolean {
+    const current = tracker.current(machineId);
+    return current === undefined || current.id === bootId;
+  }
 
   function renderFor(
     machine: Machine,
@@ -315,16 +368,16 @@ export function createBootService(deps: BootServiceDeps) {
     );
   }
 
-  /** An assignment for one boot is used up by the callback of a boot that was made from it, not by its first packet. */
-  async function useUpOnce(machine: Machine, claim: Claim): Promise<void> {
+  /** Takes the assignment for one boot away: the boot that was made from it is done. */
+  async function useUpOnce(machine: Machine, bootId: string | undefined): Promise<void> {
     const subject = { kind: "machine", machineId: machine.id } as const;
     const once = assignments.find(subject, "once");
-    if (!once || once.assignedAt > claim.mintedAt) return;
+    if (!once) return;
     await assignments.removeAll([{ subject, mode: "once" }]);
     record({
       type: "assignment.used",
       machineId: machine.id,
-      bootId: claim.bootId,
+      bootId,
       message: `${machine.name}: ${describeTarget(once.target)} for one boot is used up`,
       data: { target: once.target },
     });

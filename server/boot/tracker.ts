@@ -25,8 +25,9 @@ export interface BootProgress {
 const silenceLimitMs = 15 * 60_000;
 /** Steps are written at most this often; phases at once. */
 const writeDelayMs = 250;
-/** A machine in a loop must not fill the disk. */
+/** A machine in a loop must not fill the disk: beyond this only what is new in this boot is noted. */
 const maximumSteps = 200;
+const maximumPhases = 100;
 /** `lastSeenAt` is written at most this often per machine. */
 const seenResolutionMs = 30_000;
 
@@ -144,7 +145,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       const running = current.get(machineId);
       if (!running || running.boot.outcome !== "running") return;
       running.lastSign = clock.now();
-      if (running.boot.steps.length >= maximumSteps) return;
+      if (running.boot.steps.length >= maximumSteps && tracker.hasStep(machineId, step)) return;
       const entry: BootStep = { at: clock.now(), step, serverMs, detail };
       running.boot = { ...running.boot, steps: [...running.boot.steps, entry] };
       writeSoon(running);
@@ -183,7 +184,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
         const phase = advance(before.phase, event);
         if (!phase) return before;
         const running = current.get(machineId);
-        if (running?.boot.outcome === "running") {
+        if (running?.boot.outcome === "running" && running.boot.phases.length < maximumPhases) {
           running.boot = { ...running.boot, phases: [...running.boot.phases, { phase, at: clock.now() }] };
           writeSoon(running);
         }

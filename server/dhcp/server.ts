@@ -64,7 +64,7 @@ const drainMs = 2000;
 
 /** DHCP (RFC 2131) or proxyDHCP (PXE 2.1) on each interface: port 67, and the PXE boot server on port 4011. */
 export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
-  const { udp, clock, log, mode, interfaces, port, pxePort } = deps;
+  const { udp, clock, mode, interfaces, port, pxePort } = deps;
   const exchange = new Exchange(deps);
   let bound: { readonly socket: UdpSocket; readonly address: DhcpAddress }[] = [];
 
@@ -74,7 +74,6 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
     socket.onMessage((datagram, from) => {
       exchange.receive(datagram, from, { service, device, serverAddress: address, send: (d, to) => socket.send(d, to) });
     });
-    log.info({ service, device, address: socket.local.address, port: socket.local.port, mode }, "listening for DHCP");
   }
 
   async function close(): Promise<void> {

@@ -74,7 +74,7 @@ export const DeviceBindingUnavailable = defineError("DEVICE_BINDING_UNAVAILABLE"
   message: (d: { device: string; reason: string }) =>
     `can't bind a socket to the interface ${d.device} (${d.reason}), so packets of other interfaces would be answered too`,
   advice:
-    "Install the optional dependency koffi (`npm ci`), or start the server by the systemd socket units in docs/deployment, or run it on a machine with one interface.",
+    "Install the optional dependency koffi (`npm ci`), or let systemd hand over the sockets (docs/deployment/README.md), or run it on a machine with one interface.",
 });
 export const BootAssetMissing = defineError("BOOT_ASSET_MISSING", {
   kind: "operational",

@@ -48,7 +48,12 @@ export function registerCallbackRoutes(
     "/callback/:claim/phase",
     { bodyLimit: reportLimitBytes, schema: { summary: "Progress of the boot", tags: ["callback"] } },
     async (request, reply) => {
-      const { machine } = boots.reporter(request.params.claim, clientAddress(request), "its progress report");
+      const { machine, isCurrent } = boots.reporter(
+        request.params.claim,
+        clientAddress(request),
+        "its progress report",
+      );
+      if (!isCurrent) return reply.code(204).send();
       const step = textOf(request.body, "step", 40);
       const doneBytes = countOf(request.body, "done");
       const totalBytes = countOf(request.body, "total");
@@ -86,20 +91,22 @@ export function registerCallbackRoutes(
       schema: { summary: "Something went wrong on the machine", tags: ["callback"] },
     },
     async (request, reply) => {
-      const { machine, boot } = boots.reporter(
+      const { machine, bootId, isCurrent } = boots.reporter(
         request.params.claim,
         clientAddress(request),
         "its failure report",
       );
       const code = textOf(request.body, "code", 60).replaceAll(/[^A-Z0-9_]/g, "_") || "UNKNOWN";
       const message = textOf(request.body, "message", 500);
-      request.bootStep = { machineId: machine.id, step: "failed", detail: { code } };
-      tracker.fault(machine.id, `${code}: ${message}`);
+      if (isCurrent) {
+        request.bootStep = { machineId: machine.id, step: "failed", detail: { code } };
+        tracker.fault(machine.id, `${code}: ${message}`);
+      }
       record({
         type: "machine.failed",
         level: "warning",
         machineId: machine.id,
-        bootId: boot?.id,
+        bootId,
         message: `${machine.name}: ${code}: ${message}`,
         data: { code },
       });
@@ -111,7 +118,7 @@ export function registerCallbackRoutes(
     "/callback/:claim/log",
     { bodyLimit: logLimitBytes, schema: { summary: "Lines of the machine's log", tags: ["callback"] } },
     async (request, reply) => {
-      const { machine, boot } = boots.reporter(request.params.claim, clientAddress(request), "its log");
+      const { machine, bootId } = boots.reporter(request.params.claim, clientAddress(request), "its log");
       const text =
         Buffer.isBuffer(request.body) || typeof request.body === "string"
           ? request.body.toString()
@@ -120,7 +127,7 @@ export function registerCallbackRoutes(
       record({
         type: "machine.log",
         machineId: machine.id,
-        bootId: boot?.id,
+        bootId,
         message: `${machine.name} sent ${text.length} octets of its log`,
         data: { tail },
       });

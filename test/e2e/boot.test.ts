@@ -163,3 +163,16 @@ t.test("two bridges, one of them configured: the machine on the other one is nev
   t.match(machines, /m-525400770001/, "the machine on the configured bridge is on the roll");
   t.notMatch(machines, /m-525400780001/, "the other one was never heard");
 });
+
+t.test("a fault stands on the machine's own screen, and when it is mended the machine goes on by itself", async (t) => {
+  const image = await ensureImage(t);
+  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
+  await e2e.boot("s1", "worker");
+  await e2e.boot("image", "remove", "debian-node");
+  const machine = await e2e.lab.powerOn({ name: "s1", mac: "52:54:00:77:00:01", firmware: "bios", memoryMiB: 1536 });
+  await machine.waitForScreen("IMAGE_NOT_FOUND");
+  await machine.waitForScreen("boot image build");
+  await e2e.boot("image", "import", image);
+  await e2e.waitForStep("s1", "kernel");
+});
