@@ -368,23 +368,6 @@ t.test("parameters of roles", (t) => {
   t.end();
 });
 
-t.test("names", (t) => {
-  const hostile = ["", "-a", "a-", "A", "a_b", "a b", "a.b", "a/b", "..", "a\n", "ä", "${a}", "a;b"];
-  t.test("a machine's name is one host name label (RFC 1123 s.2.1)", (t) => {
-    for (const name of ["a", "s4", "4", "a-b", "a".repeat(63)]) t.equal(isMachineName(name), true, name);
-    for (const name of [...hostile, "a".repeat(64)])
-      t.equal(isMachineName(name), false, JSON.stringify(name));
-    t.equal(isMachineName(nameFromMac("52:54:00:00:00:01" as Mac)), true);
-    t.end();
-  });
-  t.test("a role's name is one segment of a path and one word of the command line", (t) => {
-    for (const name of ["a", "kiosk-2", "a".repeat(40)]) t.equal(isRoleName(name), true, name);
-    for (const name of [...hostile, "a".repeat(41)]) t.equal(isRoleName(name), false, JSON.stringify(name));
-    t.end();
-  });
-  t.end();
-});
-
 t.test("the firmware of option 93 (RFC 4578 s.2.1, IANA processor architecture types)", (t) => {
   t.equal(firmwareByCode(0)?.name, "bios");
   t.equal(firmwareByCode(7)?.name, "uefi-x86_64");

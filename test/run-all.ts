@@ -22,6 +22,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/sbin/dhclient": "isc-dhcp-client",
     "/sbin/ip": "iproute2",
+    "/usr/bin/docker-compose": "docker-compose",
+    "/usr/bin/systemd-analyze": "systemd",
   },
   e2e: {
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
@@ -32,8 +34,6 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/usr/bin/curl": "curl",
     "/sbin/ip": "iproute2",
-    "/usr/bin/docker-compose": "docker-compose",
-    "/usr/bin/systemd-analyze": "systemd",
   },
 };
 

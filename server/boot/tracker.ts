@@ -221,7 +221,6 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       const running = current.get(machineId);
       if (running?.boot.outcome === "running") {
         running.boot = { ...running.boot, verdict: undefined };
-        // After the phase change above, whose commit comes first in the same group.
         setPhaseThenEnd(running, outcome);
       }
     },
@@ -239,7 +238,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
         if (running.boot.outcome !== "running" || clock.now() - running.lastSign < silenceLimitMs) continue;
         const last = furthestStep(running.boot) ?? "nothing";
         tracker.advance(machineId, "boot.timed-out");
-        end(
+        setPhaseThenEnd(
           running,
           "abandoned",
           `no sign of life for ${silenceLimitMs / 60_000} minutes after the step ${last}`,
@@ -258,9 +257,10 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     },
   };
 
-  function setPhaseThenEnd(running: Running, outcome: "ready" | "local"): void {
+  /** Ends the boot once the phase change before it, whose commit comes first in the same group, is on its timeline. */
+  function setPhaseThenEnd(running: Running, outcome: BootOutcome, verdict?: string): void {
     const finish = () => {
-      if (running.boot.outcome === "running") end(running, outcome);
+      if (running.boot.outcome === "running") end(running, outcome, verdict);
     };
     machines.update(running.boot.machineId, (machine) => machine).then(finish, finish);
   }

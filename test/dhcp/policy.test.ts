@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
-import { parseCidr } from "../../server/net/cidr.ts";
+import { type Cidr, parseCidr } from "../../server/net/cidr.ts";
 import { type Ipv4, ipv4FromNumber } from "../../server/net/ipv4.ts";
 import { chooseAddress, createAddressPool, isAssignable } from "../../server/dhcp/policy/allocate-address.ts";
 import { type BootUrls, chooseBootfile, nbpNames } from "../../server/dhcp/policy/choose-bootfile.ts";
@@ -140,14 +140,18 @@ t.test("the boot server answers to where the packet came from (PXE 2.1, iPXE dhc
   t.end();
 });
 
-const cidr = (text: string) => parseCidr(text) ?? t.bailout("bad CIDR");
+function cidr(text: string): Cidr {
+  const parsed = parseCidr(text);
+  if (!parsed) throw new Error(`not a CIDR: ${text}`);
+  return parsed;
+}
 const lab: Subnet = {
   subnet: cidr("10.0.0.0/24"),
   range: { from: ip("10.0.0.100"), to: ip("10.0.0.199") },
   router: ip("10.0.0.150"),
   dns: [ip("10.0.0.151")],
   leaseSeconds: 3600,
-} as Subnet;
+};
 
 t.test("an address is chosen: reservation, lease, offer, former lease, wish, pool (RFC 2131 s.4.3.1)", (t) => {
   const now = 1000;
@@ -233,5 +237,6 @@ t.test("a relay agent is listed, or in a subnet, or the sender itself: nobody is
   t.ok(trusted("192.0.2.1", "192.0.2.1"));
   t.notOk(trusted("192.0.2.1", "10.0.0.7"));
   t.notOk(trusted("10.0.0.7", "10.3.0.1", [{ ...lab, relay: [ip("10.0.0.2")] }]));
+  t.notOk(trusted("10.0.0.7", "10.0.0.7", [{ ...lab, relay: [ip("10.0.0.2")] }]), "the list is the last word in its subnet");
   t.end();
 });

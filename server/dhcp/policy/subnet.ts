@@ -46,11 +46,10 @@ export function subnetOf(
 export function isRelayTrusted(message: DhcpMessage, sourceAddress: string, subnets: readonly Subnet[]): boolean {
   const { giaddr } = message;
   if (giaddr === UnspecifiedAddress) return true;
-  return (
-    // The reply goes to giaddr: from there we can't be made to send to a third party.
-    sourceAddress === giaddr ||
-    subnets.some((subnet) => subnet.relay?.includes(giaddr) ?? cidrContains(subnet.subnet, giaddr))
-  );
+  if (subnets.some(({ relay }) => relay?.includes(giaddr))) return true;
+  const subnet = byAddress(subnets, giaddr);
+  // The reply goes to giaddr: when the datagram came from there, we can't be made to send to a third party.
+  return subnet ? subnet.relay === undefined : sourceAddress === giaddr;
 }
 
 function byAddress(subnets: readonly Subnet[], address: Ipv4 | undefined): Subnet | undefined {
