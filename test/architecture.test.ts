@@ -35,7 +35,7 @@ const rooms: Readonly<Record<string, Room>> = {
   boot: { imports: ["domain", "net", "store", "render", "inventory"], libraries: ["node:crypto"] },
   image: { imports: ["yaml"], libraries: "any node" },
   platform: { imports: ["domain", "net"], libraries: "any node" },
-  demo: { imports: ["domain", "net"], libraries: "any node" },
+  demo: { imports: ["platform"], libraries: "any node" },
   http: {
     imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http/api"],
     libraries: [

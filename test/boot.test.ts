@@ -174,6 +174,7 @@ t.test("where a boot ends and the next begins", async (t) => {
     t.equal(restarted.contact(lab.machine("s1"), macOf(1), "firmware")?.id, lab.boot("s1").id);
     lab.clock.advanceMs(15 * minutes);
     restarted.sweep();
+    await lab.settle();
     t.equal(restarted.current(id)?.outcome, "abandoned");
   });
   t.test(
@@ -310,10 +311,10 @@ t.test("a claim", async (t) => {
       const reasons: unknown[] = [];
       const expectRefusal = async (
         lab: Awaited<ReturnType<typeof createBootLab>>,
-        attempt: Promise<unknown>,
+        attempt: () => Promise<unknown>,
       ) => {
         const before = lab.alarms().length;
-        const error: unknown = await attempt.then(
+        const error: unknown = await attempt().then(
           () => undefined,
           (error: unknown) => error,
         );
@@ -323,18 +324,18 @@ t.test("a claim", async (t) => {
         reasons.push(lab.alarms().at(-1)?.data?.["reason"]);
       };
       const { lab, claim } = await claimed(t);
-      await expectRefusal(lab, lab.config(claim, 2));
-      await expectRefusal(lab, lab.config("guessed", 1));
-      await expectRefusal(lab, lab.boots.joined(claim, addressOf(2)));
+      await expectRefusal(lab, () => lab.config(claim, 2));
+      await expectRefusal(lab, () => lab.config("guessed", 1));
+      await expectRefusal(lab, () => lab.boots.joined(claim, addressOf(2)));
       for (let fetch = 0; fetch < 12; fetch++) await lab.config(claim, 1);
-      await expectRefusal(lab, lab.config(claim, 1));
+      await expectRefusal(lab, () => lab.config(claim, 1));
       await lab.config(claim, 1, "meta-data");
       await lab.boots.joined(claim, addressOf(1));
-      await expectRefusal(lab, lab.config(claim, 1, "meta-data"));
+      await expectRefusal(lab, () => lab.config(claim, 1, "meta-data"));
       const second = await lab.claim(2);
       lab.clock.advanceMs(60 * minutes + 1);
-      await expectRefusal(lab, lab.config(second, 2));
-      await expectRefusal(lab, lab.boots.joined(claim, addressOf(1)));
+      await expectRefusal(lab, () => lab.config(second, 2));
+      await expectRefusal(lab, () => lab.boots.joined(claim, addressOf(1)));
       t.same(reasons, [
         "wrong-address",
         "unknown",

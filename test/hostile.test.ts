@@ -3,20 +3,12 @@ import { join, resolve } from "node:path";
 import t from "tap";
 import { startLabServer } from "../server/demo/lab-server.ts";
 import { createVirtualLab } from "../server/demo/virtual-lab.ts";
+import { authoritativeConfig } from "./support/lab-configs.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const datagramsPerPort = 10_000;
 /** What the process may grow by, for buffers and JIT code; a leak of one datagram each would be 15 MB and more. */
 const growthLimitBytes = 40 * 1024 * 1024;
-
-const config = `
-interfaces: [br0]
-dhcp:
-  mode: authoritative
-  subnets:
-    - subnet: 10.77.0.0/24
-      range: 10.77.0.100-10.77.0.199
-`;
 
 /** Random and mutated datagrams, from a fixed seed, to each port; run inside the namespace of an attacker. */
 const attack = `
@@ -51,7 +43,7 @@ t.test(`after ${datagramsPerPort} random datagrams on each of 67, 4011 and 69 th
   const lab = await createVirtualLab(`rch${process.pid}`);
   t.teardown(() => lab.close());
   await lab.addBridge("br0", "10.77.0.1/24");
-  const server = await startLabServer(lab, { dataDir: join(lab.directory, "data"), config });
+  const server = await startLabServer(lab, { dataDir: join(lab.directory, "data"), config: authoritativeConfig });
   const attacker = await lab.addHost("attacker", "br0", "02:00:00:00:00:66", "10.77.0.66/24");
   const client = await lab.addHost("client", "br0", "02:00:00:00:00:01");
 

@@ -47,16 +47,19 @@ t.test("all ports that need a privilege are named in one error, with protocol an
   });
 });
 
-t.test("ports of other programs are named in one error, TCP and UDP, with the place where they are in use", async (t) => {
-  const http = async () => {
-    throw PortInUse({ protocol: "tcp", port: 8080, address: "0.0.0.0", key: "http.port" });
-  };
-  await t.rejects(openAll(refusing({ 4011: "use" }), http), {
-    code: "PORT_IN_USE",
-    message:
-      "in use by another program: udp port 4011 on lab0 10.0.0.1 (config key dhcp.pxePort), tcp port 8080 (config key http.port)",
-  });
-});
+t.test(
+  "ports of other programs are named in one error, TCP and UDP, with the place where they are in use",
+  async (t) => {
+    const http = async () => {
+      throw PortInUse({ protocol: "tcp", port: 8080, address: "0.0.0.0", key: "http.port" });
+    };
+    await t.rejects(openAll(refusing({ 4011: "use" }), http), {
+      code: "PORT_IN_USE",
+      message:
+        "in use by another program: udp port 4011 on lab0 10.0.0.1 (config key dhcp.pxePort), tcp port 8080 (config key http.port)",
+    });
+  },
+);
 
 t.test("with refusals of both kinds, one error names both", async (t) => {
   await t.rejects(openAll(refusing({ 67: "permission", 4011: "use" })), {
@@ -71,7 +74,9 @@ t.test("the same port refused on two interfaces is named once", async (t) => {
   const both = async () => {
     for (const device of ["lab0", "lab1"]) await opener.udp.bind({ device, port: 67 });
   };
-  await t.rejects(opener.open([both]), { message: /^this process may not open udp port 67 \(config key dhcp\.port\): / });
+  await t.rejects(opener.open([both]), {
+    message: /^this process may not open udp port 67 \(config key dhcp\.port\): /,
+  });
 });
 
 t.test("the ports after a refused one are still tried", async (t) => {
@@ -85,13 +90,19 @@ t.test("an error of another kind ends the start at once", async (t) => {
   const missing = async () => {
     throw DeviceNotFound({ device: "lab7", known: ["lab0"] });
   };
-  await t.rejects(createPortOpener(udp, config).open([missing, async () => t.fail("the next one is started")]), {
-    code: "DEVICE_NOT_FOUND",
-  });
+  await t.rejects(
+    createPortOpener(udp, config).open([missing, async () => void t.fail("the next one is started")]),
+    {
+      code: "DEVICE_NOT_FOUND",
+    },
+  );
 });
 
 t.test("when the server is up, a refused port is the caller's own error", async (t) => {
   const opener = createPortOpener(refusing({ 67: "use" }), config);
   await opener.open([]);
-  await t.rejects(opener.udp.bind({ port: 67 }), { code: "PORT_IN_USE", message: "in use by another program: udp port 67" });
+  await t.rejects(opener.udp.bind({ port: 67 }), {
+    code: "PORT_IN_USE",
+    message: "in use by another program: udp port 67",
+  });
 });

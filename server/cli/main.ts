@@ -89,10 +89,9 @@ function report(error: unknown): number {
 const words = process.argv.slice(2);
 try {
   const program = buildProgram();
-  const hasCommand =
-    words.some((word) => !word.startsWith("-")) ||
-    words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
-  await program.parseAsync(hasCommand ? words : [...words, "status"], { from: "user" });
+  // Without a command the roll is shown: `boot` alone says what is going on.
+  const isBare = program.parseOptions(words).operands.length === 0 && !words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
+  await program.parseAsync(isBare ? [...words, "status"] : words, { from: "user" });
   process.exitCode ??= 0;
 } catch (error) {
   process.exitCode = report(error);

@@ -163,12 +163,13 @@ function withSubnetDefaults(key: ConfigKey, value: unknown): unknown {
 function nearestKeys(name: string, show: (key: ConfigKey) => string): string {
   const written = name.toLowerCase();
   const last = written.split(".").at(-1) ?? "";
-  const near = configKeys.filter((key) => {
-    const keyName = key.name.toLowerCase();
+  const similar = configKeys.filter(({ name }) => distance(written, name.toLowerCase()) <= 2);
+  const related = configKeys.filter((key) => {
     const keyLast = key.path.at(-1)?.toLowerCase() ?? "";
-    if (last.length > 2 && (keyName.includes(last) || last.includes(keyLast))) return true;
-    return distance(written, keyName) <= 2 || (last.length > 3 && distance(last, keyLast) <= 2);
+    if (last.length > 2 && (key.name.toLowerCase().includes(last) || last.includes(keyLast))) return true;
+    return last.length > 3 && distance(last, keyLast) <= 2;
   });
+  const near = similar.length > 0 ? similar : related;
   return near.length > 0
     ? `did you mean ${near.map(show).join(" or ")}?`
     : `known are ${configKeys.map(show).join(", ")}`;

@@ -60,7 +60,8 @@ export class AddressTable {
     const owner = machines.ownerOf(address);
     // A machine with two network cards has one reservation, and the owner named is only one of them.
     if (owner !== undefined && owner !== mac && machines.reservationOf(mac) !== address) return false;
-    if ((this.#offeredTo.get(address) ?? mac) !== mac || (this.#held.get(address)?.mac ?? mac) !== mac) return false;
+    if ((this.#offeredTo.get(address) ?? mac) !== mac || (this.#held.get(address)?.mac ?? mac) !== mac)
+      return false;
     const lease = leases.findByAddress(address);
     if (!lease || lease.state === "released" || lease.expiresAt <= now()) return true;
     return lease.state === "bound" && lease.mac === mac;
@@ -113,7 +114,8 @@ export class AddressTable {
     if (!subnet.range) return undefined;
     let pool = this.#pools.get(subnet);
     if (!pool) this.#pools.set(subnet, (pool = createAddressPool(subnet.range)));
-    const isFree = (address: Ipv4): boolean => isAssignable(subnet, address) && this.isAvailable(mac, address);
+    const isFree = (address: Ipv4): boolean =>
+      isAssignable(subnet, address) && this.isAvailable(mac, address);
     return pool.next(isFree, this.#deps.monotonicMs());
   }
 

@@ -102,7 +102,13 @@ export class Exchange {
     this.#deps = deps;
     this.#now = now;
     this.#warnings = createRateLimitedLog(deps.log, clock, warnIntervalMs);
-    this.#table = new AddressTable({ leases, machines, serverAddresses, now, monotonicMs: () => clock.monotonicMs() });
+    this.#table = new AddressTable({
+      leases,
+      machines,
+      serverAddresses,
+      now,
+      monotonicMs: () => clock.monotonicMs(),
+    });
     this.#commits = createCommitQueue({ save: (lease) => leases.save(lease) });
     this.#policy = {
       mode: deps.mode,
@@ -168,7 +174,8 @@ export class Exchange {
       source,
       urls: this.#deps.urls(port.serverAddress),
       mayNetboot: machines.mayNetboot(mac),
-      chainedBefore: chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
+      chainedBefore:
+        chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
     };
   }
@@ -176,7 +183,8 @@ export class Exchange {
   #act(packet: Packet, decision: Decision): void {
     if (decision.kind === "silence") return this.#staySilent(packet, decision);
     if (decision.commit) return this.#commitAndReply(packet, decision, decision.commit);
-    if (decision.message === "OFFER" && decision.address) this.#table.offer(packet.client.mac, decision.address);
+    if (decision.message === "OFFER" && decision.address)
+      this.#table.offer(packet.client.mac, decision.address);
     this.#reply(packet, decision, encodeMessage(decision.packet));
   }
 

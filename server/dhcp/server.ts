@@ -69,10 +69,18 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
   let bound: { readonly socket: UdpSocket; readonly address: DhcpAddress }[] = [];
 
   async function listen(service: "dhcp" | "pxe", { device, address }: DhcpInterface): Promise<void> {
-    const socket = await bindTo(udp, bindingFor(service, device, address, service === "dhcp" ? port : pxePort));
+    const socket = await bindTo(
+      udp,
+      bindingFor(service, device, address, service === "dhcp" ? port : pxePort),
+    );
     bound.push({ socket, address: { ...socket.local, service, device } });
     socket.onMessage((datagram, from) => {
-      exchange.receive(datagram, from, { service, device, serverAddress: address, send: (d, to) => socket.send(d, to) });
+      exchange.receive(datagram, from, {
+        service,
+        device,
+        serverAddress: address,
+        send: (d, to) => socket.send(d, to),
+      });
     });
   }
 
@@ -110,7 +118,12 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
   };
 }
 
-function bindingFor(service: "dhcp" | "pxe", device: string | undefined, address: Ipv4, port: number): UdpBinding {
+function bindingFor(
+  service: "dhcp" | "pxe",
+  device: string | undefined,
+  address: Ipv4,
+  port: number,
+): UdpBinding {
   // Broadcasts are heard at 0.0.0.0 only. Loopback has none, and a server for tests must not hear the real network.
   // The boot server binds its address: UEFI takes no reply from another one, and an interface may have several.
   const isBoundToAddress = service === "pxe" || (device === undefined && address.startsWith("127."));
@@ -128,7 +141,8 @@ async function bindTo(udp: Udp, binding: UdpBinding): Promise<UdpSocket> {
     return await udp.bind(binding);
   } catch (error) {
     // Behind NAT our address as machines see it is on none of our interfaces.
-    if (binding.address === undefined || (error as NodeJS.ErrnoException).code !== "EADDRNOTAVAIL") throw error;
+    if (binding.address === undefined || (error as NodeJS.ErrnoException).code !== "EADDRNOTAVAIL")
+      throw error;
     const { address: _, ...anyAddress } = binding;
     return udp.bind(anyAddress);
   }

@@ -150,7 +150,7 @@ export const InvalidHostSet = defineError("INVALID_HOST_SET", {
   message: (d: { part: string; reason: string }) =>
     `host set: ${JSON.stringify(d.part.slice(0, 60))}: ${d.reason}`,
   advice:
-    "A host set is names, ranges (s[4-9]), MACs, groups or label=value, joined by commas; -name leaves one out.",
+    "A host set is names, ranges (s[4-9]), MACs, groups or label=value, joined by commas; -name leaves one out. Commands: boot --help.",
 });
 export const RoleNotFound = defineError("ROLE_NOT_FOUND", {
   kind: "user",

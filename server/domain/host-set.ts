@@ -1,6 +1,6 @@
 import { parseMac } from "../net/mac.ts";
 import { InvalidHostSet } from "./error-catalogue.ts";
-import type { Machine } from "./machine.ts";
+import { type Machine, naturalKey } from "./machine.ts";
 
 /** One part of a host set, as written. */
 interface Part {
@@ -74,7 +74,7 @@ export function resolveHostSet(
     for (const machine of matching(part.text)) chosen.add(machine);
   for (const part of parts.filter((part) => part.exclude))
     for (const machine of matching(part.text)) chosen.delete(machine);
-  return [...chosen];
+  return [...chosen].sort((left, right) => (naturalKey(left.name) < naturalKey(right.name) ? -1 : 1));
 
   function matching(word: string): Machine[] {
     const named = machines.filter((machine) => machine.name === word);

@@ -61,6 +61,11 @@ export function isMachineName(text: string): boolean {
   return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text);
 }
 
+/** Sorts names as people count: s2 before s10. */
+export function naturalKey(name: string): string {
+  return name.replaceAll(/[0-9]+/g, (digits) => digits.padStart(12, "0"));
+}
+
 /** The name that a machine has before anybody named it. */
 export function nameFromMac(mac: Mac): string {
   return `m-${mac.replaceAll(":", "")}`;

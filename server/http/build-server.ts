@@ -38,6 +38,13 @@ export interface HttpSettings {
 /** API requests are small; content goes through the upload routes, which have limits of their own. */
 const bodyLimitBytes = 256 * 1024;
 
+/** Stands where the dashboard will be. */
+const landingPage = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Rollcall</title>
+<h1>Rollcall is up</h1>
+<p>The roll: <code>boot status</code>. The API: <a href="/api/docs">/api/docs</a>.</p></html>
+`;
+
 /** The HTTP server on its port, and the same routes on the control socket. */
 export async function buildHttpServer(deps: HttpDeps) {
   const { clock, ids, log, tracker } = deps;
@@ -100,6 +107,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     },
     { prefix: "/api/v1" },
   );
+  app.get("/", { schema: { hide: true } }, (_request, reply) => reply.type("text/html; charset=utf-8").send(landingPage));
   app.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
 
   return {

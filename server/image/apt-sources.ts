@@ -16,9 +16,21 @@ const DebianComponents = new Set(["main", "contrib", "non-free", "non-free-firmw
 export function parseDeb822(text: string): readonly AptSource[] {
   return text.split(/\n[ \t]*\n/).flatMap((stanza) => {
     const fields = readStanza(stanza);
-    const list = (name: string): string[] => (fields.get(name) ?? "").split(/\s+/).filter((item) => item !== "");
-    if (!list("types").includes("deb") || /^(no|false|off|0|without|disable)$/i.test(fields.get("enabled") ?? "yes")) return [];
-    return [{ uris: list("uris"), suites: list("suites"), components: list("components"), signedBy: fields.get("signed-by") }];
+    const list = (name: string): string[] =>
+      (fields.get(name) ?? "").split(/\s+/).filter((item) => item !== "");
+    if (
+      !list("types").includes("deb") ||
+      /^(no|false|off|0|without|disable)$/i.test(fields.get("enabled") ?? "yes")
+    )
+      return [];
+    return [
+      {
+        uris: list("uris"),
+        suites: list("suites"),
+        components: list("components"),
+        signedBy: fields.get("signed-by"),
+      },
+    ];
   });
 }
 
@@ -29,7 +41,14 @@ export function parseOneLine(text: string): readonly AptSource[] {
     if (match === null) return [];
     const [, options = "", uri = "", suite = "", components = ""] = match;
     const signedBy = /(?:^|\s)signed-by=(\S+)/i.exec(options)?.[1];
-    return [{ uris: [uri], suites: [suite], components: components.split(/\s+/).filter((item) => item !== ""), signedBy }];
+    return [
+      {
+        uris: [uri],
+        suites: [suite],
+        components: components.split(/\s+/).filter((item) => item !== ""),
+        signedBy,
+      },
+    ];
   });
 }
 

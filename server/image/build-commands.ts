@@ -61,7 +61,8 @@ export function buildEnvironment(
   stageDir: string,
 ): Record<string, string> {
   const kept = Object.entries(inherited).flatMap(([key, value]) => {
-    const wanted = key === "PATH" || key === "HOME" || key === "USER" || key === "LOGNAME" || /_proxy$/i.test(key);
+    const wanted =
+      key === "PATH" || key === "HOME" || key === "USER" || key === "LOGNAME" || /_proxy$/i.test(key);
     return wanted && value !== undefined ? [[key, value] as const] : [];
   });
   return {

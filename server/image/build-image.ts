@@ -1,10 +1,31 @@
 import { createHash } from "node:crypto";
 import { constants, createReadStream } from "node:fs";
-import { access, chmod, copyFile, cp, mkdir, mkdtemp, readFile, readdir, rename, rm, stat, statfs, writeFile } from "node:fs/promises";
+import {
+  access,
+  chmod,
+  copyFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { AptSource } from "./apt-sources.ts";
-import { componentsOf, formatSources, parseDeb822, parseOneLine, selectAptOptions, selectDebianSources } from "./apt-sources.ts";
+import {
+  componentsOf,
+  formatSources,
+  parseDeb822,
+  parseOneLine,
+  selectAptOptions,
+  selectDebianSources,
+} from "./apt-sources.ts";
 import { bootstrapCommand, buildEnvironment, squashCommand } from "./build-commands.ts";
 import { createProgressReader } from "./build-progress.ts";
 import { ImageError } from "./image-error.ts";
@@ -91,14 +112,14 @@ export async function buildImage(options: BuildImageOptions): Promise<ImageManif
       },
     });
     if (result.isCancelled) throw cancelled();
-    [bootstrap, squash].forEach((command, index) => {
-      const exitCode = result.exitCodes[index] ?? null;
-      if (exitCode !== 0) throw buildFailed(command.program, exitCode, result.tails[index] ?? []);
-    });
+    if (result.failure !== undefined) {
+      throw buildFailed(result.failure.program, result.failure.exitCode, result.failure.tail);
+    }
 
     report("computing digests", 97);
     const facts = parseRootFacts(await readFile(join(stageDir, "facts"), "utf8"));
-    if (facts === undefined) throw buildFailed("finish-root.sh", 0, ["the facts about the root are incomplete"]);
+    if (facts === undefined)
+      throw buildFailed("finish-root.sh", 0, ["the facts about the root are incomplete"]);
     // Not rename: the stage may lie on another file system.
     for (const name of ["vmlinuz", "initrd.img"]) await copyFile(join(stageDir, name), join(partDir, name));
     const files = {
@@ -138,7 +159,9 @@ async function readRecipe(recipeDir: string): Promise<Recipe> {
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    throw new ImageError("IMAGE_RECIPE_INVALID", `failed to read ${file}`, "give the directory of a recipe", { cause: error });
+    throw new ImageError("IMAGE_RECIPE_INVALID", `failed to read ${file}`, "give the directory of a recipe", {
+      cause: error,
+    });
   }
   return parseRecipe(text);
 }
@@ -189,9 +212,14 @@ async function prepareOutput(outputDir: string): Promise<void> {
     await mkdir(outputDir, { recursive: true });
     await access(outputDir, constants.W_OK);
   } catch (error) {
-    throw new ImageError("IMAGE_OUTPUT_NOT_WRITABLE", `failed to write to ${outputDir}`, "name a directory that you may write to", {
-      cause: error,
-    });
+    throw new ImageError(
+      "IMAGE_OUTPUT_NOT_WRITABLE",
+      `failed to write to ${outputDir}`,
+      "name a directory that you may write to",
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -200,7 +228,11 @@ async function readAptSources(aptDir: string): Promise<readonly AptSource[]> {
   const names = (await readdir(listDir).catch(() => [])).sort().map((name) => join(listDir, name));
   const sources: AptSource[] = [];
   for (const file of [join(aptDir, "sources.list"), ...names]) {
-    const parseFile = file.endsWith(".sources") ? parseDeb822 : file.endsWith(".list") ? parseOneLine : undefined;
+    const parseFile = file.endsWith(".sources")
+      ? parseDeb822
+      : file.endsWith(".list")
+        ? parseOneLine
+        : undefined;
     if (parseFile === undefined) continue;
     sources.push(...parseFile(await readFile(file, "utf8").catch(() => "")));
   }
@@ -208,23 +240,32 @@ async function readAptSources(aptDir: string): Promise<readonly AptSource[]> {
 }
 
 /** Everything that the programs read, in one place that they can read whatever the rights of the checkout are. */
-async function fillStage(stageDir: string, recipeDir: string, recipe: Recipe, sources: readonly AptSource[]): Promise<void> {
+async function fillStage(
+  stageDir: string,
+  recipeDir: string,
+  recipe: Recipe,
+  sources: readonly AptSource[],
+): Promise<void> {
   await chmod(stageDir, 0o755);
   await mkdir(join(stageDir, "tmp"));
   // In unshare mode another user id works in here.
   await chmod(join(stageDir, "tmp"), 0o1777);
   for (const part of ["overlay", "initramfs"]) {
     await mkdir(join(stageDir, part));
-    await cp(join(recipeDir, part), join(stageDir, part), { recursive: true, verbatimSymlinks: true }).catch((error: unknown) => {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    });
+    await cp(join(recipeDir, part), join(stageDir, part), { recursive: true, verbatimSymlinks: true }).catch(
+      (error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      },
+    );
     await openRights(join(stageDir, part));
   }
   await copyFile(FinishScript, join(stageDir, "finish-root.sh"));
   await chmod(join(stageDir, "finish-root.sh"), 0o755);
   await writeFile(join(stageDir, "debian.sources"), formatSources(sources, DebianKeyring), { mode: 0o644 });
   for (const list of ["enable", "mask", "maskGenerators"] as const) {
-    await writeFile(join(stageDir, `units.${list}`), recipe.units[list].map((unit) => `${unit}\n`).join(""), { mode: 0o644 });
+    await writeFile(join(stageDir, `units.${list}`), recipe.units[list].map((unit) => `${unit}\n`).join(""), {
+      mode: 0o644,
+    });
   }
 }
 
@@ -253,7 +294,11 @@ async function removeStage(stageDir: string): Promise<void> {
 }
 
 function cancelled(): ImageError {
-  return new ImageError("IMAGE_BUILD_CANCELLED", "the build was cancelled", "nothing was changed; start it again when you like");
+  return new ImageError(
+    "IMAGE_BUILD_CANCELLED",
+    "the build was cancelled",
+    "nothing was changed; start it again when you like",
+  );
 }
 
 function buildFailed(program: string, exitCode: number | null, tail: readonly string[]): ImageError {

@@ -41,7 +41,9 @@ export function createProgressReader(): (line: string) => BuildProgress | undefi
     if (announced !== undefined) expected = Number(announced) * 2;
     if (expected === 0 || !/^(Unpacking|Setting up) /.test(line)) return undefined;
     seen = Math.min(seen + 1, expected);
-    const percent = Math.floor(PackageSteps.from + ((PackageSteps.to - PackageSteps.from - 1) * seen) / expected);
+    const percent = Math.floor(
+      PackageSteps.from + ((PackageSteps.to - PackageSteps.from - 1) * seen) / expected,
+    );
     if (percent <= current.percent) return undefined;
     current = { step: current.step, percent };
     return current;

@@ -1,4 +1,4 @@
-import { parse } from "yaml";
+import { readYaml } from "../yaml/read-yaml.ts";
 import { ImageError } from "./image-error.ts";
 
 /** What goes into an image: recipe.yaml as values. The files beside it (overlay/, initramfs/) are found by name. */
@@ -23,7 +23,11 @@ export interface Recipe {
     /** Programs of systemd's that make units at every start. */
     readonly maskGenerators: readonly string[];
   };
-  readonly squashfs: { readonly compression: "zstd" | "xz" | "lz4"; readonly level: number; readonly blockKiB: number };
+  readonly squashfs: {
+    readonly compression: "zstd" | "xz" | "lz4";
+    readonly level: number;
+    readonly blockKiB: number;
+  };
 }
 
 // Each of these ends up in an argument list or a line-based file; a blank or a newline in it would become something else.
@@ -43,11 +47,10 @@ const Shapes = {
  * @throws ImageError IMAGE_RECIPE_INVALID, naming the key and what is allowed there
  */
 export function parseRecipe(text: string): Recipe {
-  let document: unknown;
-  try {
-    document = parse(text);
-  } catch (error) {
-    throw invalid("the recipe is not YAML", error instanceof Error ? error.message : String(error), error);
+  const { value: document, problems } = readYaml(text);
+  const [problem] = problems;
+  if (problem !== undefined) {
+    throw invalid(`the recipe is not YAML: line ${problem.line}: ${problem.message}`, "correct that line");
   }
   const recipe = table(document, "the recipe");
   refuseUnknown(recipe, "", [
@@ -66,7 +69,11 @@ export function parseRecipe(text: string): Recipe {
   refuseUnknown(units, "units.", ["enable", "mask", "maskGenerators"]);
   const squashfs = table(recipe["squashfs"] ?? {}, "squashfs");
   refuseUnknown(squashfs, "squashfs.", ["compression", "level", "blockKiB"]);
-  const compression = oneOf(squashfs["compression"] ?? "zstd", "squashfs.compression", ["zstd", "xz", "lz4"] as const);
+  const compression = oneOf(squashfs["compression"] ?? "zstd", "squashfs.compression", [
+    "zstd",
+    "xz",
+    "lz4",
+  ] as const);
   return {
     name: word(recipe["name"], "name", Shapes.name),
     suite: word(recipe["suite"], "suite", Shapes.name),
@@ -74,10 +81,12 @@ export function parseRecipe(text: string): Recipe {
     sourceDateEpoch: integer(recipe["sourceDateEpoch"], "sourceDateEpoch", 0, 4_294_967_295),
     packages: words(recipe["packages"], "packages", Shapes.packageName),
     packagesOfComponent: Object.fromEntries(
-      Object.entries(table(recipe["packagesOfComponent"] ?? {}, "packagesOfComponent")).map(([component, names]) => [
-        word(component, "packagesOfComponent", Shapes.component),
-        words(names, `packagesOfComponent.${component}`, Shapes.packageName),
-      ]),
+      Object.entries(table(recipe["packagesOfComponent"] ?? {}, "packagesOfComponent")).map(
+        ([component, names]) => [
+          word(component, "packagesOfComponent", Shapes.component),
+          words(names, `packagesOfComponent.${component}`, Shapes.packageName),
+        ],
+      ),
     ),
     dropPaths: words(recipe["dropPaths"] ?? [], "dropPaths", Shapes.path),
     dropModules: words(recipe["dropModules"] ?? [], "dropModules", Shapes.moduleFolder),
@@ -104,47 +113,60 @@ export function packagesFor(recipe: Recipe, components: ReadonlySet<string>): re
 
 function table(value: unknown, key: string): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw invalid(`${key} must be a table of keys and values`, "see server/image/recipes/ for a recipe that works");
+    throw invalid(
+      `${key} must be a table of keys and values`,
+      "see server/image/recipes/ for a recipe that works",
+    );
   }
   return value as Record<string, unknown>;
 }
 
 function refuseUnknown(value: Record<string, unknown>, prefix: string, known: readonly string[]): void {
   const unknown = Object.keys(value).find((key) => !known.includes(key));
-  if (unknown !== undefined) throw invalid(`unknown key ${prefix}${unknown}`, `allowed here: ${known.join(", ")}`);
+  if (unknown !== undefined)
+    throw invalid(`unknown key ${prefix}${unknown}`, `allowed here: ${known.join(", ")}`);
 }
 
 function word(value: unknown, key: string, shape: RegExp): string {
   if (typeof value !== "string" || !shape.test(value)) {
-    throw invalid(`${key} has the value ${JSON.stringify(value) ?? "(none)"}`, `write text that matches ${String(shape)}`);
+    throw invalid(
+      `${key} has the value ${JSON.stringify(value) ?? "(none)"}`,
+      `write text that matches ${String(shape)}`,
+    );
   }
   return value;
 }
 
 function words(value: unknown, key: string, shape: RegExp): readonly string[] {
-  if (!Array.isArray(value)) throw invalid(`${key} must be a list`, "write one item per line, each after a dash");
+  if (!Array.isArray(value))
+    throw invalid(`${key} must be a list`, "write one item per line, each after a dash");
   return value.map((item: unknown, index) => word(item, `${key}[${index}]`, shape));
 }
 
 function integer(value: unknown, key: string, least: number, most: number): number {
   if (typeof value !== "number" || !Number.isInteger(value) || value < least || value > most) {
-    throw invalid(`${key} has the value ${JSON.stringify(value) ?? "(none)"}`, `write a whole number from ${least} to ${most}`);
+    throw invalid(
+      `${key} has the value ${JSON.stringify(value) ?? "(none)"}`,
+      `write a whole number from ${least} to ${most}`,
+    );
   }
   return value;
 }
 
 function powerOfTwo(value: unknown, key: string): number {
   const number = integer(value, key, 4, 1024);
-  if ((number & (number - 1)) !== 0) throw invalid(`${key} has the value ${number}`, "write a power of two from 4 to 1024");
+  if ((number & (number - 1)) !== 0)
+    throw invalid(`${key} has the value ${number}`, "write a power of two from 4 to 1024");
   return number;
 }
 
 function oneOf<T extends string>(value: unknown, key: string, allowed: readonly T[]): T {
   const found = allowed.find((item) => item === value);
-  if (found === undefined) throw invalid(`${key} has the value ${JSON.stringify(value)}`, `allowed: ${allowed.join(", ")}`);
+  if (found === undefined)
+    throw invalid(`${key} has the value ${JSON.stringify(value)}`, `allowed: ${allowed.join(", ")}`);
   return found;
 }
 
-function invalid(message: string, advice: string, cause?: unknown): ImageError {
-  return new ImageError("IMAGE_RECIPE_INVALID", message, advice, cause === undefined ? undefined : { cause });
+function invalid(message: string, advice: string): ImageError {
+  return new ImageError("IMAGE_RECIPE_INVALID", message, advice);
 }

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import type { Command } from "./build-commands.ts";
 
 /** How long a program may clean up after itself when the build is cancelled, before it is killed. */
@@ -8,10 +10,10 @@ const GraceMs = 20_000;
 const TailLines = 40;
 
 export interface PipelineResult {
-  /** Exit code of each command, in order; null when a signal ended it. */
-  readonly exitCodes: readonly (number | null)[];
-  /** Last lines of what each command wrote to standard error. */
-  readonly tails: readonly (readonly string[])[];
+  /** The program to blame: the one that failed first. Undefined when all went well or the build was cancelled. */
+  readonly failure:
+    | { readonly program: string; readonly exitCode: number | null; readonly tail: readonly string[] }
+    | undefined;
   readonly isCancelled: boolean;
 }
 
@@ -22,52 +24,74 @@ export interface PipelineOptions {
 }
 
 /**
- * Runs two programs, the standard output of the first being the standard input of the second. The bytes do not pass
- * through this process.
- *
- * Each program leads a process group of its own, so that a cancelled build ends with all its children.
+ * Runs two programs, the standard output of the first being the standard input of the second. Each leads a process
+ * group of its own, so that a cancelled build ends with all its children.
  */
-export async function runPipeline(first: Command, second: Command, options: PipelineOptions): Promise<PipelineResult> {
-  // The consumer starts first, because its standard input is the producer's standard output.
-  const consumer = spawn(second.program, second.args, {
-    env: options.env,
-    stdio: ["pipe", "pipe", "pipe"],
-    detached: true,
-  });
-  const producer = spawn(first.program, first.args, {
-    env: options.env,
-    stdio: ["ignore", consumer.stdin, "pipe"],
-    detached: true,
-  });
-  // Our own copy of the pipe's end would keep the consumer waiting for more.
-  consumer.stdin.destroy();
-
+export async function runPipeline(
+  first: Command,
+  second: Command,
+  options: PipelineOptions,
+): Promise<PipelineResult> {
+  const start = (command: Command, stdin: "ignore" | "pipe"): ChildProcess =>
+    spawn(command.program, command.args, {
+      env: options.env,
+      stdio: [stdin, "pipe", "pipe"],
+      detached: true,
+    });
+  const consumer = start(second, "pipe");
+  const producer = start(first, "ignore");
   const children = [producer, consumer];
+
   let isCancelled = false;
   let killTimer: NodeJS.Timeout | undefined;
+  const end = (targets: readonly ChildProcess[]): void => {
+    for (const child of targets) signalGroup(child, "SIGTERM");
+    killTimer ??= setTimeout(() => {
+      for (const child of targets) signalGroup(child, "SIGKILL");
+    }, GraceMs);
+  };
   const cancel = (): void => {
     isCancelled = true;
-    for (const child of children) signalGroup(child, "SIGTERM");
-    killTimer = setTimeout(() => {
-      for (const child of children) signalGroup(child, "SIGKILL");
-    }, GraceMs);
+    end(children);
   };
   options.signal?.addEventListener("abort", cancel, { once: true });
   if (options.signal?.aborted === true) cancel();
 
-  // Without the consumer the producer works for nothing: it would notice only when it writes, minutes later.
-  consumer.once("close", (code) => {
-    if (code !== 0) signalGroup(producer, "SIGTERM");
+  let hasProducerWritten = false;
+  producer.stdout?.once("end", () => (hasProducerWritten = true));
+  let isConsumerToBlame = false;
+  consumer.once("exit", (code) => {
+    if (code === 0 || hasProducerWritten) return;
+    // It failed on its own, not for want of input; the producer would notice only when it writes, minutes later.
+    isConsumerToBlame = true;
+    end([producer]);
   });
 
+  const producerTail = collectLines([producer.stderr], options.onLine);
+  const consumerTail = collectLines([consumer.stderr, consumer.stdout], options.onLine);
   try {
-    const tails = [collectLines(producer, options.onLine), collectLines(consumer, options.onLine)];
-    const exitCodes = await Promise.all(children.map(exitCode));
-    return { exitCodes, tails, isCancelled };
+    const [producerCode, consumerCode] = await Promise.all([
+      exitCode(producer),
+      exitCode(consumer),
+      // A pipe that breaks is told by the exit codes.
+      copy(producer, consumer).catch(() => undefined),
+    ]);
+    const blameProducer = producerCode !== 0 && !isConsumerToBlame;
+    if (isCancelled || (producerCode === 0 && consumerCode === 0)) return { failure: undefined, isCancelled };
+    return {
+      failure: blameProducer
+        ? { program: first.program, exitCode: producerCode, tail: producerTail }
+        : { program: second.program, exitCode: consumerCode, tail: consumerTail },
+      isCancelled,
+    };
   } finally {
     clearTimeout(killTimer);
     options.signal?.removeEventListener("abort", cancel);
   }
+}
+
+async function copy(from: ChildProcess, to: ChildProcess): Promise<void> {
+  if (from.stdout !== null && to.stdin !== null) await pipeline(from.stdout, to.stdin);
 }
 
 /** Runs a program to its end and answers what it printed; undefined when it can't be run or fails. */
@@ -79,9 +103,12 @@ export async function readOutput(command: Command): Promise<string | undefined> 
   return code === 0 ? Buffer.concat(parts).toString("utf8") : undefined;
 }
 
-function collectLines(child: ChildProcess, onLine: (line: string) => void): readonly string[] {
+function collectLines(
+  streams: readonly (Readable | null)[],
+  onLine: (line: string) => void,
+): readonly string[] {
   const tail: string[] = [];
-  for (const stream of [child.stderr, child.stdout]) {
+  for (const stream of streams) {
     if (stream === null) continue;
     createInterface({ input: stream }).on("line", (line) => {
       tail.push(line);

@@ -85,19 +85,26 @@ function deviceSockets(library: CLibrary): DeviceSockets {
   function check(call: string, result: number): number {
     if (result >= 0) return result;
     const errno = library.errno();
-    const [name = `errno ${errno}`] = Object.entries(constants.errno).find(([, value]) => value === errno) ?? [];
+    const [name = `errno ${errno}`] =
+      Object.entries(constants.errno).find(([, value]) => value === errno) ?? [];
     throw new SystemCallError(call, name);
   }
   function setInt(descriptor: number, option: number, value: number): number {
     return library.setsockopt(descriptor, SolSocket, option, int32(value), 4);
   }
 
-  function configure(descriptor: number, { device, address, port, broadcast, receiveBufferBytes }: DeviceSocketRequest): void {
+  function configure(
+    descriptor: number,
+    { device, address, port, broadcast, receiveBufferBytes }: DeviceSocketRequest,
+  ): void {
     const name = new TextEncoder().encode(`${device}\0`);
     if (name.length > deviceNameOctets) throw new SystemCallError("setsockopt(SO_BINDTODEVICE)", "ENODEV");
     // Before bind(): two sockets may have one port when their devices differ. SO_REUSEADDR stays off, since with it a
     // second server would get the port too, and every packet would go to one of both at random.
-    check("setsockopt(SO_BINDTODEVICE)", library.setsockopt(descriptor, SolSocket, SoBindToDevice, name, name.length));
+    check(
+      "setsockopt(SO_BINDTODEVICE)",
+      library.setsockopt(descriptor, SolSocket, SoBindToDevice, name, name.length),
+    );
     if (broadcast) check("setsockopt(SO_BROADCAST)", setInt(descriptor, SoBroadcast, 1));
     if (receiveBufferBytes !== undefined) {
       // FORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN; what was obtained is asked for later.
@@ -124,7 +131,10 @@ function deviceSockets(library: CLibrary): DeviceSockets {
     deviceOf(descriptor) {
       const name = new Uint8Array(deviceNameOctets);
       const length = int32(name.length);
-      check("getsockopt(SO_BINDTODEVICE)", library.getsockopt(descriptor, SolSocket, SoBindToDevice, name, length));
+      check(
+        "getsockopt(SO_BINDTODEVICE)",
+        library.getsockopt(descriptor, SolSocket, SoBindToDevice, name, length),
+      );
       return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
     },
     forbidPortSharing(descriptor) {

@@ -59,7 +59,10 @@ export function createUdp(deps: UdpDeps): PlatformUdp {
     const known = devices();
     if (!known.has(device)) throw DeviceNotFound({ device, known: [...known.keys()] });
     if (known.size > 1) throw DeviceBindingUnavailable({ device, reason: "koffi is not installed" });
-    log.warn({ device, port: binding.port }, "koffi is not installed: listening on all interfaces, of which there is one");
+    log.warn(
+      { device, port: binding.port },
+      "koffi is not installed: listening on all interfaces, of which there is one",
+    );
     await openPlain(socket, binding);
   }
 
@@ -67,7 +70,10 @@ export function createUdp(deps: UdpDeps): PlatformUdp {
     counters,
     async bind(binding) {
       // Addresses are literals: nothing is to be looked up, nor waited for.
-      const socket = createSocket({ type: "udp4", lookup: (host, _options, callback) => callback(null, host, 4) });
+      const socket = createSocket({
+        type: "udp4",
+        lookup: (host, _options, callback) => callback(null, host, 4),
+      });
       try {
         if (binding.device === undefined) await openPlain(socket, binding);
         else await openFor(binding, binding.device, socket);
@@ -83,7 +89,12 @@ export function createUdp(deps: UdpDeps): PlatformUdp {
   };
 }
 
-function wrap(socket: Socket, receiveBufferBytes: number, { log, clock }: UdpDeps, counters: UdpCounters): PlatformUdpSocket {
+function wrap(
+  socket: Socket,
+  receiveBufferBytes: number,
+  { log, clock }: UdpDeps,
+  counters: UdpCounters,
+): PlatformUdpSocket {
   const { address, port } = socket.address();
   let closing: Promise<void> | undefined;
   let lastLoggedMs = Number.NEGATIVE_INFINITY;
@@ -122,7 +133,8 @@ function wrap(socket: Socket, receiveBufferBytes: number, { log, clock }: UdpDep
 
 function openPlain(socket: Socket, { address = "0.0.0.0", port }: UdpBinding): Promise<void> {
   return new Promise((resolve, reject) => {
-    const onError = (error: NodeJS.ErrnoException): void => reject(portError(error.code, address, port) ?? error);
+    const onError = (error: NodeJS.ErrnoException): void =>
+      reject(portError(error.code, address, port) ?? error);
     socket.once("error", onError);
     socket.bind({ address, port, exclusive: true }, () => {
       socket.off("error", onError);
@@ -131,7 +143,13 @@ function openPlain(socket: Socket, { address = "0.0.0.0", port }: UdpBinding): P
   });
 }
 
-function openOnDevice(socket: Socket, binding: UdpBinding, device: string, sockets: DeviceSockets, known: string[]): void {
+function openOnDevice(
+  socket: Socket,
+  binding: UdpBinding,
+  device: string,
+  sockets: DeviceSockets,
+  known: string[],
+): void {
   const { address = "0.0.0.0", port } = binding;
   let descriptor: number;
   try {
@@ -167,14 +185,19 @@ function useHandedOver(
   socket.bind({ fd: descriptor });
 }
 
-function setReceiveBuffer(socket: Socket, { device, port, receiveBufferBytes: wished }: UdpBinding, log: Log): number {
+function setReceiveBuffer(
+  socket: Socket,
+  { device, port, receiveBufferBytes: wished }: UdpBinding,
+  log: Log,
+): number {
   const before = socket.getRecvBufferSize();
   if (wished === undefined) return before;
   // The kernel doubles what it is asked for and reports that. A forced size would be cut down by asking again.
   if (before < 2 * wished) socket.setRecvBufferSize(wished);
   const obtained = socket.getRecvBufferSize();
   const fields = { device, port, wishedBytes: wished, obtainedBytes: obtained / 2 };
-  if (obtained < 2 * wished) log.warn(fields, "receive buffer is smaller than wished: raise net.core.rmem_max");
+  if (obtained < 2 * wished)
+    log.warn(fields, "receive buffer is smaller than wished: raise net.core.rmem_max");
   else log.debug(fields, "receive buffer");
   return obtained;
 }

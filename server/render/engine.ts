@@ -155,7 +155,7 @@ function parse(engine: typeof Handlebars, source: string): AstNode {
     const [, line, excerpt = "", got] =
       /^Parse error on line (\d+):\n(.*)\n.*\n.*?got '(.*)'$/s.exec(message) ?? [];
     if (line !== undefined) {
-      if (got === "EOF")
+      if (got === "EOF" && message.includes("'OPEN_ENDBLOCK'"))
         throw new Error(`line ${line}: a block is still open at the end, e.g. {{#if}} without {{/if}}`);
       if (got === "OPEN_ENDBLOCK")
         throw new Error(`line ${line}: a block is closed here that was not opened`);

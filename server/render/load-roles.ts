@@ -207,10 +207,9 @@ function knownKeys(path: readonly string[]): readonly string[] {
 function schemaProblems(value: unknown): { path: string[]; message: string }[] {
   if (Value.Check(roleSchema, value)) return [];
   const found = new Map<string, { path: string[]; message: string }>();
-  const add = (path: string[], message: string) => {
-    // One fault a place: a union tells of each of its members.
-    const key = `${path.join("/")} ${message.startsWith("the key") ? message : ""}`;
-    if (!found.has(key)) found.set(key, { path, message });
+  // One fault a place: a union tells of each of its members.
+  const add = (path: string[], message: string, place = path.join("/")) => {
+    if (!found.has(place)) found.set(place, { path, message });
   };
   for (const error of Value.Errors(roleSchema, value) as unknown as {
     instancePath: string;
@@ -225,7 +224,8 @@ function schemaProblems(value: unknown): { path: string[]; message: string }[] {
     const { additionalProperties: unknown = [], requiredProperties: missing = [] } = error.params ?? {};
     for (const key of unknown)
       add([...path, key], `unknown key ${[...path, key].join(".")}; known are ${knownKeys(path).join(", ")}`);
-    for (const key of missing) add(path, `${name ? `${name}: ` : ""}the key ${key} is missing`);
+    for (const key of missing)
+      add(path, `${name ? `${name}: ` : ""}the key ${key} is missing`, [...path, key].join("/"));
     // `boolean` is the false schema of a key that is unknown, told above.
     if (unknown.length > 0 || missing.length > 0 || error.keyword === "boolean") continue;
     const allowed = allowedAt.find(([pattern]) => pattern.test(name))?.[1] ?? "";

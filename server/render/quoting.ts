@@ -27,11 +27,16 @@ export const ipxeWord: Quote = (value) =>
     .replaceAll(/[^A-Za-z0-9._:/@=+,%~?&;-]/g, "_")
     .replace(/^[&?;]+$/, "_");
 
-/** Text behind `echo`: blanks may stay, the rest as in {@link ipxeWord}; never longer than a line of an 80-column screen times three. */
+/**
+ * Text behind `echo`: blanks may stay, the rest as in {@link ipxeWord}; never longer than a line of an 80-column screen times three.
+ * A `;` of its own would part commands, and a `-` in front be an option that `echo` does not know, which ends the script.
+ */
 export const ipxeText: Quote = (value) =>
   asText(value)
-    .replaceAll(/[^A-Za-z0-9 ._:/@=+,%~()'"!?*<>[\]-]/g, "_")
-    .slice(0, 240);
+    .slice(0, 240)
+    .replaceAll(/[^A-Za-z0-9 ._:;/@=+,%~()'"!?*<>[\]-]/g, "_")
+    .replaceAll(/(?<![^ ]);(?![^ ])/g, "_")
+    .replace(/^( *)-/, "$1_");
 
 /**
  * A scalar or a collection in YAML 1.2 flow style: JSON, but with every character outside printable ASCII escaped, since YAML

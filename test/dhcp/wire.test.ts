@@ -24,7 +24,9 @@ import { clientOptions, requestMessage } from "../support/dhcp-messages.ts";
 
 const optionCode = fc.integer({ min: 1, max: 254 }).filter((code) => code !== 52);
 const optionValue = fc.uint8Array({ maxLength: 600 });
-const optionMap = fc.array(fc.tuple(optionCode, optionValue), { maxLength: 12 }).map((entries) => new Map(entries));
+const optionMap = fc
+  .array(fc.tuple(optionCode, optionValue), { maxLength: 12 })
+  .map((entries) => new Map(entries));
 const address = fc.integer({ min: 0, max: 2 ** 32 - 1 }).map((value): Ipv4 => ipv4FromNumber(value));
 const text = (maxLength: number) =>
   fc.array(fc.integer({ min: 1, max: 255 }), { maxLength }).map((codes) => String.fromCharCode(...codes));
@@ -32,21 +34,21 @@ const octet = fc.integer({ min: 0, max: 255 });
 
 const message: fc.Arbitrary<DhcpMessage> = fc.record(
   {
-  op: fc.constantFrom(1, 2),
-  htype: octet,
-  hlen: fc.integer({ min: 0, max: 16 }),
-  hops: octet,
-  xid: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
-  secs: fc.integer({ min: 0, max: 65535 }),
-  flags: fc.integer({ min: 0, max: 65535 }),
-  ciaddr: address,
-  yiaddr: address,
-  siaddr: address,
-  giaddr: address,
-  chaddr: fc.uint8Array({ minLength: 16, maxLength: 16 }),
-  sname: text(64),
-  file: text(128),
-  options: optionMap,
+    op: fc.constantFrom(1, 2),
+    htype: octet,
+    hlen: fc.integer({ min: 0, max: 16 }),
+    hops: octet,
+    xid: fc.integer({ min: 0, max: 2 ** 32 - 1 }),
+    secs: fc.integer({ min: 0, max: 65535 }),
+    flags: fc.integer({ min: 0, max: 65535 }),
+    ciaddr: address,
+    yiaddr: address,
+    siaddr: address,
+    giaddr: address,
+    chaddr: fc.uint8Array({ minLength: 16, maxLength: 16 }),
+    sname: text(64),
+    file: text(128),
+    options: optionMap,
   },
   { noNullPrototype: true },
 );
@@ -128,25 +130,38 @@ t.test("what is no DHCP message is malformed (RFC 2131 s.2, s.3)", (t) => {
 
 t.test("PAD is skipped, END stops, what follows END is ignored (RFC 2132 s.3.1, s.3.2)", (t) => {
   const options = decodeOptions(Uint8Array.of(0, 0, 53, 1, 1, 0, 12, 1, 65, 255, 15, 200));
-  t.strictSame([...options], [[53, Uint8Array.of(1)], [12, Uint8Array.of(65)]]);
+  t.strictSame(
+    [...options],
+    [
+      [53, Uint8Array.of(1)],
+      [12, Uint8Array.of(65)],
+    ],
+  );
   t.equal(decodeOptions(Uint8Array.of(53, 1, 1)).size, 1, "a missing END is tolerated");
   t.end();
 });
 
-t.test("an option that passes the end of its field makes the packet malformed, in the overloaded fields too", (t) => {
-  t.ok(isMalformed(datagram({ options: [53, 1, 1, 12, 9, 65] })), "value too long");
-  t.ok(isMalformed(datagram({ options: [53, 1, 1, 12] })), "length octet missing");
-  const sname = new Array<number>(64).fill(0);
-  sname[62] = 12;
-  sname[63] = 9;
-  t.ok(isMalformed(datagram({ options: [53, 1, 1, 52, 1, 2, 255], sname })), "it does not read on into file");
-  t.end();
-});
+t.test(
+  "an option that passes the end of its field makes the packet malformed, in the overloaded fields too",
+  (t) => {
+    t.ok(isMalformed(datagram({ options: [53, 1, 1, 12, 9, 65] })), "value too long");
+    t.ok(isMalformed(datagram({ options: [53, 1, 1, 12] })), "length octet missing");
+    const sname = Array.from({ length: 64 }, () => 0);
+    sname[62] = 12;
+    sname[63] = 9;
+    t.ok(
+      isMalformed(datagram({ options: [53, 1, 1, 52, 1, 2, 255], sname })),
+      "it does not read on into file",
+    );
+    t.end();
+  },
+);
 
 t.test("overload: options of file come before those of sname (RFC 2131 s.4.1, RFC 2132 s.9.3)", (t) => {
   const file = [12, 1, 66, 255];
   const sname = [12, 1, 67, 255];
-  const host = (value: number) => decodeMessage(datagram({ options: [12, 1, 65, 52, 1, value, 255], file, sname })).options.get(12);
+  const host = (value: number) =>
+    decodeMessage(datagram({ options: [12, 1, 65, 52, 1, value, 255], file, sname })).options.get(12);
   t.strictSame(host(1), Uint8Array.of(65, 66));
   t.strictSame(host(2), Uint8Array.of(65, 67));
   t.strictSame(host(3), Uint8Array.of(65, 66, 67));
@@ -159,7 +174,12 @@ t.test("overload: options of file come before those of sname (RFC 2131 s.4.1, RF
 
 t.test("long options are split and joined again exactly (RFC 3396)", (t) => {
   const url = `http://10.0.0.1/${"x".repeat(300)}`;
-  const field = encodeOptions(new Map([[67, textToOctets(url)], [121, new Uint8Array(600).fill(7)]]));
+  const field = encodeOptions(
+    new Map([
+      [67, textToOctets(url)],
+      [121, new Uint8Array(600).fill(7)],
+    ]),
+  );
   t.equal(field[1], 255, "first instance is full");
   t.equal(field[257], 67, "and the next has the same code");
   t.strictSame(decodeOptions(field).get(67), textToOctets(url));
@@ -174,15 +194,26 @@ t.test("long options are split and joined again exactly (RFC 3396)", (t) => {
   t.end();
 });
 
-t.test("53, 54 and 51 come first, then what was asked for in that order, 67 and then 82 last (RFC 2132 s.9.8, RFC 3046 s.2.2)", (t) => {
-  const value = Uint8Array.of(0);
-  const options = new Map([82, 1, 3, 67, 6, 43, 51, 60, 54, 53].map((code) => [code, value]));
-  t.strictSame([...orderOptions(options, [6, 67, 82, 3, 99, 53]).keys()], [53, 54, 51, 6, 3, 1, 43, 60, 67, 82]);
-  t.end();
-});
+t.test(
+  "53, 54 and 51 come first, then what was asked for in that order, 67 and then 82 last (RFC 2132 s.9.8, RFC 3046 s.2.2)",
+  (t) => {
+    const value = Uint8Array.of(0);
+    const options = new Map([82, 1, 3, 67, 6, 43, 51, 60, 54, 53].map((code) => [code, value]));
+    t.strictSame(
+      [...orderOptions(options, [6, 67, 82, 3, 99, 53]).keys()],
+      [53, 54, 51, 6, 3, 1, 43, 60, 67, 82],
+    );
+    t.end();
+  },
+);
 
 t.test("a PAD follows option 67, which EDK2 overwrites with a NUL", (t) => {
-  const field = encodeOptions(new Map([[67, textToOctets("ab")], [82, Uint8Array.of(1, 1, 9)]]));
+  const field = encodeOptions(
+    new Map([
+      [67, textToOctets("ab")],
+      [82, Uint8Array.of(1, 1, 9)],
+    ]),
+  );
   t.strictSame([...field], [67, 2, 97, 98, 0, 82, 3, 1, 1, 9, 255]);
   t.end();
 });
@@ -199,6 +230,15 @@ t.test("what does not fit is left out from the end, what is essential never (RFC
   t.strictSame([...fitOptions(options, 115, kept).keys()], [53, 54, 3, 67, 82]);
   t.strictSame([...fitOptions(options, 80, kept).keys()], [53, 54, 67], "82 goes when nothing else helps");
   t.strictSame([...fitOptions(options, 10, kept).keys()], [53, 54, 67]);
+  const echo = new Map([
+    [53, Uint8Array.of(1)],
+    [61, new Uint8Array(5000)],
+  ]);
+  t.strictSame(
+    [...fitOptions(echo, 1000, new Set([53, 61])).keys()],
+    [53],
+    "a client id of 5000 octets is not echoed",
+  );
   t.end();
 });
 
@@ -218,17 +258,34 @@ t.test("garbage in option 43 or 175 is read as far as it goes and never thrown a
 });
 
 t.test("iPXE features are read from option 175; zero means absent", (t) => {
-  t.strictSame([...decodeIpxeFeatures(Uint8Array.from(clientOptions.ipxe[175]))].sort(), ["dns", "http", "iscsi", "menu", "pxe-ext", "tftp"]);
+  t.strictSame([...decodeIpxeFeatures(Uint8Array.from(clientOptions.ipxe[175]))].sort(), [
+    "dns",
+    "http",
+    "iscsi",
+    "menu",
+    "pxe-ext",
+    "tftp",
+  ]);
   t.strictSame([...decodeIpxeFeatures(Uint8Array.of(19, 1, 0, 36, 1, 1, 99, 1, 1))], ["efi"]);
   t.end();
 });
 
 t.test("another implementation reads what we write (npm dhcp)", (t) => {
   const { parse } = createRequire(import.meta.url)("dhcp/lib/protocol.js") as {
-    parse(datagram: Buffer): { xid: number; file: string; siaddr: string; chaddr: string; options: Record<number, unknown> };
+    parse(datagram: Buffer): {
+      xid: number;
+      file: string;
+      siaddr: string;
+      chaddr: string;
+      options: Record<number, unknown>;
+    };
   };
   const reply: DhcpMessage = {
-    ...requestMessage({ type: "Ack", server: "10.0.0.1", options: { 1: [255, 255, 255, 0], 66: "10.0.0.1", 67: "ipxe.efi\0" } }),
+    ...requestMessage({
+      type: "Ack",
+      server: "10.0.0.1",
+      options: { 1: [255, 255, 255, 0], 66: "10.0.0.1", 67: "ipxe.efi\0" },
+    }),
     op: 2,
     siaddr: "10.0.0.1" as Ipv4,
     file: "ipxe.efi",

@@ -1,22 +1,10 @@
 import { spawn } from "node:child_process";
 import t from "tap";
 import { createE2eLab, type E2eLab, ensureImage } from "../support/e2e-lab.ts";
+import { authoritativeConfig, proxyConfig } from "../support/lab-configs.ts";
 
 /** Kernel start within this much of the server's own time (sum of response times on the timeline), ms. */
 const serverTimeLimitMs = 1000;
-
-const authoritative = `
-interfaces: [br0]
-dhcp:
-  mode: authoritative
-  subnets:
-    - subnet: 10.77.0.0/24
-      range: 10.77.0.100-10.77.0.199
-`;
-const proxy = `
-interfaces: [br0]
-dhcp: { mode: proxy }
-`;
 
 function untilKernel(boot: { steps: { step: string; serverMs: number | null }[] }): number {
   const kernel = boot.steps.findIndex((step) => step.step === "kernel");
@@ -45,7 +33,7 @@ async function startForeignDhcp(e2e: E2eLab): Promise<() => void> {
 
 t.test("BIOS, authoritative: a machine boots our Debian image to ready through cloud-init's own callback", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
   await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
   await e2e.boot("s1", "worker");
   const machine = await e2e.lab.powerOn({ name: "s1", mac: "52:54:00:77:00:01", firmware: "bios", memoryMiB: 1536 });
@@ -74,7 +62,7 @@ t.test("BIOS, authoritative: a machine boots our Debian image to ready through c
 
 t.test("BIOS, proxy: the campus server gives the address, we give the boot file, and the kernel runs", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: proxy, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: proxyConfig, bridges: { br0: "10.77.0.1/24" } });
   t.teardown(await startForeignDhcp(e2e));
   await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
   await e2e.boot("s1", "worker");
@@ -87,7 +75,7 @@ t.test("BIOS, proxy: the campus server gives the address, we give the boot file,
 
 t.test("UEFI, authoritative: EDK2's own PXE loads the first stage by TFTP, and the kernel runs", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
   await prepare(e2e, image, { u1: "52:54:00:77:00:02" });
   await e2e.boot("u1", "worker");
   await e2e.lab.powerOn({ name: "u1", mac: "52:54:00:77:00:02", firmware: "uefi", memoryMiB: 1536 });
@@ -98,7 +86,7 @@ t.test("UEFI, authoritative: EDK2's own PXE loads the first stage by TFTP, and t
 
 t.test("UEFI, proxy: the firmware comes to port 4011 for its boot file, and the kernel runs", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: proxy, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: proxyConfig, bridges: { br0: "10.77.0.1/24" } });
   t.teardown(await startForeignDhcp(e2e));
   await prepare(e2e, image, { u1: "52:54:00:77:00:02" });
   await e2e.boot("u1", "worker");
@@ -110,7 +98,7 @@ t.test("UEFI, proxy: the firmware comes to port 4011 for its boot file, and the 
 
 t.test("a machine that nobody knows waits in discover and boots the moment it is assigned", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
   await prepare(e2e, image, {});
   const machine = await e2e.lab.powerOn({ name: "new", mac: "52:54:00:77:00:03", firmware: "bios", memoryMiB: 1536 });
   await e2e.waitForStep("m-525400770003", "wait");
@@ -124,7 +112,7 @@ t.test("a machine that nobody knows waits in discover and boots the moment it is
 
 t.test("a second machine that asks for the first one's script or claim gets nothing, and an alarm is raised", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
   await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
   await e2e.boot("s1", "worker");
   const machine = await e2e.lab.powerOn({ name: "s1", mac: "52:54:00:77:00:01", firmware: "bios", memoryMiB: 1536 });
@@ -152,7 +140,7 @@ t.test("a second machine that asks for the first one's script or claim gets noth
 
 t.test("two bridges, one of them configured: the machine on the other one is never answered", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24", br1: "10.78.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24", br1: "10.78.0.1/24" } });
   await prepare(e2e, image, {});
   const foreign = await e2e.lab.powerOn({ name: "foreign", mac: "52:54:00:78:00:01", firmware: "bios", memoryMiB: 512, bridge: "br1" });
   const ours = await e2e.lab.powerOn({ name: "ours", mac: "52:54:00:77:00:01", firmware: "bios", memoryMiB: 512 });
@@ -166,7 +154,7 @@ t.test("two bridges, one of them configured: the machine on the other one is nev
 
 t.test("a fault stands on the machine's own screen, and when it is mended the machine goes on by itself", async (t) => {
   const image = await ensureImage(t);
-  const e2e = await createE2eLab(t, { config: authoritative, bridges: { br0: "10.77.0.1/24" } });
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
   await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
   await e2e.boot("s1", "worker");
   await e2e.boot("image", "remove", "debian-node");

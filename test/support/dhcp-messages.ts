@@ -41,7 +41,9 @@ export const defaultMac = macOf("52:54:00:00:00:01");
 
 /** A message as a client sends it. */
 export function requestMessage(shape: RequestShape): DhcpMessage {
-  const options = new Map<number, Uint8Array>([[OptionCode.MessageType, Uint8Array.of(MessageType[shape.type])]]);
+  const options = new Map<number, Uint8Array>([
+    [OptionCode.MessageType, Uint8Array.of(MessageType[shape.type])],
+  ]);
   if (shape.requested) options.set(OptionCode.RequestedAddress, ipv4ToOctets(ip(shape.requested)));
   if (shape.server) options.set(OptionCode.ServerId, ipv4ToOctets(ip(shape.server)));
   for (const [code, value] of Object.entries(shape.options ?? {})) {
@@ -70,10 +72,13 @@ export function requestMessage(shape: RequestShape): DhcpMessage {
 
 /** The 35 options that EDK2 asks for (PxeBcDhcp4.c). */
 const edk2Requested = [
-  1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 66, 67, 97, 128, 129, 130,
-  131, 132, 133, 134, 135,
+  1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 66, 67, 97, 128,
+  129, 130, 131, 132, 133, 134, 135,
 ];
-export const machineId = Uint8Array.of(0, ...[0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66], ...[8, 9, 10, 11, 12, 13, 14, 15]);
+// prettier-ignore
+export const machineId = Uint8Array.of(
+  0, 0x33, 0x22, 0x11, 0x00, 0x55, 0x44, 0x77, 0x66, 8, 9, 10, 11, 12, 13, 14, 15,
+);
 
 /** What real programs put into their DISCOVER. */
 export const clientOptions = {
@@ -93,7 +98,13 @@ export const clientOptions = {
     94: [1, 3, 16],
     97: machineId,
   },
-  ovmfArm64: { 55: edk2Requested, 60: "PXEClient:Arch:00011:UNDI:003016", 93: [0, 11], 94: [1, 3, 16], 97: machineId },
+  ovmfArm64: {
+    55: edk2Requested,
+    60: "PXEClient:Arch:00011:UNDI:003016",
+    93: [0, 11],
+    94: [1, 3, 16],
+    97: machineId,
+  },
   ovmfHttp: {
     55: edk2Requested,
     57: [5, 196],

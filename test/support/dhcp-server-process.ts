@@ -15,7 +15,15 @@ export interface DhcpProcessOptions {
   readonly mode: "off" | "proxy" | "authoritative";
   readonly device: string;
   readonly address: string;
-  readonly subnet?: { cidr: string; from: string; to: string; router?: string; dns?: string[]; domain?: string; leaseSeconds: number };
+  readonly subnet?: {
+    cidr: string;
+    from: string;
+    to: string;
+    router?: string;
+    dns?: string[];
+    domain?: string;
+    leaseSeconds: number;
+  };
   readonly reservations?: Readonly<Record<string, string>>;
 }
 

@@ -22,9 +22,14 @@ export interface AddressFacts {
  * The address for a client (RFC 2131 s.4.3.1): its reservation, else its lease, else what it was offered already, else
  * its former lease if that is free, else what it asks for if that is free, else the next of the pool.
  */
-export function chooseAddress(facts: AddressFacts, subnet: Subnet, requested: Ipv4 | undefined): Ipv4 | undefined {
+export function chooseAddress(
+  facts: AddressFacts,
+  subnet: Subnet,
+  requested: Ipv4 | undefined,
+): Ipv4 | undefined {
   const { reservation, lease, offered } = facts;
-  if (reservation !== undefined && isAssignable(subnet, reservation) && facts.isAvailable(reservation)) return reservation;
+  if (reservation !== undefined && isAssignable(subnet, reservation) && facts.isAvailable(reservation))
+    return reservation;
   const bound = isBound(lease, facts.now) ? lease.address : undefined;
   const former = lease?.state === "declined" ? undefined : lease?.address;
   for (const address of [bound, offered, former, requested]) {
@@ -40,7 +45,8 @@ export function isBound(lease: Lease | undefined, now: EpochMs): lease is Lease 
 
 /** True for an address that a host of this subnet can have: not the network's, the broadcast, the router or a resolver. */
 export function isAssignable(subnet: Subnet, address: Ipv4): boolean {
-  if (!cidrContains(subnet.subnet, address) || address === subnet.router || subnet.dns?.includes(address)) return false;
+  if (!cidrContains(subnet.subnet, address) || address === subnet.router || subnet.dns?.includes(address))
+    return false;
   const value = ipv4ToNumber(address);
   // A /31 or /32 has neither network nor broadcast address (RFC 3021).
   return subnet.subnet.prefixLength >= 31 || (value !== subnet.subnet.first && value !== subnet.subnet.last);

@@ -22,7 +22,6 @@ export type BootChoice =
     }
   | { readonly kind: "none"; readonly reason: string };
 
-
 /**
  * First-stage binaries in the order of preference. `snponly` uses the firmware's own network driver, so it works on
  * every card the firmware booted from; the full build brings drivers of its own (firmware-quirk Q36).
@@ -55,7 +54,13 @@ export interface ChooseBootfileInput {
  * What the client boots. The one place where the chain iPXE -> iPXE ends: an iPXE that can load the script gets the
  * script and never a binary (RFC 3004 user class, option 175).
  */
-export function chooseBootfile({ client, available, serverAddress, urls, chainedBefore }: ChooseBootfileInput): BootChoice {
+export function chooseBootfile({
+  client,
+  available,
+  serverAddress,
+  urls,
+  chainedBefore,
+}: ChooseBootfileInput): BootChoice {
   if (client.speaker === "ipxe") {
     // No option 175 at all: a relay or an ancient build took it away, and the default build has HTTP.
     if (client.ipxeFeatures?.has("http") ?? true) {
@@ -80,7 +85,12 @@ export function chooseBootfile({ client, available, serverAddress, urls, chained
     }
     const isHttp = firmware.kind === "uefi-http" || client.netboot === "HTTPClient";
     if (isHttp) return { kind: "boot", bootfile: urls.nbp(name), client: "uefi-http", isChainload: false };
-    return { kind: "boot", bootfile: name, client: firmware.kind === "bios" ? "bios" : "uefi", isChainload: false };
+    return {
+      kind: "boot",
+      bootfile: name,
+      client: firmware.kind === "bios" ? "bios" : "uefi",
+      isChainload: false,
+    };
   }
   if (wanted.length > 0) return { kind: "none", reason: `none of ${wanted.join(", ")} is in boot-assets` };
   return { kind: "none", reason: `unknown architecture ${client.architectures.join(", ")}` };

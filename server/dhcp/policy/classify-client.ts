@@ -45,8 +45,10 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
   const vendorClass = textOption(message.options, OptionCode.VendorClass) ?? "";
   const netboot = (["PXEClient", "HTTPClient"] as const).find((name) => vendorClass.startsWith(name));
   const ipxeOption = message.options.get(OptionCode.Ipxe);
-  const isIpxe = ipxeOption !== undefined || userClasses(message.options.get(OptionCode.UserClass)).includes("iPXE");
-  const architectures = uint16List(message.options.get(OptionCode.ClientArchitecture)) ?? architectureOf(vendorClass);
+  const isIpxe =
+    ipxeOption !== undefined || userClasses(message.options.get(OptionCode.UserClass)).includes("iPXE");
+  const architectures =
+    uint16List(message.options.get(OptionCode.ClientArchitecture)) ?? architectureOf(vendorClass);
   const machineId = message.options.get(OptionCode.ClientMachineId);
   return {
     mac,
@@ -55,7 +57,7 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     // An iPXE behind a relay that rewrites option 60 is a network boot client all the same.
     netboot: netboot ?? (isIpxe ? "PXEClient" : undefined),
     architectures,
-    firmware: architectures.map(firmwareByCode).find((firmware) => firmware !== undefined),
+    firmware: architectures.map(firmwareByCode)[0],
     ipxeFeatures: ipxeOption && decodeIpxeFeatures(ipxeOption),
     machineId: machineId?.length === 17 && machineId[0] === 0 ? machineId : undefined,
     uuid: machineId && uuidFromClientMachineId(machineId),

@@ -67,15 +67,23 @@ function onRequest(input: Input): Decision {
   const ciaddr = request.ciaddr === UnspecifiedAddress ? undefined : request.ciaddr;
   if (server !== undefined) {
     if (!policy.serverAddresses.has(server)) {
-      return silence("chose another server", { withdrawsOffer: true, foreignServer: server, address: requested });
+      return silence("chose another server", {
+        withdrawsOffer: true,
+        foreignServer: server,
+        address: requested,
+      });
     }
     const address = requested ?? ciaddr;
     if (address === undefined) return silence("REQUEST without an address");
-    return isGrantable(input, address) ? grant(input, address) : refuse(input, "that address was not offered to you");
+    return isGrantable(input, address)
+      ? grant(input, address)
+      : refuse(input, "that address was not offered to you");
   }
   if (ciaddr !== undefined) {
     // RENEWING and REBINDING: a running machine keeps its address even where a reservation waits for its next boot.
-    return isGrantable(input, ciaddr) || isOwnLease(facts, ciaddr) ? grant(input, ciaddr) : refuse(input, "not your address");
+    return isGrantable(input, ciaddr) || isOwnLease(facts, ciaddr)
+      ? grant(input, ciaddr)
+      : refuse(input, "not your address");
   }
   if (requested === undefined) return silence("REQUEST without an address");
   // INIT-REBOOT: what the client would be offered, else it begins anew. A lease that we lost is taken over if it is free.
@@ -108,7 +116,13 @@ function grant(input: Input, address: Ipv4): Decision {
     state: "bound",
     ...(hostname === "" ? {} : { hostname }),
   };
-  return buildReply({ ...input, message: "ACK", yiaddr: address, commit, boot: bootChoice(client, facts, policy) });
+  return buildReply({
+    ...input,
+    message: "ACK",
+    yiaddr: address,
+    commit,
+    boot: bootChoice(client, facts, policy),
+  });
 }
 
 function refuse({ request, client, facts, policy }: Input, refusal: string): Decision {
@@ -119,10 +133,13 @@ function refuse({ request, client, facts, policy }: Input, refusal: string): Dec
 function onDecline({ request, client, facts, policy }: Input): Decision {
   const server = ipv4Option(request.options, OptionCode.ServerId);
   const address = ipv4Option(request.options, OptionCode.RequestedAddress);
-  if (server !== undefined && !policy.serverAddresses.has(server)) return silence("DECLINE to another server");
+  if (server !== undefined && !policy.serverAddresses.has(server))
+    return silence("DECLINE to another server");
   const isOwn = address !== undefined && (address === facts.offered || address === facts.lease?.address);
-  if (!isOwn || facts.lease?.state === "declined" && facts.lease.address === address) return silence("DECLINE of an address that is not its own");
-  if (facts.declinedCount >= maximumDeclined) return silence("declined too many addresses", { withdrawsOffer: true });
+  if (!isOwn || (facts.lease?.state === "declined" && facts.lease.address === address))
+    return silence("DECLINE of an address that is not its own");
+  if (facts.declinedCount >= maximumDeclined)
+    return silence("declined too many addresses", { withdrawsOffer: true });
   const commit: Lease = {
     mac: client.mac,
     address,
@@ -136,7 +153,8 @@ function onDecline({ request, client, facts, policy }: Input): Decision {
 /** The record stays for the client's next DISCOVER. */
 function onRelease({ request, facts }: Input): Decision {
   const { lease, now } = facts;
-  if (!isBound(lease, now) || lease.address !== request.ciaddr) return silence("RELEASE of an address that is not its own");
+  if (!isBound(lease, now) || lease.address !== request.ciaddr)
+    return silence("RELEASE of an address that is not its own");
   return silence("released", {
     commit: { ...lease, state: "released", expiresAt: now },
     withdrawsOffer: true,

@@ -36,7 +36,8 @@ export function decideReply(
   policy: DhcpPolicy,
 ): Decision {
   if (policy.mode === "off") return silence("DHCP is off");
-  if (!isRelayTrusted(request, facts.source.address, policy.subnets)) return silence("relay agent is not configured");
+  if (!isRelayTrusted(request, facts.source.address, policy.subnets))
+    return silence("relay agent is not configured");
   if (facts.service === "pxe") return decideBootServer(type, request, client, facts, policy);
   return policy.mode === "proxy"
     ? decideProxy(type, request, client, facts, policy)

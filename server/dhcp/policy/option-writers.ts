@@ -3,7 +3,13 @@ import { netmask } from "../../net/cidr.ts";
 import { type DhcpMessage, MaximumFileLength } from "../wire/message.ts";
 import { MessageType, OptionCode } from "../wire/option-codes.ts";
 import { ipv4ListToOctets, textToOctets, uint32ToOctets } from "../wire/options.ts";
-import { decodeSubOptions, encodePxeOptions, encodeSubOptions, IpxeNoPxeDhcp, PxeSubOption } from "../wire/pxe-vendor.ts";
+import {
+  decodeSubOptions,
+  encodePxeOptions,
+  encodeSubOptions,
+  IpxeNoPxeDhcp,
+  PxeSubOption,
+} from "../wire/pxe-vendor.ts";
 import type { Client } from "./classify-client.ts";
 import type { PxeStrategy } from "./pxe-strategies.ts";
 import type { Subnet } from "./subnet.ts";
@@ -38,7 +44,10 @@ const messageTypes = { OFFER: MessageType.Offer, ACK: MessageType.Ack, NAK: Mess
 const always: readonly OptionWriter[] = [
   { code: OptionCode.MessageType, write: ({ message }) => Uint8Array.of(messageTypes[message]) },
   { code: OptionCode.ServerId, write: ({ serverAddress }) => ipv4ToOctets(serverAddress) },
-  { code: OptionCode.Message, write: ({ refusal }) => (refusal === undefined ? undefined : textToOctets(refusal)) },
+  {
+    code: OptionCode.Message,
+    write: ({ refusal }) => (refusal === undefined ? undefined : textToOctets(refusal)),
+  },
   { code: OptionCode.ClientId, write: ({ request }) => request.options.get(OptionCode.ClientId) },
   {
     code: OptionCode.RelayAgentInformation,
@@ -48,15 +57,33 @@ const always: readonly OptionWriter[] = [
 
 /** What goes into OFFER and ACK. */
 const granting: readonly OptionWriter[] = [
-  { code: OptionCode.LeaseTime, write: ({ leaseSeconds }) => leaseSeconds === undefined ? undefined : uint32ToOctets(leaseSeconds) },
+  {
+    code: OptionCode.LeaseTime,
+    write: ({ leaseSeconds }) => (leaseSeconds === undefined ? undefined : uint32ToOctets(leaseSeconds)),
+  },
   { code: OptionCode.RenewalTime, write: (context) => timer(context, OptionCode.RenewalTime, 0.5) },
   { code: OptionCode.RebindingTime, write: (context) => timer(context, OptionCode.RebindingTime, 0.875) },
   // Without its mask a client guesses by address class, so it goes out unasked.
-  { code: OptionCode.SubnetMask, write: ({ subnet }) => subnet && ipv4ToOctets(netmask(subnet.subnet.prefixLength)) },
-  { code: OptionCode.BroadcastAddress, write: wanted(OptionCode.BroadcastAddress, (s) => ipv4ToOctets(ipv4FromNumber(s.subnet.last))) },
-  { code: OptionCode.Router, write: wanted(OptionCode.Router, ({ router }) => router && ipv4ToOctets(router)) },
-  { code: OptionCode.DnsServers, write: wanted(OptionCode.DnsServers, ({ dns }) => (dns?.length ? ipv4ListToOctets(dns) : undefined)) },
-  { code: OptionCode.DomainName, write: wanted(OptionCode.DomainName, ({ domain }) => (domain ? textToOctets(domain) : undefined)) },
+  {
+    code: OptionCode.SubnetMask,
+    write: ({ subnet }) => subnet && ipv4ToOctets(netmask(subnet.subnet.prefixLength)),
+  },
+  {
+    code: OptionCode.BroadcastAddress,
+    write: wanted(OptionCode.BroadcastAddress, (s) => ipv4ToOctets(ipv4FromNumber(s.subnet.last))),
+  },
+  {
+    code: OptionCode.Router,
+    write: wanted(OptionCode.Router, ({ router }) => router && ipv4ToOctets(router)),
+  },
+  {
+    code: OptionCode.DnsServers,
+    write: wanted(OptionCode.DnsServers, ({ dns }) => (dns?.length ? ipv4ListToOctets(dns) : undefined)),
+  },
+  {
+    code: OptionCode.DomainName,
+    write: wanted(OptionCode.DomainName, ({ domain }) => (domain ? textToOctets(domain) : undefined)),
+  },
 ];
 
 /** What goes into the OFFER and ACK of a network boot client (PXE 2.1 s.2.2, RFC 4578), asked for or not. */
@@ -73,12 +100,16 @@ const booting: readonly OptionWriter[] = [
   {
     code: OptionCode.BootfileName,
     write: ({ boot }) =>
-      boot && (boot.strategy.hasBootOptions || !fitsFile(boot.bootfile)) ? textToOctets(`${boot.bootfile}\0`) : undefined,
+      boot && (boot.strategy.hasBootOptions || !fitsFile(boot.bootfile))
+        ? textToOctets(`${boot.bootfile}\0`)
+        : undefined,
   },
   {
     code: OptionCode.Ipxe,
     write: ({ boot }) =>
-      boot?.strategy.isOnlyServer ? encodeSubOptions([{ code: IpxeNoPxeDhcp, value: Uint8Array.of(1) }]) : undefined,
+      boot?.strategy.isOnlyServer
+        ? encodeSubOptions([{ code: IpxeNoPxeDhcp, value: Uint8Array.of(1) }])
+        : undefined,
   },
 ];
 
@@ -114,7 +145,8 @@ function wanted(code: number, value: (subnet: Subnet) => Uint8Array | undefined)
 /** T1 and T2 (RFC 2131 s.4.4.5); a lease without end has neither. */
 function timer(context: ReplyContext, code: number, fraction: number): Uint8Array | undefined {
   const { leaseSeconds } = context;
-  if (leaseSeconds === undefined || leaseSeconds === infiniteSeconds || !isWanted(context, code)) return undefined;
+  if (leaseSeconds === undefined || leaseSeconds === infiniteSeconds || !isWanted(context, code))
+    return undefined;
   return uint32ToOctets(Math.floor(leaseSeconds * fraction));
 }
 
@@ -123,6 +155,9 @@ function pxeOptions({ boot, request }: ReplyContext): Uint8Array | undefined {
   const asked = request.options.get(OptionCode.VendorSpecific);
   // A boot server repeats the item of the menu that the client chose (PXE 2.1 s.2.4).
   const item = asked && decodeSubOptions(asked).get(PxeSubOption.BootItem);
-  const subOptions = [...boot.strategy.vendorOptions, ...(item ? [{ code: PxeSubOption.BootItem, value: item }] : [])];
+  const subOptions = [
+    ...boot.strategy.vendorOptions,
+    ...(item ? [{ code: PxeSubOption.BootItem, value: item }] : []),
+  ];
   return subOptions.length > 0 ? encodePxeOptions(subOptions) : undefined;
 }

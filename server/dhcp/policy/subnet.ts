@@ -39,11 +39,18 @@ export function subnetOf(
     if (listed) return byAddress(subnets, linkSelection(message)) ?? listed;
     return subnets.find((subnet) => !subnet.relay && cidrContains(subnet.subnet, giaddr));
   }
-  return (ciaddr === UnspecifiedAddress ? undefined : byAddress(subnets, ciaddr)) ?? byAddress(subnets, serverAddress);
+  return (
+    (ciaddr === UnspecifiedAddress ? undefined : byAddress(subnets, ciaddr)) ??
+    byAddress(subnets, serverAddress)
+  );
 }
 
 /** True when we answer what this relay agent brings; a packet that no relay agent touched is always fine. */
-export function isRelayTrusted(message: DhcpMessage, sourceAddress: string, subnets: readonly Subnet[]): boolean {
+export function isRelayTrusted(
+  message: DhcpMessage,
+  sourceAddress: string,
+  subnets: readonly Subnet[],
+): boolean {
   const { giaddr } = message;
   if (giaddr === UnspecifiedAddress) return true;
   if (subnets.some(({ relay }) => relay?.includes(giaddr))) return true;

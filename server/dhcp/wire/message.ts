@@ -1,7 +1,14 @@
 import { type Ipv4, ipv4FromOctets, ipv4ToOctets } from "../../net/ipv4.ts";
 import { MalformedPacket } from "./malformed-packet.ts";
 import { OptionCode } from "./option-codes.ts";
-import { decodeOptions, encodeOptions, octetOption, type OptionMap, textFromOctets, textToOctets } from "./options.ts";
+import {
+  decodeOptions,
+  encodeOptions,
+  octetOption,
+  type OptionMap,
+  textFromOctets,
+  textToOctets,
+} from "./options.ts";
 
 /** A BOOTP or DHCP message (RFC 2131 s.2, figure 1). */
 export interface DhcpMessage {
@@ -54,7 +61,8 @@ const minimumOctets = 300;
  */
 export function decodeMessage(datagram: Uint8Array): DhcpMessage {
   if (datagram.length < HeaderOctets) throw new MalformedPacket("shorter than 240 octets");
-  if (cookie.some((octet, index) => datagram[cookieAt + index] !== octet)) throw new MalformedPacket("no magic cookie");
+  if (cookie.some((octet, index) => datagram[cookieAt + index] !== octet))
+    throw new MalformedPacket("no magic cookie");
   const [op = 0, htype = 0, hlen = 0, hops = 0] = datagram;
   if (op !== BootRequest && op !== BootReply) throw new MalformedPacket("op is neither request nor reply");
   if (hlen > chaddrOctets) throw new MalformedPacket("hlen above 16");
@@ -117,12 +125,14 @@ function readUint(datagram: Uint8Array, at: number, octets: number): number {
 }
 
 function writeUint(datagram: Uint8Array, at: number, octets: number, value: number): void {
-  for (let index = 0; index < octets; index++) datagram[at + index] = Math.floor(value / 256 ** (octets - 1 - index)) % 256;
+  for (let index = 0; index < octets; index++)
+    datagram[at + index] = Math.floor(value / 256 ** (octets - 1 - index)) % 256;
 }
 
 function writeText(datagram: Uint8Array, from: number, to: number, text: string): void {
   const octets = textToOctets(text);
-  if (octets.length > to - from) throw new RangeError(`${octets.length} octets of text for a field of ${to - from}`);
+  if (octets.length > to - from)
+    throw new RangeError(`${octets.length} octets of text for a field of ${to - from}`);
   datagram.set(octets, from);
 }
 

@@ -18,14 +18,18 @@ const maximumInstanceOctets = 255;
  * @param field octets after the magic cookie, or the overloaded `file` or `sname`; values are views into it
  * @throws MalformedPacket when a length octet is missing or points past the end of the field
  */
-export function decodeOptions(field: Uint8Array, options = new Map<number, Uint8Array>()): Map<number, Uint8Array> {
+export function decodeOptions(
+  field: Uint8Array,
+  options = new Map<number, Uint8Array>(),
+): Map<number, Uint8Array> {
   let at = 0;
   while (at < field.length) {
     const code = field[at++];
     if (code === undefined || code === OptionCode.End) break;
     if (code === OptionCode.Pad) continue;
     const length = field[at++];
-    if (length === undefined || at + length > field.length) throw new MalformedPacket("option passes the end of its field");
+    if (length === undefined || at + length > field.length)
+      throw new MalformedPacket("option passes the end of its field");
     const part = field.subarray(at, at + length);
     const before = options.get(code);
     options.set(code, before ? joinOctets(before, part) : part);
@@ -89,9 +93,12 @@ export function orderOptions(options: OptionMap, requested: readonly number[]): 
   return ordered;
 }
 
+/** The first of them goes last. */
+const echoed: readonly number[] = [OptionCode.ClientId, OptionCode.RelayAgentInformation];
+
 /**
- * Leaves options out, the last first, until the field has at most `maximumOctets`; `kept` are never left out, except
- * that 82 goes at the very end when even that does not help (RFC 3046 s.2.2).
+ * Leaves options out, the last first, until the field has at most `maximumOctets`; `kept` are left out only when even
+ * that does not help: what the client or the relay agent sent and wants back (RFC 3046 s.2.2), since it alone can be long.
  */
 export function fitOptions(
   options: OptionMap,
@@ -99,12 +106,13 @@ export function fitOptions(
   kept: ReadonlySet<number>,
 ): Map<number, Uint8Array> {
   const fitting = new Map(options);
-  const droppable = [...options.keys()].filter((code) => !kept.has(code));
+  const droppable = [...echoed, ...[...options.keys()].filter((code) => !kept.has(code))];
   let length = encodedLength(fitting);
   while (length > maximumOctets) {
-    const code = droppable.pop() ?? (fitting.has(OptionCode.RelayAgentInformation) ? OptionCode.RelayAgentInformation : undefined);
+    const code = droppable.pop();
     if (code === undefined) break;
-    length -= encodedOptionLength(code, fitting.get(code) ?? new Uint8Array());
+    const value = fitting.get(code);
+    if (value) length -= encodedOptionLength(code, value);
     fitting.delete(code);
   }
   return fitting;
@@ -124,7 +132,10 @@ export function uint16Option(options: OptionMap, code: number): number | undefin
 /** A list of unsigned 16-bit numbers; undefined when absent, empty or of odd length. */
 export function uint16List(value: Uint8Array | undefined): number[] | undefined {
   if (!value || value.length === 0 || value.length % 2 !== 0) return undefined;
-  return Array.from({ length: value.length / 2 }, (_, i) => (value[2 * i] ?? 0) * 256 + (value[2 * i + 1] ?? 0));
+  return Array.from(
+    { length: value.length / 2 },
+    (_, i) => (value[2 * i] ?? 0) * 256 + (value[2 * i + 1] ?? 0),
+  );
 }
 
 export function ipv4Option(options: OptionMap, code: number): Ipv4 | undefined {

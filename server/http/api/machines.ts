@@ -4,7 +4,7 @@ import type { BootService } from "../../boot/boot-service.ts";
 import type { BootTracker } from "../../boot/tracker.ts";
 import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
-import type { Machine } from "../../domain/machine.ts";
+import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { documentKinds, type DocumentKind } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { BootRepository } from "../../store/boots.ts";
@@ -77,7 +77,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
         machines === undefined
           ? inventory.all()
           : resolveHostSet(machines, inventory.all(), inventory.groupNames());
-      const { items, next } = page(all, (machine) => machine.name, request.query);
+      const { items, next } = page(all, (machine) => naturalKey(machine.name), request.query);
       return { items: items.map(view), next };
     },
   );

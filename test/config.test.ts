@@ -1,0 +1,207 @@
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { type ConfigSources, describeConfig, loadConfig, type LoadedConfig } from "../server/config/load.ts";
+import { type Config, configKeys } from "../server/config/schema.ts";
+import { ConfigInvalid } from "../server/domain/error-catalogue.ts";
+
+const nothing: ConfigSources = { defaultFiles: [], environment: {}, overrides: [] };
+
+/** Loads one file of this text, called `rollcall.yaml` in messages. */
+function load(t: Test, text: string, sources: Partial<ConfigSources> = {}): LoadedConfig {
+  const directory = t.testdir({ "rollcall.yaml": text });
+  return loadConfig({ ...nothing, file: join(directory, "rollcall.yaml"), ...sources });
+}
+
+const environmentProblems = (environment: Record<string, string>): string[] => {
+  try {
+    loadConfig({ ...nothing, environment });
+  } catch (error) {
+    return (error as Error).message.split("\n");
+  }
+  return [];
+};
+
+t.test("without any source every key of the contract has its default", (t) => {
+  const { config, origins, file } = loadConfig(nothing);
+  t.equal(file, undefined);
+  t.same(config, {
+    interfaces: [],
+    dataDir: "./data",
+    dhcp: { mode: "proxy", port: 67, pxePort: 4011, subnets: [] },
+    tftp: { port: 69 },
+    http: { port: 8080 },
+    https: { port: 8443 },
+    registry: { port: 80, tlsPort: 443 },
+    lookaside: { port: 81 },
+    services: {},
+    unknownMachines: "discover",
+    store: {},
+    log: { level: "info" },
+  } satisfies Config);
+  const contract = [
+    "interfaces address dataDir dhcp.mode dhcp.port dhcp.pxePort dhcp.subnets tftp.port http.port https.port",
+    "registry.port registry.tlsPort lookaside.port services.address unknownMachines store.url rolesDir",
+  ];
+  const names = configKeys.map(({ name }) => name);
+  for (const name of contract.join(" ").split(" ")) t.ok(names.includes(name), name);
+  t.same([...new Set(origins.values())], ["default"]);
+  t.same([...origins.keys()].sort(), [...names].sort(), "each key has an origin");
+  for (const { key, meaning } of describeConfig(loadConfig(nothing))) t.ok(meaning, `${key} is explained`);
+  t.end();
+});
+
+t.test("defaults are not shared between two configs of one process", (t) => {
+  (loadConfig(nothing).config.interfaces as string[]).push("eth0");
+  t.same(loadConfig(nothing).config.interfaces, []);
+  t.end();
+});
+
+t.test(
+  "file over default, environment over file, argument over environment; each value knows its origin",
+  (t) => {
+    const { config, origins } = load(
+      t,
+      "dataDir: /a\ninterfaces: [eth0]\nhttp:\n  port: 8000\ndhcp:\n  mode: off\n",
+      {
+        environment: { ROLLCALL_DATA_DIR: "/b", ROLLCALL_HTTP__PORT: "8001" },
+        overrides: [{ key: "dataDir", value: "/c", argument: "--data" }],
+      },
+    );
+    t.match(config, { dataDir: "/c", interfaces: ["eth0"], http: { port: 8001 }, dhcp: { mode: "off" } });
+    t.equal(origins.get("dataDir"), "argument --data");
+    t.equal(origins.get("http.port"), "environment ROLLCALL_HTTP__PORT");
+    t.match(origins.get("dhcp.mode"), /^file .*rollcall\.yaml:6$/);
+    t.match(origins.get("interfaces"), /^file .*rollcall\.yaml:2$/);
+    t.equal(origins.get("dhcp.port"), "default");
+    t.end();
+  },
+);
+
+t.test("files", (t) => {
+  t.test("the first default file that is there is read; none is fine", (t) => {
+    const directory = t.testdir({ "b.yaml": "dataDir: /b\n", "c.yaml": "dataDir: /c\n" });
+    const paths = ["a.yaml", "b.yaml", "c.yaml"].map((name) => join(directory, name));
+    const { config, file } = loadConfig({ ...nothing, defaultFiles: paths });
+    t.equal(config.dataDir, "/b");
+    t.equal(file, paths[1]);
+    t.end();
+  });
+  t.test("a file that was named must be there and be a file", (t) => {
+    const directory = t.testdir({});
+    t.throws(() => loadConfig({ ...nothing, file: join(directory, "x.yaml") }), {
+      code: "CONFIG_INVALID",
+      message: `${directory}/x.yaml: there is no such file`,
+    });
+    t.throws(() => loadConfig({ ...nothing, file: directory }), {
+      message: `${directory}: it is a directory`,
+    });
+    t.end();
+  });
+  t.test("a default file that can't be read stops the start: its settings would be missing silently", (t) => {
+    const directory = t.testdir({ "a.yaml": {} });
+    t.throws(() => loadConfig({ ...nothing, defaultFiles: [join(directory, "a.yaml")] }), {
+      code: "CONFIG_INVALID",
+    });
+    t.end();
+  });
+  t.test("an empty file, one of comments and empty sections mean the defaults", (t) => {
+    for (const text of ["", "# nothing\n", "---\n", "dhcp:\nhttp:\n", "\ufeffdhcp: {}\n"])
+      t.same(load(t, text).config, loadConfig(nothing).config, JSON.stringify(text));
+    t.end();
+  });
+  t.end();
+});
+
+t.test("environment", (t) => {
+  const load = (environment: Record<string, string>) => loadConfig({ ...nothing, environment }).config;
+
+  t.test(
+    "every key can be set by its variable: two underscores between levels, single ones for the eye",
+    (t) => {
+      const values: Record<string, string> = {
+        "dhcp.mode": "off",
+        unknownMachines: "menu",
+        "log.level": "debug",
+      };
+      for (const { name, path, schema } of configKeys) {
+        const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());
+        const variable = `ROLLCALL_${words.join("__")}`;
+        const text =
+          values[name] ??
+          (name === "dhcp.subnets"
+            ? '[{"subnet":"10.0.0.0/24"}]'
+            : name === "store.url"
+              ? "sqlite:/x"
+              : name === "rolesDir"
+                ? "/"
+                : schema.type === "integer"
+                  ? "1234"
+                  : "10.0.0.1");
+        const { origins } = loadConfig({ ...nothing, environment: { [variable]: text } });
+        t.equal(origins.get(name), `environment ${variable}`, variable);
+      }
+      t.end();
+    },
+  );
+  t.test("lists are parted by commas, networks are JSON and get their defaults", (t) => {
+    t.same(load({ ROLLCALL_INTERFACES: "eth0, eth1," }).interfaces, ["eth0", "eth1"]);
+    t.same(load({ ROLLCALL_INTERFACES: "" }).interfaces, []);
+    t.same(load({ ROLLCALL_DHCP__SUBNETS: '[{"subnet":"10.0.0.0/24"}]' }).dhcp.subnets, [
+      { subnet: "10.0.0.0/24", leaseSeconds: 3600 },
+    ]);
+    t.end();
+  });
+  t.test("a mistake names the variable, the key and what is allowed", (t) => {
+    t.same(environmentProblems({ ROLLCALL_DHCP__PORT: "67a" }), [
+      'environment ROLLCALL_DHCP__PORT: dhcp.port: "67a" is not allowed; it must be a whole number from 0 to 65535',
+    ]);
+    t.match(
+      environmentProblems({ ROLLCALL_DHCP__SUBNETS: "10.0.0.0/24" })[0],
+      /^environment ROLLCALL_DHCP__SUBNETS: dhcp\.subnets: .*a list of networks/,
+    );
+    t.match(
+      environmentProblems({ ROLLCALL_DHCP__SUBNETS: '[{"subnet":"10.0.0.1/24"}]' })[0],
+      /^environment ROLLCALL_DHCP__SUBNETS: dhcp\.subnets\[0\]\.subnet: .*host bits zero/,
+    );
+    t.same(environmentProblems({ ROLLCALL_HTTP__PORT: "0x50" }).length, 1);
+    t.end();
+  });
+  t.test("an unknown variable of ours is a mistake and suggests the right one", (t) => {
+    t.same(environmentProblems({ ROLLCALL_DHCP_MODE: "off" }), [
+      "environment ROLLCALL_DHCP_MODE: unknown key; did you mean ROLLCALL_DHCP__MODE?",
+    ]);
+    t.match(environmentProblems({ ROLLCALL_DHCP: "off" })[0], /did you mean ROLLCALL_DHCP__MODE or/);
+    t.end();
+  });
+  t.test("variables of the command line tool and of others are left alone", (t) => {
+    t.same(
+      load({ ROLLCALL_TOKEN: "t", ROLLCALL_SERVER: "s", PATH: "/bin", DHCP__MODE: "off" }),
+      loadConfig(nothing).config,
+    );
+    t.end();
+  });
+  t.end();
+});
+
+t.test("arguments are checked like everything else", (t) => {
+  for (const [key, value, argument] of [
+    ["dataDir", "", "--data"],
+    ["interfaces", ["much-too-long-a-name"], "--interface"],
+  ] as const)
+    t.throws(() => loadConfig({ ...nothing, overrides: [{ key, value, argument }] }), {
+      message: new RegExp(`^argument ${argument}: ${key}`),
+    });
+  t.end();
+});
+
+t.test("a network of the file gets the default lease and keeps its own", (t) => {
+  const { config } = load(
+    t,
+    "dhcp:\n  mode: authoritative\n  subnets:\n    - subnet: 10.0.0.0/24\n    - { subnet: 10.1.0.0/16, leaseSeconds: 60, range: 10.1.0.5 - 10.1.0.9 }\n",
+  );
+  t.same(
+    config.dhcp.subnets.map(({ leaseSeconds }) => leaseSeconds),
+    [3600, 60],
+  );
+  t.end();
+});

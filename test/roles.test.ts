@@ -1,0 +1,381 @@
+import { readdirSync, symlinkSync } from "node:fs";
+import { join, resolve } from "node:path";
+import t, { type Test } from "tap";
+import { loadRoles } from "../server/render/load-roles.ts";
+
+const shipped = resolve(import.meta.dirname, "../templates/roles");
+type Files = Record<string, string>;
+
+/** The faults of one role folder as `boot role lint` prints them, without the directory of the test. */
+function faults(t: Test, files: Files, name = "kiosk"): string[] {
+  const directory = t.testdir({ [name]: files });
+  return loadRoles([directory]).problems.map(
+    ({ file, line, column, message }) =>
+      `${file.slice(directory.length + name.length + 2)}:${line}:${column}: ${message}`,
+  );
+}
+
+const head = "description: d\nboot: image\nimage: debian-node\n";
+const waits = "description: d\nboot: wait\n";
+const keys = "description, boot, image, arguments, arch, minimumRam, joins, parameters, templates";
+const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
+const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;
+const userData = (source: string): Files => ({
+  "role.yaml": `${waits}templates:\n  user-data: u.hbs\n`,
+  "u.hbs": `#cloud-config\n${source}`,
+});
+
+/** Each broken role.yaml (or role with its templates) and the faults that it has, all of them. */
+const broken: readonly (readonly [rule: string, role: string | Files, expected: readonly string[]])[] = [
+  [
+    "a role says what it is and how it boots",
+    "image: a\n",
+    ["role.yaml:1:1: the key description is missing", "role.yaml:1:1: the key boot is missing"],
+  ],
+  [
+    "an empty file is no role",
+    "",
+    ["role.yaml:1:1: the file must be a mapping of keys, like `description: ...` and `boot: ...`"],
+  ],
+  [
+    "a list is no role",
+    "- boot: wait\n",
+    ["role.yaml:1:1: the file must be a mapping of keys, like `description: ...` and `boot: ...`"],
+  ],
+  [
+    "the file must be YAML",
+    "description: d\n\tboot: wait\n",
+    ["role.yaml:2:1: Tabs are not allowed as indentation"],
+  ],
+  [
+    "one document a file",
+    `${waits}---\n${waits}`,
+    ["role.yaml:3:1: Source contains multiple documents; please use YAML.parseAllDocuments()"],
+  ],
+  ["a key stands once", `${waits}boot: local\n`, ["role.yaml:3:1: Map keys must be unique"]],
+  [
+    "tags make no objects",
+    "description: !!js/function d\nboot: wait\n",
+    ["role.yaml:1:14: Unresolved tag: tag:yaml.org,2002:js/function"],
+  ],
+  [
+    "every unknown key is told",
+    `${waits}foo: 1\nbar: 2\n`,
+    [
+      `role.yaml:3:1: unknown key foo; known are ${keys}`,
+      `role.yaml:4:1: unknown key bar; known are ${keys}`,
+    ],
+  ],
+  [
+    "prototype names are unknown keys",
+    `${waits}__proto__: {}\nconstructor: 1\n`,
+    [
+      `role.yaml:3:1: unknown key __proto__; known are ${keys}`,
+      `role.yaml:4:1: unknown key constructor; known are ${keys}`,
+    ],
+  ],
+  [
+    "a description is a text",
+    "description: 5\nboot: wait\n",
+    ["role.yaml:1:1: description: must be a text that is not empty"],
+  ],
+  [
+    "a description is not empty",
+    "description: ''\nboot: wait\n",
+    ["role.yaml:1:1: description: must be a text that is not empty"],
+  ],
+  [
+    "boot is one of four words",
+    "description: d\nboot: disk\n",
+    ["role.yaml:2:1: boot: must be one of image, wait, local, script"],
+  ],
+  [
+    "boot: image names its image",
+    "description: d\nboot: image\n",
+    ["role.yaml:2:1: boot: image needs the key image"],
+  ],
+  [
+    "only boot: image has an image",
+    `${waits}image: debian-node\n`,
+    ["role.yaml:3:1: image: has no meaning with boot: wait"],
+  ],
+  [
+    "an image's name is a word",
+    "description: d\nboot: image\nimage: ../etc\n",
+    ["role.yaml:3:1: image: must be the name of an image: lower-case letters, digits, dots and hyphens"],
+  ],
+  [
+    "boot: script brings a script",
+    "description: d\nboot: script\n",
+    ["role.yaml:2:1: boot: script needs templates.ipxe"],
+  ],
+  [
+    "arguments are a list",
+    `${head}arguments: quiet splash\n`,
+    ["role.yaml:4:1: arguments: must be a list of texts"],
+  ],
+  [
+    "an argument is a text",
+    `${head}arguments:\n  - quiet\n  - 5\n`,
+    ["role.yaml:6:5: arguments.1: must be a text; write it in quotes"],
+  ],
+  [
+    "an argument is one word",
+    `${head}arguments: [quiet, a b]\n`,
+    [
+      'role.yaml:4:20: arguments.1: "a b" is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces',
+    ],
+  ],
+  [
+    "an argument is not changed silently",
+    `${head}arguments:\n  - 'dyndbg="+p"'\n`,
+    [
+      'role.yaml:5:5: arguments.0: "dyndbg=\\"+p\\"" is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces',
+    ],
+  ],
+  [
+    "an argument has no line break",
+    `${head}arguments: ["a\\nreboot"]\n`,
+    [
+      'role.yaml:4:13: arguments.0: "a\\nreboot" is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces',
+    ],
+  ],
+  [
+    "an argument's template reads known names",
+    `${head}arguments: ["a={{params.zz}}"]\n`,
+    ["role.yaml:4:13: unknown name params.zz"],
+  ],
+  [
+    "arguments are for a kernel of ours",
+    `${waits}arguments: [quiet]\n`,
+    ["role.yaml:3:1: arguments: has no meaning with boot: wait"],
+  ],
+  [
+    "arch is a list of known ones",
+    `${head}arch: [x64]\n`,
+    ["role.yaml:4:8: arch.0: must be one of x86_64, x86, arm, arm64, riscv64"],
+  ],
+  [
+    "arch is a list",
+    `${head}arch: x86_64\n`,
+    ["role.yaml:4:1: arch: must be a list of x86_64, x86, arm, arm64, riscv64"],
+  ],
+  [
+    "RAM has a unit",
+    `${head}minimumRam: 2048\n`,
+    ["role.yaml:4:1: minimumRam: must be an amount like 512 MiB or 2 GiB"],
+  ],
+  ["joins is true or false", `${head}joins: maybe\n`, ["role.yaml:4:1: joins: must be true or false"]],
+  [
+    "parameters are a mapping",
+    `${waits}parameters: [page]\n`,
+    ["role.yaml:3:1: parameters: must be a mapping of names"],
+  ],
+  [
+    "a parameter is described",
+    `${waits}parameters:\n  page: http://a/\n`,
+    ["role.yaml:4:3: parameters.page: must be a mapping with type, default and description"],
+  ],
+  [
+    "a parameter has type, default and description",
+    parameter("    type: string\n"),
+    [
+      "role.yaml:4:3: parameters.page: the key default is missing",
+      "role.yaml:4:3: parameters.page: the key description is missing",
+    ],
+  ],
+  [
+    "a parameter's type is one of four",
+    parameter("    type: text\n    default: a\n    description: d\n"),
+    ["role.yaml:5:5: parameters.page.type: must be one of string, integer, boolean, string[]"],
+  ],
+  [
+    "a default has its type",
+    parameter("    type: integer\n    default: '5'\n    description: d\n"),
+    ["role.yaml:6:5: parameters.page.default: must be a whole number"],
+  ],
+  [
+    "a parameter has no other keys",
+    parameter("    type: string\n    default: a\n    description: d\n    min: 1\n"),
+    ["role.yaml:8:5: unknown key parameters.page.min; known are type, default, description"],
+  ],
+  [
+    "a parameter's name is a word",
+    `${waits}parameters:\n  the-page:\n    type: string\n    default: a\n    description: d\n`,
+    [
+      "role.yaml:4:3: parameters.the-page: a name is letters and digits, the first a small letter, at most 31",
+    ],
+  ],
+  [
+    "__proto__ is no parameter",
+    `${waits}parameters:\n  __proto__:\n    type: string\n    default: a\n    description: d\n`,
+    [
+      "role.yaml:4:3: parameters.__proto__: a name is letters and digits, the first a small letter, at most 31",
+    ],
+  ],
+  [
+    "templates are a mapping",
+    `${waits}templates: u.hbs\n`,
+    ["role.yaml:3:1: templates: must be a mapping of documents to files"],
+  ],
+  [
+    "a template is for a known document",
+    `${waits}templates:\n  userdata: u.hbs\n`,
+    [`role.yaml:4:3: unknown key templates.userdata; known are ${kinds}`],
+  ],
+  [
+    "a template's file is there",
+    `${waits}templates:\n  user-data: u.hbs\n`,
+    ["role.yaml:4:3: templates.user-data: there is no file u.hbs beside role.yaml"],
+  ],
+  [
+    "a template lies beside its role",
+    `${waits}templates:\n  user-data: ../../etc/passwd\n  meta-data: /etc/passwd\n`,
+    [
+      "role.yaml:4:3: templates.user-data: must be the name of a file beside role.yaml",
+      "role.yaml:5:3: templates.meta-data: must be the name of a file beside role.yaml",
+    ],
+  ],
+  [
+    "a template reads known names",
+    userData("a: {{machine.name}}\nb: {{machine.nmae}}\n"),
+    ["u.hbs:3:1: unknown name machine.nmae"],
+  ],
+  [
+    "a template prints nothing raw",
+    userData("a: 1\nb: 2\nc: {{{machine.name}}}\n"),
+    ["u.hbs:4:1: {{{raw}}} output is not allowed; {{value}} is quoted for you"],
+  ],
+  [
+    "a template's blocks are closed",
+    userData("a: 1\n{{#if machine.group}}\n"),
+    ["u.hbs:4:1: a block is still open at the end, e.g. {{#if}} without {{/if}}"],
+  ],
+  [
+    "a template's helpers are known",
+    userData("a: {{upper machine.name}}\n"),
+    ["u.hbs:2:1: unknown helper upper; there are yaml, json, uri, sh"],
+  ],
+  [
+    "what a template makes is YAML",
+    userData("a: 1\nb: [\n"),
+    ["u.hbs:4:1: Flow sequence in block collection must be sufficiently indented and end with a ]"],
+  ],
+  [
+    "user-data says that it is cloud-config",
+    { ...userData(""), "u.hbs": "users: []\n" },
+    ["u.hbs:1:1: the first line must be #cloud-config"],
+  ],
+  [
+    "a fact that a new machine does not have is asked for first",
+    userData("runcmd:\n  - echo {{sh machine.seat}}\n"),
+    [
+      "u.hbs:3:1: machine.seat has no value, on a machine of which only the MAC is known; put it inside {{#if ...}}",
+    ],
+  ],
+  [
+    "a label that not every machine has is asked for first",
+    userData("a: {{machine.labels.rack}}\n"),
+    ["u.hbs:2:1: machine.labels.rack has no value"],
+  ],
+  [
+    "a role without an image can't speak of it",
+    userData("a: {{image.name}}\n"),
+    ["u.hbs:2:1: unknown name image.name"],
+  ],
+  [
+    "a script begins as one",
+    { "role.yaml": "description: d\nboot: script\ntemplates:\n  ipxe: s\n", s: "echo a\n" },
+    ["s:1:1: the first line must be #!ipxe"],
+  ],
+  [
+    "an Ignition config is JSON",
+    { "role.yaml": `${waits}templates:\n  ignition: i\n`, i: '{\n "a" 1 }\n' },
+    ["i:2:1: column 6: this is no JSON: Expected ':' after property name"],
+  ],
+  ["role.yaml is there", {}, ["role.yaml:1:1: there is no such file"]],
+];
+
+t.test("a broken role is told with file, line and column, and nothing else is", (t) => {
+  for (const [rule, role, expected] of broken)
+    t.same(faults(t, typeof role === "string" ? { "role.yaml": role } : role), expected, rule);
+  for (const name of ["Kiosk", "kiosk_1", "-kiosk", "k".repeat(41)])
+    t.same(
+      faults(t, { "role.yaml": waits }, name),
+      ["role.yaml:1:1: the folder's name must be lower-case letters, digits and hyphens, at most 40"],
+      name,
+    );
+  t.end();
+});
+
+t.test("what a role may do without a fault", (t) => {
+  const fine: (string | Files)[] = [
+    waits,
+    `${head}arguments: ["console={{params.tty}}", "a.b=c:d,e/f?g&h;i"]\nparameters:\n  tty:\n    type: string\n    default: ttyS0\n    description: d\n`,
+    `${head}arch: [x86_64, arm64]\nminimumRam: 512 MiB\njoins: true\n`,
+    userData(
+      "{{#if machine.seat}}a: {{machine.seat}}{{/if}}\n{{#if machine.labels.rack}}b: {{machine.labels.rack}}{{/if}}\n",
+    ),
+    userData("keys: {{machine.labels}}\n"),
+    {
+      "role.yaml": "description: d\nboot: script\ntemplates:\n  ipxe: s\n",
+      s: "#!ipxe\necho {{text machine.name}}\n",
+    },
+    { "role.yaml": `${waits}templates:\n  ignition: i\n`, i: '{ "ignition": { "version": "3.4.0" } }' },
+  ];
+  for (const role of fine) t.same(faults(t, typeof role === "string" ? { "role.yaml": role } : role), []);
+  t.end();
+});
+
+t.test("the shipped roles are those of the contract and have no fault", (t) => {
+  const { roles, problems } = loadRoles([shipped]);
+  t.same(problems, []);
+  for (const name of ["discover", "local", "master", "rescue", "worker"]) t.ok(roles.get(name), name);
+  t.same([...roles.keys()].sort(), readdirSync(shipped).sort());
+  t.equal(roles.get("master")?.minimumRamBytes, 2 * 1024 ** 3);
+  t.end();
+});
+
+t.test("a directory of one's own (rolesDir)", (t) => {
+  t.test("adds roles and takes the place of shipped ones of the same name", (t) => {
+    const own = t.testdir({
+      kiosk: { "role.yaml": waits },
+      worker: { "role.yaml": "description: mine\nboot: local\n" },
+    });
+    const { roles, problems } = loadRoles([shipped, own]);
+    t.same(problems, []);
+    t.equal(roles.get("worker")?.description, "mine");
+    t.equal(roles.get("kiosk")?.boot, "wait");
+    t.equal(roles.get("master")?.image, "debian-node");
+    t.end();
+  });
+  t.test(
+    "a broken role there does not bring the shipped one back: it would boot something nobody meant",
+    (t) => {
+      const own = t.testdir({ worker: { "role.yaml": "boot: image\n" } });
+      const { roles, problems } = loadRoles([shipped, own]);
+      t.equal(roles.has("worker"), false);
+      t.ok(problems.every(({ role }) => role === "worker"));
+      t.equal(roles.has("master"), true, "and harms no other");
+      t.end();
+    },
+  );
+  t.test("one that is not there harms no shipped role, and is told", (t) => {
+    const { roles, problems } = loadRoles([shipped, "/nonexistent/roles"]);
+    t.equal(roles.has("worker"), true);
+    t.same(
+      problems.map(({ file, message }) => `${file}: ${message}`),
+      ["/nonexistent/roles: there is no such directory"],
+    );
+    t.end();
+  });
+  t.test("files, hidden folders and links to nowhere are no roles", (t) => {
+    const own = t.testdir({ "README.md": "x", ".git": { config: "x" }, kiosk: { "role.yaml": waits } });
+    symlinkSync("/nonexistent", join(own, "gone"));
+    const { roles, problems } = loadRoles([own]);
+    t.same(problems, []);
+    t.same([...roles.keys()], ["kiosk"]);
+    t.end();
+  });
+  t.end();
+});
