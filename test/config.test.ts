@@ -2,7 +2,6 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type ConfigSources, describeConfig, loadConfig, type LoadedConfig } from "../server/config/load.ts";
 import { type Config, configKeys } from "../server/config/schema.ts";
-import { ConfigInvalid } from "../server/domain/error-catalogue.ts";
 
 const nothing: ConfigSources = { defaultFiles: [], environment: {}, overrides: [] };
 

@@ -6,7 +6,7 @@ import { isRoleName } from "../server/domain/role.ts";
 import type { Mac } from "../server/net/mac.ts";
 
 function machine(name: string, facts: Partial<Machine> = {}): Machine {
-  const digits = [...name].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 0xffffff, 7);
+  const digits = Array.from(name).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 0xffffff, 7);
   const hex = digits.toString(16).padStart(6, "0");
   return {
     id: `m_${name}`,

@@ -1,9 +1,10 @@
-import { spawnSync } from "node:child_process";
 import { connect } from "node:net";
 import t from "tap";
-import { startServer, loopbackOf } from "./support/http-fixture.ts";
+import { curl, type Json, loopbackOf, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
 
+/** Steps of the newest of some boots. */
+const stepsOf = ([boot]: readonly Json[]) => boot?.["steps"] as unknown as Json[];
 const ipxe = "text/plain; charset=utf-8";
 
 t.test("scripts", async (t) => {
@@ -33,8 +34,8 @@ t.test("scripts", async (t) => {
     },
   );
   t.test("URLs name the address that the machine reached us by", async (t) => {
-    const { stdout } = spawnSync("curl", ["-s", `http://127.0.0.9:${server.port}/boot.ipxe`]);
-    t.ok(stdout.toString().includes(`chain --replace --autofree http://127.0.0.9:${server.port}/boot/`));
+    const stdout = await curl(`http://127.0.0.9:${server.port}/boot.ipxe`);
+    t.ok(stdout.includes(`chain --replace --autofree http://127.0.0.9:${server.port}/boot/`));
   });
   t.test(
     "a machine that nobody knows waits; its MAC is read in both forms; what iPXE tells is noted",
@@ -110,7 +111,7 @@ t.test("scripts", async (t) => {
       t.match(text, /\nsleep 10\nchain --replace --autofree http:\/\/\S+\/boot\.ipxe \|\| goto again\n$/);
       t.notMatch(text, /\npwned|^echo pwned/m);
     }
-    t.match((await server.api("GET", "/events?type=script.failed")).json["items"]?.length, 3);
+    t.match((await server.api("GET", "/events?type=script.failed")).items.length, 3);
   });
   t.test("a role that is mended is served at the next try, with no restart", async (t) => {
     await server.api("PATCH", "/machines/s4", { seat: null });
@@ -118,9 +119,9 @@ t.test("scripts", async (t) => {
   });
   t.test("the same failure asked for again and again is one step of the boot", async (t) => {
     for (let poll = 0; poll < 5; poll++) await server.script(5);
-    const { json } = await server.api("GET", "/machines/s5/boots");
+    const { items } = await server.api("GET", "/machines/s5/boots");
     t.same(
-      json["items"]?.[0]?.["steps"]?.map((step) => [step["step"], step["detail"]]),
+      stepsOf(items).map((step) => [step["step"], step["detail"]]),
       [["script", { code: "IMAGE_NOT_FOUND" }]],
     );
   });
@@ -133,7 +134,7 @@ t.test("scripts", async (t) => {
     const { status, text } = await server.ask(`/boot/${macOf(2)}/boot.ipxe`, { from: 3, headers });
     t.equal(status, 200);
     t.match(text, /MACHINE_MISMATCH/);
-    t.match((await server.api("GET", "/events?type=mac.contradicted")).json["items"], [
+    t.match((await server.api("GET", "/events?type=mac.contradicted")).items, [
       { level: "alarm", machine: "s2" },
     ]);
   });
@@ -186,7 +187,7 @@ t.test("configs and callbacks", async (t) => {
     });
     t.equal(new Set(seen).size, 1, seen.join("\n"));
     t.match(answers[0], { status: 403, json: { code: "CLAIM_REFUSED" } });
-    const alarms = (await server.api("GET", "/events?type=claim.refused")).json["items"] ?? [];
+    const alarms = (await server.api("GET", "/events?type=claim.refused")).items;
     t.equal(alarms.length, answers.length);
     t.equal(
       (await server.ask(path(live), { from: 3 })).status,
@@ -223,10 +224,10 @@ t.test("configs and callbacks", async (t) => {
       t.equal((await phase(body, form)).status, 204, body);
     for (const body of [[], null, 7, { step: { deep: 1 }, done: [] }])
       t.equal((await phase(body)).status, 204, JSON.stringify(body));
-    const { json } = await server.api("GET", "/machines/s1/boots?limit=1");
-    const steps = json["items"]?.[0]?.["steps"]?.map(({ step }) => step);
+    const { items } = await server.api("GET", "/machines/s1/boots?limit=1");
+    const steps = stepsOf(items).map((step) => String(step["step"]));
     t.same(
-      steps?.filter((step) => step === "rootfs"),
+      steps.filter((step) => step === "rootfs"),
       ["rootfs"],
       "told many times, noted once",
     );
@@ -239,7 +240,7 @@ t.test("configs and callbacks", async (t) => {
       phase: "failed",
       boot: { verdict: /^NO_SPACE__/ },
     });
-    const [event] = (await server.api("GET", "/events?type=machine.failed")).json["items"] ?? [];
+    const [event] = (await server.api("GET", "/events?type=machine.failed")).items;
     t.match(event, { level: "warning", machine: "s3" });
     t.notMatch(String(event?.["message"]), /[\n\u001b]/);
     t.ok(String(event?.["message"]).length < 600);
@@ -255,7 +256,7 @@ t.test("configs and callbacks", async (t) => {
         204,
         type,
       );
-      const [event] = (await server.api("GET", "/events?type=machine.log&limit=1")).json["items"] ?? [];
+      const [event] = (await server.api("GET", "/events?type=machine.log&limit=1")).items;
       t.match(event?.["data"]?.["tail"], /\nline 4998\nline 4999$/, type);
       t.ok(String(event?.["data"]?.["tail"]).length <= 8192);
     }
@@ -352,16 +353,15 @@ t.test("the server as a whole", async (t) => {
       "/callback/x/joined/",
       "/boot",
     ]) {
-      const { stdout } = spawnSync("curl", [
-        "-s",
+      const stdout = await curl(
         "-o",
         "/dev/null",
         "--path-as-is",
         "-w",
         "%{http_code}",
         `${server.url}${path}`,
-      ]);
-      t.match(stdout.toString(), /^(200|404)$/, path);
+      );
+      t.match(stdout, /^(200|404)$/, path);
     }
   });
   t.test("a request that smuggles or floods headers is cut off", async (t) => {

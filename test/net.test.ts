@@ -16,7 +16,7 @@ const uint32 = fc.integer({ min: 0, max: 2 ** 32 - 1 });
 const sixOctets = fc.uint8Array({ minLength: 6, maxLength: 6 });
 /** Texts that look nearly right: what a typing error or a hostile machine sends. */
 const nearly = (alphabet: string, maxLength: number) =>
-  fc.string({ unit: fc.constantFrom(...alphabet), maxLength });
+  fc.string({ unit: fc.constantFrom(...Array.from(alphabet)), maxLength });
 
 t.test("MAC addresses", (t) => {
   t.test("every form that people and firmware write is read as the same address", (t) => {
@@ -71,6 +71,10 @@ t.test("MAC addresses", (t) => {
       }),
       { numRuns: 100 },
     );
+    t.end();
+  });
+  t.test("the form for paths is the one that iPXE's hexhyp prints", (t) => {
+    t.equal(macWithHyphens("52:54:00:00:00:0a" as never), "52-54-00-00-00-0a");
     t.end();
   });
   t.test("only the first six octets of chaddr are the address (RFC 2131 s.2)", (t) => {
@@ -180,6 +184,7 @@ t.test("IPv4 networks (RFC 4632 s.3.1)", (t) => {
   });
   t.test("the mask of each length has that many bits", (t) => {
     t.equal(netmask(0), "0.0.0.0");
+    t.equal(netmask(1), "128.0.0.0");
     t.equal(netmask(20), "255.255.240.0");
     t.equal(netmask(24), "255.255.255.0");
     t.equal(netmask(31), "255.255.255.254");

@@ -178,9 +178,9 @@ function nearestKeys(name: string, show: (key: ConfigKey) => string): string {
 /** How many letters must be typed, left out or changed to make one word the other (Levenshtein). */
 function distance(left: string, right: string): number {
   let row = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (const [index, letter] of [...left].entries()) {
+  for (const [index, letter] of Array.from(left).entries()) {
     const next = [index + 1];
-    for (const [at, other] of [...right].entries())
+    for (const [at, other] of Array.from(right).entries())
       next.push(
         Math.min((row[at] ?? 0) + (letter === other ? 0 : 1), (row[at + 1] ?? 0) + 1, (next[at] ?? 0) + 1),
       );

@@ -116,7 +116,7 @@ export async function buildImage(options: BuildImageOptions): Promise<ImageManif
       throw buildFailed(result.failure.program, result.failure.exitCode, result.failure.tail);
     }
 
-    report("computing digests", 97);
+    report("computing digests", 98);
     const facts = parseRootFacts(await readFile(join(stageDir, "facts"), "utf8"));
     if (facts === undefined)
       throw buildFailed("finish-root.sh", 0, ["the facts about the root are incomplete"]);

@@ -7,18 +7,18 @@ export interface BuildProgress {
 /** A step ends where the next one begins; the share is what it takes of the whole on a machine with two cores. */
 const Steps = [
   { begins: /running apt-get update/, step: "reading package lists", from: 1 },
-  { begins: /downloading packages with apt/, step: "downloading packages", from: 4 },
-  { begins: /extracting archives/, step: "unpacking the base system", from: 8 },
-  { begins: /installing essential packages/, step: "setting up the base system", from: 11 },
-  { begins: /installing remaining packages/, step: "installing packages", from: 18 },
-  { begins: /^rollcall: copying files/, step: "copying files", from: 48 },
-  { begins: /^rollcall: building the initrd/, step: "building the initrd", from: 49 },
-  { begins: /^rollcall: compiling Python/, step: "compiling Python modules", from: 62 },
-  { begins: /cleaning package lists/, step: "cleaning up", from: 69 },
-  { begins: /creating tarball/, step: "packing the root", from: 70 },
+  { begins: /downloading packages with apt/, step: "downloading packages", from: 3 },
+  { begins: /extracting archives/, step: "unpacking the base system", from: 4 },
+  { begins: /installing essential packages/, step: "setting up the base system", from: 22 },
+  { begins: /installing remaining packages/, step: "installing packages", from: 31 },
+  { begins: /^rollcall: copying files/, step: "copying files", from: 67 },
+  { begins: /^rollcall: building the initrd/, step: "building the initrd", from: 68 },
+  { begins: /^rollcall: compiling Python/, step: "compiling Python modules", from: 76 },
+  { begins: /cleaning package lists/, step: "cleaning up", from: 80 },
+  { begins: /creating tarball/, step: "packing the root", from: 81 },
 ] as const;
 
-const PackageSteps = { from: 19, to: 48 } as const;
+const PackageSteps = { from: 32, to: 67 } as const;
 
 /**
  * Follows the log of a build: given its lines in order, answers the progress after each one that changes it.

@@ -548,6 +548,10 @@ t.test(
       "leases are another server's",
       "INIT-REBOOT",
     );
+    t.ok(
+      silenceOn({ type: "Request", requested: "10.0.0.44", ciaddr: "10.0.0.44", options }, {}, proxy),
+      "both addresses: no state of RFC 2131",
+    );
     t.equal(
       silenceOn({ type: "Request", ciaddr: "10.0.0.44", options: clientOptions.linux }, {}, proxy).reason,
       "not a network boot client",

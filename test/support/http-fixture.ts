@@ -1,6 +1,8 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { Agent, type Dispatcher, request } from "undici";
 import { type App, createApp } from "../../server/app.ts";
 import { loadConfig } from "../../server/config/load.ts";
@@ -25,9 +27,13 @@ export interface Answer {
   readonly bytes: Buffer;
   /** The parsed body; throws where it is not JSON. */
   readonly json: Json;
+  /** `items` of a list. */
+  readonly items: Json[];
 }
 /** Parsed JSON, to be looked into by tests. */
-export type Json = { readonly [key: string]: Json } & readonly Json[] & string & number & boolean;
+export interface Json {
+  readonly [key: string]: Json;
+}
 
 export interface AskOptions {
   readonly method?: Dispatcher.HttpMethod;
@@ -46,6 +52,12 @@ export interface ServerOptions {
   readonly roles?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
   readonly clock?: Clock;
+}
+
+/** Runs curl beside this process; @returns what it wrote. */
+export async function curl(...words: string[]): Promise<string> {
+  const { stdout } = await promisify(execFile)("curl", ["--silent", "--max-time", "20", ...words]);
+  return stdout;
 }
 
 /** The source address of a machine of the tests, on loopback. */
@@ -114,7 +126,7 @@ export async function startServer(
   const agentFor = (localAddress: string) => {
     const known = agents.get(localAddress);
     if (known) return known;
-    const agent = new Agent({ connect: { localAddress } });
+    const agent = new Agent({ localAddress });
     agents.set(localAddress, agent);
     return agent;
   };
@@ -150,6 +162,9 @@ export async function startServer(
       text,
       get json() {
         return JSON.parse(text) as Json;
+      },
+      get items() {
+        return (JSON.parse(text) as { items: Json[] }).items;
       },
     };
   }

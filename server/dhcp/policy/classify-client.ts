@@ -57,7 +57,7 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     // An iPXE behind a relay that rewrites option 60 is a network boot client all the same.
     netboot: netboot ?? (isIpxe ? "PXEClient" : undefined),
     architectures,
-    firmware: architectures.map(firmwareByCode)[0],
+    firmware: architectures.map(firmwareByCode).find((firmware) => firmware !== undefined),
     ipxeFeatures: ipxeOption && decodeIpxeFeatures(ipxeOption),
     machineId: machineId?.length === 17 && machineId[0] === 0 ? machineId : undefined,
     uuid: machineId && uuidFromClientMachineId(machineId),
