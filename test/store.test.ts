@@ -1,6 +1,6 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import t, { type Test } from "tap";
@@ -13,12 +13,14 @@ import { seededRandom } from "./support/lossy-udp.ts";
 import {
   addressOf,
   contentOf,
+  fillUp,
   macOf,
   sampleAssignment,
   sampleClaim,
   sampleImage,
   sampleLease,
   sampleMachine,
+  smallDisk,
   temporaryDirectory,
 } from "./support/samples.ts";
 
@@ -186,26 +188,8 @@ t.test("a store makes its directory, which nobody else can look into", async (t)
   t.equal(statSync(directory).mode & 0o777, 0o700);
 });
 
-/** A file system of its own, so that its end is near. */
-function smallDisk(t: Test): string {
-  const directory = temporaryDirectory(t);
-  const { status, stderr } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=2m", "rollcall", directory]);
-  if (status !== 0) throw new Error(`this test mounts a small tmpfs, which takes root: ${stderr.toString()}`);
-  t.teardown(() => spawnSync("umount", ["--lazy", directory]));
-  return directory;
-}
-
-/** Appends until nothing more fits. */
-function fillUp(file: string): void {
-  try {
-    for (;;) appendFileSync(file, Buffer.alloc(512));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
-  }
-}
-
 t.test("on a full disk", async (t) => {
-  const directory = smallDisk(t);
+  const directory = smallDisk(t, 2);
   const store = openStore(join(directory, "rollcall.db"), systemClock);
   t.teardown(() => store.close());
   const { machines, groups, assignments, leases, tokens, images, events, claims } = store;

@@ -100,7 +100,7 @@ export function createBootService(deps: BootServiceDeps) {
     const script = renderer.standardScript("error", {
       code: known.code,
       message: known.message,
-      advice: known.advice,
+      advice: known.advice.replaceAll("`", "'"),
       mac: mac ?? "unknown",
       retrySeconds: errorRetrySeconds,
       scriptUrl,

@@ -5,6 +5,7 @@ import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { BootStepName } from "../domain/boot.ts";
+import type { Log } from "../domain/capabilities.ts";
 import { AssetNotFound } from "../domain/error-catalogue.ts";
 import { type Image, imageFileKinds } from "../domain/image.ts";
 import { clientAddress } from "./request-facts.ts";
@@ -15,6 +16,7 @@ export interface AssetRouteDeps {
   readonly images: { all(): readonly Image[] };
   readonly boots: Pick<BootService, "machineAt">;
   readonly tracker: BootTracker;
+  readonly log: Pick<Log, "error">;
   /** First-stage binaries, for firmware that boots over HTTP. */
   readonly nbp: (name: string) => { content: Uint8Array; sha256: string } | undefined;
 }
@@ -42,7 +44,7 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
       try {
         noteStep(request, sha256, deps);
         const { size } = await file.stat();
-        await sendFile(request, reply, { file, size, sha256, type: contentType(name) });
+        await sendFile(request, reply, { file, size, sha256, type: contentType(name) }, deps.log);
       } finally {
         await file.close();
       }
@@ -105,6 +107,7 @@ async function sendFile(
   request: FastifyRequest,
   reply: FastifyReply,
   { file, size, sha256, type }: Sending,
+  log: AssetRouteDeps["log"],
 ): Promise<void> {
   const etag = `"${sha256}"`;
   const headers: Record<string, string | number> = {
@@ -114,14 +117,16 @@ async function sendFile(
     "content-type": type,
   };
   const response = reply.raw;
-  if (request.headers["if-none-match"] === etag) {
+  if (isKnown(request.headers["if-none-match"], etag)) {
     reply.hijack();
     tellFirstOctet(request, reply);
     response.writeHead(304, headers).end();
     return;
   }
   const ifRange = request.headers["if-range"];
-  const range = ifRange === undefined || ifRange === etag ? parseRange(request.headers.range, size) : "whole";
+  // Range is defined for GET alone (RFC 9110 s.14.2).
+  const isRanged = request.method === "GET" && (ifRange === undefined || ifRange === etag);
+  const range = isRanged ? parseRange(request.headers.range, size) : "whole";
   reply.hijack();
   tellFirstOctet(request, reply);
   if (range === "unsatisfiable") {
@@ -136,7 +141,18 @@ async function sendFile(
     response.end();
     return;
   }
-  await stream(file, response, from, to);
+  try {
+    await stream(file, response, from, to);
+  } catch (error) {
+    // The disk failed after the header had left: only a broken connection tells the client, who resumes or asks again.
+    log.error({ err: error, sha256 }, "failed to read content");
+    response.destroy();
+  }
+}
+
+/** If-None-Match: `*`, or a list of tags compared weakly (RFC 9110 s.13.1.2). */
+function isKnown(header: string | undefined, etag: string): boolean {
+  return header?.split(",").some((tag) => ["*", etag].includes(tag.trim().replace(/^W\//, ""))) ?? false;
 }
 
 /** A hijacked reply passes no onSend hook, so the time to its first octet is told here. */
@@ -155,7 +171,10 @@ async function stream(file: FileHandle, response: ServerResponse, from: number, 
   let at = from;
   const readNext = () => {
     const buffer = buffers[turn++ % 3] as Buffer;
-    return file.read(buffer, 0, Math.min(chunkBytes, to + 1 - at), at);
+    const reading = file.read(buffer, 0, Math.min(chunkBytes, to + 1 - at), at);
+    // It may fail while the chunk before it is still on its way; that is found when it is waited for.
+    reading.catch(() => undefined);
+    return reading;
   };
   let next = at <= to ? readNext() : undefined;
   while (next) {

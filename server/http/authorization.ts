@@ -15,6 +15,9 @@ declare module "fastify" {
   }
 }
 
+/** Who comes over the control socket. */
+export const localActor = "local";
+
 export interface AuthorizationDeps {
   readonly clock: Clock;
   readonly tokens: { findByHash(hash: string): ApiToken | undefined };
@@ -29,7 +32,7 @@ export function installAuthorization(
   app.decorateRequest("actor", "");
   app.addHook("onRequest", (request, _reply, done) => {
     try {
-      request.actor = isControl(request) ? "local" : authorize(request);
+      request.actor = isControl(request) ? localActor : authorize(request);
       done();
     } catch (error) {
       done(error as Error);

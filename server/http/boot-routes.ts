@@ -87,9 +87,14 @@ export function registerBootRoutes(
         facts: factsFrom(request.query),
       });
       if (machine) {
-        const isWaiting = tracker.hasStep(machine.id, "wait") && script.includes("\n:wait\n");
         const step = script.includes("\n:wait\n") ? "wait" : "script";
-        if (!isWaiting)
+        // A machine that waits, or that fails again as before, asks every few seconds: that is one step.
+        const last = tracker.current(machine.id)?.steps.at(-1);
+        const isRepeated =
+          step === "wait"
+            ? tracker.hasStep(machine.id, "wait")
+            : error !== undefined && last?.step === "script" && last.detail["code"] === error.code;
+        if (!isRepeated)
           request.bootStep = { machineId: machine.id, step, detail: error ? { code: error.code } : {} };
       }
       return sendScript(reply, script);

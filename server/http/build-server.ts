@@ -5,14 +5,15 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
-import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
+import { InvalidRequest, PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
 import { installAuthorization } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
-import { installErrorMapper } from "./error-mapper.ts";
+import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import "./request-facts.ts";
+import { strictValidator } from "./validation.ts";
 
 declare module "fastify" {
   interface FastifyInstance {
@@ -56,8 +57,16 @@ export async function buildHttpServer(deps: HttpDeps) {
     http: { headersTimeout: 10_000 },
     routerOptions: { ignoreDuplicateSlashes: true, maxParamLength: 300 },
     exposeHeadRoutes: true,
+    // Addresses that can't be read, like /%zz: Fastify finds them before any handler.
+    frameworkErrors: (_error, request, reply) => {
+      const problem = problemDocument(
+        InvalidRequest({ problem: `${request.url.slice(0, 200)} is no address` }),
+      );
+      return (reply as FastifyReply).code(400).type("application/problem+json").send(JSON.stringify(problem));
+    },
   }) as unknown as FastifyInstance;
 
+  app.setValidatorCompiler(strictValidator);
   app.decorateRequest("bootStep", undefined);
   app.decorateRequest("arrivedAt", 0);
   app.decorate("tellBootStep", (request: FastifyRequest) => {
@@ -107,7 +116,9 @@ export async function buildHttpServer(deps: HttpDeps) {
     },
     { prefix: "/api/v1" },
   );
-  app.get("/", { schema: { hide: true } }, (_request, reply) => reply.type("text/html; charset=utf-8").send(landingPage));
+  app.get("/", { schema: { hide: true } }, (_request, reply) =>
+    reply.type("text/html; charset=utf-8").send(landingPage),
+  );
   app.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
 
   return {
@@ -122,11 +133,12 @@ export async function buildHttpServer(deps: HttpDeps) {
       return (app.server.address() as AddressInfo).port;
     },
     async stop(): Promise<void> {
-      await control.close();
-      app.server.closeIdleConnections();
       // Downloads under way may finish, but not hold the end up for ever.
-      const cut = clock.after(5000, () => app.server.closeAllConnections());
-      await app.close();
+      const cut = clock.after(5000, () => {
+        app.server.closeAllConnections();
+        control.cut();
+      });
+      await Promise.all([app.close(), control.close()]);
       cut();
     },
   };
@@ -191,8 +203,11 @@ class ControlSocket {
     this.#path = path;
   }
 
-  async close(): Promise<void> {
+  cut(): void {
     this.#server.closeAllConnections();
+  }
+
+  async close(): Promise<void> {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
     if (this.#path) await rm(this.#path, { force: true });
   }

@@ -114,24 +114,25 @@ export function registerCallbackRoutes(
     },
   );
 
-  app.post<{ Params: { claim: string } }>(
-    "/callback/:claim/log",
-    { bodyLimit: logLimitBytes, schema: { summary: "Lines of the machine's log", tags: ["callback"] } },
-    async (request, reply) => {
-      const { machine, bootId } = boots.reporter(request.params.claim, clientAddress(request), "its log");
-      const text =
-        Buffer.isBuffer(request.body) || typeof request.body === "string"
-          ? request.body.toString()
-          : JSON.stringify(request.body ?? "");
-      const tail = text.slice(-keptLogBytes);
-      record({
-        type: "machine.log",
-        machineId: machine.id,
-        bootId,
-        message: `${machine.name} sent ${text.length} octets of its log`,
-        data: { tail },
-      });
-      return reply.code(204).send();
-    },
-  );
+  // busybox wget can't send a log but as a form, curl sends what it is told: the octets are the log, whatever they are called.
+  app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
+    scope.post<{ Params: { claim: string }; Body: string | undefined }>(
+      "/callback/:claim/log",
+      { bodyLimit: logLimitBytes, schema: { summary: "Lines of the machine's log", tags: ["callback"] } },
+      async (request, reply) => {
+        const { machine, bootId } = boots.reporter(request.params.claim, clientAddress(request), "its log");
+        const text = request.body ?? "";
+        record({
+          type: "machine.log",
+          machineId: machine.id,
+          bootId,
+          message: `${machine.name} sent ${text.length} characters of its log`,
+          data: { tail: text.slice(-keptLogBytes) },
+        });
+        return reply.code(204).send();
+      },
+    );
+  });
 }

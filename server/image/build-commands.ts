@@ -94,8 +94,13 @@ export function squashCommand(recipe: Recipe, outputFile: string): Command {
       "-tar",
       "-noappend",
       "-no-progress",
+      // Without these "/" belongs to the user who builds: mksquashfs does not take it from the archive.
       "-root-mode",
       "0755",
+      "-root-uid",
+      "0",
+      "-root-gid",
+      "0",
       "-comp",
       compression,
       ...levelOption[compression],

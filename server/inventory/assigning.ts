@@ -142,6 +142,7 @@ export function createAssigning(deps: AssigningDeps) {
     },
 
     async releaseGroup(group: string, actor: string): Promise<void> {
+      if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
       await assignments.removeAll([{ subject: { kind: "group", group }, mode: "always" }]);
       for (const machine of inventory.all())
         if (machine.group === group) deps.onChange(machine, select(machine).source !== "unknown-policy");

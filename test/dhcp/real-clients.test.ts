@@ -312,11 +312,12 @@ t.test("proxy: beside a real DHCP server, which gives the addresses", async (t) 
   t.equal(offers.length, 2);
 
   const ip = lease["ip"] as string;
-  await probe.send(socket, encodeMessage(requestMessage({ type: "Request", ciaddr: ip, ...shape })), {
+  const { socket: pxeSocket } = await probe.bind({ device: "c0", port: 4011 });
+  await probe.send(pxeSocket, encodeMessage(requestMessage({ type: "Request", ciaddr: ip, ...shape })), {
     address: "10.72.0.1",
     port: 4011,
   });
-  const [ack] = await probe.received(socket, 1);
+  const [ack] = await probe.received(pxeSocket, 1);
   t.match(ack?.from, { address: "10.72.0.1", port: 4011 }, "from port 4011, which iPXE insists on");
   const message = decodeMessage(ack?.datagram ?? Buffer.alloc(0));
   t.match(message, { file: "snponly.efi", siaddr: "10.72.0.1", yiaddr: "0.0.0.0", ciaddr: ip });

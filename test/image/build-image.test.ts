@@ -176,6 +176,11 @@ t.test("the argument list of mmdebstrap", (t) => {
 
 t.test("the argument list of mksquashfs and the environment of both", (t) => {
   t.same(squashCommand(recipe, "/out/root.squashfs").args.slice(0, 3), ["-", "/out/root.squashfs", "-tar"]);
+  t.match(
+    squashCommand(recipe, "x").args.join(" "),
+    /-root-uid 0 -root-gid 0/,
+    "the root belongs to root, whoever builds",
+  );
   const lz4 = { ...recipe, squashfs: { ...recipe.squashfs, compression: "lz4" } } as const;
   t.notMatch(squashCommand(lz4, "x").args, ["-Xcompression-level"]);
   const environment = buildEnvironment(

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { appendFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AssignedTarget, Assignment } from "../../server/domain/assignment.ts";
@@ -130,4 +131,32 @@ export function contentOf(store: Store) {
     tokens: sorted(store.tokens.all()),
     images: sorted(store.images.all()),
   };
+}
+
+/** A file system of its own, so that its end is near. */
+export function smallDisk(t: { teardown(fn: () => void): unknown }, megabytes: number): string {
+  const directory = temporaryDirectory(t);
+  const { status, stderr } = spawnSync("mount", [
+    "-t",
+    "tmpfs",
+    "-o",
+    `size=${megabytes}m`,
+    "rollcall",
+    directory,
+  ]);
+  if (status !== 0) throw new Error(`this test mounts a small tmpfs, which takes root: ${stderr.toString()}`);
+  t.teardown(() => void spawnSync("umount", ["--lazy", directory]));
+  return directory;
+}
+
+/** Appends to a file until nothing more fits, or until it has so many octets. */
+export function fillUp(file: string, limitBytes = Number.POSITIVE_INFINITY): void {
+  let written = 0;
+  for (const chunk of [1024 * 1024, 4096, 512]) {
+    try {
+      for (; written < limitBytes; written += chunk) appendFileSync(file, Buffer.alloc(chunk));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    }
+  }
 }

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { Event } from "../../domain/event.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
@@ -22,6 +22,9 @@ const query = Type.Object({
   type: Type.Optional(
     Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" }),
   ),
+  cursor: Type.Optional(
+    Type.String({ pattern: "^[0-9]{1,15}$", description: "`next` of the previous page; the same as since" }),
+  ),
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100 }),
 });
 
@@ -29,10 +32,18 @@ const query = Type.Object({
 const maximumBacklogBytes = 1024 * 1024;
 /** Keeps proxies from closing a quiet stream. */
 const heartbeatMs = 20_000;
+/** Stored events are told in parts of this size to whoever has much to catch up with. */
+const catchUpEvents = 500;
 
 export function registerEventApi(app: FastifyInstance, { events, inventory }: EventApiDeps): void {
   const nameOf = (event: Event) =>
     event.machineId ? inventory.all().find((machine) => machine.id === event.machineId)?.name : undefined;
+
+  const streams = new Set<FastifyReply["raw"]>();
+  app.addHook("preClose", (done) => {
+    for (const stream of streams) stream.end();
+    done();
+  });
 
   app.get<{ Querystring: Static<typeof query> }>(
     "/events",
@@ -44,39 +55,77 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
         querystring: query,
       },
     },
-    (request, reply) => {
-      const { since, machine, type, limit } = request.query;
+    async (request, reply) => {
+      const { machine, type, limit, cursor } = request.query;
       const machineId = machine === undefined ? undefined : inventory.get(machine).id;
-      const filter = { ...(machineId ? { machineId } : {}), ...(type ? { type } : {}), limit };
-      const found =
-        since === undefined ? events.list({ ...filter, newest: true }) : events.list({ ...filter, since });
-      if (!request.headers.accept?.includes("text/event-stream")) {
-        const last = found.at(-1);
+      const filter = { ...(machineId ? { machineId } : {}), ...(type ? { type } : {}) };
+      const isLive = request.headers.accept?.includes("text/event-stream") ?? false;
+      const since =
+        (isLive ? lastEventId(request) : undefined) ??
+        (cursor === undefined ? request.query.since : Number(cursor));
+      if (!isLive) {
+        if (since === undefined) {
+          const newest = events.list({ ...filter, newest: true, limit });
+          return { items: newest.map((event) => eventView(event, nameOf(event))), next: null };
+        }
+        const found = events.list({ ...filter, since, limit: limit + 1 });
+        const taken = found.slice(0, limit);
         return {
-          items: found.map((event) => eventView(event, nameOf(event))),
-          next: last ? String(last.seq) : null,
+          items: taken.map((event) => eventView(event, nameOf(event))),
+          next: found.length > limit ? String(taken.at(-1)?.seq) : null,
         };
       }
 
       reply.hijack();
       const stream = reply.raw;
-      stream.writeHead(200, { "content-type": "text/event-stream", "cache-control": "no-store" });
-      const send = (event: Event) => {
-        if (machineId !== undefined && event.machineId !== machineId) return;
-        if (type !== undefined && event.type !== type && !event.type.startsWith(`${type}.`)) return;
-        if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
+      streams.add(stream);
+      stream.on("close", () => streams.delete(stream));
+      stream.writeHead(200, {
+        "content-type": "text/event-stream",
+        "cache-control": "no-store",
+        connection: "close",
+      });
+      stream.flushHeaders();
+      const write = (event: Event) =>
         stream.write(
           `id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event, nameOf(event)))}\n\n`,
         );
-      };
-      for (const event of found) send(event);
-      const unsubscribe = events.subscribe(send);
+      if (since === undefined) events.list({ ...filter, newest: true, limit }).forEach(write);
+      else if (!(await catchUp(stream, since))) return reply;
+      // Nothing is stored between the last look into the log and this line, so nothing is told twice or left out.
+      const unsubscribe = events.subscribe((event) => {
+        if (machineId !== undefined && event.machineId !== machineId) return;
+        if (type !== undefined && event.type !== type && !event.type.startsWith(`${type}.`)) return;
+        if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
+        write(event);
+      });
       const heartbeat = setInterval(() => stream.write(": still here\n\n"), heartbeatMs);
       stream.on("close", () => {
         clearInterval(heartbeat);
         unsubscribe();
       });
       return reply;
+
+      /** Tells all that is stored, as fast as the watcher reads. @returns false when it has gone */
+      async function catchUp(to: FastifyReply["raw"], after: number): Promise<boolean> {
+        for (let from = after; ;) {
+          const part = events.list({ ...filter, since: from, limit: catchUpEvents });
+          part.forEach(write);
+          from = part.at(-1)?.seq ?? from;
+          const mustWait = to.writableNeedDrain;
+          if (mustWait)
+            await new Promise<void>((resolve) => to.once("drain", resolve).once("close", resolve));
+          if (to.destroyed || to.writableEnded) return false;
+          // More may have been stored while it waited.
+          if (!mustWait && part.length < catchUpEvents) return true;
+        }
+      }
     },
   );
+}
+
+/** Where a browser that lost the stream goes on by itself (HTML, "Server-sent events", s.9.2.4). */
+function lastEventId(request: FastifyRequest): number | undefined {
+  const id = request.headers["last-event-id"];
+  return typeof id === "string" && /^[0-9]{1,15}$/.test(id) ? Number(id) : undefined;
 }

@@ -77,7 +77,11 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
         machines === undefined
           ? inventory.all()
           : resolveHostSet(machines, inventory.all(), inventory.groupNames());
-      const { items, next } = page(all, (machine) => naturalKey(machine.name), request.query);
+      const { items, next } = page(
+        all,
+        (machine) => `${naturalKey(machine.name)} ${machine.name}`,
+        request.query,
+      );
       return { items: items.map(view), next };
     },
   );

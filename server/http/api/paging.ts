@@ -3,7 +3,7 @@ import { Type } from "typebox";
 /** Query of every list: `limit` and the `cursor` that the previous page gave as `next`. */
 export const pageQuery = {
   limit: Type.Integer({ minimum: 1, maximum: 1000, default: 200, description: "entries per page" }),
-  cursor: Type.Optional(Type.String({ maxLength: 200, description: "`next` of the previous page" })),
+  cursor: Type.Optional(Type.String({ maxLength: 1000, description: "`next` of the previous page" })),
 };
 
 /**

@@ -3,9 +3,11 @@ import { type Static, Type } from "typebox";
 import { hashSecret } from "../../boot/claims.ts";
 import { type ApiToken, tokenScopes } from "../../domain/api-token.ts";
 import type { Clock, Ids } from "../../domain/capabilities.ts";
-import { TokenNotFound } from "../../domain/error-catalogue.ts";
+import { InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import type { TokenRepository } from "../../store/tokens.ts";
+import { localActor } from "../authorization.ts";
+import { page, pageQuery } from "./paging.ts";
 import { isoTime } from "./views.ts";
 
 export interface TokenApiDeps {
@@ -24,6 +26,8 @@ const tokenBody = Type.Object(
   { additionalProperties: false },
 );
 
+const listQuery = Type.Object(pageQuery);
+
 function tokenView(token: ApiToken): object {
   return {
     id: token.id,
@@ -36,19 +40,25 @@ function tokenView(token: ApiToken): object {
 
 /** Only admins make and revoke tokens; a secret is in the answer that makes it and nowhere else. */
 export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, record }: TokenApiDeps): void {
-  app.get(
+  app.get<{ Querystring: Static<typeof listQuery> }>(
     "/tokens",
-    { schema: { summary: "All API tokens, without their secrets", tags: ["tokens"] } },
-    () => ({
-      items: tokens.all().map(tokenView),
-      next: null,
-    }),
+    {
+      schema: { summary: "All API tokens, without their secrets", tags: ["tokens"], querystring: listQuery },
+    },
+    (request) => {
+      const { items, next } = page(tokens.all(), (token) => token.name, request.query);
+      return { items: items.map(tokenView), next };
+    },
   );
   app.post<{ Body: Static<typeof tokenBody> }>(
     "/tokens",
     { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } },
     async (request, reply) => {
       const { name, scope, expiresInSeconds } = request.body;
+      if (name === localActor)
+        throw InvalidRequest({
+          problem: `the name ${name} is what the event log calls this server's own administrator`,
+        });
       const secret = ids.secret();
       const now = clock.now();
       const token: ApiToken = {
