@@ -194,6 +194,7 @@ t.test("tokens", async (t) => {
       scope: "admin",
       hash: hashSecret("old"),
       createdAt: 0,
+      acceptedAt: undefined,
       expiresAt: Date.now() - 1,
     } as const;
     await server.store.tokens.add(old);
@@ -307,7 +308,7 @@ t.test("events", async (t) => {
     const told = await watch(server, "/events?machine=s1&type=boot&since=0");
     await server.script(2);
     await server.script(1);
-    const types = (await told((event) => String(event["type"]) === "boot.step")).map(
+    const types = (await told((event) => String(event["type"]) === "boot.started")).map(
       (event) => event["type"],
     );
     t.same([...types].sort(), ["boot.started", "boot.step"]);

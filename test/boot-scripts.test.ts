@@ -263,7 +263,7 @@ t.test("a fault becomes a script that tells it and comes back", async (t) => {
     await lab.assign("s1", "worker");
     await lab.store.images.remove(sampleImage("1"));
     await lab.script(1);
-    lab.tracker.step(lab.machine("s1").id, "kernel");
+    lab.tracker.step(lab.machine("s1").id, "network");
     await lab.script(1);
     await lab.script(1);
     t.equal(lab.of("script.failed").length, 2);

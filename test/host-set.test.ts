@@ -25,6 +25,7 @@ function machine(name: string, facts: Partial<Machine> = {}): Machine {
     ramBytes: undefined,
     phase: "accepted",
     createdAt: 0,
+    acceptedAt: undefined,
     lastSeenAt: undefined,
     ...facts,
   };

@@ -16,6 +16,7 @@ CREATE TABLE machines (
   ram_bytes     INTEGER,
   phase         TEXT NOT NULL,
   created_at_ms INTEGER NOT NULL,
+  accepted_at_ms INTEGER,
   seen_at_ms    INTEGER
 ) STRICT;
 

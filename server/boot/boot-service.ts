@@ -5,7 +5,7 @@ import {
   selectTarget,
   type UnknownPolicy,
 } from "../domain/assignment.ts";
-import type { Boot } from "../domain/boot.ts";
+import type { Boot, Contact } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, TftpContact } from "../domain/contact.ts";
@@ -78,7 +78,8 @@ export function createBootService(deps: BootServiceDeps) {
         machine.group === undefined
           ? undefined
           : assignments.find({ kind: "group", group: machine.group }, "always"),
-      defaultRole: deps.defaultRole,
+      // A laptop that strays into the network is not of the lab: only machines that somebody added or accepted have a default.
+      defaultRole: machine.acceptedAt === undefined ? undefined : deps.defaultRole,
       unknownPolicy: deps.unknownMachines,
     });
   }
@@ -140,7 +141,7 @@ export function createBootService(deps: BootServiceDeps) {
       };
     const machine = await inventory.meet(mac, request.facts);
     addresses.learn(address, mac);
-    const boot = await beginOrGoOn(machine, mac, "ipxe");
+    const boot = await beginOrGoOn(machine, mac, "script");
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps);
@@ -174,7 +175,7 @@ export function createBootService(deps: BootServiceDeps) {
   async function beginOrGoOn(
     machine: Machine,
     mac: Mac,
-    speaker: DhcpContact["speaker"],
+    speaker: Contact,
   ): Promise<Boot | undefined> {
     const before = tracker.current(machine.id);
     const boot = tracker.contact(machine, mac, speaker);

@@ -4,6 +4,7 @@ import {
   type BootStep,
   type BootStepName,
   furthestStep,
+  type Contact,
   startsNewBoot,
 } from "../domain/boot.ts";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
@@ -99,7 +100,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     progress: (machineId: string): BootProgress | undefined => current.get(machineId)?.progress,
 
     /** The boot that a contact belongs to; a new one begins where the contact can't belong to the current one. */
-    contact(machine: Machine, mac: Mac, speaker: "firmware" | "ipxe" | "os"): Boot | undefined {
+    contact(machine: Machine, mac: Mac, speaker: Contact): Boot | undefined {
       const now = clock.now();
       const running = current.get(machine.id);
       tracker.seen(machine.id);

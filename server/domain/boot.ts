@@ -72,13 +72,17 @@ function isPast(boot: Boot, step: BootStepName): boolean {
 /** A firmware that repeats its DISCOVER for longer than this was switched off and on in between. */
 export const sameBootWindowMs: DurationMs = 5 * 60_000;
 
+/** Who got in touch, and how: DHCP of the firmware, of iPXE or of an operating system, or iPXE asking for its script. */
+export type Contact = "firmware" | "ipxe" | "os" | "script";
+
 /**
- * Does this DHCP contact begin a new boot? A firmware never speaks again once it handed over to iPXE, so its DISCOVER after
- * that is a new power-on; iPXE never speaks again once the kernel runs.
+ * Does this contact begin a new boot? A firmware never speaks again once it handed over to iPXE, so its DISCOVER after that is a new
+ * power-on; iPXE's DHCP never comes again once a kernel was asked for. Its script may: a kernel that could not be loaded is asked for
+ * again by way of the script, so only a request after the initramfs spoke is a new power-on.
  */
 export function startsNewBoot(
   current: Boot | undefined,
-  speaker: "firmware" | "ipxe" | "os",
+  speaker: Contact,
   now: EpochMs,
 ): boolean {
   if (!current || current.outcome !== "running") return speaker !== "os";
@@ -88,6 +92,8 @@ export function startsNewBoot(
       return isPast(current, "nbp") || now - last > sameBootWindowMs;
     case "ipxe":
       return isPast(current, "kernel");
+    case "script":
+      return isPast(current, "network");
     case "os":
       return false;
   }

@@ -26,6 +26,8 @@ export interface Machine {
   readonly ramBytes: number | undefined;
   readonly phase: Phase;
   readonly createdAt: EpochMs;
+  /** When a person added or accepted it; undefined for one that was only met. */
+  readonly acceptedAt: EpochMs | undefined;
   readonly lastSeenAt: EpochMs | undefined;
 }
 

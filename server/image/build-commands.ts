@@ -78,15 +78,20 @@ export function buildEnvironment(
   };
 }
 
-/** Packs a tar archive from standard input into a squashfs file. */
-export function squashCommand(recipe: Recipe, outputFile: string): Command {
+/**
+ * Packs a tar archive from standard input into a squashfs file.
+ *
+ * mksquashfs 4.5 gives "/" itself to whoever runs it, and -root-uid does not count with -tar; a system whose root
+ * belongs to some user is open to that user. So an ordinary user runs it as root of a namespace.
+ */
+export function squashCommand(recipe: Recipe, outputFile: string, mode: BootstrapFacts["mode"]): Command {
   const { compression, level, blockKiB } = recipe.squashfs;
   const levelOption = {
     zstd: ["-Xcompression-level", String(level)],
     xz: [],
     lz4: ["-Xhc"],
   } as const satisfies Record<typeof compression, readonly string[]>;
-  return {
+  const squash: Command = {
     program: "mksquashfs",
     args: [
       "-",
@@ -94,13 +99,8 @@ export function squashCommand(recipe: Recipe, outputFile: string): Command {
       "-tar",
       "-noappend",
       "-no-progress",
-      // Without these "/" belongs to the user who builds: mksquashfs does not take it from the archive.
       "-root-mode",
       "0755",
-      "-root-uid",
-      "0",
-      "-root-gid",
-      "0",
       "-comp",
       compression,
       ...levelOption[compression],
@@ -108,6 +108,8 @@ export function squashCommand(recipe: Recipe, outputFile: string): Command {
       `${blockKiB}K`,
     ],
   };
+  if (mode === "root") return squash;
+  return { program: "unshare", args: ["--map-root-user", squash.program, ...squash.args] };
 }
 
 /** mmdebstrap splits the words of its own hooks like a shell does. */

@@ -99,7 +99,7 @@ export async function buildImage(options: BuildImageOptions): Promise<ImageManif
       components: componentsOf(sources),
       aptOptions: selectAptOptions(aptDump),
     });
-    const squash = squashCommand(recipe, squashFile);
+    const squash = squashCommand(recipe, squashFile, mode);
 
     const readProgress = createProgressReader();
     const result = await runPipeline(bootstrap, squash, {

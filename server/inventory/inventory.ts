@@ -70,6 +70,7 @@ export function createInventory(deps: InventoryDeps) {
       ramBytes: undefined,
       phase: "discovered",
       createdAt: now,
+      acceptedAt: undefined,
       lastSeenAt: now,
     };
   }
@@ -127,7 +128,7 @@ export function createInventory(deps: InventoryDeps) {
       if (!first) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
       await ensureGroup(input.group);
       const machine = apply(
-        { ...blank(first, clock.now()), macs, phase: "accepted", lastSeenAt: undefined },
+        { ...blank(first, clock.now()), macs, phase: "accepted", acceptedAt: clock.now(), lastSeenAt: undefined },
         input,
       );
       await machines.add(machine);
@@ -158,9 +159,10 @@ export function createInventory(deps: InventoryDeps) {
     async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
       const next = await machines.update(id, (before) => {
         const renamed = name === undefined ? before : apply(before, { name });
+        const accepted = { ...renamed, acceptedAt: before.acceptedAt ?? clock.now() };
         return before.phase === "discovered" || before.phase === "retired"
-          ? { ...renamed, phase: "accepted" }
-          : renamed;
+          ? { ...accepted, phase: "accepted" }
+          : accepted;
       });
       if (!next) throw MachineNotFound({ name: id });
       record({ type: "machine.accepted", machineId: id, actor, message: `${next.name} accepted`, data: {} });

@@ -23,6 +23,7 @@ interface Row {
   ram_bytes: number | null;
   phase: string;
   created_at_ms: number;
+  accepted_at_ms: number | null;
   seen_at_ms: number | null;
 }
 
@@ -44,6 +45,7 @@ function fromRow(row: Row, macs: readonly Mac[]): Machine {
     ramBytes: row.ram_bytes ?? undefined,
     phase: row.phase as Phase,
     createdAt: row.created_at_ms,
+    acceptedAt: row.accepted_at_ms ?? undefined,
     lastSeenAt: row.seen_at_ms ?? undefined,
   };
 }
@@ -65,6 +67,7 @@ function toRow(machine: Machine): Row {
     ram_bytes: machine.ramBytes ?? null,
     phase: machine.phase,
     created_at_ms: machine.createdAt,
+    accepted_at_ms: machine.acceptedAt ?? null,
     seen_at_ms: machine.lastSeenAt ?? null,
   };
 }

@@ -14,7 +14,7 @@ export interface YamlText {
   positionOf(path: readonly (string | number)[]): YamlPosition;
 }
 
-/** Reads one YAML 1.2 document (JSON schema types only, no custom tags; aliases are bounded against "billion laughs"). */
+/** Reads one YAML 1.2 document (core schema, no custom tags; aliases are bounded against "billion laughs"). */
 export function readYaml(text: string): YamlText {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });

@@ -45,6 +45,7 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
     ramBytes: undefined,
     phase: "accepted",
     createdAt: sampleTime,
+    acceptedAt: undefined,
     lastSeenAt: undefined,
     ...facts,
   };

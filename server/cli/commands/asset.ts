@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { type BootAssetEntry, loadBootAssets, readManifest } from "../../content/boot-assets.ts";
-import { BootAssetDigestMismatch, BootAssetMissing } from "../../domain/error-catalogue.ts";
+import { BootAssetDigestMismatch } from "../../domain/error-catalogue.ts";
 import { root } from "../../platform/checkout.ts";
 
 const directory = join(root, "boot-assets");
@@ -127,6 +127,6 @@ export function assetCommands(program: Command): void {
       for (const { entry } of assets.values())
         process.stdout.write(`${entry.name}  ${entry.arch}  ${entry.version}  ${entry.sha256}\n`);
       for (const problem of problems) process.stdout.write(`${problem.message}\n`);
-      if (problems.length > 0) throw BootAssetMissing({ name: problems[0]?.message ?? "" });
+      if (problems.length > 0) process.exitCode = 1;
     });
 }

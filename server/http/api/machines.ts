@@ -37,7 +37,9 @@ const machineBody = {
   seat: nullable("place in the room"),
   address: nullable("reserved IPv4 address"),
   labels: Type.Optional(
-    Type.Record(Type.String({ pattern: "^[A-Za-z0-9._/-]{1,63}$" }), Type.String({ maxLength: 120 })),
+    Type.Record(Type.String(), Type.String({ maxLength: 120 }), {
+      propertyNames: { pattern: "^[A-Za-z0-9._/-]{1,63}$" },
+    }),
   ),
 };
 const addBody = Type.Object(machineBody, { additionalProperties: false });
