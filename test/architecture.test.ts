@@ -36,6 +36,10 @@ const rooms: Readonly<Record<string, Room>> = {
   image: { imports: ["yaml"], libraries: "any node" },
   platform: { imports: ["domain", "net"], libraries: "any node" },
   demo: { imports: ["platform"], libraries: "any node" },
+  simulate: {
+    imports: ["dhcp/wire", "domain", "net", "tftp/wire"],
+    libraries: ["node:child_process", "node:net", "node:util"],
+  },
   http: {
     imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http/api"],
     libraries: [
@@ -54,7 +58,7 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["fastify", "typebox"],
   },
   cli: {
-    imports: ["config", "content", "demo", "domain", "image", "platform", "render", "yaml", "(top)"],
+    imports: ["config", "content", "demo", "domain", "image", "platform", "render", "simulate", "yaml", "(top)"],
     libraries: "any node",
   },
   "(top)": {

@@ -30,7 +30,9 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
     server === undefined
       ? dataDirs.map((directory) => join(directory, "control.sock")).find(existsSync)
       : undefined;
-  const origin = server?.replace(/\/+$/, "") ?? "http://localhost";
+  // `10.0.0.1:8080` is what people write down.
+  const address = server === undefined || server.includes("://") ? server : `http://${server}`;
+  const origin = address?.replace(/\/+$/, "") ?? "http://localhost";
   const place = server ?? socketPath ?? resolve(dataDirs[0] ?? ".", "control.sock");
   const dispatcher = new Agent(socketPath === undefined ? {} : { connect: { socketPath } });
 

@@ -15,6 +15,11 @@ export function safeText(text: string): string {
   return text.replaceAll(/[\p{Cc}\p{Cf}]/gu, "\u{fffd}");
 }
 
+/** The same for texts of several lines. */
+export function safeLines(text: string): string {
+  return text.split("\n").map(safeText).join("\n");
+}
+
 /** Columns padded to their widest cell; the last one is not padded. */
 export function formatTable({ columns, rows, empty }: Table): string {
   if (rows.length === 0) return `${empty}\n`;
@@ -35,7 +40,23 @@ export function formatTable({ columns, rows, empty }: Table): string {
 }
 
 export function formatValue(value: unknown, format: "json" | "yaml"): string {
-  return format === "json" ? `${JSON.stringify(value, null, 2)}\n` : writeYaml(value);
+  if (format === "yaml") return safeLines(writeYaml(value));
+  return `${escapeInvisible(JSON.stringify(value, null, 2))}\n`;
+}
+
+/** One line of JSON. */
+export function formatLine(value: unknown): string {
+  return `${escapeInvisible(JSON.stringify(value))}\n`;
+}
+
+/** JSON escapes what is below U+0020 by itself; other invisible characters stand in strings only, so they may be escaped too. */
+function escapeInvisible(json: string): string {
+  return json.replaceAll(/[\u007f-\u009f\p{Cf}]/gu, (character) =>
+    Array.from(
+      { length: character.length },
+      (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, "0")}`,
+    ).join(""),
+  );
 }
 
 export function formatBytes(bytes: number): string {

@@ -151,16 +151,20 @@ function readWay({ device, network, relay, servers }: SimulationOptions): Way {
     if (relay !== undefined) throw new SimulationInvalid("--device and --relay exclude each other");
     return { kind: "device", device, network: cidr };
   }
-  if (servers.length === 0) throw new SimulationInvalid("--server ADDRESS is needed: which server boots the machines?");
+  if (servers.length === 0)
+    throw new SimulationInvalid("--server ADDRESS is needed: which server boots the machines?");
   if (relay === undefined && !cidr)
     throw new SimulationInvalid(
       "say how the machines reach the server: --network 10.50.0.0/16 (a room behind this host, which is its relay agent) or --device eth1 (broadcasts)",
     );
   // The first address of the network is the relay agent's, as a router's usually is.
-  const address = relay === undefined ? ipv4FromNumber((cidr?.first ?? 0) + 1) : readAddress("--relay", relay);
+  const address =
+    relay === undefined ? ipv4FromNumber((cidr?.first ?? 0) + 1) : readAddress("--relay", relay);
   const isInside = servers.find((text) => cidr && cidrContains(cidr, readAddress("--server", text)));
   if (isInside !== undefined && !isInside.startsWith("127."))
-    throw new SimulationInvalid(`the server ${isInside} is inside --network ${network}, which becomes local to this host`);
+    throw new SimulationInvalid(
+      `the server ${isInside} is inside --network ${network}, which becomes local to this host`,
+    );
   return { kind: "relay", address, network: cidr };
 }
 

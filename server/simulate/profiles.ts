@@ -51,7 +51,8 @@ export interface Profile {
   readonly summary: string;
   readonly dhcp: DhcpHabits;
   /** How it loads its first stage; undefined: it is iPXE already, or boots nothing. */
-  readonly firstStage: { readonly by: "tftp"; readonly tftp: TftpHabits } | { readonly by: "http" } | undefined;
+  readonly firstStage:
+    { readonly by: "tftp"; readonly tftp: TftpHabits } | { readonly by: "http" } | undefined;
   /** The iPXE that runs then; undefined: only an operating system. */
   readonly ipxe: { readonly dhcp: DhcpHabits; readonly loadsAutoexec: boolean } | undefined;
   /** The switch port forwards nothing for so long after power-on. */
@@ -181,7 +182,12 @@ export const profiles = {
   "uefi-http": {
     ...uefiPxe,
     summary: "UEFI HTTP boot (EDK2 HttpBootDxe): HEAD, then GET",
-    dhcp: { ...edk2, architecture: 16, vendorClass: "HTTPClient:Arch:00016:UNDI:003016", asksBootServer: "never" },
+    dhcp: {
+      ...edk2,
+      architecture: 16,
+      vendorClass: "HTTPClient:Arch:00016:UNDI:003016",
+      asksBootServer: "never",
+    },
     firstStage: { by: "http" },
   },
   ipxe: {

@@ -122,6 +122,7 @@ export function assetCommands(program: Command): void {
   assets
     .command("list")
     .description("what is there")
+    .addHelpText("after", "\nExample:\n  boot assets list")
     .action(() => {
       const { assets, problems } = loadBootAssets(directory);
       for (const { entry } of assets.values())

@@ -51,6 +51,7 @@ export function configCommands(program: Command): void {
   config
     .command("check")
     .description("read the config and say what is wrong with it")
+    .addHelpText("after", "\nExample:\n  boot config check --config ./rollcall.yaml")
     .option("--config <file>", "config file")
     .action((_options: ConfigOptions, command: Command) => {
       const { file } = loadConfig(configSources(command.optsWithGlobals<ConfigOptions>()));

@@ -3,7 +3,12 @@ import { freemem } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { startLabServer } from "../../demo/lab-server.ts";
-import { createVirtualLab, labPackages, type VirtualFirmware, type VirtualLab } from "../../demo/virtual-lab.ts";
+import {
+  createVirtualLab,
+  labPackages,
+  type VirtualFirmware,
+  type VirtualLab,
+} from "../../demo/virtual-lab.ts";
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
 import { type Client, createClient } from "../client.ts";
@@ -45,19 +50,36 @@ class DemoRefused extends Error {
 }
 
 function onPath(program: string): boolean {
-  return (process.env["PATH"] ?? "").split(":").concat("/usr/sbin", "/sbin").some((directory) => existsSync(join(directory, program)));
+  return (process.env["PATH"] ?? "")
+    .split(":")
+    .concat("/usr/sbin", "/sbin")
+    .some((directory) => existsSync(join(directory, program)));
 }
 
 /** @throws DemoRefused with what is missing and how to get it */
 function refuseWithoutMeans(): void {
-  if (process.getuid?.() !== 0) throw new DemoRefused("the virtual lab needs root, for a network of its own", "Run it as root: sudo npm run demo");
+  if (process.getuid?.() !== 0)
+    throw new DemoRefused(
+      "the virtual lab needs root, for a network of its own",
+      "Run it as root: sudo npm run demo",
+    );
   const needed = { ...labPackages, mmdebstrap: "mmdebstrap", mksquashfs: "squashfs-tools" };
-  const missing = Object.entries(needed).filter(([program]) => !onPath(program)).map(([, name]) => name);
+  const missing = Object.entries(needed)
+    .filter(([program]) => !onPath(program))
+    .map(([, name]) => name);
   if (!existsSync("/usr/share/OVMF/OVMF_CODE_4M.fd")) missing.push("ovmf");
   if (!existsSync("/usr/lib/ipxe/qemu/efi-virtio.rom")) missing.push("ipxe-qemu");
-  if (missing.length > 0) throw new DemoRefused(`the virtual lab needs ${missing.join(", ")}`, `Install them: apt-get install ${missing.join(" ")}`);
+  if (missing.length > 0)
+    throw new DemoRefused(
+      `the virtual lab needs ${missing.join(", ")}`,
+      `Install them: apt-get install ${missing.join(" ")}`,
+    );
   const wanted = demoMachines.length * memoryMiB * 1024 * 1024;
-  if (freemem() < wanted) throw new DemoRefused(`the virtual lab needs ${formatBytes(wanted)} of free memory, and there are ${formatBytes(freemem())}`, "End other programs first.");
+  if (freemem() < wanted)
+    throw new DemoRefused(
+      `the virtual lab needs ${formatBytes(wanted)} of free memory, and there are ${formatBytes(freemem())}`,
+      "End other programs first.",
+    );
 }
 
 /** Our image in the demo's store; built on the first run. */
@@ -69,7 +91,10 @@ async function ensureImage(client: Client, lab: VirtualLab, dataDir: string): Pr
   await buildImage({
     recipeDir: join(root, "server/image/recipes/debian-node"),
     outputDir: directory,
-    onProgress: ({ step, percent }) => process.stdout.write(process.stdout.isTTY ? `\r\u001b[K  ${percent} %: ${step}` : `  ${percent} %: ${step}\n`),
+    onProgress: ({ step, percent }) =>
+      process.stdout.write(
+        process.stdout.isTTY ? `\r\u001b[K  ${percent} %: ${step}` : `  ${percent} %: ${step}\n`,
+      ),
   });
   process.stdout.write("\n");
   await importImage(client, directory, false);
@@ -82,9 +107,14 @@ function drawing(began: number) {
   const before = new Map<string, string>();
   return (machines: readonly MachineView[]) => {
     const age = `${Math.round((Date.now() - began) / 1000)} s`.padStart(6);
-    const lines = machines.map((machine) => `${machine.name.padEnd(9)} ${machine.role.padEnd(8)} ${machine.phase.padEnd(12)} ${doing(machine)}`);
+    const lines = machines.map(
+      (machine) =>
+        `${machine.name.padEnd(9)} ${machine.role.padEnd(8)} ${machine.phase.padEnd(12)} ${doing(machine)}`,
+    );
     if (process.stdout.isTTY) {
-      process.stdout.write(`${drawn > 0 ? `\u001b[${drawn}A` : ""}${lines.map((line) => `\u001b[K${age}  ${line}\n`).join("")}`);
+      process.stdout.write(
+        `${drawn > 0 ? `\u001b[${drawn}A` : ""}${lines.map((line) => `\u001b[K${age}  ${line}\n`).join("")}`,
+      );
       drawn = lines.length;
       return;
     }
@@ -101,9 +131,14 @@ async function demo(options: { untilReady?: boolean; data?: string; screens?: bo
   await fillBootAssets({ quiet: true });
   const dataDir = resolve(options.data ?? "data", "demo");
   // Machines of an earlier demo would show their old boots; the image, which takes minutes to build, is kept.
-  if (existsSync(dataDir)) for (const name of readdirSync(dataDir)) if (statSync(join(dataDir, name)).isSocket()) rmSync(join(dataDir, name));
+  if (existsSync(dataDir))
+    for (const name of readdirSync(dataDir))
+      if (statSync(join(dataDir, name)).isSocket()) rmSync(join(dataDir, name));
   const lab = await createVirtualLab("rollcall-demo").catch((error: Error) => {
-    throw new DemoRefused(`the network of the lab could not be made: ${error.message.trim()}`, "Is another demo running? Its rest can be removed with: ip netns delete rollcall-demo");
+    throw new DemoRefused(
+      `the network of the lab could not be made: ${error.message.trim()}`,
+      "Is another demo running? Its rest can be removed with: ip netns delete rollcall-demo",
+    );
   });
   const ended = new Promise<void>((done) => {
     process.once("SIGINT", done);
@@ -114,7 +149,14 @@ async function demo(options: { untilReady?: boolean; data?: string; screens?: bo
     const uplink = await lab.addUplink("rollcall-demo0");
     const server = await startLabServer(lab, { dataDir, config: labConfig });
     try {
-      await runDemo(lab, createClient({ server: undefined, token: undefined, dataDirs: [dataDir] }), uplink, dataDir, ended, options);
+      await runDemo(
+        lab,
+        createClient({ server: undefined, token: undefined, dataDirs: [dataDir] }),
+        uplink,
+        dataDir,
+        ended,
+        options,
+      );
     } finally {
       await server.stop();
     }
@@ -124,11 +166,19 @@ async function demo(options: { untilReady?: boolean; data?: string; screens?: bo
   }
 }
 
-async function runDemo(lab: VirtualLab, client: Client, uplink: string, dataDir: string, ended: Promise<void>, options: { untilReady?: boolean; screens?: boolean }): Promise<void> {
+async function runDemo(
+  lab: VirtualLab,
+  client: Client,
+  uplink: string,
+  dataDir: string,
+  ended: Promise<void>,
+  options: { untilReady?: boolean; screens?: boolean },
+): Promise<void> {
   await ensureImage(client, lab, dataDir);
   const known = await client.list<MachineView>("/machines");
   for (const { name, mac, role } of demoMachines) {
-    if (!known.some((machine) => machine.name === name)) await client.post("/machines", { name, macs: [mac], group: "demo" });
+    if (!known.some((machine) => machine.name === name))
+      await client.post("/machines", { name, macs: [mac], group: "demo" });
     await client.put(`/machines/${name}/role`, { role });
   }
   process.stdout.write(`The server of the lab: http://${uplink}:8080/api/docs; its data: ${dataDir}\n`);
@@ -136,16 +186,30 @@ async function runDemo(lab: VirtualLab, client: Client, uplink: string, dataDir:
   process.stdout.write(`Switching on ${demoMachines.length} diskless machines...\n\n`);
   const draw = drawing(Date.now());
   for (const { name, mac, firmware } of demoMachines) {
-    await lab.powerOn({ name, mac, firmware, memoryMiB, onScreen: (text) => options.screens && process.stderr.write(`${text.replaceAll(/^/gm, `${name}| `)}`) });
+    await lab.powerOn({
+      name,
+      mac,
+      firmware,
+      memoryMiB,
+      onScreen: (text) => options.screens && process.stderr.write(`${text.replaceAll(/^/gm, `${name}| `)}`),
+    });
   }
   let isEnded = false;
   void ended.then(() => (isEnded = true));
   const began = Date.now();
   for (;;) {
-    const machines = (await client.list<MachineView>("/machines")).filter((machine) => demoMachines.some(({ name }) => name === machine.name));
+    const machines = (await client.list<MachineView>("/machines")).filter((machine) =>
+      demoMachines.some(({ name }) => name === machine.name),
+    );
     draw(machines);
     if (isEnded) return;
-    if (machines.every((machine) => machine.phase === "ready" && machine.boot && Date.parse(machine.boot.startedAt) >= began - 60_000)) break;
+    if (
+      machines.every(
+        (machine) =>
+          machine.phase === "ready" && machine.boot && Date.parse(machine.boot.startedAt) >= began - 60_000,
+      )
+    )
+      break;
     await Promise.race([ended, new Promise((done) => setTimeout(done, 1000))]);
   }
   process.stdout.write(`\nAll ready, ${Math.round((Date.now() - began) / 1000)} s after power-on.\n`);

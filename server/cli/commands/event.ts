@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { safeText } from "../output.ts";
+import { formatLine, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
 
 interface EventView {
@@ -34,9 +34,7 @@ export function eventCommands(program: Command, open: () => Session): void {
       if (options.follow) {
         for await (const event of session.client.events(`/events?${query}`))
           process.stdout.write(
-            session.format === "json"
-              ? `${JSON.stringify(event)}\n`
-              : `${line(event as unknown as EventView)}\n`,
+            session.format === "json" ? formatLine(event) : `${line(event as unknown as EventView)}\n`,
           );
         return;
       }

@@ -59,7 +59,11 @@ async function sha256Of(path: string): Promise<string> {
 }
 
 /** Uploads what the server does not have, then registers the image. */
-export async function importImage(client: Client, directory: string, isTerminal: boolean): Promise<ImageView> {
+export async function importImage(
+  client: Client,
+  directory: string,
+  isTerminal: boolean,
+): Promise<ImageView> {
   const { name, version, arch, files } = readImageJson(directory);
   const progress = progressLine(isTerminal);
   for (const file of Object.values(files)) {
@@ -90,6 +94,7 @@ export function imageCommands(program: Command, open: () => Session): void {
   image
     .command("list")
     .description("all images")
+    .addHelpText("after", "\nExample:\n  boot image list")
     .action(async () => {
       const session = open();
       const images = await session.client.list<ImageView>("/images");
@@ -154,6 +159,7 @@ export function imageCommands(program: Command, open: () => Session): void {
   image
     .command("import <directory>")
     .description("put an image that was built elsewhere into the store")
+    .addHelpText("after", "\nExample:\n  boot image import /srv/kiosk")
     .action(async (directory: string) => {
       const session = open();
       const added = await importImage(session.client, resolve(directory), process.stderr.isTTY === true);
@@ -166,6 +172,7 @@ export function imageCommands(program: Command, open: () => Session): void {
   image
     .command("verify <directory>")
     .description("check the files of an image directory against image.json")
+    .addHelpText("after", "\nExample:\n  boot image verify /srv/kiosk")
     .action(async (directory: string) => {
       const { files } = readImageJson(resolve(directory));
       let isWhole = true;
@@ -179,14 +186,14 @@ export function imageCommands(program: Command, open: () => Session): void {
       if (!isWhole) process.exitCode = 1;
     });
   image
-    .command("remove <image>")
-    .description("remove an image that no machine is booting")
-    .option("--version <version>", "only this version")
-    .action(async (name: string, options: { version?: string }) => {
+    .command("remove <image> [version]")
+    .description("remove an image that no machine is booting; with a version only that one")
+    .addHelpText("after", "\nExamples:\n  boot image remove kiosk\n  boot image remove debian-node 20261101")
+    .action(async (name: string, version: string | undefined) => {
       const session = open();
       await session.client.delete(
-        `/images/${encodeURIComponent(name)}${options.version ? `?version=${encodeURIComponent(options.version)}` : ""}`,
+        `/images/${encodeURIComponent(name)}${version === undefined ? "" : `?version=${encodeURIComponent(version)}`}`,
       );
-      session.say(`Removed ${name}.`);
+      session.say(`Removed ${name}${version === undefined ? "" : ` ${version}`}.`);
     });
 }

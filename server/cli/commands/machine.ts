@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { formatAge, formatTable } from "../output.ts";
+import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
 import { machinesPath, type MachineView } from "./status.ts";
 
@@ -47,7 +47,7 @@ function timeline(boot: BootView): string {
   ]);
   const phases = boot.phases.map(({ phase, afterMs }) => `${phase} ${seconds(afterMs)}`).join(", ");
   return [
-    `Boot ${boot.id}, begun ${boot.startedAt}: ${boot.outcome}${boot.verdict ? ` (${boot.verdict})` : ""}${boot.target ? `, role ${boot.target}` : ""}`,
+    `Boot ${boot.id}, begun ${boot.startedAt}: ${boot.outcome}${boot.verdict ? ` (${safeText(boot.verdict)})` : ""}${boot.target ? `, role ${safeText(boot.target)}` : ""}`,
     `Phases: ${phases}`,
     formatTable({ columns: ["after", "step", "server", "detail"], rows, empty: "No step yet." }).trimEnd(),
     `Server's own time in all: ${boot.serverMs.toFixed(1)} ms of ${seconds(boot.durationMs)}`,
@@ -76,7 +76,8 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
   ];
   const [newest, ...older] = boots;
   const history = older.map(
-    (boot) => `  ${boot.startedAt}  ${boot.id}  ${boot.outcome}${boot.verdict ? `: ${boot.verdict}` : ""}`,
+    (boot) =>
+      `  ${boot.startedAt}  ${boot.id}  ${boot.outcome}${boot.verdict ? `: ${safeText(boot.verdict)}` : ""}`,
   );
   return [
     formatTable({ columns: ["fact", "value"], rows: facts, empty: "" })
@@ -137,6 +138,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   machine
     .command("list [machines]")
     .description("all machines, or those of a host set")
+    .addHelpText("after", "\nExample:\n  boot machine list lab225")
     .action(async (hostSet: string | undefined) => {
       const session = open();
       const machines = await session.client.list<MachineView>(machinesPath(hostSet));
@@ -202,6 +204,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   machine
     .command("remove <machine>")
     .description("forget a machine and its boots")
+    .addHelpText("after", "\nExample:\n  boot machine remove s4")
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(path(name));
@@ -212,6 +215,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   group
     .command("list")
     .description("all groups")
+    .addHelpText("after", "\nExample:\n  boot group list")
     .action(async () => {
       const session = open();
       const groups = await session.client.list<{
@@ -229,6 +233,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   group
     .command("add <name>")
     .description("add a group")
+    .addHelpText("after", '\nExample:\n  boot group add lab225 --description "second floor"')
     .option("--description <text>", "what it is")
     .action(async (name: string, options: { description?: string }) => {
       const session = open();
@@ -238,6 +243,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   group
     .command("remove <name>")
     .description("remove a group; its machines stay")
+    .addHelpText("after", "\nExample:\n  boot group remove lab225")
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/groups/${encodeURIComponent(name)}`);
@@ -260,6 +266,7 @@ export function machineCommands(program: Command, open: () => Session): void {
   group
     .command("release <name>")
     .description("take the group's assignment back")
+    .addHelpText("after", "\nExample:\n  boot group release lab225")
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/groups/${encodeURIComponent(name)}/role`);

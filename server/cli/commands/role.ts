@@ -18,6 +18,7 @@ export function roleCommands(program: Command, open: () => Session): void {
   role
     .command("list")
     .description("all roles")
+    .addHelpText("after", "\nExample:\n  boot role list")
     .action(async () => {
       const session = open();
       const roles = await session.client.list<RoleView>("/roles");
@@ -30,6 +31,7 @@ export function roleCommands(program: Command, open: () => Session): void {
   role
     .command("show <role>")
     .description("one role with its parameters")
+    .addHelpText("after", "\nExample:\n  boot role show worker")
     .action(async (name: string) => {
       const session = open();
       const one = await session.client.get<RoleView>(`/roles/${encodeURIComponent(name)}`);

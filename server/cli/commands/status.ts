@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { formatAge, formatBytes, formatTable, type Table } from "../output.ts";
+import { formatAge, formatBytes, formatTable, safeText, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
 
 export interface MachineView {
@@ -72,7 +72,7 @@ async function watch({ client, isTerminal }: Session, hostSet: string | undefine
       );
     else {
       for (const machine of machines) {
-        const line = `${machine.name}: ${machine.phase}, ${machine.role}, ${doing(machine)}`;
+        const line = safeText(`${machine.name}: ${machine.phase}, ${machine.role}, ${doing(machine)}`);
         if (before.get(machine.name) !== line) process.stdout.write(`${new Date().toISOString()} ${line}\n`);
         before.set(machine.name, line);
       }

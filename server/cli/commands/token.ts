@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Session } from "../session.ts";
 
 interface TokenView {
@@ -9,11 +9,19 @@ interface TokenView {
   expiresAt: string | null;
 }
 
+function days(text: string): number {
+  const value = Number(text);
+  if (!(value >= 0.001 && value <= 3650))
+    throw new InvalidArgumentError("it must be a number of days, at most 3650");
+  return value;
+}
+
 export function tokenCommands(program: Command, open: () => Session): void {
   const token = program.command("token").description("API tokens");
   token
     .command("list")
     .description("all tokens, without their secrets")
+    .addHelpText("after", "\nExample:\n  boot token list")
     .action(async () => {
       const session = open();
       const tokens = await session.client.list<TokenView>("/tokens");
@@ -31,14 +39,12 @@ export function tokenCommands(program: Command, open: () => Session): void {
         .choices(["admin", "operator", "viewer", "imagemaker"])
         .default("viewer"),
     )
-    .option("--expires-in <days>", "life in days; without it for ever")
+    .addOption(new Option("--expires-in <days>", "life in days; without it for ever").argParser(days))
     .addHelpText("after", "\nExample:\n  boot token create anna --scope operator --expires-in 120")
-    .action(async (name: string, options: { scope: string; expiresIn?: string }) => {
+    .action(async (name: string, options: { scope: string; expiresIn?: number }) => {
       const session = open();
       const expires =
-        options.expiresIn === undefined
-          ? {}
-          : { expiresInSeconds: Math.round(Number(options.expiresIn) * 86_400) };
+        options.expiresIn === undefined ? {} : { expiresInSeconds: Math.round(options.expiresIn * 86_400) };
       const made = await session.client.post<TokenView & { token: string }>("/tokens", {
         name,
         scope: options.scope,
@@ -49,6 +55,7 @@ export function tokenCommands(program: Command, open: () => Session): void {
   token
     .command("revoke <name>")
     .description("revoke a token at once")
+    .addHelpText("after", "\nExample:\n  boot token revoke anna")
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/tokens/${encodeURIComponent(name)}`);

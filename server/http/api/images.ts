@@ -6,7 +6,9 @@ import type { Clock } from "../../domain/capabilities.ts";
 import { AssetNotFound, ImageInUse, ImageNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import type { Image } from "../../domain/image.ts";
+import type { Machine } from "../../domain/machine.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { ImageRepository } from "../../store/images.ts";
 import { imageMakers, readers } from "../authorization.ts";
 import { page, pageQuery } from "./paging.ts";
@@ -18,6 +20,7 @@ export interface ImageApiDeps {
   readonly images: ImageRepository;
   readonly inventory: Inventory;
   readonly tracker: BootTracker;
+  readonly roles: () => LoadedRoles;
   readonly record: RecordEvent;
 }
 
@@ -51,7 +54,12 @@ const removeQuery = Type.Object({
 });
 
 export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
-  const { clock, content, images, inventory, tracker, record } = deps;
+  const { clock, content, images, inventory, tracker, roles, record } = deps;
+
+  function imageBootedBy(machine: Machine): string | undefined {
+    const boot = tracker.current(machine.id);
+    return boot?.outcome === "running" ? roles().roles.get(boot.target ?? "")?.image : undefined;
+  }
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/images",
@@ -155,7 +163,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
         .filter(
           (machine) =>
             ["netbooting", "booting"].includes(machine.phase) &&
-            tracker.current(machine.id)?.outcome === "running",
+            imageBootedBy(machine) === request.params.image,
         );
       if (booting.length > 0)
         throw ImageInUse({ image: request.params.image, machines: booting.map((machine) => machine.name) });

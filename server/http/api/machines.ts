@@ -48,7 +48,12 @@ const listQuery = Type.Object({
   ...pageQuery,
   machines: Type.Optional(Type.String({ maxLength: 4000, description: "host set" })),
 });
-const bootsQuery = Type.Object({ limit: pageQuery.limit, cursor: pageQuery.cursor });
+const bootsQuery = Type.Object({
+  limit: pageQuery.limit,
+  cursor: Type.Optional(
+    Type.String({ pattern: "^[0-9]{1,15}$", description: "`next` of the previous page" }),
+  ),
+});
 const machineParams = {
   params: Type.Object({ machine: Type.String({ maxLength: 200, description: "name, MAC or id" }) }),
 };

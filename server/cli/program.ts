@@ -1,0 +1,64 @@
+import { Command, Option } from "commander";
+import { readVersion } from "../platform/checkout.ts";
+import { assetCommands } from "./commands/asset.ts";
+import { assignCommands } from "./commands/assign.ts";
+import { configCommands } from "./commands/config.ts";
+import { demoCommand } from "./commands/demo.ts";
+import { eventCommands } from "./commands/event.ts";
+import { imageCommands } from "./commands/image.ts";
+import { machineCommands } from "./commands/machine.ts";
+import { roleCommands } from "./commands/role.ts";
+import { serveCommand } from "./commands/serve.ts";
+import { statusCommand } from "./commands/status.ts";
+import { tokenCommands } from "./commands/token.ts";
+import { createSession, type SessionOptions } from "./session.ts";
+
+/** All commands; `boot help`, the command line and the tests read them from here. */
+export function buildProgram(): Command {
+  const program = new Command("boot")
+    .description(
+      "Rollcall: boots rooms of diskless PCs over the network, each machine straight into its role.",
+    )
+    .version(readVersion())
+    .addOption(
+      new Option(
+        "--server <url>",
+        "server to speak to (or ROLLCALL_SERVER); default: the one on this machine",
+      ),
+    )
+    .addOption(
+      new Option("--token <token>", "API token (or ROLLCALL_TOKEN); not needed on the server's own machine"),
+    )
+    .addOption(
+      new Option(
+        "--data <dir>",
+        "data directory of the server on this machine (default: ./data, then /var/lib/rollcall)",
+      ),
+    )
+    .addOption(new Option("--output <format>", "how answers are printed").choices(["table", "json", "yaml"]))
+    .addHelpText(
+      "after",
+      `
+Examples:
+  boot s4,s5 worker           these two machines boot as workers from now on
+  boot lab225 rescue --once   the room boots into rescue, one time
+  boot s[4-9]                 what they boot, and why
+  boot status --watch         the roll of the lab, live`,
+    )
+    .showHelpAfterError("(boot --help shows all commands)")
+    .exitOverride();
+  const session = () => createSession(program.opts<SessionOptions>(), process.env);
+  for (const add of [
+    statusCommand,
+    assignCommands,
+    machineCommands,
+    roleCommands,
+    imageCommands,
+    eventCommands,
+    tokenCommands,
+  ])
+    add(program, session);
+  for (const add of [serveCommand, demoCommand, configCommands, assetCommands]) add(program);
+  for (const command of program.commands) command.exitOverride().showHelpAfterError();
+  return program;
+}

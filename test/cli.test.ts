@@ -1,0 +1,254 @@
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import t from "tap";
+import { buildProgram } from "../server/cli/program.ts";
+import { readYaml } from "../server/yaml/read-yaml.ts";
+import { startServer } from "./support/http-fixture.ts";
+import { macOf, temporaryDirectory } from "./support/samples.ts";
+
+const launcher = resolve(import.meta.dirname, "../server/launch.mjs");
+
+interface Ended {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the command as a user does. */
+function boot(words: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
+  return new Promise((done) => {
+    const child = execFile(
+      process.execPath,
+      [launcher, ...words],
+      { env: { PATH: process.env["PATH"], ...environment }, maxBuffer: 1 << 26 },
+      (error, out, err) => done({ code: error ? Number(error.code ?? -1) : 0, out, err }),
+    );
+    child.stdin?.end();
+  });
+}
+
+function leaves(command: Command, path: string): { path: string; command: Command }[] {
+  const inner = command.commands.filter((one) => one.name() !== "help");
+  return inner.length === 0
+    ? [{ path, command }]
+    : inner.flatMap((one) => leaves(one, `${path} ${one.name()}`));
+}
+
+t.test("every command says in its help what it does, with an example of itself", async (t) => {
+  for (const { path, command } of leaves(buildProgram(), "boot")) {
+    let help = "";
+    command.configureOutput({ writeOut: (text) => (help += text) });
+    command.outputHelp();
+    t.ok(command.description(), `${path}: description`);
+    const examples =
+      help
+        .split(/\nExamples?:\n/)[1]
+        ?.split("\n")
+        .filter((line) => line.startsWith("  ")) ?? [];
+    t.ok(examples.length > 0, `${path}: example`);
+    // `boot s4 worker` is short for `boot assign s4 worker`, and assets are filled by npm before there is a `boot`.
+    const own =
+      path === "boot assign"
+        ? /^ {2}boot /
+        : new RegExp(`^  (.* )?${path}( |$)|npm run boot-assets|npm run demo`);
+    t.match(examples[0] ?? "", own, path);
+    t.ok(
+      help.split("\n").every((line) => line.length <= 120),
+      `${path}: no line is too long`,
+    );
+  }
+});
+
+t.test("a slip on the command line is named before anybody is asked", async (t) => {
+  const slips: [string[], RegExp][] = [
+    [["machine", "frobnicate"], /unknown command 'frobnicate'/],
+    [["status", "--wacth"], /unknown option '--wacth'\n\(Did you mean --watch\?\)/],
+    [["machine", "show"], /missing required argument 'machine'/],
+    [["plan", "s1", "worker", "now"], /too many arguments/],
+    [["assign", "s1", "worker", "--power", "on"], /Allowed choices are none, wake, cycle/],
+    [["assign", "s1", "worker", "--param", "=x"], /write it as name=value/],
+    [["token", "create", "x", "--expires-in", "soon"], /a number of days/],
+  ];
+  for (const [words, message] of slips) {
+    const program = buildProgram();
+    const mute = (command: Command): void => {
+      command.configureOutput({ writeErr: () => undefined });
+      command.commands.forEach(mute);
+    };
+    mute(program);
+    await t.rejects(program.parseAsync(words, { from: "user" }), { message }, words.join(" "));
+  }
+});
+
+t.test("exit codes tell a script what happened", async (t) => {
+  const server = await startServer(t);
+  const nowhere = temporaryDirectory(t);
+  const local = ["--data", server.dataDir];
+  const cases: [string, string[], number, RegExp][] = [
+    ["done", [...local, "status"], 0, /^$/],
+    [
+      "the server refused",
+      [...local, "machine", "show", "nobody"],
+      1,
+      /^MACHINE_NOT_FOUND: .*nobody[\s\S]*boot machine list/,
+    ],
+    [
+      "a slip in a command's name is taken for a machine, and told so",
+      [...local, "sttus"],
+      1,
+      /^INVALID_HOST_SET: .*sttus[\s\S]*boot --help/,
+    ],
+    ["a wrong token", ["--server", server.url, "--token", "wrong", "status"], 1, /^TOKEN_INVALID/],
+    ["wrong usage", ["status", "--output", "xml"], 2, /Allowed choices are table, json, yaml/],
+    [
+      "nobody serves this directory",
+      ["--data", nowhere, "status"],
+      3,
+      /^SERVER_UNREACHABLE: .*control\.sock[\s\S]*npm start/,
+    ],
+    [
+      "nobody answers at the address",
+      ["--server", "127.0.0.1:1", "status"],
+      3,
+      /^SERVER_UNREACHABLE: no server answers at 127\.0\.0\.1:1 \(ECONNREFUSED\)/,
+    ],
+  ];
+  const ended = await Promise.all(cases.map(([, words]) => boot(words)));
+  cases.forEach(([what, , code, message], index) => {
+    t.equal(ended[index]?.code, code, what);
+    t.match(ended[index]?.err, message, what);
+    t.notMatch(ended[index]?.err, /\n {4}at /, `${what}: no stack`);
+  });
+});
+
+t.test("what is printed", async (t) => {
+  const server = await startServer(t);
+  const local = ["--data", server.dataDir];
+  await server.addImage();
+  for (const number of [1, 2, 10]) await server.add(number, `s${number}`, { group: "lab225" });
+
+  t.test("is the same in three formats; with no command it is the roll", async (t) => {
+    const [table, json, yaml, bare, remote] = await Promise.all([
+      boot([...local, "status"]),
+      boot(["status", ...local, "--output", "json"]),
+      boot([...local, "--output", "yaml", "status"]),
+      boot(local),
+      boot(["status"], { ROLLCALL_SERVER: server.url, ROLLCALL_TOKEN: server.adminToken }),
+    ]);
+    t.match(
+      table.out,
+      /^MACHINE +GROUP +SEAT +PHASE +ROLE +SEEN +DOING\ns1 +lab225 +- +accepted +discover +never +-\ns2 .*\ns10 .*\n$/,
+    );
+    t.match(JSON.parse(json.out), [{ name: "s1" }, { name: "s2" }, { name: "s10" }]);
+    t.same(readYaml(yaml.out).value, JSON.parse(json.out));
+    t.equal(bare.out, table.out);
+    t.equal(remote.out, table.out);
+  });
+  t.test("an assignment shows its plan, does it, explains it and takes it back", async (t) => {
+    const dry = await boot([...local, "s[1-2]", "worker", "--dry-run"]);
+    t.match(
+      dry.out,
+      /^MACHINE +NOW +THEN +WHY\ns1 +discover +worker +assigned by local\ns2 .*\nNothing was changed \(--dry-run\)\.\n$/,
+    );
+    t.same(server.store.assignments.all(), []);
+    const done = await boot([...local, "lab225", "worker", "--param", 'sshKeys=["ssh-ed25519 AAAA"]']);
+    t.match([done.code, done.out], [0, /Assigned\. They boot this at the next power-on/]);
+    const [shown, explained, preview] = await Promise.all([
+      boot([...local, "s1"]),
+      boot([...local, "explain", "s1", "--output", "json"]),
+      boot([...local, "preview", "s1", "user-data"]),
+    ]);
+    t.match(shown.out, /s1 +worker +assigned by local on .* UTC +discover \(unknown-policy\)\n$/);
+    t.match(JSON.parse(explained.out), [{ role: "worker", source: "machine" }]);
+    t.match(preview.out, /^#cloud-config\n[\s\S]*ssh-ed25519 AAAA/);
+    t.match((await boot([...local, "release", "all"])).out, /^Released: s1, s2, s10\n$/);
+  });
+  t.test("a fact is taken away with an empty text", async (t) => {
+    t.equal((await boot([...local, "machine", "edit", "s10", "--group", "", "--label", "a=b=c"])).code, 0);
+    t.match(server.store.machines.get("s10"), { group: undefined, labels: { a: "b=c" } });
+  });
+  t.test("a token is shown once, and only the version that was named is removed of an image", async (t) => {
+    const made = await boot([...local, "token", "create", "anna", "--expires-in", "1"]);
+    t.match(made.out, /^Token anna \(viewer\), shown this once:\n[a-z2-7]{26}\n$/);
+    const secret = made.out.split("\n")[1] ?? "";
+    await server.addImage("2");
+    const [tokens, removed, refused] = await Promise.all([
+      boot([...local, "token", "list", "--output", "json"]),
+      boot([...local, "image", "remove", "debian-node", "1"]),
+      boot(["--server", server.url, "--token", secret, "machine", "remove", "s1"]),
+    ]);
+    t.notOk(tokens.out.includes(secret));
+    t.match(removed, { code: 0, out: "Removed debian-node 1.\n" });
+    t.same(
+      server.store.images.all().map(({ version }) => version),
+      ["2"],
+    );
+    t.match([refused.code, refused.err], [1, /^SCOPE_MISSING/]);
+  });
+  t.test("whoever reads may stop early", async (t) => {
+    await Promise.all(
+      Array.from({ length: 2000 }, (_, index) =>
+        server.store.events.append({ type: "machine.log", message: `${index} ${"x".repeat(100)}` }),
+      ),
+    );
+    const script = `"$0" "$1" --data "$2" events --limit 1000 --output json | head -c 10; echo " \${PIPESTATUS[0]}"`;
+    const { out, err } = await new Promise<{ out: string; err: string }>((done) =>
+      execFile("bash", ["-c", script, process.execPath, launcher, server.dataDir], (_error, out, err) =>
+        done({ out, err }),
+      ),
+    );
+    t.match([out, err], [/ 0\n$/, ""]);
+  });
+});
+
+t.test("nothing that a machine says of itself reaches the terminal raw", async (t) => {
+  const server = await startServer(t);
+  const local = ["--data", server.dataDir];
+  const hostile = "\u001b]0;owned\u0007\u009b31m\u202eeslaf\u200b\r\nroot# \u007f";
+  const machine = server.store.machines;
+  await server.add(1, "s1");
+  const { id } = machine.get("s1");
+  // What the server cleans on its way in is put into its store here, as an older version or another hand might have.
+  await machine.update(id, (s1) => ({
+    ...s1,
+    serial: hostile,
+    product: hostile,
+    seat: hostile,
+    labels: { a: hostile },
+  }));
+  await server.store.boots.save({
+    id: "b_1",
+    machineId: id,
+    mac: macOf(1),
+    startedAt: Date.now(),
+    endedAt: Date.now(),
+    outcome: "failed",
+    target: hostile,
+    verdict: hostile,
+    phases: [],
+    steps: [{ at: Date.now(), step: "failed", serverMs: undefined, detail: { code: hostile } }],
+  });
+  await server.store.events.append({
+    type: "machine.failed",
+    machineId: id,
+    message: hostile,
+    data: { tail: hostile },
+  });
+  const commands = [
+    ["machine", "show", "s1", "--output", "json"],
+    ["machine", "show", "s1", "--output", "yaml"],
+    ["machine", "show", "s1"],
+    ["machine", "list"],
+    ["events"],
+  ];
+  const ended = await Promise.all(commands.map((words) => boot([...local, ...words])));
+  ended.forEach(({ code, out }, index) => {
+    const words = commands[index]?.join(" ") ?? "";
+    t.equal(code, 0, words);
+    t.notMatch(out, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e]/, words);
+    if (!words.includes("--output")) t.notMatch(out, /^root#/m, `${words}: no line is made up`);
+  });
+  const shown = JSON.parse(ended[0]?.out ?? "") as Record<string, unknown>;
+  t.equal(shown["serial"], hostile, "for programs it is all there");
+});
