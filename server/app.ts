@@ -3,12 +3,15 @@ import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
 import { createClaims, hashSecret } from "./boot/claims.ts";
 import { createBootTracker } from "./boot/tracker.ts";
+import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
 import { loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
+import { createRateLimitedLog } from "./dhcp/rate-limited-log.ts";
 import { createDhcpServer } from "./dhcp/server.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
 import { NotReady } from "./domain/error-catalogue.ts";
+import { steadyClock } from "./domain/steady-clock.ts";
 import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
@@ -19,7 +22,9 @@ import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { loadRoles } from "./render/load-roles.ts";
+import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
+import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import { bufferRoute } from "./tftp/file-routes.ts";
 import { createTftpServer } from "./tftp/server.ts";
 
@@ -39,23 +44,32 @@ export interface AppDeps {
 
 /** How often boots without a sign of life are looked for, ms. */
 const sweepEveryMs = 30_000;
+/** Log lines that anybody's packets can cause: one of a kind per this time, with the number of those left out, ms. */
+const strangersLogEveryMs = 60_000;
 
 /** The whole wiring on one screen. Nothing listens before `start`. */
 export async function createApp(deps: AppDeps) {
   const { config, clock, ids, log, interfaces, root } = deps;
   const { udp, open } = createPortOpener(deps.udp, config);
   const storePath = config.store.url?.slice("sqlite:".length) ?? join(config.dataDir, "rollcall.db");
+  const locks = [
+    lockData(join(config.dataDir, "rollcall.lock"), config.dataDir),
+    lockData(`${storePath}-lock`, storePath),
+  ];
   const store = openStore(storePath, clock);
   const content = createContentStore(join(config.dataDir, "blobs"));
   await content.sweepUploads();
   const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
   for (const problem of problems) log.warn({ code: problem.name }, problem.message);
 
-  const record = (event: NewEvent): void => {
+  // What strangers can cause must fill neither the disk nor the log.
+  const limitedLog = createRateLimitedLog(log, clock, strangersLogEveryMs);
+  const alarms = createRepeatedAlarms(clock, (event: NewEvent): void => {
     store.events
       .append(event)
-      .catch((error: unknown) => log.error({ err: error, type: event.type }, "failed to record an event"));
-  };
+      .catch((error: unknown) => limitedLog.warn({ err: error, type: event.type }, "failed to record an event"));
+  });
+  const { record } = alarms;
   const roleDirectories = [
     join(root, "templates/roles"),
     ...(config.rolesDir === undefined ? [] : [config.rolesDir]),
@@ -73,11 +87,20 @@ export async function createApp(deps: AppDeps) {
     record,
     announce: store.events.announce,
   });
-  const inventory = createInventory({ clock, ids, log, record, ...store, forgetBoots: tracker.forget });
-  const claims = createClaims({ clock, ids, claims: store.claims, record });
-  const addresses = createAddressBook();
+  const inventory = createInventory({
+    clock,
+    ids,
+    log: limitedLog,
+    record,
+    ...store,
+    forgetBoots: tracker.forget,
+  });
+  const claims = createClaims({ clock: steadyClock(clock), ids, claims: store.claims, record });
+  const addresses = createAddressBook(clock);
   for (const lease of store.leases.all())
     if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
+  // Machines in the middle of a boot when the server ended are known by their claims.
+  for (const claim of store.claims.all()) addresses.learn(claim.address, claim.mac);
   const boots = createBootService({
     ids,
     log,
@@ -94,6 +117,7 @@ export async function createApp(deps: AppDeps) {
     hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
+    hearsDhcp: config.dhcp.mode !== "off",
   });
   const assigning = createAssigning({
     clock,
@@ -156,7 +180,14 @@ export async function createApp(deps: AppDeps) {
       reservationOf: inventory.reservationOf,
       ownerOf: inventory.ownerOf,
       mayNetboot: boots.mayNetboot,
+      isRegistered: (mac) => inventory.findByMac(mac)?.acceptedAt !== undefined,
+      identify: inventory.findByMac,
     },
+    record,
+    strategies: store.bootStrategies,
+    unknownShare: config.dhcp.unknownSharePercent / 100,
+    raspberryPiDelayMs: config.dhcp.raspberryPiDelayMs,
+    neighbours: () => parseNeighbours(deps.readNeighbourTable()),
     nbp: { available: new Set(assets.keys()) },
     urls: (address) => ({
       script: `${urlFor(address)}/boot.ipxe`,
@@ -166,7 +197,7 @@ export async function createApp(deps: AppDeps) {
       boots
         .dhcpContact(contact)
         .catch((error: unknown) =>
-          log.warn({ err: error, mac: contact.mac }, "failed to note a DHCP contact"),
+          limitedLog.warn({ err: error, mac: contact.mac }, "failed to note a DHCP contact"),
         );
     },
   });
@@ -183,12 +214,17 @@ export async function createApp(deps: AppDeps) {
       ),
       bufferRoute("boot assets", (name) => assets.get(name)?.content),
     ],
-    onContact: boots.tftpContact,
+    onContact: (contact) => {
+      boots.tftpContact(contact);
+      const mac = addresses.macAt(contact.clientAddress);
+      if (mac && contact.sentBytes > 0) dhcp.machineLoaded(mac);
+    },
   });
 
   let stopSweeping = () => {};
   const sweep = () => {
     tracker.sweep();
+    alarms.sweep();
     stopSweeping = clock.after(sweepEveryMs, sweep);
   };
 
@@ -237,8 +273,10 @@ export async function createApp(deps: AppDeps) {
       await tftp.stop();
       await http.stop();
       tracker.flush();
+      alarms.sweep({ all: true });
       record({ type: "server.stopped", message: "Rollcall stopped" });
       store.close();
+      for (const lock of locks) lock.release();
     },
   };
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { Agent, type Dispatcher, request } from "undici";
 import { hashSecret } from "../server/boot/claims.ts";
-import { type Json, startServer, type TestServer } from "./support/http-fixture.ts";
+import { type Json, plain, startServer, type TestServer } from "./support/http-fixture.ts";
 
 const scopes = ["admin", "operator", "viewer", "imagemaker"] as const;
 type Scope = (typeof scopes)[number];
@@ -52,7 +52,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
 async function tokenOf(server: TestServer, scope: Scope, more: object = {}): Promise<string> {
   const { json, text } = await server.api("POST", "/tokens", { name: `${scope}-token`, scope, ...more });
   if (!json["token"]) throw new Error(text);
-  return String(json["token"]);
+  return plain(json["token"]);
 }
 
 t.test("who may call what", async (t) => {
@@ -149,7 +149,7 @@ t.test("tokens", async (t) => {
       });
       t.equal(made.status, 201);
       t.equal(made.headers["cache-control"], "no-store");
-      const secret = String(made.json["token"]);
+      const secret = plain(made.json["token"]);
       t.match(secret, /^[a-z2-7]{26}$/);
       const list = await server.api("GET", "/tokens");
       t.match(list.items, [{ name: "admin" }, { name: "anna", scope: "operator", expiresAt: /^20/ }]);
@@ -244,7 +244,7 @@ async function watch(server: TestServer, path: string, headers: Record<string, s
 
 t.test("events", async (t) => {
   const server = await startServer(t);
-  const named = (name: string) => (event: Json) => String(event["data"]?.["group"]) === name;
+  const named = (name: string) => (event: Json) => plain(event["data"]?.["group"]) === name;
   const addGroup = (name: string) => server.api("POST", "/groups", { name });
   for (let number = 1; number <= 5; number++) await addGroup(`g${number}`);
 
@@ -257,11 +257,11 @@ t.test("events", async (t) => {
       const { items, json } = await server.api("GET", `/events?type=group&limit=2&cursor=${next}`);
       t.ok(items.length <= 2);
       seen.push(...groups(items));
-      next = String(json["next"]);
+      next = plain(json["next"]);
     }
     t.same(seen, ["g1", "g2", "g3", "g4", "g5"]);
     const [first] = (await server.api("GET", "/events?type=group&since=0&limit=1")).items;
-    t.same(groups((await server.api("GET", `/events?type=group&since=${String(first?.["seq"])}`)).items), [
+    t.same(groups((await server.api("GET", `/events?type=group&since=${plain(first?.["seq"])}`)).items), [
       "g2",
       "g3",
       "g4",
@@ -308,7 +308,7 @@ t.test("events", async (t) => {
     const told = await watch(server, "/events?machine=s1&type=boot&since=0");
     await server.script(2);
     await server.script(1);
-    const types = (await told((event) => String(event["type"]) === "boot.started")).map(
+    const types = (await told((event) => plain(event["type"]) === "boot.started")).map(
       (event) => event["type"],
     );
     t.same([...types].sort(), ["boot.started", "boot.step"]);

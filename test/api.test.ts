@@ -1,8 +1,8 @@
 import t from "tap";
-import { type Json, startServer } from "./support/http-fixture.ts";
+import { type Json, plain, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
 
-const named = (items: readonly Json[]) => items.map((item) => String(item["name"]));
+const named = (items: readonly Json[]) => items.map((item) => plain(item["name"]));
 
 t.test("machines", async (t) => {
   const server = await startServer(t);
@@ -110,7 +110,7 @@ t.test("lists", async (t) => {
       );
       if (status !== 200) throw new Error(text);
       found.push(named(items));
-      cursor = String(json["next"]) === "null" ? "" : `&cursor=${encodeURIComponent(String(json["next"]))}`;
+      cursor = plain(json["next"]) === "null" ? "" : `&cursor=${encodeURIComponent(plain(json["next"]))}`;
     } while (cursor !== "");
     return found;
   }
@@ -127,7 +127,7 @@ t.test("lists", async (t) => {
     await api("DELETE", "/machines/s1");
     await server.add(20, "s1", { group: "left" });
     await server.add(21, "a0");
-    const rest = await api("GET", `/machines?cursor=${encodeURIComponent(String(first.json["next"]))}`);
+    const rest = await api("GET", `/machines?cursor=${encodeURIComponent(plain(first.json["next"]))}`);
     t.same(named(rest.items), ["s2", "s9", "s10", "t1"]);
   });
   t.test("of machines take a host set", async (t) => {
@@ -180,7 +180,7 @@ t.test("assignments", async (t) => {
       [status, json],
       [200, { dryRun: false, plan: [{ machine: "s1", before: "discover", after: "worker" }] }],
     );
-    t.match((await api("GET", `/operations/${String(json["operation"])}`)).json, {
+    t.match((await api("GET", `/operations/${plain(json["operation"])}`)).json, {
       kind: "assignment",
       state: "done",
       plan: [{ machine: "s1" }],
@@ -299,7 +299,7 @@ t.test("previews and boots", async (t) => {
     await server.ask(`/callback/${claim}/joined`, { method: "POST", from: 1 });
     const [boot] = (await api("GET", "/machines/s1/boots")).items;
     t.match(boot, { machine: "s1", mac: macOf(1), outcome: "ready", target: "worker", verdict: null });
-    t.same((await api("GET", `/boots/${String(boot?.["id"])}`)).json, boot);
+    t.same((await api("GET", `/boots/${plain(boot?.["id"])}`)).json, boot);
     const steps = boot?.["steps"] as unknown as Json[];
     t.same(steps.map((step) => step["step"]).slice(-4), ["script", "kernel", "config", "callback"]);
     t.ok(steps.slice(0, -1).every((step) => Number(step["serverMs"]) >= 0));
@@ -320,7 +320,7 @@ t.test("previews and boots", async (t) => {
     do {
       const { items, json } = await api("GET", `/machines/s1/boots?limit=2${next}`);
       ids.push(...items.map((boot) => boot["id"]));
-      next = String(json["next"]) === "null" ? "" : `&cursor=${String(json["next"])}`;
+      next = plain(json["next"]) === "null" ? "" : `&cursor=${plain(json["next"])}`;
     } while (next !== "");
     t.same(
       ids,

@@ -127,7 +127,7 @@ t.test("meeting machines", async (t) => {
     const lab = await createBootLab(t);
     await lab.add(1, "s1");
     await Promise.all(Array.from({ length: 2000 }, (_, index) => lab.inventory.meet(macOf(100 + index), {})));
-    t.match(await lab.script(9000), {
+    t.match(await lab.script(50), {
       script: /^#!ipxe\n/,
       error: { code: "MACHINE_NOT_FOUND" },
       machine: undefined,
@@ -179,11 +179,26 @@ t.test("who asks", async (t) => {
     },
   );
   t.test("without a neighbour (behind a router) the leases are the witness", async (t) => {
-    const lab = await createBootLab(t);
+    const lab = await createBootLab(t, { neighbours: () => "" });
     await lab.add(1, "s1");
+    await lab.assign("s1", "worker");
     lab.addresses.learn(addressOf(2), macOf(2));
     t.equal((await lab.script(1, { from: 2 })).error?.code, "MACHINE_MISMATCH");
-    t.equal((await lab.script(1, { from: 3 })).error, undefined, "an address that nobody is known to hold");
+    await lab.dhcp(1);
+    const { script } = await lab.script(1);
+    t.match(script, /claims/, "its DHCP was heard");
+    const claim = /\/callback\/([a-z0-9]+)/.exec(script)?.[1] ?? "";
+    const stranger = await lab.script(1, { from: 3 });
+    t.equal(stranger.error?.code, "MACHINE_UNVERIFIED", "an address that nobody is known to hold");
+    t.notMatch(stranger.script, /claims/);
+    t.ok((await lab.config(claim, 1)).text, "the machine's own claim holds");
+    t.match(lab.alarms().at(-1), { type: "mac.unverified" });
+    lab.clock.advanceMs(61 * 60_000);
+    t.equal(
+      (await lab.script(1)).error?.code,
+      "MACHINE_UNVERIFIED",
+      "what was seen an hour ago is no witness",
+    );
   });
   t.test("a known address can't make up a machine that does not exist", async (t) => {
     const lab = await createBootLab(t, { neighbours: () => arp(arpLine(2, 2)) });
@@ -198,7 +213,7 @@ t.test("who asks", async (t) => {
       await lab.inventory.add({ name: "s1", macs: [macOf(1), macOf(11)] }, "anna");
       t.equal((await lab.script(1)).error, undefined);
       table.text = arp(arpLine(1, 99, "0x0"));
-      t.equal((await lab.script(1)).error, undefined);
+      t.equal((await lab.script(1)).error, undefined, "it was verified before");
       table.text = "no table at all";
       t.equal((await lab.script(1)).error, undefined);
     },

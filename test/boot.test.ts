@@ -105,14 +105,68 @@ t.test("where a boot ends and the next begins", async (t) => {
       t.not(lab.boot("s1").id, first);
     },
   );
-  t.test("reset after the kernel was loaded: iPXE's DHCP begins a new boot", async (t) => {
+  t.test(
+    "reset after the kernel was loaded: iPXE's DHCP announces a new boot, the machine's own request begins it",
+    async (t) => {
+      const lab = await createBootLab(t);
+      await lab.add(1, "s1");
+      await lab.dhcp(1, { speaker: "ipxe" });
+      lab.tracker.step(lab.machine("s1").id, "kernel");
+      const first = lab.boot("s1").id;
+      await lab.dhcp(1, { speaker: "ipxe" });
+      t.equal(lab.boot("s1").id, first, "anybody can send a DISCOVER");
+      await lab.script(1);
+      t.not(lab.boot("s1").id, first);
+      t.same(lab.stepsOf("s1"), ["ipxe-dhcp"], "its timeline begins with the DHCP that announced it");
+    },
+  );
+  t.test(
+    "forged DISCOVERs of a machine that boots or is ready change nothing, and are forgotten",
+    async (t) => {
+      const lab = await createBootLab(t);
+      await lab.add(1, "s1");
+      await lab.assign("s1", "worker");
+      await lab.dhcp(1, { speaker: "ipxe" });
+      const claim = await lab.claim(1);
+      lab.tracker.step(lab.machine("s1").id, "kernel");
+      for (let count = 0; count < 10; count++) {
+        await lab.dhcp(1);
+        await lab.dhcp(1, { speaker: "ipxe" });
+      }
+      t.ok((await lab.config(claim, 1)).text, "its claim holds");
+      await lab.boots.joined(claim, addressOf(1));
+      await lab.settle();
+      t.equal(lab.machine("s1").phase, "ready");
+      await lab.dhcp(1);
+      await lab.settle();
+      t.equal(lab.machine("s1").phase, "ready");
+      t.match(lab.boot("s1"), { outcome: "ready" });
+      lab.clock.advanceMs(6 * 60_000);
+      t.equal((await lab.script(1)).error?.code, "BOOT_NOT_OPEN", "a DISCOVER of long ago opens nothing");
+    },
+  );
+  t.test("a machine that is ready gets no second script until it was seen to start anew", async (t) => {
     const lab = await createBootLab(t);
     await lab.add(1, "s1");
+    await lab.assign("s1", "worker");
+    const claim = await lab.claim(1);
+    await lab.boots.joined(claim, addressOf(1));
+    await lab.settle();
+    const again = await lab.script(1);
+    t.equal(again.error?.code, "BOOT_NOT_OPEN");
+    t.notMatch(again.script, /claims/);
+    await lab.settle();
+    t.equal(lab.machine("s1").phase, "ready");
     await lab.dhcp(1, { speaker: "ipxe" });
-    lab.tracker.step(lab.machine("s1").id, "kernel");
-    const first = lab.boot("s1").id;
-    await lab.dhcp(1, { speaker: "ipxe" });
-    t.not(lab.boot("s1").id, first);
+    t.match((await lab.script(1)).script, /claims/);
+  });
+  t.test("where DHCP is switched off here, the script's request stands for the start", async (t) => {
+    const lab = await createBootLab(t, { hearsDhcp: false });
+    await lab.add(1, "s1");
+    await lab.assign("s1", "worker");
+    await lab.boots.joined(await lab.claim(1), addressOf(1));
+    await lab.settle();
+    t.match((await lab.script(1)).script, /claims/);
   });
   t.test("a machine that waits asks for hours and it is one boot", async (t) => {
     const lab = await createBootLab(t);
@@ -269,6 +323,7 @@ t.test("the callback", async (t) => {
     lab.tracker.step(lab.machine("s1").id, "kernel");
     lab.tracker.fault(lab.machine("s1").id, "NO_SPACE: 512 MB are too few");
     await lab.dhcp(1);
+    await lab.script(1);
     await lab.settle();
     t.match(lab.store.boots.find(first), { outcome: "failed", verdict: "NO_SPACE: 512 MB are too few" });
   });
@@ -279,11 +334,12 @@ t.test("the callback", async (t) => {
     const claim = await lab.claim(1);
     lab.tracker.step(lab.machine("s1").id, "kernel");
     await lab.dhcp(1);
+    lab.tftp(1);
     t.equal(lab.boots.reporter(claim, addressOf(1), "its log").isCurrent, false);
     await lab.boots.joined(claim, addressOf(1));
     await lab.settle();
     t.match(lab.boot("s1"), { outcome: "running" });
-    t.same(lab.stepsOf("s1"), ["discover", "offer"]);
+    t.same(lab.stepsOf("s1"), ["discover", "offer", "nbp"]);
     t.not(lab.machine("s1").phase, "ready");
   });
 });

@@ -192,7 +192,7 @@ t.test("what is printed", async (t) => {
         server.store.events.append({ type: "machine.log", message: `${index} ${"x".repeat(100)}` }),
       ),
     );
-    const script = `"$0" "$1" --data "$2" events --limit 1000 --output json | head -c 10; echo " \${PIPESTATUS[0]}"`;
+    const script = `"$0" "$1" --data "$2" events --follow --limit 1000 | head -c 10; echo " \${PIPESTATUS[0]}"`;
     const { out, err } = await new Promise<{ out: string; err: string }>((done) =>
       execFile("bash", ["-c", script, process.execPath, launcher, server.dataDir], (_error, out, err) =>
         done({ out, err }),

@@ -26,7 +26,14 @@ t.test("without any source every key of the contract has its default", (t) => {
   t.same(config, {
     interfaces: [],
     dataDir: "./data",
-    dhcp: { mode: "proxy", port: 67, pxePort: 4011, subnets: [] },
+    dhcp: {
+      mode: "proxy",
+      port: 67,
+      pxePort: 4011,
+      unknownSharePercent: 50,
+      raspberryPiDelayMs: 1000,
+      subnets: [],
+    },
     tftp: { port: 69 },
     http: { port: 8080 },
     https: { port: 8443 },
@@ -134,7 +141,7 @@ t.test("environment", (t) => {
               : name === "rolesDir"
                 ? "/"
                 : schema.type === "integer"
-                  ? "1234"
+                  ? String(Math.min(1234, schema.maximum ?? 1234))
                   : "10.0.0.1");
         const { origins } = loadConfig({ ...nothing, environment: { [variable]: text } });
         t.equal(origins.get(name), `environment ${variable}`, variable);

@@ -223,13 +223,24 @@ t.test("one boot or two", (t) => {
     );
     t.end();
   });
-  t.test("a kernel that could not be loaded is asked for again in the same boot, by way of the script", (t) => {
-    t.equal(startsNewBoot(boot(["script", "kernel"]), "script", now + 1), false);
-    t.equal(startsNewBoot(boot(["script", "kernel", "initrd"]), "script", now + 1), false);
-    t.equal(startsNewBoot(boot(["script", "kernel", "network"]), "script", now + 1), true, "the initramfs spoke already");
-    t.equal(startsNewBoot(boot(["script", "kernel"]), "ipxe", now + 1), true, "iPXE's DHCP is a new power-on");
-    t.end();
-  });
+  t.test(
+    "a kernel that could not be loaded is asked for again in the same boot, by way of the script",
+    (t) => {
+      t.equal(startsNewBoot(boot(["script", "kernel"]), "script", now + 1), false);
+      t.equal(startsNewBoot(boot(["script", "kernel", "initrd"]), "script", now + 1), false);
+      t.equal(
+        startsNewBoot(boot(["script", "kernel", "network"]), "script", now + 1),
+        true,
+        "the initramfs spoke already",
+      );
+      t.equal(
+        startsNewBoot(boot(["script", "kernel"]), "ipxe", now + 1),
+        true,
+        "iPXE's DHCP is a new power-on",
+      );
+      t.end();
+    },
+  );
   t.test("iPXE that waits for a role asks again in the same boot, for as long as it likes", (t) => {
     t.equal(startsNewBoot(boot(["nbp", "script", "wait"]), "ipxe", now + 24 * 3600_000), false);
     t.end();
@@ -270,6 +281,7 @@ t.test("claims", (t) => {
     mintedAt: now,
     expiresAt: now + claimLifetimeMs,
     spentAt: undefined,
+    assignmentId: undefined,
     fetches: {},
   };
   const config = { kind: "config", document: "user-data" } as const;

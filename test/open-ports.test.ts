@@ -4,7 +4,17 @@ import { DeviceNotFound, PortInUse, PortNotPermitted } from "../server/domain/er
 import { createPortOpener } from "../server/open-ports.ts";
 import { loopbackUdp } from "./support/loopback-udp.ts";
 
-const config = { dhcp: { mode: "proxy" as const, port: 67, pxePort: 4011, subnets: [] }, tftp: { port: 69 } };
+const config = {
+  dhcp: {
+    mode: "proxy" as const,
+    port: 67,
+    pxePort: 4011,
+    unknownSharePercent: 50,
+    raspberryPiDelayMs: 0,
+    subnets: [],
+  },
+  tftp: { port: 69 },
+};
 const ports: readonly UdpBinding[] = [
   { device: "lab0", port: 67 },
   { device: "lab0", address: "10.0.0.1", port: 4011 },

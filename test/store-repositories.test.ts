@@ -1,6 +1,10 @@
 import { join } from "node:path";
+import Sqlite from "better-sqlite3";
 import t, { type Test } from "tap";
 import type { Boot } from "../server/domain/boot.ts";
+import { CommitQueue } from "../server/store/commit-queue.ts";
+import { createEventLog, type EventLog } from "../server/store/events.ts";
+import { migrate } from "../server/store/migrate.ts";
 import { openStore } from "../server/store/open-store.ts";
 import { ManualClock } from "./support/manual-clock.ts";
 import {
@@ -179,6 +183,26 @@ t.test(
       opened.isWhatIsStored(t);
     });
     t.test(
+      "what is used up goes only if nothing took its place meanwhile, in the same turn too",
+      async (t) => {
+        const subject = { kind: "machine", machineId: "m_1" } as const;
+        const used = sampleAssignment("m_1", { id: "used", mode: "once" });
+        const newer = sampleAssignment("m_1", { id: "newer", mode: "once", target: role("rescue") });
+        await assignments.saveAll([used]);
+        const [, removed] = await Promise.all([
+          assignments.saveAll([newer]),
+          assignments.removeExactly([used]),
+        ]);
+        t.same(removed, [], "nothing was removed");
+        t.equal(assignments.find(subject, "once")?.id, "newer");
+        opened.isWhatIsStored(t);
+        t.same(await assignments.removeExactly([used, newer]), [newer]);
+        t.equal(assignments.find(subject, "once"), undefined);
+        t.ok(assignments.find(subject, "always"), "the other mode stays");
+        opened.isWhatIsStored(t);
+      },
+    );
+    t.test(
       "an assignment to a machine that is gone is refused, and the rest of its commit stands",
       async (t) => {
         const outcomes = await Promise.allSettled([
@@ -283,4 +307,58 @@ t.test("events and boots", async (t) => {
     );
     t.match(boots.find("b_2"), { outcome: "ready", endedAt: 9 });
   });
+});
+
+t.test("of each machine the newest 50 boots are kept", async (t) => {
+  const { store } = openTwice(t);
+  const { boots, machines } = store;
+  const boot = (number: number, startedAt: number): Boot => ({
+    id: `b_${number}_${startedAt}`,
+    machineId: `m_${number}`,
+    mac: macOf(number),
+    startedAt,
+    endedAt: startedAt + 1,
+    outcome: "ready",
+    target: undefined,
+    phases: [],
+    steps: [],
+    verdict: undefined,
+  });
+  await machines.add(sampleMachine(1));
+  await machines.add(sampleMachine(2));
+  await boots.save(boot(2, 1));
+  for (let startedAt = 1; startedAt <= 60; startedAt++) await boots.save(boot(1, startedAt));
+  const { endedAt: _, ...running } = boot(1, 61);
+  await boots.save({ ...running, endedAt: undefined, outcome: "running" });
+  await boots.save(boot(1, 60));
+  t.same(
+    boots.ofMachine("m_1", 1000).map(({ startedAt }) => startedAt),
+    Array.from({ length: 50 }, (_, index) => 61 - index),
+  );
+  t.equal(boots.ofMachine("m_2", 1000).length, 1, "another machine's are its own");
+});
+
+t.test("the event log keeps its newest events, and loses the oldest a slice at a time", async (t) => {
+  const db = new Sqlite(":memory:");
+  migrate(db, join(import.meta.dirname, "../db/migrations"));
+  const queue = new CommitQueue(db);
+  const append = async (log: EventLog, count: number) => {
+    await Promise.all(
+      Array.from({ length: count }, () => log.append({ type: "server.started", message: "" })),
+    );
+  };
+  const numbers = (log: EventLog) => log.list({ limit: 100_000 }).map(({ seq }) => seq);
+  const before = createEventLog(db, queue, new ManualClock());
+  await append(before, 3100);
+  t.equal(numbers(before).length, 3100);
+  const log = createEventLog(db, queue, new ManualClock(), 600);
+  await append(log, 400);
+  t.same([numbers(log)[0], numbers(log).length], [1001, 2500], "a thousand at a time");
+  await append(log, 1500);
+  t.same([numbers(log)[0], numbers(log).length], [4001, 1000]);
+  await append(log, 500);
+  t.same([numbers(log)[0], numbers(log).length], [4901, 600]);
+  await append(log, 499);
+  t.equal(numbers(log).length, 1099, "now and then is enough");
+  t.same(log.list({ since: 3, limit: 1 })[0]?.seq, 4901, "somebody far behind goes on with what is there");
 });

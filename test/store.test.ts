@@ -4,7 +4,6 @@ import { rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import t, { type Test } from "tap";
-import type { Boot } from "../server/domain/boot.ts";
 import { systemClock } from "../server/platform/clock.ts";
 import { CommitQueue } from "../server/store/commit-queue.ts";
 import { migrate } from "../server/store/migrate.ts";

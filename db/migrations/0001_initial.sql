@@ -77,6 +77,7 @@ CREATE TABLE claims (
   mac           TEXT NOT NULL,
   address       TEXT NOT NULL,
   target        TEXT NOT NULL CHECK (json_valid(target)),
+  assignment_id TEXT,
   minted_at_ms  INTEGER NOT NULL,
   expires_at_ms INTEGER NOT NULL,
   spent_at_ms   INTEGER,

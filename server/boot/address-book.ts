@@ -1,22 +1,28 @@
+import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 
 /** Entries that are kept; a building of 10,000 machines fits, an attacker's flood does not grow it. */
 const capacity = 20_000;
+/** A boot follows its DHCP within minutes; what was seen longer ago is no witness any more, the address may be another's. */
+const witnessLifeMs: DurationMs = 60 * 60_000;
 
 /** Which MAC was last seen to hold an address: by our leases, or overheard from another DHCP server's clients. */
-export function createAddressBook() {
-  const macs = new Map<Ipv4, Mac>();
+export function createAddressBook(clock: Pick<Clock, "monotonicMs">) {
+  const entries = new Map<Ipv4, { mac: Mac; until: number }>();
   return {
     learn(address: Ipv4, mac: Mac): void {
-      macs.delete(address);
-      macs.set(address, mac);
-      if (macs.size > capacity) {
-        const oldest = macs.keys().next().value;
-        if (oldest !== undefined) macs.delete(oldest);
+      entries.delete(address);
+      entries.set(address, { mac, until: clock.monotonicMs() + witnessLifeMs });
+      if (entries.size > capacity) {
+        const oldest = entries.keys().next().value;
+        if (oldest !== undefined) entries.delete(oldest);
       }
     },
-    macAt: (address: Ipv4): Mac | undefined => macs.get(address),
+    macAt(address: Ipv4): Mac | undefined {
+      const entry = entries.get(address);
+      return entry && clock.monotonicMs() < entry.until ? entry.mac : undefined;
+    },
   };
 }
 export type AddressBook = ReturnType<typeof createAddressBook>;

@@ -9,13 +9,18 @@ import type { Boot, Contact } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, TftpContact } from "../domain/contact.ts";
-import { AssetNotFound, InternalError, MachineMismatch } from "../domain/error-catalogue.ts";
+import {
+  AssetNotFound,
+  BootNotOpen,
+  InternalError,
+  InvalidMac,
+} from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
 import type { DocumentKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
-import { type Mac, macWithHyphens } from "../net/mac.ts";
+import { isUnusableMac, type Mac, macWithHyphens } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
@@ -30,14 +35,14 @@ import {
 import type { Claims } from "./claims.ts";
 import { createFailureMemory } from "./failure-memory.ts";
 import type { BootTracker } from "./tracker.ts";
-import { judgeAsker, parseNeighbours } from "./who-asks.ts";
+import { createAskerGate, isStranger } from "./asker-gate.ts";
 
 export interface BootServiceDeps extends PlanSources {
   readonly ids: Ids;
   readonly log: Log;
   readonly record: RecordEvent;
   readonly inventory: Inventory;
-  readonly assignments: Pick<AssignmentRepository, "find" | "removeAll">;
+  readonly assignments: Pick<AssignmentRepository, "find" | "removeExactly">;
   readonly claims: Claims;
   readonly tracker: BootTracker;
   readonly addresses: AddressBook;
@@ -45,6 +50,8 @@ export interface BootServiceDeps extends PlanSources {
   readonly hasContent: (sha256: string) => Promise<boolean>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
+  /** False where DHCP is switched off here: then a machine's start can't be heard, and its script request stands for it. */
+  readonly hearsDhcp: boolean;
 }
 
 /** A waiting machine asks again after this many seconds, spread by its MAC so that a room does not ask at once. */
@@ -68,6 +75,7 @@ export interface ScriptRequest {
 export function createBootService(deps: BootServiceDeps) {
   const { ids, log, record, inventory, assignments, claims, tracker, addresses, renderer } = deps;
   const failures = createFailureMemory();
+  const gate = createAskerGate(deps);
 
   function select(machine: Machine): Selection {
     const subject = { kind: "machine", machineId: machine.id } as const;
@@ -109,31 +117,13 @@ export function createBootService(deps: BootServiceDeps) {
     return { script, error: known };
   }
 
-  /** Before anything that the asker says is noted. @throws MachineMismatch */
-  function refuseStranger(machine: Machine | undefined, { mac, address }: ScriptRequest): void {
-    const neighbour = parseNeighbours(deps.readNeighbourTable()).get(address);
-    const verdict = judgeAsker({
-      macs: machine?.macs ?? [mac],
-      neighbour,
-      holder: addresses.macAt(address),
-    });
-    if (verdict !== "contradicted") return;
-    record({
-      type: "mac.contradicted",
-      level: "alarm",
-      machineId: machine?.id,
-      message: `${address} asked for the script of ${machine?.name ?? "an unknown machine"} (${mac}) and belongs to ${neighbour ?? addresses.macAt(address)}`,
-      data: { address, mac, neighbour: neighbour ?? null },
-    });
-    throw MachineMismatch({ mac, address });
-  }
-
   async function makeScript(
     request: ScriptRequest,
   ): Promise<{ script: string; machine: Machine | undefined }> {
     const { mac, address, serverUrl } = request;
+    if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     const known = inventory.findByMac(mac);
-    refuseStranger(known, request);
+    gate.refuseStranger(known, mac, address);
     if (!known && deps.unknownMachines === "ignore")
       return {
         script: renderer.standardScript("local", { machine: { name: nameFromMac(mac) } }),
@@ -142,6 +132,7 @@ export function createBootService(deps: BootServiceDeps) {
     const machine = await inventory.meet(mac, request.facts);
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
+    if (!boot) throw BootNotOpen({ machine: machine.name });
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps);
@@ -159,7 +150,14 @@ export function createBootService(deps: BootServiceDeps) {
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
     const claim =
       needsClaim(plan) && boot
-        ? await claims.mint(machine, mac, address, boot.id, selection.target)
+        ? await claims.mint({
+            machine,
+            mac,
+            address,
+            bootId: boot.id,
+            target: selection.target,
+            assignmentId: selection.assignment?.id,
+          })
         : undefined;
     const script = renderScript({ ...rendering, claim }, renderer);
     tracker.target(machine.id, describeTarget(selection.target));
@@ -172,13 +170,9 @@ export function createBootService(deps: BootServiceDeps) {
   }
 
   /** The boot that a contact belongs to. Where a new one begins, what the last one alone was assigned to is over. */
-  async function beginOrGoOn(
-    machine: Machine,
-    mac: Mac,
-    speaker: Contact,
-  ): Promise<Boot | undefined> {
+  async function beginOrGoOn(machine: Machine, mac: Mac, speaker: Contact): Promise<Boot | undefined> {
     const before = tracker.current(machine.id);
-    const boot = tracker.contact(machine, mac, speaker);
+    const boot = tracker.contact(machine, mac, speaker, !deps.hearsDhcp);
     const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
     // A role is used up by its callback; a script of somebody's own never calls back.
     const wasServed =
@@ -199,7 +193,9 @@ export function createBootService(deps: BootServiceDeps) {
     },
 
     async dhcpContact(contact: DhcpContact): Promise<void> {
-      if (contact.address) addresses.learn(contact.address, contact.mac);
+      // Option 50 of a broadcast is the client's own word; no machine of ours holds a loopback address.
+      if (contact.address && !contact.address.startsWith("127."))
+        addresses.learn(contact.address, contact.mac);
       if (contact.speaker === "os") return;
       const known = inventory.findByMac(contact.mac);
       if (!known && deps.unknownMachines === "ignore") return;
@@ -209,7 +205,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (!boot) return;
       if (known && contact.firmware && (contact.speaker === "firmware" || !known.firmware))
         inventory.noteFirmware(known, contact.firmware);
-      if (hasRole(select(machine))) tracker.advance(machine.id, "netboot.begun");
+      if (hasRole(select(machine)) && !tracker.isPending(machine.id))
+        tracker.advance(machine.id, "netboot.begun");
       const detail = {
         port: contact.port,
         ...(contact.bootfile ? { bootfile: contact.bootfile } : {}),
@@ -275,7 +272,7 @@ export function createBootService(deps: BootServiceDeps) {
             data: { code: error.code, address: request.address },
           });
         // What a stranger asks is no step of the machine's boot.
-        return { script, machine: MachineMismatch.is(error) ? undefined : machine, error };
+        return { script, machine: isStranger(error) ? undefined : machine, error };
       }
     },
 
@@ -319,8 +316,9 @@ export function createBootService(deps: BootServiceDeps) {
       const claim = claims.use(secret, address, { kind: "report" }, "its callback");
       const machine = inventory.get(claim.machineId);
       if (!(await claims.spend(claim))) return machine;
+      tracker.revive(machine.id, claim.bootId);
       const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
-      if (once && once.assignedAt <= claim.mintedAt) await useUpOnce(machine, claim.bootId);
+      if (once && once.id === claim.assignmentId) await useUpOnce(machine, claim.bootId);
       if (isCurrent(claim)) {
         tracker.step(machine.id, "callback");
         tracker.complete(machine.id, "ready");
@@ -374,7 +372,7 @@ export function createBootService(deps: BootServiceDeps) {
     const subject = { kind: "machine", machineId: machine.id } as const;
     const once = assignments.find(subject, "once");
     if (!once) return;
-    await assignments.removeAll([{ subject, mode: "once" }]);
+    await assignments.removeExactly([once]);
     record({
       type: "assignment.used",
       machineId: machine.id,

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import type { AssignedTarget } from "../domain/assignment.ts";
 import type { Clock, Ids } from "../domain/capabilities.ts";
 import {
   type Claim,
@@ -11,8 +10,6 @@ import {
 import { ClaimRefused } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
-import type { Ipv4 } from "../net/ipv4.ts";
-import type { Mac } from "../net/mac.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 
 /** Secrets are compared by their hash: a lookup that takes longer for a better guess tells nothing about the secret. */
@@ -59,13 +56,16 @@ export function createClaims({
 
   return {
     /** @returns the secret, which exists nowhere else */
-    async mint(
-      machine: Machine,
-      mac: Mac,
-      address: Ipv4,
-      bootId: string,
-      target: AssignedTarget,
-    ): Promise<string> {
+    async mint({
+      machine,
+      mac,
+      address,
+      bootId,
+      target,
+      assignmentId,
+    }: Pick<Claim, "mac" | "address" | "bootId" | "target" | "assignmentId"> & {
+      readonly machine: Machine;
+    }): Promise<string> {
       const secret = ids.secret();
       const now = clock.now();
       await claims.mint({
@@ -75,6 +75,7 @@ export function createClaims({
         mac,
         address,
         target,
+        assignmentId,
         mintedAt: now,
         expiresAt: now + claimLifetimeMs,
         spentAt: undefined,

@@ -39,12 +39,29 @@ interface Running {
   cancelWrite: (() => void) | undefined;
 }
 
+/** A pending boot is forgotten after this long without the machine itself. */
+const pendingLifeMs = 5 * 60_000;
+/** Forged DISCOVERs of known machines are bounded by the inventory; this bounds the rest. */
+const maximumPending = 5000;
+const dhcpSteps: ReadonlySet<BootStepName> = new Set<BootStepName>([
+  "discover",
+  "offer",
+  "request",
+  "ipxe-dhcp",
+]);
+
+/** A boot that a forged packet must not end: it has its kernel, or the machine is through with it. */
+function isSettledBoot(boot: Boot): boolean {
+  if (boot.outcome === "ready") return true;
+  return boot.outcome === "running" && boot.steps.some(({ step }) => step === "kernel" || step === "initrd");
+}
+
 export interface TrackerDeps {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;
   readonly machines: Pick<MachineRepository, "find" | "update">;
-  readonly boots: Pick<BootRepository, "save" | "running">;
+  readonly boots: Pick<BootRepository, "save" | "running" | "ofMachine">;
   readonly record: RecordEvent;
   /** Tells watchers without keeping it. */
   readonly announce: RecordEvent;
@@ -53,8 +70,54 @@ export interface TrackerDeps {
 /** Follows each machine's boot from its first DISCOVER to its callback: steps, phases, outcome. */
 export function createBootTracker({ clock, ids, log, machines, boots, record, announce }: TrackerDeps) {
   const current = new Map<string, Running>();
-  for (const boot of boots.running()) {
-    current.set(boot.machineId, { boot, progress: undefined, lastSign: clock.now(), cancelWrite: undefined });
+  /** Boots that only a DHCP packet speaks for, which anybody can send: begun in earnest when the machine itself comes for a file. */
+  const pending = new Map<string, Running>();
+  for (const boot of boots.running()) current.set(boot.machineId, follow(boot));
+
+  function follow(boot: Boot): Running {
+    return { boot, progress: undefined, lastSign: clock.monotonicMs(), cancelWrite: undefined };
+  }
+
+  /** The boot under way or the last one, also one of before the server's start. */
+  function find(machineId: string): Running | undefined {
+    const known = current.get(machineId);
+    if (known) return known;
+    const [newest] = boots.ofMachine(machineId, 1);
+    if (!newest) return undefined;
+    const running = follow(newest);
+    current.set(machineId, running);
+    return running;
+  }
+
+  function pendingOf(machineId: string): Running | undefined {
+    const waiting = pending.get(machineId);
+    if (!waiting || clock.monotonicMs() - waiting.lastSign < pendingLifeMs) return waiting;
+    pending.delete(machineId);
+    return undefined;
+  }
+
+  /** The machine itself came: the boot that its DHCP announced takes the place of the one before. */
+  function confirm(machineId: string): void {
+    const waiting = pendingOf(machineId);
+    if (!waiting) return;
+    pending.delete(machineId);
+    endAsReset(current.get(machineId));
+    begin(waiting);
+  }
+
+  function endAsReset(running: Running | undefined): void {
+    if (running?.boot.outcome !== "running") return;
+    const { verdict } = running.boot;
+    const last = furthestStep(running.boot) ?? "nothing";
+    end(running, verdict ? "failed" : "abandoned", verdict ?? `switched off or reset after the step ${last}`);
+  }
+
+  function begin(running: Running): void {
+    const { id, machineId, mac } = running.boot;
+    current.set(machineId, running);
+    write(running);
+    const name = machines.find(machineId)?.name ?? machineId;
+    record({ type: "boot.started", machineId, bootId: id, message: `${name}: boot begun`, data: { mac } });
   }
 
   function write(running: Running): void {
@@ -97,25 +160,32 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
   const tracker = {
     /** The boot under way, or the last one that ended since the server's start. */
     current: (machineId: string): Boot | undefined => current.get(machineId)?.boot,
+    /** Takes a boot up again that was given up for its silence: the machine showed its claim. */
+    revive(machineId: string, bootId: string): void {
+      const running = find(machineId);
+      if (running?.boot.id === bootId && running.boot.outcome === "abandoned")
+        running.boot = { ...running.boot, outcome: "running", endedAt: undefined, verdict: undefined };
+    },
     progress: (machineId: string): BootProgress | undefined => current.get(machineId)?.progress,
 
-    /** The boot that a contact belongs to; a new one begins where the contact can't belong to the current one. */
-    contact(machine: Machine, mac: Mac, speaker: Contact): Boot | undefined {
+    /**
+     * The boot that a contact belongs to; a new one begins where the contact can't belong to the current one. A DHCP packet alone does
+     * not end a boot that runs or is ready. @returns undefined where a script is asked for by a machine that was not seen to start anew
+     */
+    contact(machine: Machine, mac: Mac, speaker: Contact, mayStartUnseen = false): Boot | undefined {
       const now = clock.now();
-      const running = current.get(machine.id);
       tracker.seen(machine.id);
+      if (speaker === "script") confirm(machine.id);
+      const running = find(machine.id);
       if (!startsNewBoot(running?.boot, speaker, now)) {
-        if (running) running.lastSign = now;
+        if (running) running.lastSign = clock.monotonicMs();
         return running?.boot;
       }
-      if (running?.boot.outcome === "running") {
-        const last = furthestStep(running.boot) ?? "nothing";
-        end(
-          running,
-          running.boot.verdict ? "failed" : "abandoned",
-          running.boot.verdict ?? `switched off or reset after the step ${last}`,
-        );
-      }
+      const isSettled = running !== undefined && isSettledBoot(running.boot);
+      if (isSettled && speaker === "script" && !mayStartUnseen) return undefined;
+      const waiting = pendingOf(machine.id);
+      if (isSettled && speaker !== "script" && waiting && !startsNewBoot(waiting.boot, speaker, now))
+        return waiting.boot;
       const boot: Boot = {
         id: ids.id("b"),
         machineId: machine.id,
@@ -128,27 +198,30 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
         steps: [],
         verdict: undefined,
       };
-      const started: Running = { boot, progress: undefined, lastSign: now, cancelWrite: undefined };
-      current.set(machine.id, started);
-      write(started);
-      record({
-        type: "boot.started",
-        machineId: machine.id,
-        bootId: boot.id,
-        message: `${machine.name}: boot begun`,
-        data: { mac },
-      });
+      const started = follow(boot);
+      if (isSettled && speaker !== "script") {
+        if (pending.size < maximumPending) pending.set(machine.id, started);
+        return boot;
+      }
+      endAsReset(running);
+      begin(started);
       return boot;
     },
 
+    /** True while a boot waits for the machine itself to come for a file. */
+    isPending: (machineId: string): boolean => pendingOf(machineId) !== undefined,
+
     /** Adds a step to the machine's current boot. */
     step(machineId: string, step: BootStepName, serverMs?: number, detail: BootStep["detail"] = {}): void {
-      const running = current.get(machineId);
+      const waiting = pendingOf(machineId);
+      if (waiting && !dhcpSteps.has(step)) confirm(machineId);
+      const running = waiting && dhcpSteps.has(step) ? waiting : current.get(machineId);
       if (!running || running.boot.outcome !== "running") return;
-      running.lastSign = clock.now();
+      running.lastSign = clock.monotonicMs();
       if (running.boot.steps.length >= maximumSteps && tracker.hasStep(machineId, step)) return;
       const entry: BootStep = { at: clock.now(), step, serverMs, detail };
       running.boot = { ...running.boot, steps: [...running.boot.steps, entry] };
+      if (running === waiting && pending.has(machineId)) return;
       writeSoon(running);
       const name = machines.find(machineId)?.name ?? machineId;
       announce({
@@ -161,7 +234,8 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     },
 
     hasStep: (machineId: string, step: BootStepName): boolean =>
-      current.get(machineId)?.boot.steps.some((entry) => entry.step === step) ?? false,
+      (pendingOf(machineId) ?? current.get(machineId))?.boot.steps.some((entry) => entry.step === step) ??
+      false,
 
     /** True when the machine itself told of this step already: the server's own sight of it does not count. */
     hasReport: (machineId: string, step: BootStepName): boolean =>
@@ -204,7 +278,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       const running = current.get(machineId);
       if (!running) return;
       running.progress = progress;
-      running.lastSign = clock.now();
+      running.lastSign = clock.monotonicMs();
     },
 
     /** The machine reported a fault; it may still go on by itself, so the boot is not over. */
@@ -220,8 +294,9 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     complete(machineId: string, outcome: "ready" | "local"): void {
       tracker.advance(machineId, "boot.completed");
       const running = current.get(machineId);
-      if (running?.boot.outcome === "running") {
-        running.boot = { ...running.boot, verdict: undefined };
+      // A machine that was silent for too long and calls back after all was not lost.
+      if (running?.boot.outcome === "running" || running?.boot.outcome === "abandoned") {
+        running.boot = { ...running.boot, outcome: "running", endedAt: undefined, verdict: undefined };
         setPhaseThenEnd(running, outcome);
       }
     },
@@ -236,7 +311,8 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     /** Ends what has been silent for too long; called from time to time. */
     sweep(): void {
       for (const [machineId, running] of current) {
-        if (running.boot.outcome !== "running" || clock.now() - running.lastSign < silenceLimitMs) continue;
+        if (running.boot.outcome !== "running" || clock.monotonicMs() - running.lastSign < silenceLimitMs)
+          continue;
         const last = furthestStep(running.boot) ?? "nothing";
         tracker.advance(machineId, "boot.timed-out");
         setPhaseThenEnd(
@@ -250,6 +326,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     forget(machineId: string): void {
       current.get(machineId)?.cancelWrite?.();
       current.delete(machineId);
+      pending.delete(machineId);
     },
 
     /** Writes what is not written yet. */

@@ -9,6 +9,7 @@ import { imageCommands } from "./commands/image.ts";
 import { machineCommands } from "./commands/machine.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tokenCommands } from "./commands/token.ts";
 import { createSession, type SessionOptions } from "./session.ts";
@@ -56,6 +57,7 @@ Examples:
     imageCommands,
     eventCommands,
     tokenCommands,
+    simulateCommand,
   ])
     add(program, session);
   for (const add of [serveCommand, demoCommand, configCommands, assetCommands]) add(program);

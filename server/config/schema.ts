@@ -53,6 +53,19 @@ export const configSchema = Type.Object(
         }),
         port: port(67, "DHCP"),
         pxePort: port(4011, "PXE boot server"),
+        unknownSharePercent: Type.Integer({
+          minimum: 0,
+          maximum: 100,
+          default: 50,
+          description:
+            "part of a pool that machines nobody added or accepted may hold together, of what the others leave, %",
+        }),
+        raspberryPiDelayMs: Type.Integer({
+          minimum: 0,
+          maximum: 10_000,
+          default: 1000,
+          description: "how late a Raspberry Pi gets its OFFER, ms: its ROM misses one that comes at once",
+        }),
         subnets: Type.Array(subnetSchema, {
           default: [],
           description: "networks served in authoritative mode",

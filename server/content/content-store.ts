@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, statfsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { DiskFull, UploadRejected } from "../domain/error-catalogue.ts";
+import { ContentUnavailable, DiskFull, UploadRejected } from "../domain/error-catalogue.ts";
 
 export interface StoredContent {
   readonly sha256: string;
@@ -14,6 +14,16 @@ const reserveBytes = 64 * 1024 * 1024;
 /** While an upload goes on, free space is looked at once in so many octets: its length may be unknown or a lie. */
 const spaceCheckBytes = 8 * 1024 * 1024;
 const digestForm = /^[0-9a-f]{64}$/;
+
+/**
+ * Only a missing file is absent content. Any other fault (no file descriptor left, a broken disk) passes, and a machine that is told
+ * "not found" gives up, where one that is told "later" comes again.
+ */
+function absence(error: unknown, sha256: string): undefined {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+  throw ContentUnavailable({ sha256, reason: code ?? message });
+}
 
 /**
  * Content by its SHA-256 under `<root>/sha256/<first two digits>/<digest>`: boot assets today, registry blobs beside them later.
@@ -49,24 +59,25 @@ export function createContentStore(root: string) {
     /** Path of the content, or undefined for anything that is not a lower-case SHA-256. */
     pathOf,
 
+    /** @throws ContentUnavailable when nobody can tell */
     async find(sha256: string): Promise<StoredContent | undefined> {
       const path = pathOf(sha256);
       if (!path) return undefined;
       try {
         return { sha256, sizeBytes: (await stat(path)).size };
-      } catch {
-        return undefined;
+      } catch (error) {
+        return absence(error, sha256);
       }
     },
 
-    /** @returns an open file, or undefined when there is no such content */
+    /** @returns an open file, or undefined when there is no such content @throws ContentUnavailable when it can't be opened now */
     async open(sha256: string): Promise<FileHandle | undefined> {
       const path = pathOf(sha256);
       if (!path) return undefined;
       try {
         return await open(path, "r");
-      } catch {
-        return undefined;
+      } catch (error) {
+        return absence(error, sha256);
       }
     },
 

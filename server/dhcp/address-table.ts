@@ -2,9 +2,10 @@ import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { LeaseRepository } from "../domain/lease.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
-import { createAddressPool, isAssignable, type AddressPool } from "./policy/allocate-address.ts";
+import { createAddressPool, isAssignable, isInRange, type AddressPool } from "./policy/allocate-address.ts";
 import { declinedMs } from "./policy/decide-authoritative.ts";
 import type { Subnet } from "./policy/subnet.ts";
+import { UnknownShare } from "./unknown-share.ts";
 
 /** What the DHCP server asks about machines. */
 export interface DhcpMachines {
@@ -13,6 +14,10 @@ export interface DhcpMachines {
   /** A MAC of the machine that the address is reserved for. */
   ownerOf(address: Ipv4): Mac | undefined;
   mayNetboot(mac: Mac): boolean;
+  /** False for a MAC that nobody added or accepted: it has to share a part of the pool with all of its kind. */
+  isRegistered?(mac: Mac): boolean;
+  /** The machine of a MAC, if it is known. */
+  identify?(mac: Mac): { readonly id: string; readonly name: string } | undefined;
 }
 
 /** An offer that nobody takes is free again after this (RFC 2131 s.3.1). */
@@ -26,8 +31,13 @@ interface Until {
 }
 
 export interface AddressTableDeps {
-  readonly leases: Pick<LeaseRepository, "findByAddress">;
-  readonly machines: Pick<DhcpMachines, "reservationOf" | "ownerOf">;
+  readonly leases: Pick<LeaseRepository, "findByAddress" | "all">;
+  readonly machines: Pick<DhcpMachines, "reservationOf" | "ownerOf" | "isRegistered">;
+  readonly subnets: readonly Subnet[];
+  /** Of what registered machines leave of a pool, for all others together, 0 to 1. */
+  readonly unknownShare: number;
+  /** The host that answered when the address was probed. */
+  holderOf(address: Ipv4): Mac | undefined;
   readonly serverAddresses: ReadonlySet<Ipv4>;
   /** The time that leases are reckoned by. */
   now(): EpochMs;
@@ -47,9 +57,15 @@ export class AddressTable {
   readonly #held = new Map<Ipv4, { readonly mac: Mac; count: number }>();
   readonly #pools = new Map<Subnet, AddressPool>();
   readonly #deps: AddressTableDeps;
+  readonly #share: UnknownShare;
 
   constructor(deps: AddressTableDeps) {
     this.#deps = deps;
+    this.#share = new UnknownShare({
+      ...deps,
+      share: deps.unknownShare,
+      isRegistered: (mac) => deps.machines.isRegistered?.(mac) ?? true,
+    });
   }
 
   /** True when nobody but `mac` reserved, holds, is offered or declined the address. */
@@ -63,8 +79,18 @@ export class AddressTable {
     if ((this.#offeredTo.get(address) ?? mac) !== mac || (this.#held.get(address)?.mac ?? mac) !== mac)
       return false;
     const lease = leases.findByAddress(address);
-    if (!lease || lease.state === "released" || lease.expiresAt <= now()) return true;
-    return lease.state === "bound" && lease.mac === mac;
+    if (lease && lease.state !== "released" && lease.expiresAt > now())
+      return lease.state === "bound" && lease.mac === mac;
+    if ((this.#deps.holderOf(address) ?? mac) !== mac) return false;
+    if (owner !== undefined || this.#offeredTo.has(address)) return true;
+    const subnet = this.#subnetOfPool(address);
+    return subnet === undefined || this.#hasRoom(mac, subnet);
+  }
+
+  /** Addresses of the subnet's range that will be given next, as far as is known; nothing is given by it. */
+  upcoming(subnet: Subnet, count: number): Ipv4[] {
+    this.#expire();
+    return this.#poolOf(subnet)?.peek((address) => this.#isUnheld(subnet, address), count) ?? [];
   }
 
   /** The address that waits for this client to take it. */
@@ -74,6 +100,7 @@ export class AddressTable {
   }
 
   offer(mac: Mac, address: Ipv4): void {
+    if (this.#offeredTo.get(address) !== mac) this.#noteGiven(mac, address);
     this.withdraw(mac);
     this.#offers.set(mac, { address, mac, untilMs: this.#deps.monotonicMs() + offerMs });
     this.#offeredTo.set(address, mac);
@@ -90,7 +117,10 @@ export class AddressTable {
   hold(mac: Mac, address: Ipv4): void {
     const entry = this.#held.get(address);
     if (entry) entry.count++;
-    else this.#held.set(address, { mac, count: 1 });
+    else {
+      if (this.#offeredTo.get(address) !== mac) this.#noteGiven(mac, address);
+      this.#held.set(address, { mac, count: 1 });
+    }
   }
 
   letGo(address: Ipv4): void {
@@ -111,12 +141,52 @@ export class AddressTable {
 
   /** An available address of the subnet's range; the same one until it is given away. */
   nextFree(mac: Mac, subnet: Subnet): Ipv4 | undefined {
-    if (!subnet.range) return undefined;
-    let pool = this.#pools.get(subnet);
-    if (!pool) this.#pools.set(subnet, (pool = createAddressPool(subnet.range)));
+    const pool = this.#poolOf(subnet);
+    // Asked before the walk: it would go past every free address for a client that may have none.
+    if (!pool || !this.#hasRoom(mac, subnet)) return undefined;
     const isFree = (address: Ipv4): boolean =>
       isAssignable(subnet, address) && this.isAvailable(mac, address);
     return pool.next(isFree, this.#deps.monotonicMs());
+  }
+
+  #poolOf(subnet: Subnet): AddressPool | undefined {
+    if (!subnet.range) return undefined;
+    let pool = this.#pools.get(subnet);
+    if (!pool) this.#pools.set(subnet, (pool = createAddressPool(subnet.range)));
+    return pool;
+  }
+
+  #subnetOfPool(address: Ipv4): Subnet | undefined {
+    return this.#deps.subnets.find((subnet) => isInRange(subnet, address));
+  }
+
+  #hasRoom(mac: Mac, subnet: Subnet): boolean {
+    const pool = this.#poolOf(subnet);
+    return !pool || this.#share.hasRoom(mac, subnet, pool.size, () => this.#heldWithoutLease());
+  }
+
+  *#heldWithoutLease(): Iterable<readonly [Ipv4, Mac]> {
+    yield* this.#offeredTo;
+    for (const { address, mac } of this.#declined.values()) yield [address, mac];
+  }
+
+  /** For the share of unregistered machines: an address that nobody had is somebody's now. */
+  #noteGiven(mac: Mac, address: Ipv4): void {
+    const lease = this.#deps.leases.findByAddress(address);
+    const isRenewal = lease?.state === "bound" && lease.mac === mac && lease.expiresAt > this.#deps.now();
+    const subnet = isRenewal ? undefined : this.#subnetOfPool(address);
+    if (subnet) this.#share.note(mac, subnet);
+  }
+
+  /** True for an address that any client might be given. */
+  #isUnheld(subnet: Subnet, address: Ipv4): boolean {
+    const { serverAddresses, machines, leases, now } = this.#deps;
+    if (!isAssignable(subnet, address) || serverAddresses.has(address) || this.#declined.has(address))
+      return false;
+    if (this.#offeredTo.has(address) || this.#held.has(address) || machines.ownerOf(address) !== undefined)
+      return false;
+    const lease = leases.findByAddress(address);
+    return !lease || lease.state === "released" || lease.expiresAt <= now();
   }
 
   #expire(): void {

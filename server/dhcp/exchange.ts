@@ -1,7 +1,9 @@
 import type { Clock, EpochMs, Log, UdpEndpoint } from "../domain/capabilities.ts";
+import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { DhcpContact } from "../domain/contact.ts";
+import type { RecordEvent } from "../domain/event.ts";
 import type { Lease, LeaseRepository } from "../domain/lease.ts";
-import type { Ipv4 } from "../net/ipv4.ts";
+import { type Ipv4, UnspecifiedAddress } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import { AddressTable, type DhcpMachines } from "./address-table.ts";
 import { type CommitOutcome, type CommitQueue, createCommitQueue } from "./commit-queue.ts";
@@ -10,7 +12,8 @@ import { classifyClient, type Client } from "./policy/classify-client.ts";
 import { type ClientMessageType, clientMessageType, decideReply } from "./policy/decide-reply.ts";
 import type { Decision, DhcpMode, DhcpPolicy, Facts, Reply, Silence } from "./policy/decision.ts";
 import type { Subnet } from "./policy/subnet.ts";
-import { createRateLimitedLog, type RateLimitedLog } from "./rate-limited-log.ts";
+import { createNotices, type Notices } from "./notices.ts";
+import { StrategyBook } from "./strategy-book.ts";
 import { MalformedPacket } from "./wire/malformed-packet.ts";
 import { decodeMessage, type DhcpMessage, encodeMessage } from "./wire/message.ts";
 
@@ -20,11 +23,19 @@ export interface ExchangeDeps {
   readonly mode: DhcpMode;
   readonly interfaces: readonly { readonly address: Ipv4 }[];
   readonly subnets: readonly Subnet[];
-  readonly leases: Pick<LeaseRepository, "findByMac" | "findByAddress" | "save">;
+  readonly leases: Pick<LeaseRepository, "findByMac" | "findByAddress" | "all" | "save">;
   readonly machines: DhcpMachines;
   readonly nbp: { readonly available: ReadonlySet<string> };
   urls(serverAddress: Ipv4): BootUrls;
   onContact(contact: DhcpContact): void;
+  readonly record?: RecordEvent | undefined;
+  readonly strategies?: BootStrategyRepository | undefined;
+  readonly raspberryPiDelayMs?: number | undefined;
+  readonly unknownShare?: number | undefined;
+  /** The host that answered when an address was probed. */
+  holderOf?(address: Ipv4): Mac | undefined;
+  /** A MAC of our own, in whose name we look for other servers. */
+  readonly probeMac?: Mac | undefined;
   readonly relayPort?: number;
   readonly clientPort?: number;
 }
@@ -59,16 +70,11 @@ interface Packet {
   readonly arrivedMs: number;
 }
 
-/** What the log says of a silence that someone should look into. */
-const alarms: Readonly<Record<NonNullable<Silence["alarm"]>, string>> = {
-  "pool-exhausted": "no free address in the subnet",
-  "address-conflict": "another host uses an address that was leased",
-  "no-boot-file": "no boot file for this client",
-};
-const warnIntervalMs = 60_000;
 /** An iPXE without HTTP that comes back within this time is in a loop, and not switched on anew. */
 const chainWindowMs = 60_000;
 const chainMemory = 10_000;
+/** Replies that wait for their time. */
+const maximumDelayed = 1000;
 
 /** Everything between a datagram's arrival and its reply: decode, facts, decide, commit, send, record. */
 export class Exchange {
@@ -85,7 +91,10 @@ export class Exchange {
   readonly #policy: DhcpPolicy;
   readonly #table: AddressTable;
   readonly #commits: CommitQueue;
-  readonly #warnings: RateLimitedLog;
+  readonly #strategies: StrategyBook;
+  /** Replies that wait for their time. */
+  readonly #delayed = new Set<() => void>();
+  readonly notices: Notices;
   /** REQUESTs whose lease is on the way to the disk, by MAC and xid. */
   readonly #committing = new Set<string>();
   /** iPXEs without HTTP that were sent to our own build. */
@@ -101,11 +110,20 @@ export class Exchange {
     const serverAddresses = new Set(deps.interfaces.map(({ address }) => address));
     this.#deps = deps;
     this.#now = now;
-    this.#warnings = createRateLimitedLog(deps.log, clock, warnIntervalMs);
+    const { identify } = machines;
+    this.notices = createNotices({ ...deps, ...(identify ? { identify } : {}) });
+    this.#strategies = new StrategyBook({
+      ...deps,
+      strategies: deps.strategies,
+      onSwitch: this.notices.strategySwitched,
+    });
     this.#table = new AddressTable({
       leases,
       machines,
+      subnets,
       serverAddresses,
+      unknownShare: deps.unknownShare ?? 1,
+      holderOf: (address) => deps.holderOf?.(address),
       now,
       monotonicMs: () => clock.monotonicMs(),
     });
@@ -119,7 +137,18 @@ export class Exchange {
       },
       relayPort: deps.relayPort ?? 67,
       clientPort: deps.clientPort ?? 68,
+      raspberryPiDelayMs: deps.raspberryPiDelayMs,
     };
+  }
+
+  /** Addresses that will be offered next: to be probed before. */
+  upcoming(subnet: Subnet, count: number): Ipv4[] {
+    return this.#table.upcoming(subnet, count);
+  }
+
+  /** The machine loaded a file of ours: what it was told its boot file by has worked. */
+  machineLoaded(mac: Mac): void {
+    this.#strategies.onStep(mac, "loaded");
   }
 
   /** One datagram; never throws, whatever is in it. */
@@ -132,11 +161,12 @@ export class Exchange {
       const request = decodeMessage(datagram);
       const type = clientMessageType(request);
       const client = type && classifyClient(request);
-      if (!type || !client) {
+      if (!type || !client || client.mac === this.#deps.probeMac) {
         this.counters.ignored++;
         return;
       }
       const packet: Packet = { port, type, request, client, arrivedMs };
+      if (client.speaker === "firmware" && type === "DISCOVER") this.#strategies.onDiscover(client.mac);
       this.#act(packet, decideReply(type, request, client, this.#factsFor(packet, from), this.#policy));
     } catch (error) {
       const fields = { from: from.address, device: port.device };
@@ -155,6 +185,8 @@ export class Exchange {
   /** From now on nothing is sent. */
   end(): void {
     this.#hasEnded = true;
+    for (const cancel of this.#delayed) cancel();
+    this.#delayed.clear();
   }
 
   #factsFor({ port, request, client }: Packet, source: UdpEndpoint): Facts {
@@ -177,6 +209,7 @@ export class Exchange {
       chainedBefore:
         chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
+      strategy: this.#strategies.strategyFor(mac),
     };
   }
 
@@ -185,7 +218,7 @@ export class Exchange {
     if (decision.commit) return this.#commitAndReply(packet, decision, decision.commit);
     if (decision.message === "OFFER" && decision.address)
       this.#table.offer(packet.client.mac, decision.address);
-    this.#reply(packet, decision, encodeMessage(decision.packet));
+    this.#replyInTime(packet, decision, encodeMessage(decision.packet));
   }
 
   #staySilent(packet: Packet, decision: Silence): void {
@@ -196,7 +229,7 @@ export class Exchange {
       if (commit.state === "declined") this.#table.decline(mac, commit.address);
       this.#commits.submit(commit, (outcome) => this.#noteFailure(outcome, mac));
     }
-    if (alarm) this.#warnings.warn({ mac, address, reason }, alarms[alarm]);
+    if (alarm) this.notices.alarm(alarm, { mac, address, reason });
     this.#record(packet, decision);
   }
 
@@ -226,11 +259,22 @@ export class Exchange {
   #noteFailure(outcome: CommitOutcome, mac: Mac): void {
     if (outcome.kind === "dropped") {
       this.counters.droppedCommits++;
-      this.#warnings.warn({ mac }, "dropped a lease: too many wait for the disk");
+      this.notices.warn({ mac }, "dropped a lease: too many wait for the disk");
     } else if (outcome.kind === "failed") {
       this.counters.failedCommits++;
-      this.#warnings.warn({ mac, err: outcome.error }, "failed to save a lease");
+      this.notices.warn({ mac, err: outcome.error }, "failed to save a lease");
     }
+  }
+
+  #replyInTime(packet: Packet, decision: Reply, datagram: Uint8Array): void {
+    if (decision.delayMs === 0) return this.#reply(packet, decision, datagram);
+    // Anybody can name a Raspberry Pi's MAC: what waits is bounded, and what is too much comes at once.
+    if (this.#delayed.size >= maximumDelayed) return this.#reply(packet, decision, datagram);
+    const cancel = this.#deps.clock.after(decision.delayMs, () => {
+      this.#delayed.delete(cancel);
+      this.#reply(packet, decision, datagram);
+    });
+    this.#delayed.add(cancel);
   }
 
   #reply(packet: Packet, decision: Reply, datagram: Uint8Array): void {
@@ -241,7 +285,7 @@ export class Exchange {
     if (decision.isChainload) this.#rememberChain(packet);
     const { noBootReason: reason } = decision;
     if (reason !== undefined && this.#deps.machines.mayNetboot(mac)) {
-      this.#warnings.warn({ mac, architectures, reason }, alarms["no-boot-file"]);
+      this.notices.alarm("no-boot-file", { mac, architectures, reason });
     }
     this.#record(packet, decision);
   }
@@ -255,9 +299,25 @@ export class Exchange {
     if (oldest !== undefined) chained.delete(oldest);
   }
 
-  #record({ port, type, request, client, arrivedMs }: Packet, decision: Decision, failure?: string): void {
+  /** What the message says of the network and of the strategy that its sender is served by. */
+  #watch({ client, type, port, request }: Packet, decision: Decision): void {
+    const { mac, speaker } = client;
+    const foreignServer = decision.kind === "silence" ? decision.foreignServer : undefined;
+    if (foreignServer) this.notices.otherServer(foreignServer, port.device, "chosen by a client");
+    else if (type === "DISCOVER") this.notices.addressAsked();
+    else if (request.ciaddr !== UnspecifiedAddress) this.notices.addressSeen();
+    if (speaker === "ipxe") this.#strategies.onStep(mac, "loaded");
+    if (speaker !== "firmware") return;
+    if (type === "REQUEST") this.#strategies.onStep(mac, "requested");
+    else if (decision.kind === "reply" && decision.message === "OFFER" && decision.strategy)
+      this.#strategies.onOffer(mac, decision.strategy);
+  }
+
+  #record(packet: Packet, decision: Decision, failure?: string): void {
+    const { port, type, request, client, arrivedMs } = packet;
     const { clock, log } = this.#deps;
     const isReply = decision.kind === "reply" && failure === undefined;
+    this.#watch(packet, decision);
     const contact: DhcpContact = {
       at: clock.now(),
       mac: client.mac,
@@ -273,6 +333,7 @@ export class Exchange {
       address: failure === undefined ? decision.address : undefined,
       foreignServer: decision.kind === "silence" ? decision.foreignServer : undefined,
       bootfile: isReply ? decision.bootfile : undefined,
+      strategy: isReply ? decision.strategy : undefined,
       device: port.device,
       serverMs: clock.monotonicMs() - arrivedMs,
     };

@@ -1,11 +1,16 @@
 import type { Clock, Log, Udp, UdpBinding, UdpEndpoint, UdpSocket } from "../domain/capabilities.ts";
+import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { DhcpContact } from "../domain/contact.ts";
+import type { RecordEvent } from "../domain/event.ts";
 import type { LeaseRepository } from "../domain/lease.ts";
-import type { Ipv4 } from "../net/ipv4.ts";
+import { type Ipv4, UnspecifiedAddress } from "../net/ipv4.ts";
+import type { Mac } from "../net/mac.ts";
 import type { DhcpMachines } from "./address-table.ts";
 import { type DhcpCounters, Exchange } from "./exchange.ts";
+import { type Prober, createProbers } from "./probers.ts";
 import type { BootUrls } from "./policy/choose-bootfile.ts";
 import type { DhcpMode } from "./policy/decision.ts";
+import { probeMacOf } from "./probe-servers.ts";
 import type { Subnet } from "./policy/subnet.ts";
 
 export type { DhcpCounters } from "./exchange.ts";
@@ -30,12 +35,21 @@ export interface DhcpServerDeps {
   /** 4011; 0 takes any free port. */
   readonly pxePort: number;
   readonly subnets: readonly Subnet[];
-  readonly leases: Pick<LeaseRepository, "findByMac" | "findByAddress" | "save">;
+  readonly leases: Pick<LeaseRepository, "findByMac" | "findByAddress" | "all" | "save">;
   readonly machines: DhcpMachines;
   /** First-stage binaries that TFTP and HTTP can hand out; looked at for every packet. */
   readonly nbp: { readonly available: ReadonlySet<string> };
   urls(serverAddress: Ipv4): BootUrls;
   onContact(contact: DhcpContact): void;
+  readonly record?: RecordEvent | undefined;
+  /** What was chosen for machines that got nowhere with what their kind gets; kept in memory only when left out. */
+  readonly strategies?: BootStrategyRepository | undefined;
+  /** Raspberry Pis get their OFFER so late, since their ROM misses one that comes at once. */
+  readonly raspberryPiDelayMs?: number | undefined;
+  /** Of what registered machines leave of a pool, for all others together, 0 to 1; 1 unless told otherwise. */
+  readonly unknownShare?: number | undefined;
+  /** The kernel's neighbour table; without it no address is probed. */
+  neighbours?(): ReadonlyMap<string, Mac>;
   /** Where relay agents listen, 67 unless told otherwise. */
   readonly relayPort?: number;
   /** Where clients listen, 68 unless told otherwise. */
@@ -52,6 +66,8 @@ export interface DhcpServer {
   start(): Promise<void>;
   /** Sends the replies whose leases are on the way to the disk, then closes the sockets. */
   stop(): Promise<void>;
+  /** The machine loaded a file of ours: what it was told its boot file by has worked. */
+  machineLoaded(mac: Mac): void;
   /** What is bound; empty before `start` and in mode `off`. */
   readonly addresses: readonly DhcpAddress[];
   readonly counters: Readonly<DhcpCounters>;
@@ -65,7 +81,14 @@ const drainMs = 2000;
 /** DHCP (RFC 2131) or proxyDHCP (PXE 2.1) on each interface: port 67, and the PXE boot server on port 4011. */
 export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
   const { udp, clock, mode, interfaces, port, pxePort } = deps;
-  const exchange = new Exchange(deps);
+  const probeMac = probeMacOf(interfaces[0]?.address ?? UnspecifiedAddress);
+  let probers: readonly Prober[] = [];
+  const exchange: Exchange = new Exchange({
+    ...deps,
+    probeMac,
+    holderOf: (address) =>
+      probers.map((prober) => prober.holderOf?.(address)).find((mac) => mac !== undefined),
+  });
   let bound: { readonly socket: UdpSocket; readonly address: DhcpAddress }[] = [];
 
   async function listen(service: "dhcp" | "pxe", { device, address }: DhcpInterface): Promise<void> {
@@ -98,19 +121,24 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
           await listen("dhcp", served);
           await listen("pxe", served);
         }
+        probers = createProbers(deps, exchange, probeMac);
+        for (const prober of probers) await prober.start();
       } catch (error) {
         await close();
         throw error;
       }
     },
     async stop() {
+      const stopped = Promise.all(probers.map((prober) => prober.stop()));
       let cancel = (): void => {};
       const late = new Promise<void>((resolve) => (cancel = clock.after(drainMs, resolve)));
       await Promise.race([exchange.drain(), late]);
       cancel();
       exchange.end();
+      await stopped;
       await close();
     },
+    machineLoaded: (mac) => exchange.machineLoaded(mac),
     get addresses() {
       return bound.map(({ address }) => address);
     },

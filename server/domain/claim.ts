@@ -16,6 +16,8 @@ export interface Claim {
   readonly address: Ipv4;
   /** What the script was made for: the configs are made for the same, whatever is assigned meanwhile. */
   readonly target: AssignedTarget;
+  /** The assignment that the target comes from; undefined for a default or a policy. */
+  readonly assignmentId: string | undefined;
   readonly mintedAt: EpochMs;
   readonly expiresAt: EpochMs;
   /** When the machine's callback spent it; configs are refused from then on. */

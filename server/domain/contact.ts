@@ -28,6 +28,8 @@ export interface DhcpContact {
   /** Server identifier (option 54) of a REQUEST that another server was chosen by. */
   readonly foreignServer: Ipv4 | undefined;
   readonly bootfile: string | undefined;
+  /** Name of the strategy that told it the boot file. */
+  readonly strategy?: string | undefined;
   readonly device: string | undefined;
   /** From the datagram's arrival to the reply's leaving. */
   readonly serverMs: DurationMs;

@@ -55,6 +55,14 @@ function namePorts(ports: readonly RefusedPort[], place?: "here"): string {
   });
   return [...new Set(names)].join(", ");
 }
+export const DataDirInUse = defineError("DATA_DIR_IN_USE", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { directory: string; lock: string }) =>
+    `another Rollcall server is using ${d.directory} (it holds ${d.lock})`,
+  advice:
+    "Two servers on the same data would destroy each other's. Stop the other one (`systemctl stop rollcall`, or Ctrl-C where it runs; `fuser -v` on the lock file names its process), or give this one a directory of its own with --data DIR. The lock ends with its process: the file need not be removed.",
+});
 export const NotReady = defineError("NOT_READY", {
   kind: "operational",
   httpStatus: 503,
@@ -268,6 +276,21 @@ export const MachineMismatch = defineError("MACHINE_MISMATCH", {
     `${d.address} asked for the script of ${d.mac}, and that address belongs to another machine`,
   advice: "If the machine changed its network card, give it the new MAC: `boot machine edit NAME --mac ...`.",
 });
+export const MachineUnverified = defineError("MACHINE_UNVERIFIED", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { mac: string; address: string }) =>
+    `nothing shows that ${d.address} is the machine ${d.mac}: no neighbour on a served network, no lease, no DHCP heard of it`,
+  advice:
+    "Serve the network that it is on (`interfaces`), or let its DHCP relay send to this server too, then switch it off and on.",
+});
+export const BootNotOpen = defineError("BOOT_NOT_OPEN", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { machine: string }) =>
+    `${d.machine} is running and was not seen to start anew, so it gets no second script`,
+  advice: "Switch it off and on; each power-on gets a script of its own.",
+});
 export const TemplateFailed = defineError("TEMPLATE_FAILED", {
   kind: "user",
   httpStatus: 422,
@@ -280,6 +303,27 @@ export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   httpStatus: 404,
   message: (d: { sha256: string }) => `there is no content with sha256 ${d.sha256.slice(0, 64)}`,
   advice: "Build or import the image again: `boot image build`, `boot image import DIR`.",
+});
+export const ContentUnavailable = defineError("CONTENT_UNAVAILABLE", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { sha256: string; reason: string }) =>
+    `the content with sha256 ${d.sha256.slice(0, 64)} can't be read now: ${d.reason}`,
+  advice:
+    "Ask again in a moment. If it stays so, look at the disk and the rights under `blobs` in the data directory; EMFILE means that the service's LimitNOFILE is too low.",
+});
+export const ServerBusy = defineError("SERVER_BUSY", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { what: string; limit: number }) => `there are ${d.limit} ${d.what} already, and no more are served at once`,
+  advice: "Ask again in a few seconds, or end some of those that are under way.",
+});
+export const HostNotAllowed = defineError("HOST_NOT_ALLOWED", {
+  kind: "user",
+  httpStatus: 421,
+  message: (d: { host: string }) =>
+    `this server is not known as ${JSON.stringify(d.host.slice(0, 100))}, and a name that anybody may point here is not trusted`,
+  advice: "Use the server's IP address, `localhost`, or its host name as `hostname` prints it.",
 });
 export const NotFound = defineError("NOT_FOUND", {
   kind: "user",

@@ -25,9 +25,16 @@ export const eventTypes = {
   "boot.ended": "A boot attempt ended.",
   "script.failed": "A machine got a script that prints an error, since its own could not be made.",
   "claim.refused": "Somebody showed a claim that is not theirs, too old or used up.",
+  "mac.unverified": "An address asked for a script, and nothing shows that it is that machine.",
   "mac.contradicted": "An address asked for the script of a MAC that is not its own.",
-  "dhcp.conflict": "A client declined its address: another host uses it.",
-  "dhcp.exhausted": "No free address is left in a pool.",
+  "boot.strategy":
+    "A machine got nowhere with how it was told its boot file, and is told in another way from now on.",
+  "dhcp.conflict":
+    "An address of a pool is used by another host: a client declined it, or a probe was answered.",
+  "dhcp.exhausted": "No address of a pool is free for a machine that asked.",
+  "dhcp.other-server":
+    "Another DHCP server is on the network; an alarm where this server gives the addresses.",
+  "dhcp.no-server": "Machines ask for addresses in proxy mode, and no other DHCP server gives any.",
   "image.added": "An image was put into the store.",
   "image.removed": "An image was removed.",
   "token.created": "An API token was made.",

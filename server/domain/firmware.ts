@@ -6,7 +6,7 @@ export interface Firmware {
   readonly code: number;
   readonly name: string;
   readonly arch: Arch;
-  readonly kind: "bios" | "uefi" | "uefi-http";
+  readonly kind: "bios" | "uefi" | "uefi-http" | "uboot" | "uboot-http" | "raspberry-pi";
 }
 
 /** IANA processor architecture types, as far as a PC or a board can have them. */
@@ -22,8 +22,13 @@ export const firmwares: readonly Firmware[] = [
   { code: 16, name: "uefi-http-x86_64", arch: "x86_64", kind: "uefi-http" },
   { code: 18, name: "uefi-http-arm", arch: "arm", kind: "uefi-http" },
   { code: 19, name: "uefi-http-arm64", arch: "arm64", kind: "uefi-http" },
+  { code: 21, name: "uboot-arm", arch: "arm", kind: "uboot" },
+  { code: 22, name: "uboot-arm64", arch: "arm64", kind: "uboot" },
+  { code: 23, name: "uboot-http-arm", arch: "arm", kind: "uboot-http" },
+  { code: 24, name: "uboot-http-arm64", arch: "arm64", kind: "uboot-http" },
   { code: 27, name: "uefi-riscv64", arch: "riscv64", kind: "uefi" },
   { code: 28, name: "uefi-http-riscv64", arch: "riscv64", kind: "uefi-http" },
+  { code: 41, name: "raspberry-pi", arch: "arm64", kind: "raspberry-pi" },
 ];
 
 export function firmwareByCode(code: number): Firmware | undefined {

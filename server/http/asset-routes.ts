@@ -1,12 +1,13 @@
 import type { FileHandle } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import type { BootStepName } from "../domain/boot.ts";
 import type { Log } from "../domain/capabilities.ts";
-import { AssetNotFound } from "../domain/error-catalogue.ts";
+import { AssetNotFound, ServerBusy } from "../domain/error-catalogue.ts";
 import { type Image, imageFileKinds } from "../domain/image.ts";
 import { clientAddress } from "./request-facts.ts";
 import { parseRange } from "./range.ts";
@@ -19,10 +20,57 @@ export interface AssetRouteDeps {
   readonly log: Pick<Log, "error">;
   /** First-stage binaries, for firmware that boots over HTTP. */
   readonly nbp: (name: string) => { content: Uint8Array; sha256: string } | undefined;
+  /** Other limits, for tests. */
+  readonly streamLimits?: StreamLimits;
 }
 
+/** What clients that read slowly or not at all may hold: each large stream has a socket, a file and two chunks of memory. */
+export interface StreamLimits {
+  /** The socket took nothing for so long, ms: the client is gone or hostile, and resumes if it is neither. */
+  readonly stallMs: number;
+  /** Large streams to one address at once. A machine has one or two; some of them may be behind one address. */
+  readonly perAddress: number;
+  /** Large streams in all; 512 of them hold at most 288 MiB. */
+  readonly total: number;
+}
+const defaultLimits: StreamLimits = { stallMs: 30_000, perAddress: 8, total: 512 };
+
+/** What is not longer than this is not counted: the kernel takes most of it at once. */
+const smallBytes = 64 * 1024;
 /** Measured best of 64 KiB to 4 MiB: one read ahead of the socket keeps pace with nginx's sendfile. */
 const chunkBytes = 1024 * 1024;
+/** Where many share the line, larger chunks bring nothing but the use of memory. */
+const crowdedChunkBytes = 256 * 1024;
+/** So many large streams get large chunks. */
+const uncrowdedStreams = 16;
+
+/** Counts the large streams under way. */
+class StreamCount {
+  readonly #limits: StreamLimits;
+  readonly #byAddress = new Map<string, number>();
+  #total = 0;
+
+  constructor(limits: StreamLimits) {
+    this.#limits = limits;
+  }
+
+  /** @returns size of its chunks in octets, and what gives its place back @throws ServerBusy */
+  enter(address: string): { readonly chunk: number; readonly leave: () => void } {
+    const { perAddress, total } = this.#limits;
+    const own = this.#byAddress.get(address) ?? 0;
+    if (own >= perAddress) throw ServerBusy({ what: "downloads to this address", limit: perAddress });
+    if (this.#total >= total) throw ServerBusy({ what: "downloads under way", limit: total });
+    this.#byAddress.set(address, own + 1);
+    this.#total += 1;
+    const leave = () => {
+      this.#total -= 1;
+      const left = (this.#byAddress.get(address) ?? 1) - 1;
+      if (left > 0) this.#byAddress.set(address, left);
+      else this.#byAddress.delete(address);
+    };
+    return { chunk: this.#total > uncrowdedStreams ? crowdedChunkBytes : chunkBytes, leave };
+  }
+}
 
 function contentType(name: string): string {
   // UEFI 2.10 s.24.7.3.1 names these for HTTP boot.
@@ -33,6 +81,8 @@ function contentType(name: string): string {
 
 /** Immutable content by digest (Range, HEAD, ETag by hand) and the first-stage binaries by name. */
 export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps): void {
+  const limits = deps.streamLimits ?? defaultLimits;
+  const count = new StreamCount(limits);
   app.route<{ Params: { sha256: string; name: string } }>({
     method: ["GET", "HEAD"],
     url: "/assets/:sha256/:name",
@@ -42,9 +92,9 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
       const file = await deps.content.open(sha256);
       if (!file) throw AssetNotFound({ sha256 });
       try {
-        noteStep(request, sha256, deps);
         const { size } = await file.stat();
-        await sendFile(request, reply, { file, size, sha256, type: contentType(name) }, deps.log);
+        const content = { file, size, sha256, type: contentType(name) };
+        await sendFile(request, reply, content, { ...deps, count, stallMs: limits.stallMs });
       } finally {
         await file.close();
       }
@@ -61,10 +111,13 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
       const machine = deps.boots.machineAt(clientAddress(request));
       if (machine && request.method === "GET")
         request.bootStep = { machineId: machine.id, step: "nbp", detail: { file: request.params.name } };
+      const { buffer, byteOffset, byteLength } = asset.content;
+      request.raw.socket.setTimeout(limits.stallMs);
+      // A view, not a copy: a client that does not read then holds no memory of its own.
       return reply
         .header("etag", `"${asset.sha256}"`)
         .type(contentType(request.params.name))
-        .send(Buffer.from(asset.content));
+        .send(Buffer.from(buffer, byteOffset, byteLength));
     },
   );
 }
@@ -107,7 +160,7 @@ async function sendFile(
   request: FastifyRequest,
   reply: FastifyReply,
   { file, size, sha256, type }: Sending,
-  log: AssetRouteDeps["log"],
+  deps: AssetRouteDeps & { readonly count: StreamCount; readonly stallMs: number },
 ): Promise<void> {
   const etag = `"${sha256}"`;
   const headers: Record<string, string | number> = {
@@ -117,9 +170,13 @@ async function sendFile(
     "content-type": type,
   };
   const response = reply.raw;
-  if (isKnown(request.headers["if-none-match"], etag)) {
+  const begin = () => {
+    noteStep(request, sha256, deps);
     reply.hijack();
     tellFirstOctet(request, reply);
+  };
+  if (isKnown(request.headers["if-none-match"], etag)) {
+    begin();
     response.writeHead(304, headers).end();
     return;
   }
@@ -127,26 +184,33 @@ async function sendFile(
   // Range is defined for GET alone (RFC 9110 s.14.2).
   const isRanged = request.method === "GET" && (ifRange === undefined || ifRange === etag);
   const range = isRanged ? parseRange(request.headers.range, size) : "whole";
-  reply.hijack();
-  tellFirstOctet(request, reply);
   if (range === "unsatisfiable") {
+    begin();
     response.writeHead(416, { ...headers, "content-range": `bytes */${size}`, "content-length": 0 }).end();
     return;
   }
   const { from, to } = range === "whole" ? { from: 0, to: size - 1 } : range;
   if (range !== "whole") headers["content-range"] = `bytes ${from}-${to}/${size}`;
-  headers["content-length"] = to - from + 1;
-  response.writeHead(range === "whole" ? 200 : 206, headers);
-  if (request.method === "HEAD") {
-    response.end();
-    return;
-  }
+  const length = to - from + 1;
+  headers["content-length"] = length;
+  const isHead = request.method === "HEAD";
+  const { chunk, leave } =
+    isHead || length <= smallBytes
+      ? { chunk: smallBytes, leave: () => {} }
+      : deps.count.enter(clientAddress(request));
   try {
-    await stream(file, response, from, to);
+    begin();
+    response.writeHead(range === "whole" ? 200 : 206, headers);
+    // Node counts a part of a chunk that the kernel takes as progress, and puts its own limit back after the answer.
+    request.raw.socket.setTimeout(deps.stallMs);
+    if (isHead) response.end();
+    else await stream(file, response, request.raw.socket, { from, to, chunk: Math.min(chunk, length) });
   } catch (error) {
     // The disk failed after the header had left: only a broken connection tells the client, who resumes or asks again.
-    log.error({ err: error, sha256 }, "failed to read content");
+    deps.log.error({ err: error, sha256 }, "failed to read content");
     response.destroy();
+  } finally {
+    leave();
   }
 }
 
@@ -160,18 +224,20 @@ function tellFirstOctet(request: FastifyRequest, reply: FastifyReply): void {
   request.server.tellBootStep(request, reply);
 }
 
-/** Reads one chunk ahead of the socket, into three buffers that take turns. */
-async function stream(file: FileHandle, response: ServerResponse, from: number, to: number): Promise<void> {
-  const buffers = [
-    Buffer.allocUnsafe(chunkBytes),
-    Buffer.allocUnsafe(chunkBytes),
-    Buffer.allocUnsafe(chunkBytes),
-  ];
+/** Reads one chunk ahead of the socket: while one buffer is written, the other is filled. */
+async function stream(
+  file: FileHandle,
+  response: ServerResponse,
+  socket: Socket,
+  { from, to, chunk }: { readonly from: number; readonly to: number; readonly chunk: number },
+): Promise<void> {
+  const buffers: Buffer[] = [];
   let turn = 0;
   let at = from;
   const readNext = () => {
-    const buffer = buffers[turn++ % 3] as Buffer;
-    const reading = file.read(buffer, 0, Math.min(chunkBytes, to + 1 - at), at);
+    // What was read before the chunk under way is written by now, so its buffer is free.
+    const buffer = (buffers[turn++ % 2] ??= Buffer.allocUnsafe(chunk));
+    const reading = file.read(buffer, 0, Math.min(chunk, to + 1 - at), at);
     // It may fail while the chunk before it is still on its way; that is found when it is waited for.
     reading.catch(() => undefined);
     return reading;
@@ -183,7 +249,7 @@ async function stream(file: FileHandle, response: ServerResponse, from: number, 
     if (bytesRead === 0) return void response.destroy();
     at += bytesRead;
     next = at <= to ? readNext() : undefined;
-    const isSent = await write(response, buffer.subarray(0, bytesRead));
+    const isSent = await write(response, socket, buffer.subarray(0, bytesRead));
     if (!isSent) {
       await next?.catch(() => undefined);
       return;
@@ -193,13 +259,14 @@ async function stream(file: FileHandle, response: ServerResponse, from: number, 
 }
 
 /** Resolves when the chunk is handed to the kernel, so that its buffer may be filled again; false when the client is gone. */
-function write(response: ServerResponse, chunk: Uint8Array): Promise<boolean> {
+function write(response: ServerResponse, socket: Socket, chunk: Uint8Array): Promise<boolean> {
   return new Promise((resolve) => {
-    if (response.destroyed) return resolve(false);
+    if (response.destroyed || socket.destroyed) return resolve(false);
+    // A response that waits behind another one on its connection (pipelining) is not told that the connection is gone; the socket is.
     const gone = () => resolve(false);
-    response.once("close", gone);
+    socket.once("close", gone);
     response.write(chunk, (error) => {
-      response.off("close", gone);
+      socket.off("close", gone);
       resolve(!error);
     });
   });

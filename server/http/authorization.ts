@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import { isIPv4, isIPv6 } from "node:net";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ApiToken, TokenScope } from "../domain/api-token.ts";
 import type { Clock } from "../domain/capabilities.ts";
-import { ScopeMissing, TokenInvalid, TokenMissing } from "../domain/error-catalogue.ts";
+import { HostNotAllowed, ScopeMissing, TokenInvalid, TokenMissing } from "../domain/error-catalogue.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -12,6 +13,8 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Name of the token, or `local` for the control socket. */
     actor: string;
+    /** For answers that go on for hours: is what let the request in still there (token not revoked, not expired)? */
+    isStillAuthorized: () => boolean;
   }
 }
 
@@ -24,15 +27,26 @@ export interface AuthorizationDeps {
   readonly isControl: (request: FastifyRequest) => boolean;
 }
 
+const neverAuthorized = () => false;
+
 /** Every route below this scope needs a token whose scope the route names; a route that names none is for admins only. */
 export function installAuthorization(
   app: FastifyInstance,
   { clock, tokens, isControl }: AuthorizationDeps,
 ): void {
   app.decorateRequest("actor", "");
+  app.decorateRequest("isStillAuthorized", neverAuthorized);
   app.addHook("onRequest", (request, _reply, done) => {
     try {
-      request.actor = isControl(request) ? localActor : authorize(request);
+      const check = () => (isControl(request) ? localActor : authorize(request));
+      request.actor = check();
+      request.isStillAuthorized = () => {
+        try {
+          return check() === request.actor;
+        } catch {
+          return false;
+        }
+      };
       done();
     } catch (error) {
       done(error as Error);
@@ -49,6 +63,30 @@ export function installAuthorization(
       throw ScopeMissing({ scope: token.scope, needed: [...new Set<string>([...scopes, "admin"])] });
     return token.name;
   }
+}
+
+/**
+ * A web page may point a name of its own at this server's address and then read our answers as its own (DNS rebinding); its requests
+ * carry that name. So on TCP a request must name us by what no stranger can point here: an IP literal, `localhost`, our host name.
+ */
+export function installHostCheck(
+  app: FastifyInstance,
+  { hostname, isControl }: { hostname: string | undefined; isControl: AuthorizationDeps["isControl"] },
+): void {
+  const names = new Set(["localhost", ...(hostname ? [hostname.toLowerCase()] : [])]);
+  app.addHook("onRequest", (request, _reply, done) => {
+    const host = request.headers.host;
+    const isAllowed = host === undefined ? isControl(request) : isOwnHost(host, names) || isControl(request);
+    done(isAllowed ? undefined : HostNotAllowed({ host: host ?? "" }));
+  });
+}
+
+/** @param host of the header: name or address, with or without a port */
+function isOwnHost(host: string, names: ReadonlySet<string>): boolean {
+  const [, bracketed, plain] = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]+))(?::[0-9]{1,5})?$/.exec(host) ?? [];
+  if (bracketed !== undefined) return isIPv6(bracketed);
+  if (plain === undefined) return false;
+  return isIPv4(plain) || names.has(plain.toLowerCase());
 }
 
 /** Whoever may look. */

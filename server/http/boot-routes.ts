@@ -74,7 +74,11 @@ export function registerBootRoutes(
 
   app.get<{ Params: { mac: string }; Querystring: Record<string, unknown> }>(
     "/boot/:mac/boot.ipxe",
-    { schema: { summary: "The machine's own iPXE script; always 200", tags: ["boot"] } },
+    // Making a script mints a claim, which ends the one before: not for a HEAD, which promises to change nothing.
+    {
+      exposeHeadRoute: false,
+      schema: { summary: "The machine's own iPXE script; always 200", tags: ["boot"] },
+    },
     async (request, reply) => {
       const url = serverUrl(request, address);
       const mac = parseMac(request.params.mac);
@@ -104,7 +108,11 @@ export function registerBootRoutes(
   for (const [path, { kind, type }] of Object.entries(documents)) {
     app.get<{ Params: { claim: string } }>(
       `/boot/claims/:claim/${path}`,
-      { schema: { summary: `The machine's ${kind}, behind its claim`, tags: ["boot"] } },
+      // Each answer counts as a fetch under the claim, so there is no HEAD.
+      {
+        exposeHeadRoute: false,
+        schema: { summary: `The machine's ${kind}, behind its claim`, tags: ["boot"] },
+      },
       async (request, reply) => {
         const { text, machine } = await boots.config(
           request.params.claim,

@@ -1,4 +1,4 @@
-import { rm } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import swagger from "@fastify/swagger";
@@ -20,6 +20,10 @@ declare module "fastify" {
     /** Notes the time to the first octet on the boot's timeline, once per request. */
     tellBootStep(request: FastifyRequest, reply: FastifyReply): void;
   }
+  interface FastifyRequest {
+    /** Takes the request out of the time limit for bodies: from now on only silence ends it. */
+    allowSlowBody: () => void;
+  }
 }
 
 export type HttpDeps = BootRouteDeps & CallbackRouteDeps & AssetRouteDeps & ApiDeps & HttpSettings;
@@ -39,6 +43,24 @@ export interface HttpSettings {
 /** API requests are small; content goes through the upload routes, which have limits of their own. */
 const bodyLimitBytes = 256 * 1024;
 
+/** For limits that are no settings: tests play with others. */
+export interface BodyLimits {
+  /** For the whole body of a request, ms: the largest small one (256 KiB) comes in it at 5 kB/s. */
+  readonly bodyMs: number;
+  /** For an upload without a single octet, ms. */
+  readonly uploadSilenceMs: number;
+}
+const bodyLimits: BodyLimits = { bodyMs: 60_000, uploadSilenceMs: 60_000 };
+
+export interface ConnectionLimits {
+  readonly total: number;
+  readonly perAddress: number;
+}
+/** A machine has two or three connections. A relay or a NAT may stand for a whole room of them, so this one is generous. */
+const connectionsPerAddress = 256;
+/** Some kB of memory each; far more than the machines that boot at once. */
+const maximumConnections = 8192;
+
 /** Stands where the dashboard will be. */
 const landingPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Rollcall</title>
@@ -51,7 +73,7 @@ export async function buildHttpServer(deps: HttpDeps) {
   const { clock, ids, log, tracker } = deps;
   const app = Fastify({
     bodyLimit: bodyLimitBytes,
-    // Slow clients must not hold a connection for nothing; a boot asset is sent, not received, so the limit does not touch it.
+    // Node's own limit knows no exception for uploads, so limitBodies has it.
     requestTimeout: 0,
     keepAliveTimeout: 65_000,
     http: { headersTimeout: 10_000 },
@@ -62,10 +84,15 @@ export async function buildHttpServer(deps: HttpDeps) {
       const problem = problemDocument(
         InvalidRequest({ problem: `${request.url.slice(0, 200)} is no address` }),
       );
-      return (reply as FastifyReply).code(400).type("application/problem+json").send(JSON.stringify(problem));
+      void (reply as FastifyReply).code(400).type("application/problem+json").send(JSON.stringify(problem));
     },
   }) as unknown as FastifyInstance;
 
+  limitConnections(app.server, {
+    total: await connectionLimit(),
+    perAddress: connectionsPerAddress,
+  });
+  limitBodies(app, clock, bodyLimits);
   app.setValidatorCompiler(strictValidator);
   app.decorateRequest("bootStep", undefined);
   app.decorateRequest("arrivedAt", 0);
@@ -142,6 +169,59 @@ export async function buildHttpServer(deps: HttpDeps) {
       cut();
     },
   };
+}
+
+/** Keeps one client from taking every connection, and all of them from taking the last file descriptor. */
+export function limitConnections(server: Server, { total, perAddress }: ConnectionLimits): void {
+  server.maxConnections = total;
+  const counts = new Map<string, number>();
+  server.on("connection", (socket) => {
+    const address = socket.remoteAddress ?? "";
+    const count = (counts.get(address) ?? 0) + 1;
+    if (count > perAddress) return void socket.destroy();
+    counts.set(address, count);
+    socket.once("close", () => {
+      const left = (counts.get(address) ?? 1) - 1;
+      if (left > 0) counts.set(address, left);
+      else counts.delete(address);
+    });
+  });
+}
+
+/** Half of what this process may open: a connection that loads content has a file open too, and the database needs some. */
+export async function connectionLimit(limits = "/proc/self/limits"): Promise<number> {
+  const text = await readFile(limits, "utf8").catch(() => "");
+  const files = Number(/^Max open files +([0-9]+)/m.exec(text)?.[1] ?? Number.POSITIVE_INFINITY);
+  return Math.min(maximumConnections, Math.floor(files / 2));
+}
+
+/**
+ * A body that comes too slowly ends its connection, also where the request was answered without it; else each slow one would hold a
+ * connection for ever.
+ */
+export function limitBodies(app: FastifyInstance, clock: Pick<Clock, "after">, limits: BodyLimits): void {
+  app.decorateRequest("allowSlowBody", () => {});
+  app.addHook("onRequest", (request, _reply, done) => {
+    const { raw } = request;
+    const hasBody =
+      raw.headers["transfer-encoding"] !== undefined || Number(raw.headers["content-length"] ?? 0) > 0;
+    if (hasBody && !raw.complete) {
+      const { socket } = raw;
+      const cancel = clock.after(limits.bodyMs, () => {
+        if (!raw.complete) socket.destroy();
+      });
+      raw.once("end", cancel);
+      socket.once("close", cancel);
+      raw.once("end", () => socket.off("close", cancel));
+      request.allowSlowBody = () => {
+        cancel();
+        socket.setTimeout(limits.uploadSilenceMs);
+        // To write a large body to the disk may take longer than that.
+        raw.once("end", () => socket.setTimeout(0));
+      };
+    }
+    done();
+  });
 }
 
 function listenError(error: unknown, port: number): unknown {

@@ -17,6 +17,35 @@ const logLimitBytes = 256 * 1024;
 /** Lines of a machine's log that an event keeps. */
 const keptLogBytes = 8 * 1024;
 
+/** What one boot may put into the event log, which is kept for ever: octets of its log as they are stored. */
+const bootLogBytes = 64 * 1024;
+/** Counted for each stored post beside its text, so that empty ones end too. */
+const logPostBytes = 512;
+/** Failure reports of a boot that are stored one by one. */
+const bootFailures = 20;
+/** Boots whose use is remembered, those longest silent forgotten first: some hundred octets each, and no server boots so many at once. */
+const rememberedBoots = 4096;
+
+interface BootUse {
+  logBytes: number;
+  isLogFull: boolean;
+  failures: number;
+}
+
+/** What each boot has put into the event log so far. */
+function createBootUses() {
+  const uses = new Map<string, BootUse>();
+  return (machineId: string, bootId: string): BootUse => {
+    const key = `${machineId} ${bootId}`;
+    const use = uses.get(key) ?? { logBytes: 0, isLogFull: false, failures: 0 };
+    // A map keeps the order of insertion, so the first one is the one longest silent.
+    uses.delete(key);
+    uses.set(key, use);
+    if (uses.size > rememberedBoots) uses.delete(uses.keys().next().value ?? "");
+    return use;
+  };
+}
+
 type Fields = Record<string, unknown>;
 
 function textOf(fields: unknown, name: string, limit: number): string {
@@ -36,6 +65,13 @@ function countOf(fields: unknown, name: string): number {
   return /^[0-9]{1,15}$/.test(text) ? Number(text) : 0;
 }
 
+/** Told once more at the end of the message where reports are no longer stored one by one. */
+function merged(reports: number): string {
+  return reports < bootFailures
+    ? ""
+    : ` (report ${reports} of this boot; from here on only reports 100, 1000, 10000 and so on are kept)`;
+}
+
 /** Steps that a machine may report by itself. */
 const reportable: ReadonlySet<string> = new Set<BootStepName>(["network", "rootfs", "verify", "switch-root"]);
 
@@ -44,6 +80,8 @@ export function registerCallbackRoutes(
   app: FastifyInstance,
   { boots, tracker, record }: CallbackRouteDeps,
 ): void {
+  const useOf = createBootUses();
+
   app.post<{ Params: { claim: string } }>(
     "/callback/:claim/phase",
     { bodyLimit: reportLimitBytes, schema: { summary: "Progress of the boot", tags: ["callback"] } },
@@ -98,6 +136,9 @@ export function registerCallbackRoutes(
       );
       const code = textOf(request.body, "code", 60).replaceAll(/[^A-Z0-9_]/g, "_") || "UNKNOWN";
       const message = textOf(request.body, "message", 500);
+      const reports = ++useOf(machine.id, bootId).failures;
+      // Past the first ones only 100, 1000, ... are told, each for all before it.
+      if (reports > bootFailures && !Number.isInteger(Math.log10(reports))) return reply.code(204).send();
       if (isCurrent) {
         request.bootStep = { machineId: machine.id, step: "failed", detail: { code } };
         tracker.fault(machine.id, `${code}: ${message}`);
@@ -107,8 +148,8 @@ export function registerCallbackRoutes(
         level: "warning",
         machineId: machine.id,
         bootId,
-        message: `${machine.name}: ${code}: ${message}`,
-        data: { code },
+        message: `${machine.name}: ${code}: ${message}${merged(reports)}`,
+        data: { code, ...(reports >= bootFailures ? { reports } : {}) },
       });
       return reply.code(204).send();
     },
@@ -124,12 +165,28 @@ export function registerCallbackRoutes(
       async (request, reply) => {
         const { machine, bootId } = boots.reporter(request.params.claim, clientAddress(request), "its log");
         const text = request.body ?? "";
+        const tail = text.slice(-keptLogBytes);
+        const use = useOf(machine.id, bootId);
+        const storedBytes = Buffer.byteLength(JSON.stringify(tail)) + logPostBytes;
+        if (use.isLogFull) return reply.code(204).send();
+        if (use.logBytes + storedBytes > bootLogBytes) {
+          use.isLogFull = true;
+          record({
+            type: "machine.log",
+            level: "warning",
+            machineId: machine.id,
+            bootId,
+            message: `${machine.name} sent more than the ${bootLogBytes / 1024} KiB of log that are kept of a boot; the rest is dropped`,
+          });
+          return reply.code(204).send();
+        }
+        use.logBytes += storedBytes;
         record({
           type: "machine.log",
           machineId: machine.id,
           bootId,
           message: `${machine.name} sent ${text.length} characters of its log`,
-          data: { tail: text.slice(-keptLogBytes) },
+          data: { tail },
         });
         return reply.code(204).send();
       },

@@ -38,7 +38,7 @@ const maximumDiscovered = 2000;
 export interface InventoryDeps {
   readonly clock: Clock;
   readonly ids: Ids;
-  readonly log: Log;
+  readonly log: Pick<Log, "warn">;
   readonly record: RecordEvent;
   readonly machines: MachineRepository;
   readonly groups: GroupRepository;

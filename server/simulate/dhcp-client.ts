@@ -24,8 +24,8 @@ export interface Lease {
 
 /** The names under which this client's exchanges are measured. */
 export interface DhcpPhases {
-  readonly offer: "offer" | "ipxe-offer" | "os-lease";
-  readonly ack: "ack" | "ipxe-ack" | "os-lease";
+  readonly offer: "offer" | "ipxe-offer" | "os-offer";
+  readonly ack: "ack" | "ipxe-ack" | "os-ack";
 }
 
 interface Choice {

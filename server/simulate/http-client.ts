@@ -49,7 +49,7 @@ export function createHttpClient(address: Ipv4) {
   let socket: Socket | undefined;
   let place = "";
   let waiting: Waiting | undefined;
-  let header = Buffer.alloc(0);
+  let header: Buffer = Buffer.alloc(0);
   let answer: { status: number; headers: Map<string, string>; expected: number } | undefined;
   let kept: Buffer[] = [];
   let bodyBytes = 0;

@@ -30,10 +30,9 @@ const errorLine = /^Rollcall: ([A-Z][A-Z0-9_]{3,})$/;
 
 /** One power-on. @throws Stopped */
 export async function bootMachine(station: Station): Promise<Arrival> {
-  const { plan, machine, line } = station;
+  const { plan, machine } = station;
   const profile: Profile = profileOf(machine.profile);
   const reached = (goal: Goal) => hasReached(plan.goal, goal);
-  if (profile.linkBlockedMs > 0) line.block(profile.linkBlockedMs);
   const isIpxe = profile.ipxe !== undefined && profile.firstStage === undefined;
   const lease = await obtainLease(
     station,
@@ -43,7 +42,7 @@ export async function bootMachine(station: Station): Promise<Arrival> {
   if (reached("address") || profile.ipxe === undefined) return plan.goal === "offer" ? "offer" : "address";
   const boot = lease.boot;
   if (!boot) throw new Stopped(isIpxe ? "ipxe-ack" : "ack", "an address, and no boot file");
-  if (isIpxe) return runIpxe(station, lease.address, boot, profile.ipxe.dhcp);
+  if (isIpxe) return runIpxe(station, lease.address, boot, profile.dhcp);
   await loadFirstStage(station, profile, lease.address, boot);
   if (reached("first-stage")) return "first-stage";
   if (profile.ipxe.loadsAutoexec) {
@@ -192,7 +191,10 @@ async function runScripts(station: Station, address: Ipv4, first: string, server
       if (round > 0 && error === undefined && hasReached(plan.goal, "script")) return "script";
       if (error !== undefined && ++errors === errorRounds)
         throw new Stopped("script", `${error}: ${screenOf(script)}`);
-      if (error === undefined && slept && ++waits === waitingRounds) return "waiting";
+      if (error === undefined && slept && ++waits === waitingRounds) {
+        station.record.remark(`it waits; screen: ${screenOf(script)}`, station.machine);
+        return "waiting";
+      }
       text = next;
     }
     throw new Stopped("script", "scripts chain to scripts without end");

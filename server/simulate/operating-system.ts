@@ -40,9 +40,7 @@ export async function bootOperatingSystem(
 ): Promise<void> {
   const { record, machine, plan } = station;
   const { root, callback, noCloud, ignition } = readCommandLine(commandLine);
-  const beganMs = station.timeline.nowMs();
-  const { address } = await obtainLease(station, operatingSystem, { offer: "os-lease", ack: "os-lease" });
-  record.took("os-lease", station.timeline.nowMs() - beganMs);
+  const { address } = await obtainLease(station, operatingSystem, { offer: "os-offer", ack: "os-ack" });
   if (address !== before)
     record.remark("the operating system got another address than its firmware", machine);
   const system = createSystem(station, address);

@@ -3,7 +3,7 @@ import type { Ipv4 } from "../net/ipv4.ts";
 import type { LineCounts } from "./line.ts";
 import type { Arrival } from "./machine.ts";
 import type { PlannedMachine } from "./plan.ts";
-import { type Phase, phases, type Recorder, Stopped } from "./station.ts";
+import { type Phase, phases, type Recorder, type Stopped } from "./station.ts";
 
 export interface Percentiles {
   readonly count: number;
@@ -160,6 +160,7 @@ export type Records = ReturnType<typeof createRecords>;
 /** Addresses, names and claims out, so that the same fault of many machines is one line. */
 function withoutNames(reason: string): string {
   return reason
+    .replaceAll(/\b[0-9]{1,3}(\.[0-9]{1,3}){3}\b/g, "<address>")
     .replaceAll(/\b[0-9a-f]{2}([:-][0-9a-f]{2}){5}\b/g, "<mac>")
     .replaceAll(/\b(callback|claims)\/[a-z0-9]+/g, "$1/<claim>")
     .replaceAll(/\b(pc|machine)-?[0-9a-f]{6,12}\b/g, "<machine>");

@@ -3,6 +3,7 @@ import { createLine, type LineCounts } from "./line.ts";
 import { type Arrival, bootMachine } from "./machine.ts";
 import { makeLocal } from "./own-addresses.ts";
 import type { Plan, PlannedMachine } from "./plan.ts";
+import { profileOf } from "./profiles.ts";
 import { seededRandom } from "./random.ts";
 import { createRecords, type SimulationReport } from "./report.ts";
 import { openSegment } from "./segment.ts";
@@ -57,12 +58,18 @@ export async function simulate(
       });
 
       async function play(machine: PlannedMachine): Promise<void> {
-        await new Promise<void>((resolve) => timeline.afterReal(machine.powerOnMs, resolve));
+        await new Promise<void>((resolve) => {
+          timeline.afterReal(machine.powerOnMs, resolve);
+          signal?.addEventListener("abort", () => resolve(), { once: true });
+        });
         poweredOn++;
         const startedMs = timeline.nowMs();
         const random = seededRandom(machine.seed);
         const watched = watchPhase(records.recorder);
         const line = createLine(plan.impairments, random, timeline, datagrams);
+        // Once: the port's link stays up when the machine behind it is switched off and on.
+        const { linkBlockedMs } = profileOf(machine.profile);
+        if (linkBlockedMs > 0) line.block(linkBlockedMs);
         const station = { machine, plan, timeline, line, random, segment, udp, record: watched.recorder };
         try {
           const arrival = await withLimit(

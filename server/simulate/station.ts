@@ -18,7 +18,8 @@ export const phases = [
   "script", // the machine's own script
   "kernel",
   "initrd",
-  "os-lease", // the operating system's DISCOVER to its ACK
+  "os-offer", // the operating system's own lease
+  "os-ack",
   "root", // root file system
   "config", // each cloud-init or Ignition document
   "report", // each progress report

@@ -75,6 +75,19 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
       queue.run((transaction) => {
         for (const { subject, mode } of which) put(keyOf(subject, mode), undefined, transaction);
       }),
+    /**
+     * Removes each of these only if it is still the current one of its subject and mode: what was assigned since stays.
+     * @returns those that were removed
+     */
+    removeExactly: (assignments: readonly Assignment[]): Promise<Assignment[]> =>
+      queue.run((transaction) =>
+        assignments.filter((assignment) => {
+          const key = keyOf(assignment.subject, assignment.mode);
+          if (bySubject.get(key)?.id !== assignment.id) return false;
+          put(key, undefined, transaction);
+          return true;
+        }),
+      ),
     /** Drops from memory what the database dropped with the machine or group. */
     forget(subject: Assignment["subject"]): void {
       bySubject.delete(keyOf(subject, "always"));

@@ -31,6 +31,11 @@ function fromRow(row: Row): Boot {
   };
 }
 
+/** Boots kept of each machine, the newest ones: a machine in a loop, or somebody who plays one, must not fill the disk. */
+const keptPerMachine = 50;
+/** Deleted at a time, so that no commit takes long where many have gathered. */
+const deletedAtOnce = 100;
+
 /** Boot attempts. The running one of each machine is kept in memory by the boot room; here is what was. */
 export function createBootRepository(db: Database, queue: CommitQueue) {
   const upsert = db.prepare(
@@ -38,6 +43,10 @@ export function createBootRepository(db: Database, queue: CommitQueue) {
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (id) DO UPDATE SET ended_at_ms = excluded.ended_at_ms, outcome = excluded.outcome, target = excluded.target,
        verdict = excluded.verdict, phases = excluded.phases, steps = excluded.steps`,
+  );
+  const deleteOld = db.prepare(
+    `DELETE FROM boots WHERE id IN
+       (SELECT id FROM boots WHERE machine_id = ? ORDER BY started_at_ms DESC, id DESC LIMIT ${deletedAtOnce} OFFSET ${keptPerMachine})`,
   );
   const selectOne = db.prepare("SELECT * FROM boots WHERE id = ?");
   const selectOfMachine = db.prepare(
@@ -60,6 +69,7 @@ export function createBootRepository(db: Database, queue: CommitQueue) {
           JSON.stringify(boot.phases),
           JSON.stringify(boot.steps),
         );
+        if (boot.endedAt !== undefined) deleteOld.run(boot.machineId);
       }),
     find(id: string): Boot | undefined {
       const row = selectOne.get(id) as Row | undefined;

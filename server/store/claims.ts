@@ -12,6 +12,7 @@ interface Row {
   mac: Mac;
   address: Ipv4;
   target: string;
+  assignment_id: string | null;
   minted_at_ms: number;
   expires_at_ms: number;
   spent_at_ms: number | null;
@@ -29,6 +30,7 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
       mac: row.mac,
       address: row.address,
       target: JSON.parse(row.target) as Claim["target"],
+      assignmentId: row.assignment_id ?? undefined,
       mintedAt: row.minted_at_ms,
       expiresAt: row.expires_at_ms,
       spentAt: row.spent_at_ms ?? undefined,
@@ -36,8 +38,8 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
     });
   }
   const upsert = db.prepare(
-    `INSERT INTO claims (hash, boot_id, machine_id, mac, address, target, minted_at_ms, expires_at_ms, spent_at_ms, fetches)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    `INSERT INTO claims (hash, boot_id, machine_id, mac, address, target, assignment_id, minted_at_ms, expires_at_ms, spent_at_ms, fetches)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (hash) DO UPDATE SET spent_at_ms = excluded.spent_at_ms, fetches = excluded.fetches,
        expires_at_ms = excluded.expires_at_ms`,
   );
@@ -52,6 +54,7 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
       claim.mac,
       claim.address,
       JSON.stringify(claim.target),
+      claim.assignmentId ?? null,
       claim.mintedAt,
       claim.expiresAt,
       claim.spentAt ?? null,
@@ -63,6 +66,7 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
 
   return {
     find: (hash: string): Claim | undefined => byHash.get(hash),
+    all: (): Iterable<Claim> => byHash.values(),
     /** Stores a new claim; the machine's earlier ones end with it, since there is one live claim per machine. */
     mint: (claim: Claim): Promise<void> =>
       queue.run((transaction) => {

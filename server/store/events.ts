@@ -40,8 +40,13 @@ export interface EventFilter {
   readonly newest?: boolean;
 }
 
-/** The append-only event log, readable live. */
-export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
+/** How many events are kept, the newest ones: about half a gigabyte, and years of a room that nobody attacks. */
+const keptEvents = 1_000_000;
+/** After so many new events up to twice as many old ones go, so that no commit takes long and a log that is too long becomes shorter. */
+const trimEvery = 500;
+
+/** The append-only event log, readable live. Only its oldest end is ever cut off, beyond `kept` events. */
+export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, kept = keptEvents) {
   const insert = db.prepare(
     "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
@@ -50,6 +55,9 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
   const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
   const selectNewest = db.prepare(
     `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
+  );
+  const trim = db.prepare(
+    "DELETE FROM events WHERE seq <= @cutoff AND seq < (SELECT min(seq) FROM events) + @atOnce",
   );
   const listeners = new Set<(event: Event) => void>();
 
@@ -85,8 +93,10 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock) {
           event.message,
           JSON.stringify(event.data ?? {}),
         );
+        const seq = Number(lastInsertRowid);
+        if (seq % trimEvery === 0) trim.run({ cutoff: seq - kept, atOnce: 2 * trimEvery });
         return {
-          seq: Number(lastInsertRowid),
+          seq,
           at,
           type: event.type,
           level,

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import Sqlite from "better-sqlite3";
 import type { Clock } from "../domain/capabilities.ts";
 import { createAssignmentRepository } from "./assignments.ts";
+import { createBootStrategyRepository } from "./boot-strategies.ts";
 import { createBootRepository } from "./boots.ts";
 import { createClaimRepository } from "./claims.ts";
 import { CommitQueue } from "./commit-queue.ts";
@@ -37,6 +38,7 @@ export function openStore(path: string, clock: Clock) {
     assignments: createAssignmentRepository(db, queue),
     leases: createLeaseRepository(db, queue),
     boots: createBootRepository(db, queue),
+    bootStrategies: createBootStrategyRepository(db, queue),
     claims: createClaimRepository(db, queue, clock),
     events: createEventLog(db, queue, clock),
     tokens: createTokenRepository(db, queue),

@@ -176,10 +176,12 @@ t.test("the chain ends: ROM, our iPXE, script; an iPXE without HTTP is sent to o
 
 t.test("a strategy is a row of data, and one machine may have another", (t) => {
   t.equal(pxeStrategy("proxy", "uefi").name, "proxy-uefi");
-  t.equal(pxeStrategy("proxy", "uefi", pxeStrategies.proxy.bios).name, "proxy-bios");
+  t.equal(pxeStrategy("proxy", "uefi", "proxy-uefi-full").name, "proxy-uefi-full");
+  t.equal(pxeStrategy("proxy", "uefi", "proxy-bios").name, "proxy-uefi", "another kind's is none of its own");
   for (const rows of Object.values(pxeStrategies)) {
-    t.equal(rows["uefi-http"].vendorClass, "HTTPClient", "UEFI HTTP takes no offer without its own word");
-    t.equal(rows.uefi.vendorClass, "PXEClient");
+    for (const { vendorClass } of rows["uefi-http"])
+      t.equal(vendorClass, "HTTPClient", "UEFI HTTP takes no offer without its own word");
+    for (const { vendorClass } of rows.uefi) t.equal(vendorClass, "PXEClient");
   }
   t.end();
 });

@@ -419,7 +419,7 @@ t.test("an iPXE without HTTP is given ours once in a boot", async (t) => {
 });
 
 t.test("a fault in a contact's consumer or in the lease store's reads stops nothing", async (t) => {
-  const broken: Pick<LeaseRepository, "findByMac" | "findByAddress" | "save"> = {
+  const broken: Pick<LeaseRepository, "findByMac" | "findByAddress" | "all" | "save"> = {
     ...createMemoryLeases(),
     findByMac: (mac) => {
       if (mac === macNumber(666)) throw new Error("broken store");

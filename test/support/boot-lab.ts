@@ -16,7 +16,15 @@ import { createRenderer, loadStandardTemplates } from "../../server/render/docum
 import { loadRoles } from "../../server/render/load-roles.ts";
 import { openStore } from "../../server/store/open-store.ts";
 import { ManualClock } from "./manual-clock.ts";
-import { addressOf, macOf, sampleImage, sampleTime, temporaryDirectory } from "./samples.ts";
+import {
+  addressOf,
+  macOf,
+  sampleImage,
+  sampleTime,
+  temporaryDirectory,
+  neighbourTable,
+  sampleNumbers,
+} from "./samples.ts";
 
 const templates = resolve(import.meta.dirname, "../../templates");
 export const serverUrl = "http://10.1.0.1:8080";
@@ -29,17 +37,27 @@ export function writeFiles(directory: string, files: Readonly<Record<string, str
   }
 }
 
-type Overrides = Partial<Pick<BootServiceDeps, "unknownMachines" | "defaultRole">> & {
+type Overrides = Partial<Pick<BootServiceDeps, "unknownMachines" | "defaultRole" | "hearsDhcp">> & {
   /** Roles beside the shipped ones: `name/role.yaml` -> text. */
   readonly roles?: Readonly<Record<string, string>>;
   /** Neighbour table, read anew for each question. */
   readonly neighbours?: () => string;
 };
 
+/** Each machine stands at its own address. */
+const everyoneAtHome = () =>
+  neighbourTable(sampleNumbers.map((number) => [addressOf(number), macOf(number)]));
+
 /** The boot room on a store in memory and a clock that stands still, with an image that exists by its word only. */
 export async function createBootLab(
   t: { teardown(fn: () => void): unknown },
-  { unknownMachines = "discover", defaultRole, roles = {}, neighbours = () => "" }: Overrides = {},
+  {
+    unknownMachines = "discover",
+    defaultRole,
+    hearsDhcp = true,
+    roles = {},
+    neighbours = everyoneAtHome,
+  }: Overrides = {},
 ) {
   const clock = new ManualClock(sampleTime);
   let made = 0;
@@ -68,7 +86,7 @@ export async function createBootLab(
   const tracker = makeTracker();
   const inventory = createInventory({ clock, ids, log, record, ...store, forgetBoots: tracker.forget });
   const claims = createClaims({ clock, ids, claims: store.claims, record });
-  const addresses = createAddressBook();
+  const addresses = createAddressBook(clock);
   const missing = new Set<string>();
   const boots = createBootService({
     ids,
@@ -80,6 +98,7 @@ export async function createBootLab(
     addresses,
     unknownMachines,
     defaultRole,
+    hearsDhcp,
     renderer: createRenderer(loadStandardTemplates(templates)),
     roles: () => loadRoles([join(templates, "roles"), rolesDir]),
     assignments: store.assignments,
@@ -99,20 +118,18 @@ export async function createBootLab(
   });
 
   const lab = {
-    ...{
-      clock,
-      store,
-      tracker,
-      inventory,
-      claims,
-      addresses,
-      boots,
-      assigning,
-      events,
-      steps,
-      missing,
-      rolesDir,
-    },
+    clock,
+    store,
+    tracker,
+    inventory,
+    claims,
+    addresses,
+    boots,
+    assigning,
+    events,
+    steps,
+    missing,
+    rolesDir,
     /** A tracker as after a restart. */
     makeTracker,
     /** Everything that is on its way to the store has arrived, and what follows from it too. */

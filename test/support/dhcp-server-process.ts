@@ -4,6 +4,7 @@
  * contact, and ends when its standard input does.
  */
 import { createDhcpServer } from "../../server/dhcp/server.ts";
+import type { Udp } from "../../server/domain/capabilities.ts";
 import { parseCidr } from "../../server/net/cidr.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import { systemClock } from "../../server/platform/clock.ts";
@@ -25,6 +26,8 @@ export interface DhcpProcessOptions {
     leaseSeconds: number;
   };
   readonly reservations?: Readonly<Record<string, string>>;
+  /** Packets without these octets (a vendor class, say) are not heard. */
+  readonly only?: string;
 }
 
 const options = JSON.parse(process.argv[2] ?? "{}") as DhcpProcessOptions;
@@ -32,10 +35,27 @@ const log = createLogger(process.env["TEST_LOG_LEVEL"] ?? "warn");
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const reservations = new Map(Object.entries(options.reservations ?? {}));
 
+/** Sockets that hear only what `only` is in. */
+function deafTo(udp: Udp, only: string | undefined): Udp {
+  if (only === undefined) return udp;
+  return {
+    async bind(binding) {
+      const socket = await udp.bind(binding);
+      return {
+        ...socket,
+        onMessage: (handler) =>
+          socket.onMessage((datagram, from) => {
+            if (Buffer.from(datagram).includes(only)) handler(datagram, from);
+          }),
+      };
+    },
+  };
+}
+
 const { subnet } = options;
 const cidr = subnet && parseCidr(subnet.cidr);
 const server = createDhcpServer({
-  udp: createUdp({ log, clock: systemClock }),
+  udp: deafTo(createUdp({ log, clock: systemClock }), options.only),
   clock: systemClock,
   log,
   mode: options.mode,

@@ -14,7 +14,7 @@ import { systemIds } from "../../server/platform/ids.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { writeFiles } from "./boot-lab.ts";
 import { loopbackUdp } from "./loopback-udp.ts";
-import { macOf, temporaryDirectory } from "./samples.ts";
+import { macOf, temporaryDirectory, neighbourTable, sampleNumbers } from "./samples.ts";
 
 const checkout = resolve(import.meta.dirname, "../..");
 
@@ -34,6 +34,10 @@ export interface Answer {
 export interface Json {
   readonly [key: string]: Json;
 }
+
+/** A JSON value as one would write it down: a text as it is. */
+export const plain = (value: unknown): string =>
+  typeof value === "string" ? value : String(JSON.stringify(value));
 
 export interface AskOptions {
   readonly method?: Dispatcher.HttpMethod;
@@ -114,7 +118,8 @@ export async function startServer(
     ids: systemIds,
     udp: loopbackUdp,
     interfaces: [{ address: "127.0.0.1" as Ipv4 }],
-    readNeighbourTable: () => "",
+    readNeighbourTable: () =>
+      neighbourTable(sampleNumbers.map((number) => [loopbackOf(number), macOf(number)])),
     version: "0.0.0-test",
   });
   await app.start();
@@ -176,7 +181,17 @@ export async function startServer(
   ) => ask(`/api/v1${path}`, { method, body, token });
 
   const server = {
-    ...{ app, url, port, dataDir, rolesDir, adminToken, logged, nbp, ask, api, stop },
+    app,
+    url,
+    port,
+    dataDir,
+    rolesDir,
+    adminToken,
+    logged,
+    nbp,
+    ask,
+    api,
+    stop,
     store: app.store,
     blobs: join(dataDir, "blobs"),
     /** Puts content into the store. @returns its digest */

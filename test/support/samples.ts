@@ -85,6 +85,7 @@ export function sampleClaim(machineId: string, facts: Partial<Claim> = {}): Clai
     machineId,
     mac: macOf(1),
     address: addressOf(1),
+    assignmentId: undefined,
     target: role("worker"),
     mintedAt: sampleTime,
     expiresAt: sampleTime + 3_600_000,
@@ -161,3 +162,12 @@ export function fillUp(file: string, limitBytes = Number.POSITIVE_INFINITY): voi
     }
   }
 }
+
+/** A neighbour table in which these addresses belong to these MACs, as `/proc/net/arp` prints it. */
+export function neighbourTable(entries: readonly (readonly [address: string, mac: Mac])[]): string {
+  const lines = entries.map(([address, mac]) => `${address}  0x1  0x2  ${mac}  *  eth0`);
+  return ["IP address  HW type  Flags  HW address  Mask  Device", ...lines, ""].join("\n");
+}
+
+/** The first machines of a lab, each with its own address. */
+export const sampleNumbers: readonly number[] = Array.from({ length: 100 }, (_, index) => index + 1);

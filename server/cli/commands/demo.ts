@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { freemem } from "node:os";
 import { join, resolve } from "node:path";
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import { startLabServer } from "../../demo/lab-server.ts";
 import {
   createVirtualLab,
@@ -31,6 +31,14 @@ const demoMachines: readonly DemoMachine[] = [
 ];
 const memoryMiB = 1536;
 
+interface DemoOptions {
+  readonly machines: number;
+  readonly image?: string;
+  readonly untilReady?: boolean;
+  readonly screens?: boolean;
+  readonly data?: string;
+}
+
 const labConfig = `
 interfaces: [br0]
 dhcp:
@@ -57,13 +65,14 @@ function onPath(program: string): boolean {
 }
 
 /** @throws DemoRefused with what is missing and how to get it */
-function refuseWithoutMeans(): void {
+function refuseWithoutMeans({ machines, image }: DemoOptions): void {
   if (process.getuid?.() !== 0)
     throw new DemoRefused(
       "the virtual lab needs root, for a network of its own",
       "Run it as root: sudo npm run demo",
     );
-  const needed = { ...labPackages, mmdebstrap: "mmdebstrap", mksquashfs: "squashfs-tools" };
+  const builders = { mmdebstrap: "mmdebstrap", mksquashfs: "squashfs-tools" };
+  const needed = { ...labPackages, ...(image === undefined ? builders : {}) };
   const missing = Object.entries(needed)
     .filter(([program]) => !onPath(program))
     .map(([, name]) => name);
@@ -74,16 +83,22 @@ function refuseWithoutMeans(): void {
       `the virtual lab needs ${missing.join(", ")}`,
       `Install them: apt-get install ${missing.join(" ")}`,
     );
-  const wanted = demoMachines.length * memoryMiB * 1024 * 1024;
+  const wanted = machines * memoryMiB * 1024 * 1024;
   if (freemem() < wanted)
     throw new DemoRefused(
       `the virtual lab needs ${formatBytes(wanted)} of free memory, and there are ${formatBytes(freemem())}`,
-      "End other programs first.",
+      machines > 1
+        ? "End other programs first, or take fewer machines: boot demo --machines 1"
+        : "End other programs first.",
     );
 }
 
-/** Our image in the demo's store; built on the first run. */
-async function ensureImage(client: Client, lab: VirtualLab, dataDir: string): Promise<void> {
+/** Our image in the demo's store: the one that was named, or one that is built on the first run. */
+async function ensureImage(client: Client, dataDir: string, named: string | undefined): Promise<void> {
+  if (named !== undefined) {
+    await importImage(client, resolve(named), process.stdout.isTTY);
+    return;
+  }
   const { items } = await client.get<{ items: unknown[] }>("/images");
   if (items.length > 0) return;
   const directory = join(dataDir, "image");
@@ -126,8 +141,8 @@ function drawing(began: number) {
   };
 }
 
-async function demo(options: { untilReady?: boolean; data?: string; screens?: boolean }): Promise<void> {
-  refuseWithoutMeans();
+async function demo(options: DemoOptions): Promise<void> {
+  refuseWithoutMeans(options);
   await fillBootAssets({ quiet: true });
   const dataDir = resolve(options.data ?? "data", "demo");
   // Machines of an earlier demo would show their old boots; the image, which takes minutes to build, is kept.
@@ -172,20 +187,25 @@ async function runDemo(
   uplink: string,
   dataDir: string,
   ended: Promise<void>,
-  options: { untilReady?: boolean; screens?: boolean },
+  options: DemoOptions,
 ): Promise<void> {
-  await ensureImage(client, lab, dataDir);
+  await ensureImage(client, dataDir, options.image);
+  const chosen = demoMachines.slice(0, options.machines);
   const known = await client.list<MachineView>("/machines");
-  for (const { name, mac, role } of demoMachines) {
+  for (const { name, mac, role } of chosen) {
     if (!known.some((machine) => machine.name === name))
       await client.post("/machines", { name, macs: [mac], group: "demo" });
     await client.put(`/machines/${name}/role`, { role });
   }
   process.stdout.write(`The server of the lab: http://${uplink}:8080/api/docs; its data: ${dataDir}\n`);
-  process.stdout.write(`From another terminal: npm run boot -- --data ${dataDir} machine show worker1\n`);
-  process.stdout.write(`Switching on ${demoMachines.length} diskless machines...\n\n`);
+  process.stdout.write(
+    `From another terminal: npm run boot -- --data ${dataDir} machine show ${chosen[0]?.name}\n`,
+  );
+  process.stdout.write(
+    `Switching on ${chosen.length === 1 ? "a diskless machine" : `${chosen.length} diskless machines`}...\n\n`,
+  );
   const draw = drawing(Date.now());
-  for (const { name, mac, firmware } of demoMachines) {
+  for (const { name, mac, firmware } of chosen) {
     await lab.powerOn({
       name,
       mac,
@@ -199,7 +219,7 @@ async function runDemo(
   const began = Date.now();
   for (;;) {
     const machines = (await client.list<MachineView>("/machines")).filter((machine) =>
-      demoMachines.some(({ name }) => name === machine.name),
+      chosen.some(({ name }) => name === machine.name),
     );
     draw(machines);
     if (isEnded) return;
@@ -218,12 +238,22 @@ async function runDemo(
   await ended;
 }
 
+function machineCount(text: string): number {
+  if (!/^[1-3]$/.test(text)) throw new InvalidArgumentError("1, 2 or 3");
+  return Number(text);
+}
+
 export function demoCommand(program: Command): void {
   program
     .command("demo")
-    .description("a virtual lab on this machine: three diskless machines boot into their roles")
+    .description("a virtual lab on this machine: diskless machines boot into their roles")
+    .option("--machines <count>", "how many, 1 to 3", machineCount, demoMachines.length)
+    .option("--image <dir>", "take the image debian-node from this directory instead of building it")
     .option("--until-ready", "end when all machines are ready")
     .option("--screens", "show what appears on the machines' screens, on standard error")
-    .addHelpText("after", "\nExample:\n  sudo npm run demo")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  sudo npm run demo\n  sudo boot demo --machines 1 --image /srv/debian-node",
+    )
     .action(async (_options: object, command: Command) => demo(command.optsWithGlobals()));
 }

@@ -44,6 +44,9 @@ function whole(text: string): number {
   return value;
 }
 
+/** Reasons in the table, the most frequent first; json has them all. */
+const shownGroups = 20;
+
 const list = (text: string): string[] => text.split(",").filter((word) => word !== "");
 
 function planOf(options: SimulateOptions, environment: NodeJS.ProcessEnv): Plan {
@@ -169,7 +172,7 @@ export function simulateCommand(program: Command, open: () => Session): void {
     .action(async (_options: object, command: Command) => {
       const session = open();
       const stop = new AbortController();
-      process.once("SIGINT", () => stop.abort());
+      for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stop.abort());
       try {
         const plan = planOf(command.optsWithGlobals<SimulateOptions>(), process.env);
         const isTerminal = process.stderr.isTTY === true;

@@ -59,6 +59,8 @@ export function isInRange(subnet: Subnet, address: Ipv4): boolean {
   return value >= ipv4ToNumber(subnet.range.from) && value <= ipv4ToNumber(subnet.range.to);
 }
 
+/** Looking ahead in a pool that is nearly full stops after so many for each address that is wanted. */
+const peekLooksPerAddress = 8;
 /** A walk over an empty-handed pool is repeated no sooner than this. */
 const minimumWalkIntervalMs = 1000;
 /** ... and for a big pool no sooner than one millisecond for every so many addresses. */
@@ -76,6 +78,17 @@ export function createAddressPool(range: AddressRange) {
   let walkBegunMs = Number.NEGATIVE_INFINITY;
   return {
     size: to - from + 1,
+    /** The first free addresses from where the walk stands, within a bounded look; the walk does not move. */
+    peek(isFree: (address: Ipv4) => boolean, count: number): Ipv4[] {
+      const found: Ipv4[] = [];
+      const looks = Math.min(to - from + 1, count * peekLooksPerAddress);
+      for (let look = 0; look < looks && found.length < count; look++) {
+        const value = cursor + look;
+        const address = ipv4FromNumber(value > to ? from + ((value - from) % (to - from + 1)) : value);
+        if (isFree(address)) found.push(address);
+      }
+      return found;
+    },
     /** @param nowMs monotonic */
     next(isFree: (address: Ipv4) => boolean, nowMs: number): Ipv4 | undefined {
       for (let round = 0; round < 2; round++) {

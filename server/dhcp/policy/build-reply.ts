@@ -67,6 +67,8 @@ export function buildReply(input: ReplyInput): Reply {
           strategy: pxeStrategy(input.role ?? "authoritative", choice.client, facts.strategy),
         }
       : undefined;
+  const piDelayMs =
+    (choice?.kind === "boot" && choice.client === "raspberry-pi" && policy.raspberryPiDelayMs) || 0;
   const context: ReplyContext = {
     message,
     request,
@@ -113,6 +115,8 @@ export function buildReply(input: ReplyInput): Reply {
     commit: input.commit,
     bootfile: boot?.bootfile,
     isChainload: choice?.kind === "boot" && choice.isChainload,
+    strategy: boot?.strategy.name,
+    delayMs: message === "OFFER" ? (boot?.strategy.offerDelayMs ?? piDelayMs) : 0,
     noBootReason: choice?.kind === "none" ? choice.reason : undefined,
   };
 }

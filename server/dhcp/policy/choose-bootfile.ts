@@ -1,4 +1,4 @@
-import { type Arch, firmwareByCode } from "../../domain/firmware.ts";
+import { type Arch, type Firmware, firmwareByCode } from "../../domain/firmware.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { Client } from "./classify-client.ts";
 
@@ -16,7 +16,7 @@ export type BootChoice =
       /** A TFTP file name or a URL. */
       readonly bootfile: string;
       /** Which row of the strategies answers this client. */
-      readonly client: "bios" | "uefi" | "uefi-http" | "ipxe";
+      readonly client: "bios" | "uefi" | "uefi-http" | "ipxe" | "raspberry-pi" | "uboot";
       /** An iPXE without HTTP is sent to our own build; once per boot, the shell remembers. */
       readonly isChainload: boolean;
     }
@@ -29,6 +29,8 @@ export type BootChoice =
 export const nbpNames: {
   readonly bios: readonly string[];
   readonly uefi: Readonly<Record<Arch, readonly string[]>>;
+  readonly uboot: Readonly<Partial<Record<Arch, readonly string[]>>>;
+  readonly raspberryPi: readonly string[];
 } = {
   bios: ["undionly.kpxe", "ipxe.pxe"],
   uefi: {
@@ -38,6 +40,13 @@ export const nbpNames: {
     arm: ["snponly-arm32.efi", "ipxe-arm32.efi"],
     riscv64: ["snponly-riscv64.efi", "ipxe-riscv64.efi"],
   },
+  // U-Boot runs a script of its own format, which says what it loads next. boot.scr.uimg is what it looks for by itself.
+  uboot: {
+    arm: ["boot-arm32.scr.uimg", "boot.scr.uimg"],
+    arm64: ["boot-arm64.scr.uimg", "boot.scr.uimg"],
+  },
+  // A Pi asks for these by itself whatever it is told (firmware-quirk Q30): one of them says that we have its files.
+  raspberryPi: ["bootcode.bin", "start4.elf", "config.txt"],
 };
 
 export interface ChooseBootfileInput {
@@ -68,12 +77,19 @@ export function chooseBootfile({
     }
     if (chainedBefore) return { kind: "none", reason: "iPXE without HTTP came back after it was given ours" };
   }
+  if (client.fingerprint === "raspberry-pi") {
+    const name = nbpNames.raspberryPi.find((candidate) => available.has(candidate));
+    return name === undefined
+      ? { kind: "none", reason: `none of ${nbpNames.raspberryPi.join(", ")} is in boot-assets` }
+      : { kind: "boot", bootfile: name, client: "raspberry-pi", isChainload: false };
+  }
   if (client.architectures.length === 0) return { kind: "none", reason: "client names no architecture" };
   const wanted: string[] = [];
   for (const code of client.architectures) {
     const firmware = firmwareByCode(code);
     if (!firmware) continue;
-    const names = firmware.kind === "bios" ? nbpNames.bios : nbpNames.uefi[firmware.arch];
+    // U-Boot runs on PCs too and says 0 there, but what it loads is no BIOS program.
+    const names = client.fingerprint === "uboot" ? (nbpNames.uboot[firmware.arch] ?? []) : namesFor(firmware);
     const name = names.find((candidate) => available.has(candidate));
     if (name === undefined) {
       wanted.push(...names);
@@ -83,15 +99,32 @@ export function chooseBootfile({
       // iPXE reads a bare name relative to what it loaded last, which need not be ours (firmware-quirk Q14).
       return { kind: "boot", bootfile: `tftp://${serverAddress}/${name}`, client: "ipxe", isChainload: true };
     }
-    const isHttp = firmware.kind === "uefi-http" || client.netboot === "HTTPClient";
+    const isHttp = firmware.kind.endsWith("-http") || client.netboot === "HTTPClient";
     if (isHttp) return { kind: "boot", bootfile: urls.nbp(name), client: "uefi-http", isChainload: false };
     return {
       kind: "boot",
       bootfile: name,
-      client: firmware.kind === "bios" ? "bios" : "uefi",
+      client: client.fingerprint === "uboot" ? "uboot" : firmware.kind === "bios" ? "bios" : "uefi",
       isChainload: false,
     };
   }
+  if (client.fingerprint === "uboot" && wanted.length === 0)
+    return { kind: "none", reason: "no script for U-Boot on this architecture" };
   if (wanted.length > 0) return { kind: "none", reason: `none of ${wanted.join(", ")} is in boot-assets` };
   return { kind: "none", reason: `unknown architecture ${client.architectures.join(", ")}` };
+}
+
+function namesFor({ kind, arch }: Firmware): readonly string[] {
+  switch (kind) {
+    case "bios":
+      return nbpNames.bios;
+    case "uefi":
+    case "uefi-http":
+      return nbpNames.uefi[arch];
+    case "uboot":
+    case "uboot-http":
+      return nbpNames.uboot[arch] ?? [];
+    case "raspberry-pi":
+      return nbpNames.raspberryPi;
+  }
 }

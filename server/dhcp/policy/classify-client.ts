@@ -5,6 +5,7 @@ import { type Uuid, uuidFromClientMachineId } from "../../net/uuid.ts";
 import type { DhcpMessage } from "../wire/message.ts";
 import { OptionCode } from "../wire/option-codes.ts";
 import { textFromOctets, textOption, uint16List } from "../wire/options.ts";
+import { type FingerprintKind, fingerprintOf } from "./fingerprints.ts";
 import { decodeIpxeFeatures, type IpxeFeature } from "../wire/pxe-vendor.ts";
 
 /** Who sent a message, as far as its options tell. */
@@ -19,6 +20,8 @@ export interface Client {
   readonly architectures: readonly number[];
   /** By the first architecture that we know. */
   readonly firmware: Firmware | undefined;
+  /** What it is by vendor class and MAC, where its architecture does not tell or tells wrong. */
+  readonly fingerprint: FingerprintKind | undefined;
   /** What its iPXE can do; undefined when it did not say, which iPXE always does. */
   readonly ipxeFeatures: ReadonlySet<IpxeFeature> | undefined;
   /** Option 97, to be echoed; absent or of another form than RFC 4578 s.2.3 in real ROMs. */
@@ -29,6 +32,7 @@ export interface Client {
 }
 
 const ethernet = 1;
+const raspberryPiCode = 41;
 
 /**
  * Reads who speaks from options 55, 60, 77, 93, 97 and 175 (RFC 4578, RFC 3004, iPXE).
@@ -50,14 +54,19 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
   const architectures =
     uint16List(message.options.get(OptionCode.ClientArchitecture)) ?? architectureOf(vendorClass);
   const machineId = message.options.get(OptionCode.ClientMachineId);
+  const fingerprint = isIpxe ? undefined : fingerprintOf(mac, architectures, vendorClass);
   return {
     mac,
-    speaker: isIpxe ? "ipxe" : netboot ? "firmware" : "os",
+    speaker: isIpxe ? "ipxe" : netboot || fingerprint ? "firmware" : "os",
     vendorClass,
-    // An iPXE behind a relay that rewrites option 60 is a network boot client all the same.
-    netboot: netboot ?? (isIpxe ? "PXEClient" : undefined),
+    // An iPXE behind a relay that rewrites option 60 is a network boot client all the same, and so is U-Boot.
+    netboot: netboot ?? (isIpxe || fingerprint ? "PXEClient" : undefined),
     architectures,
-    firmware: architectures.map(firmwareByCode).find((firmware) => firmware !== undefined),
+    firmware:
+      fingerprint === "raspberry-pi"
+        ? firmwareByCode(raspberryPiCode)
+        : architectures.map(firmwareByCode).find((firmware) => firmware !== undefined),
+    fingerprint,
     ipxeFeatures: ipxeOption && decodeIpxeFeatures(ipxeOption),
     machineId: machineId?.length === 17 && machineId[0] === 0 ? machineId : undefined,
     uuid: machineId && uuidFromClientMachineId(machineId),

@@ -67,6 +67,8 @@ function decideProxy(
   // that one looks for its boot server.
   const isForUs = server !== undefined || (requested === undefined && request.ciaddr !== UnspecifiedAddress);
   if (type === "REQUEST" && !isForUs) return silence("leases are another server's");
+  // It takes the first OFFER that comes, and one without an address would be the end of its boot (U-Boot net/bootp.c).
+  if (client.fingerprint === "uboot") return silence("U-Boot knows no proxyDHCP");
   const boot = bootChoice(client, facts, policy);
   if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
   return buildReply({

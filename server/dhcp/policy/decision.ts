@@ -1,9 +1,9 @@
+import type { DurationMs } from "../../domain/capabilities.ts";
 import type { Lease } from "../../domain/lease.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { DhcpMessage } from "../wire/message.ts";
 import type { AddressFacts } from "./allocate-address.ts";
 import type { BootUrls } from "./choose-bootfile.ts";
-import type { PxeStrategy } from "./pxe-strategies.ts";
 import type { Subnet } from "./subnet.ts";
 
 export type DhcpMode = "off" | "proxy" | "authoritative";
@@ -19,6 +19,8 @@ export interface DhcpPolicy {
   /** Ports that replies go to: 67 and 68. */
   readonly relayPort: number;
   readonly clientPort: number;
+  /** The ROM of a Raspberry Pi misses an OFFER that comes sooner. */
+  readonly raspberryPiDelayMs?: DurationMs | undefined;
 }
 
 /** What is known when one packet has come: all that a decision rests on beside the packet and the policy. */
@@ -34,8 +36,8 @@ export interface Facts extends AddressFacts {
   readonly chainedBefore: boolean;
   /** How many addresses this MAC has set aside by DECLINE. */
   readonly declinedCount: number;
-  /** What this MAC gets instead of the strategy of its kind. */
-  readonly strategy?: PxeStrategy | undefined;
+  /** Name of the strategy that this MAC gets instead of its kind's first one. */
+  readonly strategy?: string | undefined;
 }
 
 export interface Reply {
@@ -49,6 +51,10 @@ export interface Reply {
   readonly commit: Lease | undefined;
   readonly bootfile: string | undefined;
   readonly isChainload: boolean;
+  /** Name of the strategy that it is made by, for a network boot client that gets a boot file. */
+  readonly strategy: string | undefined;
+  /** It is not to leave before this much time has passed. */
+  readonly delayMs: DurationMs;
   /** Why a network boot client gets no boot file. */
   readonly noBootReason: string | undefined;
 }

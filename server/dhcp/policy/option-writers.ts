@@ -88,7 +88,10 @@ const granting: readonly OptionWriter[] = [
 
 /** What goes into the OFFER and ACK of a network boot client (PXE 2.1 s.2.2, RFC 4578), asked for or not. */
 const booting: readonly OptionWriter[] = [
-  { code: OptionCode.VendorClass, write: ({ boot }) => boot && textToOctets(boot.strategy.vendorClass) },
+  {
+    code: OptionCode.VendorClass,
+    write: ({ boot }) => boot?.strategy.vendorClass && textToOctets(boot.strategy.vendorClass),
+  },
   { code: OptionCode.ClientMachineId, write: ({ boot, client }) => boot && client.machineId },
   { code: OptionCode.VendorSpecific, write: pxeOptions },
   {

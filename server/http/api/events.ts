@@ -1,5 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
+import type { Clock } from "../../domain/capabilities.ts";
+import { ServerBusy } from "../../domain/error-catalogue.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { EventLog } from "../../store/events.ts";
@@ -7,6 +9,7 @@ import { readers } from "../authorization.ts";
 import { eventView } from "./views.ts";
 
 export interface EventApiDeps {
+  readonly clock: Clock;
   readonly events: Pick<EventLog, "list" | "subscribe">;
   readonly inventory: Inventory;
 }
@@ -30,12 +33,14 @@ const query = Type.Object({
 
 /** A watcher that does not read is cut off rather than kept in memory. */
 const maximumBacklogBytes = 1024 * 1024;
-/** Keeps proxies from closing a quiet stream. */
+/** Keeps proxies from closing a quiet stream; as often the watcher's token is looked at again. */
 const heartbeatMs = 20_000;
+/** Live streams in all: some dozen dashboards and commands. Each event is written once to each of them. */
+const maximumStreams = 64;
 /** Stored events are told in parts of this size to whoever has much to catch up with. */
 const catchUpEvents = 500;
 
-export function registerEventApi(app: FastifyInstance, { events, inventory }: EventApiDeps): void {
+export function registerEventApi(app: FastifyInstance, { clock, events, inventory }: EventApiDeps): void {
   const nameOf = (event: Event) =>
     event.machineId ? inventory.all().find((machine) => machine.id === event.machineId)?.name : undefined;
 
@@ -44,6 +49,22 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
     for (const stream of streams) stream.end();
     done();
   });
+
+  /** Writes a sign of life from time to time; ends the stream when its token is gone, or when nothing was read since the last one. */
+  function beat(stream: FastifyReply["raw"], isStillAuthorized: () => boolean): void {
+    let wasStuck = false;
+    const forgetStuck = () => void (wasStuck = false);
+    const onBeat = () => {
+      // What waits for a reader who does not read would hold the end up.
+      if (wasStuck || stream.writableEnded) return void stream.destroy();
+      if (!isStillAuthorized()) return void (stream.writableNeedDrain ? stream.destroy() : stream.end());
+      wasStuck = stream.writableNeedDrain;
+      if (!wasStuck) stream.write(": still here\n\n");
+      cancel = clock.after(heartbeatMs, onBeat);
+    };
+    let cancel = clock.after(heartbeatMs, onBeat);
+    stream.on("drain", forgetStuck).on("close", () => cancel());
+  }
 
   app.get<{ Querystring: Static<typeof query> }>(
     "/events",
@@ -59,7 +80,8 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
       const { machine, type, limit, cursor } = request.query;
       const machineId = machine === undefined ? undefined : inventory.get(machine).id;
       const filter = { ...(machineId ? { machineId } : {}), ...(type ? { type } : {}) };
-      const isLive = request.headers.accept?.includes("text/event-stream") ?? false;
+      // A HEAD would hold a stream that nothing is ever written to.
+      const isLive = request.method === "GET" && isEventStream(request);
       const since =
         (isLive ? lastEventId(request) : undefined) ??
         (cursor === undefined ? request.query.since : Number(cursor));
@@ -76,6 +98,8 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
         };
       }
 
+      if (streams.size >= maximumStreams)
+        throw ServerBusy({ what: "live event streams", limit: maximumStreams });
       reply.hijack();
       const stream = reply.raw;
       streams.add(stream);
@@ -86,6 +110,7 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
         connection: "close",
       });
       stream.flushHeaders();
+      beat(stream, request.isStillAuthorized);
       const write = (event: Event) =>
         stream.write(
           `id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event, nameOf(event)))}\n\n`,
@@ -99,11 +124,7 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
         if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
         write(event);
       });
-      const heartbeat = setInterval(() => stream.write(": still here\n\n"), heartbeatMs);
-      stream.on("close", () => {
-        clearInterval(heartbeat);
-        unsubscribe();
-      });
+      stream.on("close", unsubscribe);
       return reply;
 
       /** Tells all that is stored, as fast as the watcher reads. @returns false when it has gone */
@@ -122,6 +143,10 @@ export function registerEventApi(app: FastifyInstance, { events, inventory }: Ev
       }
     },
   );
+}
+
+function isEventStream(request: FastifyRequest): boolean {
+  return request.headers.accept?.includes("text/event-stream") ?? false;
 }
 
 /** Where a browser that lost the stream goes on by itself (HTML, "Server-sent events", s.9.2.4). */

@@ -89,6 +89,8 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
         },
       },
       async (request, reply) => {
+        // Many GB over a slow line take as long as they take; only silence ends an upload.
+        request.allowSlowBody();
         const known = await content.find(request.params.sha256);
         if (known) {
           request.raw.resume();
