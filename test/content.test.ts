@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import t, { type Test } from "tap";
 import { loadBootAssets, readManifest } from "../server/content/boot-assets.ts";
@@ -104,6 +104,18 @@ t.test("the content store", (t) => {
     const file = await store.open(stored.sha256);
     t.equal((await file?.readFile())?.toString(), "hello world");
     await file?.close();
+  });
+  t.test("tells what is not there from what can't be opened now", async (t) => {
+    const root = t.testdir({});
+    const store = createContentStore(root);
+    t.equal(await store.find(nobody), undefined);
+    t.equal(await store.open(nobody), undefined);
+    const path = store.pathOf(nobody) ?? "";
+    mkdirSync(join(root, "sha256/00"), { recursive: true });
+    // A link to itself can be opened by nobody, root neither; so it stands for every fault but absence.
+    symlinkSync(path, path);
+    for (const asked of [store.find(nobody), store.open(nobody)])
+      await t.rejects(asked, { code: "CONTENT_UNAVAILABLE", httpStatus: 503, message: /ELOOP/ });
   });
   t.test("keeps what it kept when it is opened again", async (t) => {
     const root = t.testdir({});

@@ -13,7 +13,10 @@ const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ")
 function errorsPage(): string {
   const rows = [...definedErrors()]
     .sort(([left], [right]) => (left < right ? -1 : 1))
-    .map(([code, { definition }]) => `| \`${code}\` | ${definition.httpStatus} | ${definition.kind} | ${cell(definition.advice)} |`);
+    .map(
+      ([code, { definition }]) =>
+        `| \`${code}\` | ${definition.httpStatus} | ${definition.kind} | ${cell(definition.advice)} |`,
+    );
   return [
     "# Errors",
     "",
@@ -83,7 +86,8 @@ t.test("pages made from code are what the code says", (t) => {
 function markdownFiles(directory: string): string[] {
   return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
     const path = join(directory, entry.name);
-    if (entry.isDirectory()) return ["node_modules", ".git", "data", "artifacts"].includes(entry.name) ? [] : markdownFiles(path);
+    if (entry.isDirectory())
+      return ["node_modules", ".git", "data", "artifacts"].includes(entry.name) ? [] : markdownFiles(path);
     return entry.name.endsWith(".md") ? [path] : [];
   });
 }
@@ -92,7 +96,8 @@ t.test("every link between our pages leads somewhere", (t) => {
   for (const path of markdownFiles(root)) {
     for (const [, target = ""] of readFileSync(path, "utf8").matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)) {
       if (/^[a-z]+:/.test(target)) continue;
-      if (!existsSync(resolve(dirname(path), target))) t.fail(`${relative(root, path)}: ${target} is not there`);
+      if (!existsSync(resolve(dirname(path), target)))
+        t.fail(`${relative(root, path)}: ${target} is not there`);
     }
   }
   t.pass("looked at all pages");
@@ -100,7 +105,9 @@ t.test("every link between our pages leads somewhere", (t) => {
 });
 
 t.test("every file that ARCHITECTURE.md names is there", (t) => {
-  for (const [, name = ""] of readFileSync(join(root, "ARCHITECTURE.md"), "utf8").matchAll(/`((?:server|test|templates|boot-assets|db|docs)\/[^`<\s]*)`/g)) {
+  for (const [, name = ""] of readFileSync(join(root, "ARCHITECTURE.md"), "utf8").matchAll(
+    /`((?:server|test|templates|boot-assets|db|docs)\/[^`<\s]*)`/g,
+  )) {
     if (name.includes("NNNN")) continue;
     t.ok(existsSync(join(root, name)), name);
   }
@@ -112,7 +119,24 @@ t.test("every room has a README of at most 25 lines", (t) => {
     if (!entry.isDirectory()) continue;
     const path = join(root, "server", entry.name, "README.md");
     t.ok(existsSync(path), `server/${entry.name}/README.md is there`);
-    if (existsSync(path)) t.ok(readFileSync(path, "utf8").split("\n").length <= 26, `server/${entry.name}/README.md is short`);
+    if (existsSync(path))
+      t.ok(readFileSync(path, "utf8").split("\n").length <= 26, `server/${entry.name}/README.md is short`);
   }
+  t.end();
+});
+
+t.test("package-lock.json names every optional dependency, without which npm 11 refuses it", (t) => {
+  // A registry that has only some platforms' packages makes npm drop the others from the lock; they belong in it all the same.
+  interface Entry {
+    optionalDependencies?: Record<string, string>;
+  }
+  const { packages } = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, Entry>;
+  };
+  for (const [path, { optionalDependencies }] of Object.entries(packages))
+    for (const name of Object.keys(optionalDependencies ?? {}))
+      if (!(`node_modules/${name}` in packages) && !(`${path}/node_modules/${name}` in packages))
+        t.fail(`${name} of ${path}`);
+  t.pass("looked at all packages");
   t.end();
 });
