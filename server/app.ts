@@ -17,7 +17,7 @@ import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
 import { createAssigning } from "./inventory/assigning.ts";
 import { createInventory } from "./inventory/inventory.ts";
-import { parseCidr } from "./net/cidr.ts";
+import { cidrContains, parseCidr } from "./net/cidr.ts";
 import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
@@ -67,7 +67,9 @@ export async function createApp(deps: AppDeps) {
   const alarms = createRepeatedAlarms(clock, (event: NewEvent): void => {
     store.events
       .append(event)
-      .catch((error: unknown) => limitedLog.warn({ err: error, type: event.type }, "failed to record an event"));
+      .catch((error: unknown) =>
+        limitedLog.warn({ err: error, type: event.type }, "failed to record an event"),
+      );
   });
   const { record } = alarms;
   const roleDirectories = [
@@ -94,6 +96,7 @@ export async function createApp(deps: AppDeps) {
     record,
     ...store,
     forgetBoots: tracker.forget,
+    onChange: followRole,
   });
   const claims = createClaims({ clock: steadyClock(clock), ids, claims: store.claims, record });
   const addresses = createAddressBook(clock);
@@ -127,9 +130,13 @@ export async function createApp(deps: AppDeps) {
     assignments: store.assignments,
     select: boots.select,
     check: boots.check,
-    onChange: (machine: Machine, hasRole) =>
-      tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
+    bootOf: (role) => roles().roles.get(role)?.boot,
+    onChange: followRole,
   });
+  function followRole(machine: Machine): void {
+    const hasRole = boots.select(machine).source !== "unknown-policy";
+    tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
+  }
 
   let isUp = false;
   let httpPort = config.http.port;
@@ -232,6 +239,11 @@ export async function createApp(deps: AppDeps) {
     store,
     publicUrl,
     bootAssetProblems: problems,
+    /** What the config allows and hardly anybody means. */
+    warnings:
+      config.dhcp.mode === "authoritative"
+        ? interfaces.flatMap((served) => warnOfSubnets(served, config))
+        : [],
 
     /** Binds every listener. @throws PortInUse, PortNotPermitted, DeviceNotFound, DeviceBindingUnavailable */
     async start(): Promise<void> {
@@ -292,6 +304,19 @@ function remember<T>(clock: Clock, read: () => T): () => T {
     if (!known || now >= known.until) known = { value: read(), until: now + rolesAgeMs };
     return known.value;
   };
+}
+
+/** A machine on an interface whose subnet is not configured gets no address, and would never be told. */
+function warnOfSubnets({ device, address }: { device?: string; address: Ipv4 }, config: Config): string[] {
+  const isServed = config.dhcp.subnets.some(({ subnet }) => {
+    const cidr = parseCidr(subnet);
+    return cidr !== undefined && cidrContains(cidr, address);
+  });
+  return isServed
+    ? []
+    : [
+        `no entry of dhcp.subnets holds ${device ?? "this server"}'s own address ${address}: machines there get no address`,
+      ];
 }
 
 type SubnetConfig = Config["dhcp"]["subnets"][number];

@@ -4,6 +4,7 @@ import { createApp } from "./app.ts";
 import { type ConfigSources, loadConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { DeviceNotFound } from "./domain/error-catalogue.ts";
+import type { Event } from "./domain/event.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import { readVersion, root } from "./platform/checkout.ts";
 import { systemClock } from "./platform/clock.ts";
@@ -52,8 +53,10 @@ export async function serve(sources: ConfigSources): Promise<number> {
     await app.stop().catch(() => undefined);
     throw error;
   }
-  const ended = stopOnSignals(process, () => app.stop(), (error) =>
-    log.error({ err: error }, "failed to stop cleanly"),
+  const ended = stopOnSignals(
+    process,
+    () => app.stop(),
+    (error) => log.error({ err: error }, "failed to stop cleanly"),
   );
   const token = await app.ensureAdminToken();
   const served = interfaces.map(({ device, address }) => `${device} (${address})`).join(", ");
@@ -61,11 +64,24 @@ export async function serve(sources: ConfigSources): Promise<number> {
   process.stderr.on("error", () => undefined);
   const output = createLineWriter(1, () => "");
   output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
-  output.write(
-    `  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`,
-  );
+  output.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
   if (token) output.write(`  Admin token, shown this once: ${token}\n`);
   output.write(`  Try: npm run boot -- status\n`);
+  for (const warning of app.warnings) output.write(`  Warning: ${warning}\n`);
+  // Whoever sits at this terminal sees the roll being answered; everything else is in `boot events`.
+  app.store.events.subscribe((event) => {
+    if (isWorthALine(event))
+      output.write(
+        `${new Date(event.at).toISOString().slice(11, 19)}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.message}\n`,
+      );
+  });
 
   return ended;
+}
+
+/** Who came, who is ready, and what went wrong. */
+function isWorthALine({ type, level, data }: Event): boolean {
+  if (type === "boot.step") return false;
+  if (level !== "info" || type === "machine.discovered" || type === "boot.started") return true;
+  return type === "machine.phase" && ["assigned", "ready", "failed", "lost"].includes(String(data["to"]));
 }

@@ -40,7 +40,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "DELETE /groups/{group}/role": operators,
   "GET /events": everybody,
   "GET /images": everybody,
-  "POST /images": imageMakers,
+  "POST /images/import": imageMakers,
   "DELETE /images/{image}": imageMakers,
   "PUT /contents/{sha256}": imageMakers,
   "GET /contents/{sha256}": everybody,

@@ -356,6 +356,6 @@ t.test("previews and boots", async (t) => {
     });
     const file = { name: "vmlinuz", sha256: kernel, sizeBytes: 1 };
     const lost = { name: "x", version: "1", arch: "x86_64", files: { kernel: file, initrd: file } };
-    t.match(await api("POST", "/images", lost), { status: 404, json: { code: "ASSET_NOT_FOUND" } });
+    t.match(await api("POST", "/images/import", lost), { status: 404, json: { code: "ASSET_NOT_FOUND" } });
   });
 });

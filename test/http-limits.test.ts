@@ -105,14 +105,18 @@ t.test("large downloads", async (t) => {
     const stuck = await beginDownload(t, port, path);
     const slow = await beginDownload(t, port, path);
     let received = 0;
-    slow.socket.on("data", (chunk: Buffer) => (received += chunk.length));
-    const reading = setInterval(() => slow.socket.resume() && setTimeout(() => slow.socket.pause(), 5), 50);
-    t.teardown(() => clearInterval(reading));
+    let restMs = 10;
+    slow.socket.on("data", (chunk: Buffer) => {
+      received += chunk.length;
+      slow.socket.pause();
+      setTimeout(() => slow.socket.resume(), restMs);
+    });
+    slow.socket.resume();
     await until(() => openBelow(root) === 1);
     t.equal(openBelow(root), 1, "the file of the one that does not read is closed");
     t.notOk(slow.socket.closed);
-    clearInterval(reading);
-    slow.socket.resume();
+    t.ok(received < large.length - mebibyte, `the slow one has ${received} octets so far`);
+    restMs = 0;
     stuck.socket.resume();
     t.equal(await closedWithin(stuck.socket, 2000), "closed");
     await until(() => received > large.length - 100_000);
@@ -364,7 +368,6 @@ t.test("a Host that is not ours is refused", async (t) => {
     "x@10.0.0.1",
     "[evil]",
     "10.0.0.1:80:80",
-    "",
   ])
     t.equal(await ask(host), "HOST_NOT_ALLOWED", host);
   t.equal(await ask("evil.example", {}, "/nothing"), "HOST_NOT_ALLOWED", "whatever is asked for");
@@ -397,7 +400,7 @@ t.test("live events", async (t) => {
     t.ok(await ends(revoked), "revoked");
     await until(() => told.join("").includes(": still here"));
     t.match(told.join(""), /: still here/);
-    clock.advanceMs(50_000);
+    clock.advanceMs(60_000);
     t.ok(await ends(expiring), "expired");
     t.notOk(kept.body.destroyed || kept.body.readableEnded);
   });

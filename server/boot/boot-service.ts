@@ -9,12 +9,7 @@ import type { Boot, Contact } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, TftpContact } from "../domain/contact.ts";
-import {
-  AssetNotFound,
-  BootNotOpen,
-  InternalError,
-  InvalidMac,
-} from "../domain/error-catalogue.ts";
+import { AssetNotFound, BootNotOpen, InternalError, InvalidMac } from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
@@ -243,6 +238,10 @@ export function createBootService(deps: BootServiceDeps) {
         retransmissions: contact.retransmissions,
       });
     },
+
+    /** The address that the machine was last seen with, by DHCP or by its script's request. */
+    addressOf: (machine: Machine): Ipv4 | undefined =>
+      machine.macs.map((mac) => addresses.addressOf(mac)).find((address) => address !== undefined),
 
     /** The machine whose address this is, as far as is known. */
     machineAt(address: string): Machine | undefined {

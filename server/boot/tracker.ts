@@ -30,7 +30,7 @@ const writeDelayMs = 250;
 const maximumSteps = 200;
 const maximumPhases = 100;
 /** `lastSeenAt` is written at most this often per machine. */
-const seenResolutionMs = 30_000;
+const seenResolutionMs = 10_000;
 
 interface Running {
   boot: Boot;
@@ -218,6 +218,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       const running = waiting && dhcpSteps.has(step) ? waiting : current.get(machineId);
       if (!running || running.boot.outcome !== "running") return;
       running.lastSign = clock.monotonicMs();
+      tracker.seen(machineId);
       if (running.boot.steps.length >= maximumSteps && tracker.hasStep(machineId, step)) return;
       const entry: BootStep = { at: clock.now(), step, serverMs, detail };
       running.boot = { ...running.boot, steps: [...running.boot.steps, entry] };
@@ -279,6 +280,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       if (!running) return;
       running.progress = progress;
       running.lastSign = clock.monotonicMs();
+      tracker.seen(machineId);
     },
 
     /** The machine reported a fault; it may still go on by itself, so the boot is not over. */

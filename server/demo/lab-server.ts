@@ -56,7 +56,11 @@ export async function startLabServer(lab: VirtualLab, options: LabServerOptions)
   };
 }
 
-function end(child: ChildProcess, signal: NodeJS.Signals, exited: Promise<number | null>): Promise<number | null> {
+function end(
+  child: ChildProcess,
+  signal: NodeJS.Signals,
+  exited: Promise<number | null>,
+): Promise<number | null> {
   child.kill(signal);
   return exited;
 }

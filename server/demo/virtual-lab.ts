@@ -21,6 +21,8 @@ export interface VirtualMachineOptions {
   readonly memoryMiB: number;
   /** The bridge that its network card is plugged into; default: the first. */
   readonly bridge?: string;
+  /** What its network cable carries towards it, as tc writes it, e.g. 100mbit; default: no limit. */
+  readonly lineRate?: string;
   /** What appears on its screen, as it appears. */
   readonly onScreen?: (text: string) => void;
 }
@@ -96,7 +98,8 @@ export async function createVirtualLab(namespace: string) {
       run("ip", ["netns", "exec", namespace, program, ...words], { maxBuffer: 64 * 1024 * 1024 }),
 
     /** The same in the namespace of a host that {@link addHost} made. */
-    execIn: (host: string, program: string, ...words: string[]) => run("ip", ["netns", "exec", host, program, ...words]),
+    execIn: (host: string, program: string, ...words: string[]) =>
+      run("ip", ["netns", "exec", host, program, ...words]),
 
     /** A second end of a bridge, e.g. for another DHCP server or a client: a veth in a namespace of its own. @returns its namespace */
     async addHost(name: string, bridge: string, mac: string, address?: string): Promise<string> {
@@ -131,6 +134,10 @@ export async function createVirtualLab(namespace: string) {
       const tap = `tap${taps++}`;
       await ip("-n", namespace, "tuntap", "add", "dev", tap, "mode", "tap");
       await ip("-n", namespace, "link", "set", tap, "master", options.bridge ?? bridges[0] ?? "", "up");
+      if (options.lineRate !== undefined) {
+        const shape = ["tbf", "rate", options.lineRate, "burst", "256kb", "latency", "100ms"];
+        await run("tc", ["-n", namespace, "qdisc", "add", "dev", tap, "root", ...shape]);
+      }
       const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], {
         stdio: ["ignore", "pipe", "pipe"],
       });

@@ -180,6 +180,14 @@ export const GroupNotFound = defineError("GROUP_NOT_FOUND", {
   message: (d: { group: string }) => `there is no group ${d.group}`,
   advice: "`boot group list` shows all of them.",
 });
+export const OnceNeverUsedUp = defineError("ONCE_NEVER_USED_UP", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { role: string }) =>
+    `${d.role} makes a machine wait, and a wait is never over: it can't be assigned for one boot`,
+  advice:
+    "Assign it without `--once`; `boot release MACHINES` takes it back, and whoever waits boots the moment another role is assigned.",
+});
 export const ParameterInvalid = defineError("PARAMETER_INVALID", {
   kind: "user",
   httpStatus: 400,

@@ -26,7 +26,7 @@ export interface AssetRouteDeps {
 
 /** What clients that read slowly or not at all may hold: each large stream has a socket, a file and two chunks of memory. */
 export interface StreamLimits {
-  /** The socket took nothing for so long, ms: the client is gone or hostile, and resumes if it is neither. */
+  /** The socket took nothing for so long (looked at once in this time, so up to twice as long), ms. Whoever lives resumes. */
   readonly stallMs: number;
   /** Large streams to one address at once. A machine has one or two; some of them may be behind one address. */
   readonly perAddress: number;

@@ -6,10 +6,11 @@ import {
   type Selection,
 } from "../domain/assignment.ts";
 import type { Clock, Ids } from "../domain/capabilities.ts";
-import { GroupNotFound, InvalidRequest } from "../domain/error-catalogue.ts";
+import { GroupNotFound, InvalidRequest, OnceNeverUsedUp } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { resolveHostSet } from "../domain/host-set.ts";
 import type { Machine } from "../domain/machine.ts";
+import type { RoleBoot } from "../domain/role.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { Inventory } from "./inventory.ts";
 
@@ -37,8 +38,10 @@ export interface AssigningDeps {
   readonly select: (machine: Machine) => Selection;
   /** Throws what a machine with this target would show on its screen. */
   readonly check: (target: AssignedTarget) => void;
-  /** The machine has a role now, or none any more. */
-  readonly onChange: (machine: Machine, hasRole: boolean) => void;
+  /** How a machine of this role boots; undefined: there is no such role. */
+  readonly bootOf: (role: string) => RoleBoot | undefined;
+  /** The machine may have a role now that it had not, or none any more. */
+  readonly onChange: (machine: Machine) => void;
 }
 
 /** Who boots what: plans, assignments and releases for host sets. */
@@ -52,6 +55,9 @@ export function createAssigning(deps: AssigningDeps) {
   function plan({ machines, target, mode, actor }: AssignRequest): PlanLine[] {
     refuseUnsafeUrl(target);
     deps.check(target);
+    // What is assigned for one boot is used up by its end, and a wait has none.
+    if (mode === "once" && target.kind === "role" && deps.bootOf(target.role) === "wait")
+      throw OnceNeverUsedUp({ role: target.role });
     return machinesOf(machines).map((machine) => {
       const before = select(machine);
       // A permanent assignment waits behind one for the next boot.
@@ -87,7 +93,7 @@ export function createAssigning(deps: AssigningDeps) {
         lines.map(({ machine }) => assignment({ kind: "machine", machineId: machine.id }, request)),
       );
       for (const { machine, before } of lines) {
-        deps.onChange(machine, true);
+        deps.onChange(machine);
         record({
           type: "assignment.set",
           machineId: machine.id,
@@ -115,7 +121,7 @@ export function createAssigning(deps: AssigningDeps) {
         }),
       );
       for (const machine of released) {
-        deps.onChange(machine, select(machine).source !== "unknown-policy");
+        deps.onChange(machine);
         record({
           type: "assignment.released",
           machineId: machine.id,
@@ -132,7 +138,7 @@ export function createAssigning(deps: AssigningDeps) {
       refuseUnsafeUrl(target);
       deps.check(target);
       await assignments.saveAll([assignment({ kind: "group", group }, { target, mode: "always", actor })]);
-      for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine, true);
+      for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine);
       record({
         type: "assignment.set",
         actor,
@@ -145,7 +151,7 @@ export function createAssigning(deps: AssigningDeps) {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
       await assignments.removeAll([{ subject: { kind: "group", group }, mode: "always" }]);
       for (const machine of inventory.all())
-        if (machine.group === group) deps.onChange(machine, select(machine).source !== "unknown-policy");
+        if (machine.group === group) deps.onChange(machine);
       record({ type: "assignment.released", actor, message: `group ${group}: released`, data: { group } });
     },
   };

@@ -2,7 +2,8 @@ import type { Clock, EpochMs, Ids, Log } from "../domain/capabilities.ts";
 import { InvalidMac, InvalidRequest, MachineNotFound } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Arch, Firmware } from "../domain/firmware.ts";
-import { isMachineName, type Machine, nameFromMac } from "../domain/machine.ts";
+import { isMachineName, type Machine, nameFromMac, type Phase } from "../domain/machine.ts";
+import { advance } from "../domain/machine-lifecycle.ts";
 import { type Ipv4, parseIpv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac, parseMac } from "../net/mac.ts";
 import { isUsableUuid, type Uuid } from "../net/uuid.ts";
@@ -33,7 +34,9 @@ export interface MachineInput {
 }
 
 /** Machines that nobody accepted; more are not recorded, so that random MACs do not fill the disk. */
-const maximumDiscovered = 2000;
+const maximumUnaccepted = 2000;
+/** One of them that was silent for longer makes room for a newcomer, so that random MACs do not lock real machines out for good, ms. */
+const makesRoomAfterMs = 3_600_000;
 
 export interface InventoryDeps {
   readonly clock: Clock;
@@ -42,10 +45,12 @@ export interface InventoryDeps {
   readonly record: RecordEvent;
   readonly machines: MachineRepository;
   readonly groups: GroupRepository;
-  readonly assignments: Pick<AssignmentRepository, "forget">;
+  readonly assignments: Pick<AssignmentRepository, "find" | "forget">;
   readonly claims: Pick<ClaimRepository, "forgetMachine">;
   /** Called when a machine is removed. */
   readonly forgetBoots: (machineId: string) => void;
+  /** The machine may have a role now that it had not, or none any more: its group changed, or it was accepted. */
+  readonly onChange: (machine: Machine) => void;
 }
 
 /** Machines and groups: who is there, what is known of them. */
@@ -87,8 +92,16 @@ export function createInventory(deps: InventoryDeps) {
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
   }
 
+  /** Lets the machine's phase follow its role. @returns the machine as it is then */
+  async function settleRole(machine: Machine): Promise<Machine> {
+    deps.onChange(machine);
+    return (await machines.update(machine.id, (settled) => settled)) ?? machine;
+  }
+
   /** Discoveries under way, so that two packets of one machine make one machine. */
   const meeting = new Map<Mac, Promise<Machine>>();
+  /** Machines that are being removed to make room. */
+  const leaving = new Set<string>();
 
   return {
     all: () => machines.all(),
@@ -139,12 +152,16 @@ export function createInventory(deps: InventoryDeps) {
         message: `${machine.name} added`,
         data: { macs },
       });
-      return machine;
+      return settleRole(machine);
     },
 
     async edit(id: string, input: MachineInput, actor: string): Promise<Machine> {
       await ensureGroup(input.group);
-      const next = await machines.update(id, (before) => apply(before, input));
+      let formerGroup: string | undefined;
+      const next = await machines.update(id, (before) => {
+        formerGroup = before.group;
+        return apply(before, input);
+      });
       if (!next) throw MachineNotFound({ name: id });
       record({
         type: "machine.edited",
@@ -153,51 +170,48 @@ export function createInventory(deps: InventoryDeps) {
         message: `${next.name} edited`,
         data: { ...input },
       });
-      return next;
+      return next.group === formerGroup ? next : settleRole(next);
     },
 
     async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
+      let formerPhase: Phase | undefined;
       const next = await machines.update(id, (before) => {
+        formerPhase = before.phase;
         const renamed = name === undefined ? before : apply(before, { name });
         const accepted = { ...renamed, acceptedAt: before.acceptedAt ?? clock.now() };
-        return before.phase === "discovered" || before.phase === "retired"
-          ? { ...accepted, phase: "accepted" }
-          : accepted;
+        return { ...accepted, phase: advance(before.phase, "machine.accepted") ?? before.phase };
       });
       if (!next) throw MachineNotFound({ name: id });
       record({ type: "machine.accepted", machineId: id, actor, message: `${next.name} accepted`, data: {} });
-      return next;
+      if (next.phase !== formerPhase)
+        record({
+          type: "machine.phase",
+          machineId: id,
+          message: `${next.name}: ${formerPhase} -> ${next.phase}`,
+          data: { from: formerPhase, to: next.phase, because: "machine.accepted" },
+        });
+      return settleRole(next);
     },
 
-    async remove(machine: Machine, actor: string): Promise<void> {
-      await machines.remove(machine.id);
-      deps.assignments.forget({ kind: "machine", machineId: machine.id });
-      deps.claims.forgetMachine(machine.id);
-      deps.forgetBoots(machine.id);
-      record({
-        type: "machine.removed",
-        actor,
-        message: `${machine.name} removed`,
-        data: { name: machine.name, macs: machine.macs },
-      });
-    },
+    remove,
 
     async removeGroup(name: string, actor: string): Promise<void> {
-      for (const machine of machines.all().filter((machine) => machine.group === name))
-        await machines.update(machine.id, (before) => ({ ...before, group: undefined }));
+      const members = await Promise.all(
+        machines
+          .all()
+          .filter((machine) => machine.group === name)
+          .map(({ id }) => machines.update(id, (before) => ({ ...before, group: undefined }))),
+      );
       await groups.remove(name);
       deps.assignments.forget({ kind: "group", group: name });
+      for (const machine of members) if (machine) deps.onChange(machine);
       record({ type: "group.removed", actor, message: `group ${name} removed`, data: { group: name } });
     },
   };
 
   async function discover(mac: Mac, facts: MachineFacts): Promise<Machine> {
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
-    const waiting = machines.all().filter((machine) => machine.phase === "discovered").length;
-    if (waiting >= maximumDiscovered) {
-      log.warn({ mac, waiting }, "too many discovered machines, this one is not recorded");
-      throw MachineNotFound({ name: mac });
-    }
+    await makeRoom(mac);
     const machine = await machines.add(withFacts(blank(mac, clock.now()), facts));
     record({
       type: "machine.discovered",
@@ -208,12 +222,64 @@ export function createInventory(deps: InventoryDeps) {
     return machine;
   }
 
+  /** @throws MachineNotFound when there are too many machines that nobody accepted, and all of them were seen of late */
+  async function makeRoom(mac: Mac): Promise<void> {
+    const unaccepted = machines.all().filter((machine) => machine.acceptedAt === undefined);
+    // Those that are on their way to the store are not among them yet.
+    if (unaccepted.length + meeting.size < maximumUnaccepted) return;
+    const longAgo = clock.now() - makesRoomAfterMs;
+    const oldest = unaccepted
+      .filter((machine) => lastSign(machine) < longAgo && isOnlyMet(machine) && !leaving.has(machine.id))
+      .reduce<Machine | undefined>(
+        (first, machine) => (first && lastSign(first) <= lastSign(machine) ? first : machine),
+        undefined,
+      );
+    if (!oldest) {
+      log.warn({ mac, unaccepted: unaccepted.length }, "too many unknown machines, this one is not recorded");
+      throw MachineNotFound({ name: mac });
+    }
+    leaving.add(oldest.id);
+    await remove(oldest, undefined).finally(() => leaving.delete(oldest.id));
+  }
+
+  /** Nobody has given it anything: what is removed of it comes back when it is met again. */
+  function isOnlyMet({ id, name, macs: [mac], group, seat, address, labels }: Machine): boolean {
+    const subject = { kind: "machine", machineId: id } as const;
+    return (
+      mac !== undefined &&
+      name === nameFromMac(mac) &&
+      (group ?? seat ?? address) === undefined &&
+      Object.keys(labels).length === 0 &&
+      !deps.assignments.find(subject, "always") &&
+      !deps.assignments.find(subject, "once")
+    );
+  }
+
+  /** @param actor undefined: it made room for another */
+  async function remove(machine: Machine, actor: string | undefined): Promise<void> {
+    await machines.remove(machine.id);
+    deps.assignments.forget({ kind: "machine", machineId: machine.id });
+    deps.claims.forgetMachine(machine.id);
+    deps.forgetBoots(machine.id);
+    const why = actor === undefined ? ": unknown, silent for over an hour, it made room for another" : "";
+    record({
+      type: "machine.removed",
+      actor,
+      message: `${machine.name} removed${why}`,
+      data: { name: machine.name, macs: machine.macs },
+    });
+  }
+
   async function noteFacts(known: Machine, facts: MachineFacts): Promise<Machine | undefined> {
     const next = withFacts(known, facts);
     const isSame = (Object.keys(next) as (keyof Machine)[]).every((key) => next[key] === known[key]);
     return isSame ? known : machines.update(known.id, (before) => withFacts(before, facts));
   }
 }
+function lastSign({ lastSeenAt, createdAt }: Machine): EpochMs {
+  return lastSeenAt ?? createdAt;
+}
+
 export type Inventory = ReturnType<typeof createInventory>;
 
 /** Control characters out, 120 characters at most; empty is unknown. */

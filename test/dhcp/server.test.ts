@@ -1,116 +1,28 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import t, { type Test } from "tap";
-import type { Log } from "../../server/domain/capabilities.ts";
-import type { DhcpContact } from "../../server/domain/contact.ts";
+import t from "tap";
 import type { LeaseRepository } from "../../server/domain/lease.ts";
-import { parseCidr } from "../../server/net/cidr.ts";
-import type { Ipv4 } from "../../server/net/ipv4.ts";
-import type { Mac } from "../../server/net/mac.ts";
 import { createCommitQueue } from "../../server/dhcp/commit-queue.ts";
 import { createDhcpServer, type DhcpServerDeps } from "../../server/dhcp/server.ts";
 import { type DhcpMessage, encodeMessage } from "../../server/dhcp/wire/message.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { createUdp } from "../../server/platform/udp.ts";
 import { clientOptions, ip, macNumber, requestMessage } from "../support/dhcp-messages.ts";
+import { createDhcpLab, recordingLog, until } from "../support/dhcp-lab.ts";
 import { createDhcpRelay, typeOf } from "../support/dhcp-relay.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { createMemoryLeases } from "../support/memory-leases.ts";
 
-const subnet = parseCidr("10.0.0.0/16");
-if (!subnet) throw new Error("bad CIDR");
-
-interface Entry {
-  readonly level: string;
-  readonly message: string;
-  readonly fields: Record<string, unknown>;
-}
-
-function recordingLog(): Log & { entries: Entry[] } {
-  const entries: Entry[] = [];
-  const write = (level: string) => (fields: Record<string, unknown>, message: string) =>
-    void entries.push({ level, message, fields });
-  return {
-    entries,
-    debug() {},
-    info() {},
-    warn: write("warn"),
-    error: write("error"),
-    child: () => silentLog,
-  };
-}
-
-/** A server on loopback with a relay agent before it; `last` is the last address of the pool, which begins at 10.0.0.10. */
-async function lab(
-  t: Test,
-  { last = "10.0.0.250", ...more }: Partial<DhcpServerDeps> & { last?: string } = {},
-) {
-  const clock = new ManualClock();
-  const log = recordingLog();
-  const leases = createMemoryLeases();
-  const contacts: DhcpContact[] = [];
-  const relay = await createDhcpRelay();
-  t.teardown(() => relay.close());
-  const reservations = new Map<Mac, Ipv4>();
-  const server = createDhcpServer({
-    udp: createUdp({ log: silentLog, clock }),
-    clock,
-    log,
-    mode: "authoritative",
-    interfaces: [{ address: ip("127.0.0.1") }],
-    port: 0,
-    pxePort: 0,
-    subnets: [
-      {
-        subnet: subnet as NonNullable<typeof subnet>,
-        range: { from: ip("10.0.0.10"), to: ip(last) },
-        leaseSeconds: 3600,
-        relay: [ip("127.0.0.1")],
-      },
-    ],
-    leases,
-    machines: {
-      reservationOf: (mac) => reservations.get(mac),
-      ownerOf: (address) => [...reservations].find(([, reserved]) => reserved === address)?.[0],
-      mayNetboot: () => true,
-    },
-    nbp: { available: new Set(["undionly.kpxe", "snponly.efi"]) },
-    urls: (address) => ({
-      script: `http://${address}/boot.ipxe`,
-      nbp: (name) => `http://${address}/nbp/${name}`,
-    }),
-    onContact: (contact) => contacts.push(contact),
-    relayPort: relay.port,
-    ...more,
-  });
-  t.teardown(async () => {
-    await Promise.race([server.stop(), sleep(100).then(() => clock.advanceMs(10_000))]);
-    await server.stop();
-  });
-  await server.start();
-  const [dhcp = 0, pxe = 0] = server.addresses.map(({ port }) => port);
-  return { server, clock, log, leases, contacts, relay, reservations, dhcp, pxe };
-}
-
-/** Waits for what other turns of the event loop bring about. */
-async function until(condition: () => boolean, what: string): Promise<void> {
-  for (let turn = 0; turn < 2000; turn++) {
-    if (condition()) return;
-    await sleep(5);
-  }
-  throw new Error(`waited in vain for ${what}`);
-}
-
 t.test("one socket per interface and service; none in mode off", async (t) => {
-  const { server } = await lab(t);
+  const { server } = await createDhcpLab(t);
   t.match(server.addresses, [
     { service: "dhcp", address: "127.0.0.1", port: Number },
     { service: "pxe", address: "127.0.0.1", port: Number },
   ]);
-  t.strictSame((await lab(t, { mode: "off" })).server.addresses, []);
+  t.strictSame((await createDhcpLab(t, { mode: "off" })).server.addresses, []);
   const [dhcp, pxe] = server.addresses.map(({ port }) => port) as [number, number];
   await server.stop();
   t.strictSame(server.addresses, []);
-  const again = await lab(t, { port: dhcp, pxePort: pxe });
+  const again = await createDhcpLab(t, { port: dhcp, pxePort: pxe });
   t.strictSame(
     again.server.addresses.map(({ port }) => port),
     [dhcp, pxe],
@@ -125,13 +37,13 @@ t.test("a start that fails half way leaves no socket behind", async (t) => {
   const free = await udp.bind({ address: "127.0.0.1", port: 0 });
   const port = free.local.port;
   await free.close();
-  await t.rejects(lab(t, { port, pxePort: held.local.port }), { code: "PORT_IN_USE" });
+  await t.rejects(createDhcpLab(t, { port, pxePort: held.local.port }), { code: "PORT_IN_USE" });
   const again = await udp.bind({ address: "127.0.0.1", port });
   await Promise.all([held.close(), again.close()]);
 });
 
 t.test("DISCOVER, OFFER, REQUEST, ACK: the lease is saved and each contact told", async (t) => {
-  const { relay, dhcp, leases, contacts } = await lab(t);
+  const { relay, dhcp, leases, contacts } = await createDhcpLab(t);
   const ack = await relay.lease({ options: clientOptions.bios }, dhcp);
   t.equal(typeOf(ack), "Ack");
   t.match(ack, { yiaddr: "10.0.0.10", file: "undionly.kpxe", giaddr: "127.0.0.1" });
@@ -159,7 +71,7 @@ t.test("DISCOVER, OFFER, REQUEST, ACK: the lease is saved and each contact told"
 t.test(
   "port 4011 answers in proxy mode to the port that asked, and an ordinary DISCOVER is met by silence",
   async (t) => {
-    const { relay, dhcp, pxe, contacts } = await lab(t, { mode: "proxy", subnets: [] });
+    const { relay, dhcp, pxe, contacts } = await createDhcpLab(t, { mode: "proxy", subnets: [] });
     t.match(await relay.ask({ type: "Request", ciaddr: "127.0.0.1", options: clientOptions.ovmf }, pxe), {
       file: "snponly.efi",
       yiaddr: "0.0.0.0",
@@ -186,7 +98,7 @@ t.test(
 t.test(
   "ROM, iPXE, initramfs and OS of one machine get one address, whatever client id they send (firmware-quirk Q33)",
   async (t) => {
-    const { relay, dhcp, leases } = await lab(t);
+    const { relay, dhcp, leases } = await createDhcpLab(t);
     const programs = [
       { ...clientOptions.bios, 61: [0, 1, 2] },
       { ...clientOptions.ipxe, 61: [1, 82, 84, 0, 0, 0, 1] },
@@ -203,7 +115,7 @@ t.test(
 t.test(
   "a client's DISCOVERs are offered one address; an offer that nobody takes is free after 60 s (RFC 2131 s.3.1)",
   async (t) => {
-    const { relay, dhcp, clock, log } = await lab(t, { last: "10.0.0.11" });
+    const { relay, dhcp, clock, log } = await createDhcpLab(t, { last: "10.0.0.11" });
     const discover = async (machine: number) =>
       (await relay.ask({ type: "Discover", mac: macNumber(machine) }, dhcp)).yiaddr;
     t.equal(await discover(1), "10.0.0.10");
@@ -224,7 +136,7 @@ t.test(
 t.test(
   "an address goes back to its former holder, and to others only after its end; reservations are kept free",
   async (t) => {
-    const { relay, dhcp, clock, reservations } = await lab(t, { last: "10.0.0.12" });
+    const { relay, dhcp, clock, reservations } = await createDhcpLab(t, { last: "10.0.0.12" });
     reservations.set(macNumber(9), ip("10.0.0.11"));
     t.equal((await relay.lease({ mac: macNumber(1) }, dhcp)).yiaddr, "10.0.0.10");
     t.equal(
@@ -244,7 +156,7 @@ t.test(
 );
 
 t.test("two network cards of one machine share its reservation, one at a time", async (t) => {
-  const { relay, dhcp, reservations, clock } = await lab(t);
+  const { relay, dhcp, reservations, clock } = await createDhcpLab(t);
   reservations.set(macNumber(1), ip("10.0.0.77"));
   reservations.set(macNumber(2), ip("10.0.0.77"));
   t.equal((await relay.lease({ mac: macNumber(2) }, dhcp)).yiaddr, "10.0.0.77");
@@ -258,7 +170,7 @@ t.test("two network cards of one machine share its reservation, one at a time", 
 });
 
 t.test("DECLINE sets an address aside for ten minutes, RELEASE frees it at once", async (t) => {
-  const { relay, dhcp, clock, leases, log, contacts } = await lab(t, { last: "10.0.0.11" });
+  const { relay, dhcp, clock, leases, log, contacts } = await createDhcpLab(t, { last: "10.0.0.11" });
   const [one, two] = [macNumber(1), macNumber(2)];
   for (const address of ["10.0.0.10", "10.0.0.11"]) {
     t.equal((await relay.lease({ mac: one }, dhcp)).yiaddr, address);
@@ -283,7 +195,7 @@ t.test("DECLINE sets an address aside for ten minutes, RELEASE frees it at once"
 t.test(
   "no ACK before the lease is on stable storage, and a repeated REQUEST makes no second one (RFC 2131 s.3.1)",
   async (t) => {
-    const { relay, dhcp, leases, server } = await lab(t);
+    const { relay, dhcp, leases, server } = await createDhcpLab(t);
     const offer = await relay.ask({ type: "Discover" }, dhcp);
     leases.block();
     const request = { type: "Request", requested: offer.yiaddr, server: "127.0.0.1", xid: 77 } as const;
@@ -302,7 +214,7 @@ t.test(
 );
 
 t.test("an address on its way to the disk is nobody else's", async (t) => {
-  const { relay, dhcp, leases, server, clock } = await lab(t, { last: "10.0.0.10" });
+  const { relay, dhcp, leases, server, clock } = await createDhcpLab(t, { last: "10.0.0.10" });
   const offer = await relay.ask({ type: "Discover", mac: macNumber(1) }, dhcp);
   leases.block();
   relay.send({ type: "Request", mac: macNumber(1), requested: offer.yiaddr, server: "127.0.0.1" }, dhcp);
@@ -316,7 +228,7 @@ t.test("an address on its way to the disk is nobody else's", async (t) => {
 });
 
 t.test("a lease that can't be saved is not granted, and the server goes on", async (t) => {
-  const { relay, dhcp, leases, log, contacts, server } = await lab(t);
+  const { relay, dhcp, leases, log, contacts, server } = await createDhcpLab(t);
   const offer = await relay.ask({ type: "Discover" }, dhcp);
   leases.fail(new Error("disk full"));
   for (const xid of [5, 6, 7])
@@ -367,7 +279,7 @@ t.test("when the disk stands still the oldest REQUESTs give way, and what waits 
 t.test(
   "stop sends the ACKs whose leases are on the way, and does not wait for ever for a disk that stands still",
   async (t) => {
-    const { relay, dhcp, leases, server, clock } = await lab(t);
+    const { relay, dhcp, leases, server, clock } = await createDhcpLab(t);
     const offer = await relay.ask({ type: "Discover" }, dhcp);
     leases.block();
     relay.send({ type: "Request", requested: offer.yiaddr, server: "127.0.0.1" }, dhcp);
@@ -378,7 +290,7 @@ t.test(
     await until(() => relay.replies.length === 2, "the ACK");
     t.equal(clock.pendingTimers, 0);
 
-    const stuck = await lab(t);
+    const stuck = await createDhcpLab(t);
     stuck.leases.block();
     stuck.relay.send({ type: "Request", requested: "10.0.0.10", server: "127.0.0.1" }, stuck.dhcp);
     await until(() => stuck.server.counters.received === 1, "the REQUEST");
@@ -399,7 +311,7 @@ t.test("a step of the wall clock ends no lease", async (t) => {
     monotonicMs: () => manual.monotonicMs(),
     after: manual.after.bind(manual),
   };
-  const { relay, dhcp } = await lab(t, { clock, last: "10.0.0.10" });
+  const { relay, dhcp } = await createDhcpLab(t, { clock, last: "10.0.0.10" });
   await relay.lease({ mac: macNumber(1) }, dhcp);
   stepMs = 2 * 3_600_000;
   relay.send({ type: "Discover", mac: macNumber(2) }, dhcp);
@@ -408,7 +320,7 @@ t.test("a step of the wall clock ends no lease", async (t) => {
 });
 
 t.test("an iPXE without HTTP is given ours once in a boot", async (t) => {
-  const { relay, dhcp, clock } = await lab(t);
+  const { relay, dhcp, clock } = await createDhcpLab(t);
   const discover = async () =>
     (await relay.ask({ type: "Discover", options: clientOptions.ipxeWithoutHttp }, dhcp)).file;
   const ack = await relay.lease({ options: clientOptions.ipxeWithoutHttp, xid: 4711 }, dhcp);
@@ -426,7 +338,7 @@ t.test("a fault in a contact's consumer or in the lease store's reads stops noth
       return undefined;
     },
   };
-  const { relay, dhcp, log } = await lab(t, {
+  const { relay, dhcp, log } = await createDhcpLab(t, {
     leases: broken,
     onContact: () => {
       throw new Error("broken consumer");
@@ -439,7 +351,7 @@ t.test("a fault in a contact's consumer or in the lease store's reads stops noth
 });
 
 t.test("10,000 random datagrams on both ports: the server lives, its memory is flat", async (t) => {
-  const { relay, dhcp, pxe, server } = await lab(t, { last: "10.0.255.250", onContact: () => {} });
+  const { relay, dhcp, pxe, server } = await createDhcpLab(t, { last: "10.0.255.250", onContact: () => {} });
   const valid = encodeMessage(
     requestMessage({ type: "Discover", giaddr: "127.0.0.1", options: clientOptions.ovmf }),
   );
@@ -478,7 +390,7 @@ t.test("10,000 random datagrams on both ports: the server lives, its memory is f
 });
 
 t.test("1000 machines at once: 1000 different addresses, offers cost no write", async (t) => {
-  const { relay, dhcp, leases } = await lab(t, { last: "10.0.255.250" });
+  const { relay, dhcp, leases } = await createDhcpLab(t, { last: "10.0.255.250" });
   const count = 1000;
   const offers: DhcpMessage[] = [];
   for (let machine = 0; machine < count; machine += 100) {

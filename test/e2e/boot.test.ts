@@ -187,6 +187,8 @@ t.test(
       mac: "52:54:00:77:00:01",
       firmware: "bios",
       memoryMiB: 1536,
+      // So that it loads its root for ten seconds, and the thief and the restart come in the middle of it.
+      lineRate: "100mbit",
     });
     await e2e.waitForStep("s1", "rootfs");
     await machine.waitForScreen(/callback\/[a-z2-7]{26}/);

@@ -49,11 +49,10 @@ async function cuttingProxy({ port, upstream, cutEveryBytes, flipAt }: ProxyOpti
         flipped: false,
       };
       const end = () => {
-        if (answer.destroyed) return;
         answer.destroy();
         process.stdout.write(`${JSON.stringify(pass)}\n`);
       };
-      response.on("close", end);
+      response.once("close", end);
       answer.on("data", (chunk: Buffer) => {
         const piece = chunk.subarray(0, cutEveryBytes - pass.sent);
         const spoilt = flipAt - from - pass.sent;

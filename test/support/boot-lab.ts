@@ -9,6 +9,7 @@ import type { Ids } from "../../server/domain/capabilities.ts";
 import type { DhcpContact, TftpContact } from "../../server/domain/contact.ts";
 import type { Event, NewEvent } from "../../server/domain/event.ts";
 import { firmwareByCode } from "../../server/domain/firmware.ts";
+import type { Machine } from "../../server/domain/machine.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
 import { createInventory, type MachineFacts } from "../../server/inventory/inventory.ts";
 import { silentLog } from "../../server/platform/logger.ts";
@@ -84,7 +85,19 @@ export async function createBootLab(
       announce: store.events.announce,
     });
   const tracker = makeTracker();
-  const inventory = createInventory({ clock, ids, log, record, ...store, forgetBoots: tracker.forget });
+  const onChange = (machine: Machine) => {
+    const hasRole = boots.select(machine).source !== "unknown-policy";
+    tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
+  };
+  const inventory = createInventory({
+    clock,
+    ids,
+    log,
+    record,
+    ...store,
+    forgetBoots: tracker.forget,
+    onChange,
+  });
   const claims = createClaims({ clock, ids, claims: store.claims, record });
   const addresses = createAddressBook(clock);
   const missing = new Set<string>();
@@ -100,7 +113,7 @@ export async function createBootLab(
     defaultRole,
     hearsDhcp,
     renderer: createRenderer(loadStandardTemplates(templates)),
-    roles: () => loadRoles([join(templates, "roles"), rolesDir]),
+    roles,
     assignments: store.assignments,
     images: store.images,
     readNeighbourTable: neighbours,
@@ -114,7 +127,8 @@ export async function createBootLab(
     assignments: store.assignments,
     select: boots.select,
     check: boots.check,
-    onChange: (machine, hasRole) => tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released"),
+    bootOf: (role) => roles().roles.get(role)?.boot,
+    onChange,
   });
 
   const lab = {

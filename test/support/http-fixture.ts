@@ -220,7 +220,7 @@ export async function startServer(
         initrd: await file("initrd.img"),
         rootfs: await file("root.squashfs"),
       };
-      const { status, text } = await api("POST", "/images", { name, version, arch: "x86_64", files });
+      const { status, text } = await api("POST", "/images/import", { name, version, arch: "x86_64", files });
       if (status !== 201) throw new Error(text);
       return { kernel: files.kernel.sha256, initrd: files.initrd.sha256, rootfs: files.rootfs.sha256 };
     },

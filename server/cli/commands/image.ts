@@ -86,7 +86,7 @@ export async function importImage(
     });
   }
   progress.end();
-  return client.post<ImageView>("/images", { name, version, arch, files });
+  return client.post<ImageView>("/images/import", { name, version, arch, files });
 }
 
 export function imageCommands(program: Command, open: () => Session): void {

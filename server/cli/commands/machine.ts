@@ -4,6 +4,7 @@ import type { Session } from "../session.ts";
 import { machinesPath, type MachineView } from "./status.ts";
 
 interface MachineDetails extends MachineView {
+  readonly currentAddress?: string | null;
   readonly uuid: string | null;
   readonly serial: string | null;
   readonly manufacturer: string | null;
@@ -62,6 +63,7 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
     ["phase", machine.phase],
     ["role", `${machine.role} (${machine.roleSource})`],
     ["group, seat", [machine.group, machine.seat].filter(Boolean).join(", ") || null],
+    ["address", machine.currentAddress ?? null],
     ["reserved address", machine.address],
     [
       "hardware",

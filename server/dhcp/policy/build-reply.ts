@@ -1,7 +1,14 @@
 import { type Ipv4, UnspecifiedAddress } from "../../net/ipv4.ts";
-import { BootReply, BroadcastFlag, type DhcpMessage, HeaderOctets } from "../wire/message.ts";
+import {
+  BootReply,
+  BroadcastFlag,
+  type DhcpMessage,
+  FileOctets,
+  HeaderOctets,
+  SnameOctets,
+} from "../wire/message.ts";
 import { OptionCode } from "../wire/option-codes.ts";
-import { fitOptions, orderOptions, uint16Option } from "../wire/options.ts";
+import { fitOptions, orderOptions, spreadOptions, uint16Option } from "../wire/options.ts";
 import { type BootChoice, chooseBootfile } from "./choose-bootfile.ts";
 import type { Client } from "./classify-client.ts";
 import type { DhcpPolicy, Facts, Reply } from "./decision.ts";
@@ -37,6 +44,7 @@ const ipAndUdpOctets = 28;
 /** What is never left out of a reply that is too long. */
 const essential: ReadonlySet<number> = new Set([
   OptionCode.MessageType,
+  OptionCode.Overload,
   OptionCode.ServerId,
   OptionCode.LeaseTime,
   OptionCode.SubnetMask,
@@ -100,7 +108,7 @@ export function buildReply(input: ReplyInput): Reply {
       chaddr: request.chaddr,
       sname: boot?.strategy.hasServerName && !isUrl(boot.bootfile) ? facts.serverAddress : "",
       file: boot && fitsFile(boot.bootfile) ? boot.bootfile : "",
-      options: optionsOf(context),
+      ...optionsOf(context),
     },
     to: replyDestination({
       message,
@@ -121,9 +129,20 @@ export function buildReply(input: ReplyInput): Reply {
   };
 }
 
-function optionsOf(context: ReplyContext): ReadonlyMap<number, Uint8Array> {
+/**
+ * The options, spread over the text fields where the client takes no longer message. Network boot ROMs get none there: many
+ * do not know option 52 and would take what stands in `file` for a name.
+ */
+function optionsOf(context: ReplyContext): Pick<DhcpMessage, "options" | "overload"> {
   const asked = uint16Option(context.request.options, OptionCode.MaximumMessageSize) ?? 0;
   const datagramOctets = Math.min(Math.max(asked, defaultDatagramOctets), maximumDatagramOctets);
   const ordered = orderOptions(writeOptions(context), context.client.requested);
-  return fitOptions(ordered, datagramOctets - ipAndUdpOctets - HeaderOctets, essential);
+  const maximumOctets = datagramOctets - ipAndUdpOctets - HeaderOctets;
+  const isFree = context.client.netboot === undefined;
+  const room = isFree ? { file: FileOctets, sname: SnameOctets } : { file: 0, sname: 0 };
+  const { options, file, sname } = spreadOptions(ordered, maximumOctets, room);
+  return {
+    options: fitOptions(options, maximumOctets, essential),
+    overload: file || sname ? { file, sname } : undefined,
+  };
 }

@@ -34,6 +34,13 @@ export interface DhcpMessage {
   readonly sname: string;
   readonly file: string;
   readonly options: OptionMap;
+  /** Options to be written into the header's text fields (option 52 must say so); a decoded message has them in `options`. */
+  readonly overload?: OverloadedFields | undefined;
+}
+
+export interface OverloadedFields {
+  readonly file?: OptionMap | undefined;
+  readonly sname?: OptionMap | undefined;
 }
 
 export const BootRequest = 1;
@@ -44,6 +51,10 @@ export const BroadcastFlag = 0x8000;
 export const HeaderOctets = 240;
 /** Longest text that `file` can hold with the NUL that ends it. */
 export const MaximumFileLength = 127;
+
+/** Octets of the header's text fields. */
+export const FileOctets = 128;
+export const SnameOctets = 64;
 
 const cookie = [99, 130, 83, 99] as const;
 const chaddrOctets = 16;
@@ -111,8 +122,11 @@ export function encodeMessage(message: DhcpMessage): Uint8Array {
   datagram.set(ipv4ToOctets(message.siaddr), 20);
   datagram.set(ipv4ToOctets(message.giaddr), 24);
   datagram.set(message.chaddr.subarray(0, chaddrOctets), 28);
-  writeText(datagram, snameAt, fileAt, message.sname);
-  writeText(datagram, fileAt, cookieAt, message.file);
+  const { overload } = message;
+  if (overload?.sname) writeOctets(datagram, snameAt, fileAt, encodeOptions(overload.sname));
+  else writeText(datagram, snameAt, fileAt, message.sname);
+  if (overload?.file) writeOctets(datagram, fileAt, cookieAt, encodeOptions(overload.file));
+  else writeText(datagram, fileAt, cookieAt, message.file);
   datagram.set(cookie, cookieAt);
   datagram.set(options, HeaderOctets);
   return datagram;
@@ -130,9 +144,11 @@ function writeUint(datagram: Uint8Array, at: number, octets: number, value: numb
 }
 
 function writeText(datagram: Uint8Array, from: number, to: number, text: string): void {
-  const octets = textToOctets(text);
-  if (octets.length > to - from)
-    throw new RangeError(`${octets.length} octets of text for a field of ${to - from}`);
+  writeOctets(datagram, from, to, textToOctets(text));
+}
+
+function writeOctets(datagram: Uint8Array, from: number, to: number, octets: Uint8Array): void {
+  if (octets.length > to - from) throw new RangeError(`${octets.length} octets for a field of ${to - from}`);
   datagram.set(octets, from);
 }
 

@@ -118,6 +118,68 @@ export function fitOptions(
   return fitting;
 }
 
+/** Never in a text field: what tells of the overload, what a client looks for first, and 82 (RFC 3046 s.2.2). */
+const neverMoved: ReadonlySet<number> = new Set([
+  OptionCode.Overload,
+  OptionCode.MessageType,
+  OptionCode.ServerId,
+  OptionCode.RelayAgentInformation,
+]);
+/** Octets of option 52 itself. */
+const overloadOctets = 3;
+
+export interface SpreadOptions {
+  readonly options: OptionMap;
+  readonly file: OptionMap | undefined;
+  readonly sname: OptionMap | undefined;
+}
+
+/**
+ * Moves options, the last first, into the header's text fields until the options field has at most `maximumOctets`, and
+ * says so in option 52 (RFC 2131 s.4.1, RFC 2132 s.9.3). Nothing is moved when all fit, or when it would not help.
+ *
+ * @param room octets of `file` and `sname` that carry nothing else, 0 for none
+ */
+export function spreadOptions(
+  options: OptionMap,
+  maximumOctets: number,
+  room: { readonly file: number; readonly sname: number },
+): SpreadOptions {
+  if (encodedLength(options) <= maximumOctets) return { options, file: undefined, sname: undefined };
+  const left = new Map(options);
+  const file = moveOptions(left, maximumOctets - overloadOctets, room.file);
+  const sname = moveOptions(left, maximumOctets - overloadOctets, room.sname);
+  if (!file && !sname) return { options, file, sname };
+  const marked = new Map<number, Uint8Array>();
+  for (const [code, value] of left) {
+    marked.set(code, value);
+    // Behind option 53, which comes first.
+    if (marked.size === 1) marked.set(OptionCode.Overload, Uint8Array.of((file ? 1 : 0) + (sname ? 2 : 0)));
+  }
+  return { options: marked, file, sname };
+}
+
+/** Takes from `left` what fits into a field, End included. */
+function moveOptions(
+  left: Map<number, Uint8Array>,
+  maximumOctets: number,
+  roomOctets: number,
+): OptionMap | undefined {
+  const moved = new Map<number, Uint8Array>();
+  let room = roomOctets - 1;
+  let length = encodedLength(left);
+  for (const [code, value] of [...left].reverse()) {
+    if (length <= maximumOctets) break;
+    const octets = encodedOptionLength(code, value);
+    if (neverMoved.has(code) || octets > room) continue;
+    moved.set(code, value);
+    left.delete(code);
+    room -= octets;
+    length -= octets;
+  }
+  return moved.size > 0 ? moved : undefined;
+}
+
 /** The one octet of an option; undefined when the option is absent or has another length. */
 export function octetOption(options: OptionMap, code: number): number | undefined {
   const value = options.get(code);

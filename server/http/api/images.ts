@@ -121,7 +121,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   });
 
   app.post<{ Body: Static<typeof imageBody> }>(
-    "/images",
+    "/images/import",
     {
       config: { scopes: imageMakers },
       schema: {

@@ -61,7 +61,12 @@ type Params = { Params: { machine: string } };
 
 export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): void {
   const { inventory, boots, tracker, bootHistory } = deps;
-  const view = (machine: Machine) =>
+  const view = (machine: Machine) => ({
+    ...plainView(machine),
+    /** Where it was last seen; `address` is its reservation. */
+    currentAddress: boots.addressOf(machine) ?? null,
+  });
+  const plainView = (machine: Machine) =>
     machineView(machine, boots.select(machine), tracker.current(machine.id), tracker.progress(machine.id));
   const read = (summary: string) => ({
     config: { scopes: readers },

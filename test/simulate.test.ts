@@ -1,0 +1,227 @@
+import t from "tap";
+import { type Ending, type Effect, IpxeScript } from "../server/simulate/ipxe-script.ts";
+import { createLine } from "../server/simulate/line.ts";
+import { readPlan, SimulationInvalid, type SimulationOptions } from "../server/simulate/plan.ts";
+import { profileNames } from "../server/simulate/profiles.ts";
+import { seededRandom } from "../server/simulate/random.ts";
+import { percentilesOf } from "../server/simulate/report.ts";
+import { createTimeline } from "../server/simulate/timeline.ts";
+import { ManualClock } from "./support/manual-clock.ts";
+import { createSimulationLab } from "./support/simulation-lab.ts";
+
+const options: SimulationOptions = {
+  machines: 50,
+  withinSeconds: 10,
+  profiles: [],
+  servers: ["10.0.0.1"],
+  device: undefined,
+  network: "10.50.0.0/16",
+  relay: undefined,
+  goal: undefined,
+  assets: "head",
+  loss: 0.1,
+  duplicate: 0.1,
+  reorder: 0.1,
+  seed: 7,
+  speed: 1,
+  attempts: 3,
+  limitSeconds: 600,
+  first: 1,
+  dhcpPort: 67,
+  pxePort: 4011,
+  tftpPort: 69,
+};
+
+t.test("the same seed plans the same machines, another seed others", (t) => {
+  t.same(readPlan(options), readPlan(options));
+  t.notSame(readPlan({ ...options, seed: 8 }).machines, readPlan(options).machines);
+  const played = new Set(readPlan(options).machines.map(({ profile }) => profile));
+  t.same(
+    [...played].sort(),
+    profileNames.filter((name) => name !== "os").sort(),
+    "all firmwares are in the mix",
+  );
+  t.equal(readPlan(options).goal, "joined");
+  t.equal(readPlan({ ...options, device: "eth9", network: undefined }).goal, "address");
+  t.end();
+});
+
+t.test("what can't be meant is refused with the option's name", (t) => {
+  const refused = (change: Partial<SimulationOptions>, pattern: RegExp) =>
+    t.throws(() => readPlan({ ...options, ...change }), { constructor: SimulationInvalid, message: pattern });
+  refused({ servers: [] }, /--server/);
+  refused({ network: undefined }, /--network 10\.50\.0\.0\/16 .*--device/);
+  refused({ network: "10.0.0.0/8" }, /inside --network/);
+  refused({ profiles: ["bios", "amiga"] }, /--profile amiga: there are bios, uefi/);
+  refused({ loss: 5 }, /--loss 5: from 0 to 1/);
+  refused({ goal: "moon" }, /--until moon/);
+  t.end();
+});
+
+t.test("a cable loses, doubles and delays the same datagrams with the same seed", (t) => {
+  const play = (seed: number) => {
+    const clock = new ManualClock(0);
+    const counts = { passed: 0, lost: 0, duplicated: 0, delayed: 0 };
+    const line = createLine(
+      { loss: 0.2, duplicate: 0.2, reorder: 0.2 },
+      seededRandom(seed),
+      createTimeline(clock, 1),
+      counts,
+    );
+    const heard: number[] = [];
+    for (let number = 0; number < 200; number++) line.carry(() => heard.push(number));
+    clock.advance(1000);
+    return { heard, counts };
+  };
+  t.same(play(1), play(1));
+  t.notSame(play(1).heard, play(2).heard);
+  const { lost, duplicated, delayed } = play(1).counts;
+  for (const [name, count] of Object.entries({ lost, duplicated, delayed }))
+    t.ok(count > 15 && count < 75, `${count} ${name} of 200`);
+  t.end();
+});
+
+t.test("percentiles are values that were measured (nearest rank)", (t) => {
+  const values = Array.from({ length: 200 }, (_, index) => 200 - index);
+  t.same(percentilesOf(values), { count: 200, p50Ms: 100, p90Ms: 180, p99Ms: 198, maxMs: 200 });
+  t.same(percentilesOf([3]), { count: 1, p50Ms: 3, p90Ms: 3, p99Ms: 3, maxMs: 3 });
+  t.end();
+});
+
+/** Runs a script; what is loaded succeeds unless its address has "broken" in it. */
+function runScript(text: string): { effects: Effect[]; ending: Ending; screen: string[] } {
+  const script = new IpxeScript(
+    `#!ipxe\n${text}`,
+    new Map([
+      ["netX/mac", "02:53:49:00:00:01"],
+      ["serial", "A B"],
+    ]),
+  );
+  const effects: Effect[] = [];
+  const run = script.run();
+  let turn = run.next();
+  while (!turn.done) {
+    const effect = turn.value;
+    effects.push(effect);
+    turn = run.next(!("url" in effect && effect.url.includes("broken")));
+  }
+  return { effects, ending: turn.value, screen: script.screen };
+}
+
+t.test("an iPXE script is obeyed: settings, labels, || after a failure, waits", (t) => {
+  const image = runScript(
+    "kernel http://s/k initrd=i --a=b || goto again\ninitrd --name i http://s/i || goto again\nboot || goto again\n:again\nsleep 5",
+  );
+  t.same(image.ending, { kind: "boot", commandLine: "initrd=i --a=b" });
+  t.same(
+    image.effects.map((effect) => "url" in effect && effect.url),
+    ["http://s/k", "http://s/i"],
+  );
+  const retried = runScript(
+    ":a\nchain http://broken/${netX/mac:hexhyp}?s=${serial:uristring} ||\nsleep 3\nchain http://s/next",
+  );
+  t.same(retried.effects, [
+    { kind: "chain", url: "http://broken/02-53-49-00-00-01?s=A%20B" },
+    { kind: "sleep", seconds: 3 },
+    { kind: "chain", url: "http://s/next" },
+  ]);
+  t.match(runScript("kernel http://broken/k").ending, { kind: "error", reason: /kernel/ });
+  t.match(runScript("nosuch || echo it goes on\nexit 1"), {
+    ending: { kind: "exit", status: 1 },
+    screen: ["nosuch: command not found", "it goes on"],
+  });
+  t.match(runScript(":a\ngoto a").ending, { kind: "error", reason: /circles/ });
+  t.end();
+});
+
+t.test("a room of every kind of machine boots against a real server", async (t) => {
+  const machines = 200;
+  const lab = await createSimulationLab(`rcs${process.pid}`);
+  t.teardown(() => lab.close());
+  // Firmware's waits are shortened, or the machine behind a blocked switch port would take a minute.
+  const common = ["--machines", String(machines), "--within", "1", "--speed", "15", "--attempts", "5"];
+  const failuresOf = (run: Awaited<ReturnType<typeof lab.simulate>>) =>
+    JSON.stringify(run.report.failures, null, 1);
+
+  await t.test("all arrive", async (t) => {
+    await lab.addMachines(1, machines);
+    const run = await lab.simulate(...common);
+    t.same(run.report.arrived, { joined: machines }, failuresOf(run));
+    t.equal(run.exitCode, 0);
+    t.match(run.errors, /[0-9]+ of 200 switched on/, "it tells how far it is");
+    const measured = new Set(run.report.phases.map(({ phase }) => phase));
+    for (const phase of [
+      "offer",
+      "ack",
+      "boot-server",
+      "first-stage",
+      "ipxe-ack",
+      "script",
+      "root",
+      "config",
+      "joined",
+    ] as const)
+      t.ok(measured.has(phase), `it measured ${phase}`);
+    t.same(run.report.remarks, [], "nothing odd happened");
+    const { items } = await lab.client.get<{ items: { phase: string }[] }>("/machines?limit=500");
+    t.equal(items.filter(({ phase }) => phase === "ready").length, machines, "the server says so too");
+  });
+
+  await t.test("all arrive although 5 % is lost each way, doubled or late", async (t) => {
+    await lab.addMachines(1001, machines);
+    const bad = ["--loss", "0.05", "--duplicate", "0.05", "--reorder", "0.05", "--first", "1001"];
+    const run = await lab.simulate(...common, ...bad, "--seed", "3");
+    t.same(run.report.arrived, { joined: machines }, failuresOf(run));
+    t.ok(run.report.datagrams.lost > 100 && run.report.datagrams.duplicated > 100, "the network was bad");
+  });
+
+  await t.test(
+    "a server that answers nothing is reported with the station where the machines stopped",
+    async (t) => {
+      const nobody = [
+        "--server",
+        "10.77.0.9",
+        "--machines",
+        "5",
+        "--speed",
+        "500",
+        "--attempts",
+        "1",
+        "--within",
+        "0",
+      ];
+      const { exitCode, report } = await lab.simulate(...nobody, "--profile", "uefi,ipxe");
+      t.equal(exitCode, 1);
+      t.equal(report.failed, 5);
+      t.match(report.failures, [
+        {
+          phase: "offer",
+          reason: "no OFFER to 4 DISCOVERs",
+          machines: 3,
+          examples: [/^02:53:49:00:00:01 \(uefi\)$/],
+        },
+        { phase: "ipxe-offer", machines: 2 },
+      ]);
+    },
+  );
+
+  await t.test("what is wrong at the server is reported in its words", async (t) => {
+    await lab.client.put("/groups/room/role", { role: "worker" });
+    await lab.client.post("/machines", { name: "odd", macs: ["02:53:49:00:0f:a0"] });
+    await lab.client.put("/machines/odd/role", { url: "http://10.77.0.1:8080/nothing-here.ipxe" });
+    const { exitCode, report } = await lab.simulate(
+      "--machines",
+      "1",
+      "--first",
+      "4000",
+      "--speed",
+      "50",
+      "--profile",
+      "ipxe",
+      "--attempts",
+      "1",
+    );
+    t.equal(exitCode === 0, report.failed === 0);
+    t.match(report.remarks[0]?.reason, /nothing-here\.ipxe: status 404/);
+  });
+});
