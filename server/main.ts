@@ -27,6 +27,14 @@ export function servedInterfaces(config: Config): { device: string; address: Ipv
   return named.map((device) => ({ device, address: addressOfDevice(device) }));
 }
 
+/** The command that shows this server's roll, as it works from the directory that the server was started in. */
+export function commandFor(dataDir: string, from = process.cwd()): string {
+  const quoted = (path: string) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
+  const checkout = resolve(from) === root ? "" : ` --prefix ${quoted(root)}`;
+  const data = resolve(dataDir);
+  return `npm run${checkout} boot -- ${data === resolve(root, "data") ? "" : `--data ${quoted(data)} `}status`;
+}
+
 /** `boot serve`: config -> app -> signals. Returns the exit code when the server has ended. */
 export async function serve(sources: ConfigSources): Promise<number> {
   // The store's reads of large assets wait in libuv's pool; four threads are too few for a room.
@@ -66,7 +74,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
   output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
   output.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
   if (token) output.write(`  Admin token, shown this once: ${token}\n`);
-  output.write(`  Try: npm run boot -- status\n`);
+  output.write(`  Try: ${commandFor(config.dataDir)}\n`);
   for (const warning of app.warnings) output.write(`  Warning: ${warning}\n`);
   // Whoever sits at this terminal sees the roll being answered; everything else is in `boot events`.
   app.store.events.subscribe((event) => {

@@ -67,6 +67,21 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       'rollcall.yaml:1: interfaces[0]: "abcdefghijklmnop" is not allowed; it must be a text of 1 to 15 characters',
     ],
     [
+      "an interface listed twice",
+      "interfaces:\n  - br0\n  - br1\n  - br0\n",
+      "rollcall.yaml:4: interfaces[2]: br0 is listed already",
+    ],
+    [
+      "a port of another listener, by default",
+      "dhcp:\n  port: 4011\n",
+      "rollcall.yaml:2: dhcp.port: udp port 4011 is that of dhcp.pxePort already",
+    ],
+    [
+      "two listeners on one port",
+      "dhcp:\n  pxePort: 1069\ntftp:\n  port: 1069\n",
+      "rollcall.yaml:4: tftp.port: udp port 1069 is that of dhcp.pxePort already",
+    ],
+    [
       "a host name for an address",
       "address: server\n",
       'rollcall.yaml:1: address: "server" is not allowed; it must be an IPv4 address',
@@ -235,5 +250,16 @@ t.test("a bad value of a lower source is told even when a higher one covers it",
     problems(t, "tftp:\n  port: x\n", { environment: { ROLLCALL_TFTP__PORT: "69" } })[0],
     /rollcall.yaml:2: tftp.port/,
   );
+  t.end();
+});
+
+t.test("ports that are no clash", (t) => {
+  for (const text of [
+    "dhcp:\n  port: 0\n  pxePort: 0\ntftp:\n  port: 0\n",
+    "dhcp:\n  mode: off\n  port: 69\n",
+    "tftp:\n  port: 8080\n",
+    "http:\n  port: 8443\n",
+  ])
+    t.same(problemsOf(t, text), [], text);
   t.end();
 });

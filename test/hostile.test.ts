@@ -11,12 +11,13 @@ const datagramsPerPort = 10_000;
 const ports = [67, 4011, 69];
 /**
  * A leak of 1.5 kB, which is one datagram with its object, would be 3 ports x 10,000 datagrams x 1.5 kB = 45 MB in one flood.
- * The limit is 30 MB: that a leak is more than the noise of buffers and JIT code (up to 15 MB seen) is what the test rests on.
+ * The limit is two thirds of it, 30 MB; without a leak the third flood adds less than 5 MB.
  */
 const leakedBytesPerDatagram = 1500;
 const growthLimitBytes = (ports.length * datagramsPerPort * leakedBytesPerDatagram * 2) / 3;
-/** As many as an inventory takes of machines that nobody accepted (server/inventory). */
+/** As many as an inventory takes of machines that nobody accepted (server/inventory); those that arrive together slip through together. */
 const maximumDiscovered = 2000;
+const slippedThrough = 100;
 /** A machine that is met: discovered, its boot begun, its phase; nothing else of a flood is worth a row. */
 const eventsPerMachine = 3;
 /** Datagrams that the kernel dropped because nobody took them in time were not tried. */
@@ -233,23 +234,23 @@ t.test(
     };
 
     const address = await askAll();
-    // Warm up first: the first thousands of packets compile code, fill pools and fill the roll, which is growth of another kind.
-    await floodWith(20261121);
+    // Warm up first: for two floods code is compiled, pools and the roll fill up, and the heap finds its size, growth of another kind.
+    for (const seed of [20261121, 19840229]) await floodWith(seed);
     t.equal(await askAll(), address, "nobody took the client's address");
     const before = { bytes: residentBytes(server.pid), ...(await rows(server)) };
     t.comment(
-      `after the first flood: ${before.machines} machines, ${before.events} events, ${(before.bytes / 1e6).toFixed(0)} MB`,
+      `after the warm-up: ${before.machines} machines, ${before.events} events, ${(before.bytes / 1e6).toFixed(0)} MB`,
     );
     t.ok(before.machines >= maximumDiscovered, "the flood was well-formed enough to fill the roll");
-    t.ok(before.machines <= maximumDiscovered + 1, "and no more than the roll takes");
+    t.ok(before.machines <= maximumDiscovered + slippedThrough, "and no more than the roll takes");
     t.ok(before.events <= eventsPerMachine * before.machines, "events are bounded");
 
     await floodWith(11211938);
-    t.equal(await askAll(), address, "nobody took the client's address in the second flood");
+    t.equal(await askAll(), address, "nobody took the client's address in the last flood");
     const after = { bytes: residentBytes(server.pid), ...(await rows(server)) };
     const grown = after.bytes - before.bytes;
     t.comment(
-      `after the second: ${after.machines} machines, ${after.events} events, ${(after.bytes / 1e6).toFixed(0)} MB, grown by ${(grown / 1e6).toFixed(1)} MB of ${growthLimitBytes / 1e6} MB`,
+      `after another flood: ${after.machines} machines, ${after.events} events, ${(after.bytes / 1e6).toFixed(0)} MB, grown by ${(grown / 1e6).toFixed(1)} MB of ${growthLimitBytes / 1e6} MB`,
     );
     t.ok(grown < growthLimitBytes, "memory is flat");
     t.equal(after.machines, before.machines, "no machine more");

@@ -15,8 +15,9 @@ import { installErrorMapper } from "../server/http/error-mapper.ts";
 import { systemClock } from "../server/platform/clock.ts";
 import { systemIds } from "../server/platform/ids.ts";
 import { silentLog } from "../server/platform/logger.ts";
-import { sha256Of, startServer, type TestServer } from "./support/http-fixture.ts";
+import { plain, sha256Of, startServer, type TestServer } from "./support/http-fixture.ts";
 import { ManualClock } from "./support/manual-clock.ts";
+import { temporaryDirectory } from "./support/samples.ts";
 
 const mebibyte = 1024 * 1024;
 
@@ -43,9 +44,9 @@ async function beginDownload(t: Test, port: number, path: string, localAddress =
 
 const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Resolves when the condition holds, or after two seconds: then the assertion that follows tells. */
+/** Resolves when the condition holds, or after ten seconds: then the assertion that follows tells. */
 async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 200 && !condition(); turn++) await pause(10);
+  for (let turn = 0; turn < 1000 && !condition(); turn++) await pause(10);
 }
 
 function openBelow(directory: string): number {
@@ -68,7 +69,7 @@ const closedWithin = (socket: Socket, ms: number) =>
 
 /** The asset routes alone, with limits of the test's own. */
 async function assetServer(t: Test, limits: assets.StreamLimits, content: Uint8Array) {
-  const root = t.testdir({});
+  const root = temporaryDirectory(t);
   const store = createContentStore(root);
   const { sha256 } = await store.put(
     (async function* () {
@@ -202,7 +203,7 @@ t.test("connections", async (t) => {
     t.notOk(first.closed || second.closed);
   });
   t.test("to less than this process may open files", async (t) => {
-    const limits = join(t.testdir({}), "limits");
+    const limits = join(temporaryDirectory(t), "limits");
     const limitFor = (files: string) => {
       writeFileSync(limits, `Limit  Soft  Hard  Units\nMax open files            ${files}       files\n`);
       return building.connectionLimit(limits);
@@ -210,7 +211,7 @@ t.test("connections", async (t) => {
     t.equal(await limitFor("1024                 524288"), 512);
     t.equal(await limitFor("524288               524288"), 8192);
     t.equal(await limitFor("unlimited            unlimited"), 8192);
-    t.equal(await building.connectionLimit(join(t.testdirName, "nothing")), 8192);
+    t.equal(await building.connectionLimit(`${limits}-nothing`), 8192);
   });
 });
 
@@ -378,7 +379,7 @@ t.test("live events", async (t) => {
   const clock = new ManualClock();
   const server = await startServer(t, { clock });
   const tokenOf = async (name: string, more: object = {}) =>
-    String((await server.api("POST", "/tokens", { name, scope: "viewer", ...more })).json["token"]);
+    plain((await server.api("POST", "/tokens", { name, scope: "viewer", ...more })).json["token"]);
   const watch = (token: string) =>
     request(`${server.url}/api/v1/events`, {
       headers: { accept: "text/event-stream", authorization: `Bearer ${token}` },

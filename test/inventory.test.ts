@@ -102,3 +102,19 @@ t.test("a machine's phase follows its role", async (t) => {
     t.equal(lab.of("machine.phase").length, 2, "accepted again, nothing changes");
   });
 });
+
+t.test("a role that waits is not for one boot: its end never comes, so it would be there for ever", async (t) => {
+  const lab = await createBootLab(t);
+  await lab.add(1, "s1");
+  await t.rejects(lab.assign("s1", "discover", "once"), {
+    code: "ONCE_NEVER_USED_UP",
+    advice: /without `--once`/,
+  });
+  const target = { kind: "role", role: "discover", params: {} } as const;
+  t.throws(() => lab.assigning.plan({ machines: "s1", target, mode: "once", actor: "anna" }), {
+    code: "ONCE_NEVER_USED_UP",
+  });
+  t.equal(lab.boots.select(lab.machine("s1")).source, "unknown-policy", "nothing was assigned");
+  await lab.assign("s1", "discover");
+  t.equal(lab.boots.select(lab.machine("s1")).source, "machine", "for good it may be");
+});

@@ -70,7 +70,7 @@ t.test("a cable loses, doubles and delays the same datagrams with the same seed"
     );
     const heard: number[] = [];
     for (let number = 0; number < 200; number++) line.carry(() => heard.push(number));
-    clock.advance(1000);
+    clock.advanceMs(1000);
     return { heard, counts };
   };
   t.same(play(1), play(1));
@@ -139,7 +139,7 @@ t.test("a room of every kind of machine boots against a real server", async (t) 
   const lab = await createSimulationLab(`rcs${process.pid}`);
   t.teardown(() => lab.close());
   // Firmware's waits are shortened, or the machine behind a blocked switch port would take a minute.
-  const common = ["--machines", String(machines), "--within", "1", "--speed", "15", "--attempts", "5"];
+  const common = ["--machines", String(machines), "--within", "1", "--speed", "20", "--attempts", "5"];
   const failuresOf = (run: Awaited<ReturnType<typeof lab.simulate>>) =>
     JSON.stringify(run.report.failures, null, 1);
 

@@ -1,8 +1,8 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { Agent, request } from "undici";
-import { ServerUnreachable } from "../domain/error-catalogue.ts";
+import { ServerNotPermitted, ServerUnreachable } from "../domain/error-catalogue.ts";
 
 /** An answer of the server that says no; printed as its sentence and advice. */
 export class Refused extends Error {
@@ -22,23 +22,52 @@ export interface ClientOptions {
   readonly dataDirs: readonly string[];
 }
 
+/** What a broken connection is called by the system and by undici, beside what fails in `connect` itself. */
+const connectionFaults: ReadonlySet<string> = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "UND_ERR_CONNECT_TIMEOUT",
+  "UND_ERR_SOCKET",
+  "ERR_INVALID_URL",
+]);
+
+/** Also one that we may not look at: a data directory is its server's own. */
+function isThere(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EACCES";
+  }
+}
+
 export type Client = ReturnType<typeof createClient>;
 
 /** Speaks to the API: at the URL that was named, or over the control socket of this machine's own server. */
 export function createClient({ server, token, dataDirs }: ClientOptions) {
   const socketPath =
     server === undefined
-      ? dataDirs.map((directory) => join(directory, "control.sock")).find(existsSync)
+      ? dataDirs.map((directory) => resolve(directory, "control.sock")).find(isThere)
       : undefined;
   // `10.0.0.1:8080` is what people write down.
   const address = server === undefined || server.includes("://") ? server : `http://${server}`;
   const origin = address?.replace(/\/+$/, "") ?? "http://localhost";
-  const place = server ?? socketPath ?? resolve(dataDirs[0] ?? ".", "control.sock");
+  const place =
+    server ?? socketPath ?? dataDirs.map((directory) => resolve(directory, "control.sock")).join(", ");
   const dispatcher = new Agent(socketPath === undefined ? {} : { connect: { socketPath } });
 
   async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
     if (server === undefined && socketPath === undefined)
-      throw ServerUnreachable({ server: place, reason: "no server runs with this data directory" });
+      throw ServerUnreachable({
+        server: place,
+        reason:
+          dataDirs.length === 1
+            ? "no server runs with this data directory"
+            : "no server runs with any of these data directories",
+      });
+    if (address !== undefined && !/^https?:\/\/[^/\s]+/.test(address))
+      throw ServerUnreachable({ server: place, reason: "an address is written like http://10.0.0.1:8080" });
     const isStream = typeof body === "object" && body !== null && "pipe" in body;
     try {
       return await request(`${origin}/api/v1${path}`, {
@@ -54,9 +83,26 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
         body: body === undefined ? null : isStream ? (body as Readable) : JSON.stringify(body),
       });
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      throw ServerUnreachable({ server: place, reason: code ?? message });
+      throw ofConnection(error);
     }
+  }
+
+  /** A failure on the way to the server, told as such; what failed on our own side is handed on as it is. */
+  function ofConnection(error: unknown): unknown {
+    const { code = "", syscall, message } = error as NodeJS.ErrnoException;
+    if (code === "EACCES" && syscall === "connect" && socketPath !== undefined)
+      return ServerNotPermitted({ socket: socketPath });
+    if (address?.startsWith("https:") && /SSL|TLS|^EPROTO$/.test(code))
+      return ServerUnreachable({
+        server: place,
+        reason: `this server speaks http: write ${address.replace("https:", "http:")}`,
+      });
+    const isConnection =
+      syscall === "connect" ||
+      syscall === "getaddrinfo" ||
+      connectionFaults.has(code) ||
+      code.startsWith("HPE_");
+    return isConnection ? ServerUnreachable({ server: place, reason: code || message }) : error;
   }
 
   async function call(
@@ -66,7 +112,9 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
     headers?: Record<string, string>,
   ): Promise<unknown> {
     const response = await send(method, path, body, headers);
-    const text = await response.body.text();
+    const text = await response.body.text().catch((error: unknown) => {
+      throw ofConnection(error);
+    });
     const type = String(response.headers["content-type"] ?? "");
     const parsed: unknown = text !== "" && type.includes("json") ? JSON.parse(text) : text;
     if (response.statusCode < 400) return parsed;

@@ -15,7 +15,9 @@ function report(error: unknown): number {
     process.stderr.write(`${error.code}: ${safeLines(error.message)}\n`);
     if (error.advice) process.stderr.write(`${safeLines(error.advice)}\n`);
     if (error.code === "CONFIG_INVALID") return exitUsage;
-    return error.code === "SERVER_UNREACHABLE" ? exitUnreachable : exitRefused;
+    return ["SERVER_UNREACHABLE", "SERVER_NOT_PERMITTED"].includes(error.code)
+      ? exitUnreachable
+      : exitRefused;
   }
   const known = error as { code?: unknown; advice?: unknown; message?: string };
   process.stderr.write(

@@ -33,7 +33,7 @@ export function buildProgram(): Command {
     .addOption(
       new Option(
         "--data <dir>",
-        "data directory of the server on this machine (default: ./data, then /var/lib/rollcall)",
+        "data directory of the server on this machine (or ROLLCALL_DATA_DIR; default: the usual places)",
       ),
     )
     .addOption(new Option("--output <format>", "how answers are printed").choices(["table", "json", "yaml"]))

@@ -1,4 +1,8 @@
+import { join, resolve } from "node:path";
+import { loadConfig } from "../config/load.ts";
+import { root } from "../platform/checkout.ts";
 import { type Client, createClient } from "./client.ts";
+import { configFiles } from "./config-files.ts";
 import { formatTable, formatValue, type OutputFormat, type Table } from "./output.ts";
 
 /** What every command gets: the server, and where its words go. */
@@ -19,18 +23,37 @@ export interface SessionOptions {
   readonly output?: OutputFormat;
 }
 
+/**
+ * Where this machine's server may have its control socket. A directory that was named is the only one: another server must not be
+ * taken for the one that was meant.
+ */
+export function dataDirectories(
+  named: string | undefined,
+  environment: Readonly<Record<string, string | undefined>>,
+): readonly string[] {
+  const chosen = named ?? environment["ROLLCALL_DATA_DIR"];
+  if (chosen !== undefined) return [chosen];
+  const places = [configuredDataDir(), "./data", join(root, "data"), "/var/lib/rollcall"];
+  return [...new Set(places.filter((place) => place !== undefined).map((place) => resolve(place)))];
+}
+
+/** `dataDir` of the config that `boot serve` would load here; a config that can't be read is `boot config check`'s matter. */
+function configuredDataDir(): string | undefined {
+  try {
+    return loadConfig({ defaultFiles: configFiles, environment: {}, overrides: [] }).config.dataDir;
+  } catch {
+    return undefined;
+  }
+}
+
 export function createSession(
   options: SessionOptions,
   environment: Readonly<Record<string, string | undefined>>,
 ): Session {
-  const dataDirs =
-    options.data !== undefined
-      ? [options.data]
-      : [environment["ROLLCALL_DATA_DIR"] ?? "./data", "/var/lib/rollcall"];
   const client = createClient({
     server: options.server ?? environment["ROLLCALL_SERVER"],
     token: options.token ?? environment["ROLLCALL_TOKEN"],
-    dataDirs,
+    dataDirs: dataDirectories(options.data, environment),
   });
   const isTerminal = process.stdout.isTTY === true;
   const format = options.output ?? "table";

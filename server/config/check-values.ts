@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { Value } from "typebox/value";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
-import { type Config, type ConfigKey, describeAllowed, type SchemaNode } from "./schema.ts";
+import { type Config, type ConfigKey, configKeys, describeAllowed, type SchemaNode } from "./schema.ts";
 
 /** A path below a key: `["dhcp", "subnets", 0, "dns"]`. */
 export type ValuePath = readonly (string | number)[];
@@ -79,6 +79,10 @@ export function checkMeaning(config: Config): ValueProblem[] {
       path: ["dhcp", "mode"],
       message: "authoritative needs at least one entry in dhcp.subnets",
     });
+  for (const [index, device] of config.interfaces.entries())
+    if (config.interfaces.indexOf(device) < index)
+      problems.push({ path: ["interfaces", index], message: `${device} is listed already` });
+  problems.push(...checkPorts(config));
   const { url } = config.store;
   if (url !== undefined && !/^sqlite:./.test(url))
     problems.push({
@@ -89,6 +93,32 @@ export function checkMeaning(config: Config): ValueProblem[] {
   if (rolesDir !== undefined && !statSync(rolesDir, { throwIfNoEntry: false })?.isDirectory())
     problems.push({ path: ["rolesDir"], message: `there is no directory ${rolesDir}` });
   return problems;
+}
+
+/**
+ * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come
+ * with later versions are not among them. Port 0 is any free one.
+ */
+function checkPorts({ dhcp, tftp, http }: Config): ValueProblem[] {
+  const listeners = [
+    ...(dhcp.mode === "off"
+      ? []
+      : [
+          { name: "dhcp.port", protocol: "udp", port: dhcp.port },
+          { name: "dhcp.pxePort", protocol: "udp", port: dhcp.pxePort },
+        ]),
+    { name: "tftp.port", protocol: "udp", port: tftp.port },
+    { name: "http.port", protocol: "tcp", port: http.port },
+  ];
+  const keyOf = (name: string) => configKeys.find((key) => key.name === name);
+  return listeners.flatMap((listener, index) => {
+    const { name, protocol, port } = listener;
+    const other = listeners.slice(0, index).find((it) => it.protocol === protocol && it.port === port);
+    if (!other || port === 0) return [];
+    // The one that somebody set has a line to be shown.
+    const [wrong, right] = keyOf(name)?.default === port ? [other.name, name] : [name, other.name];
+    return [{ path: keyOf(wrong)?.path ?? [], message: `${protocol} port ${port} is that of ${right} already` }];
+  });
 }
 
 function isRangeOf(cidr: Cidr, range: string): boolean {

@@ -193,7 +193,8 @@ export const ParameterInvalid = defineError("PARAMETER_INVALID", {
   httpStatus: 400,
   message: (d: { role: string; parameter: string; problem: string }) =>
     `parameter ${d.parameter} of role ${d.role}: ${d.problem}`,
-  advice: "`boot role show ROLE` lists its parameters with types and defaults.",
+  advice:
+    "Write it as `--param name=value`, and a list of texts as one --param for each of them; `boot role show ROLE` shows an example for each parameter.",
 });
 export const BootNotFound = defineError("BOOT_NOT_FOUND", {
   kind: "user",
@@ -212,6 +213,13 @@ export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
   httpStatus: 404,
   message: (d: { image: string }) => `there is no image ${d.image} in the store`,
   advice: "Build our own with `boot image build`, or bring one with `boot image import DIR`.",
+});
+export const ImageInvalid = defineError("IMAGE_INVALID", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { file: string; problem: string }) => `${d.file}: ${d.problem}`,
+  advice:
+    "An image is a directory with image.json and the files it names, as `boot image build --to DIR` makes it; docs/images.md describes it. `boot image verify DIR` checks all of them.",
 });
 export const ImageInUse = defineError("IMAGE_IN_USE", {
   kind: "user",
@@ -234,12 +242,6 @@ export const DiskFull = defineError("DISK_FULL", {
   advice:
     "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
 });
-export const NothingToUndo = defineError("NOTHING_TO_UNDO", {
-  kind: "user",
-  httpStatus: 409,
-  message: () => "there is no assignment that could be undone",
-  advice: "`boot events --type assignment` shows what was assigned and when.",
-});
 
 // --- access -----------------------------------------------------------------------------------------------------
 export const TokenMissing = defineError("TOKEN_MISSING", {
@@ -247,7 +249,7 @@ export const TokenMissing = defineError("TOKEN_MISSING", {
   httpStatus: 401,
   message: () => "this needs an API token",
   advice:
-    "Send `Authorization: Bearer TOKEN`, set ROLLCALL_TOKEN, or run the command on the server as the user that runs it.",
+    "Give it with --token TOKEN or ROLLCALL_TOKEN (over HTTP: `Authorization: Bearer TOKEN`), or run the command on the server as the user that runs it.",
 });
 export const TokenInvalid = defineError("TOKEN_INVALID", {
   kind: "user",
@@ -323,7 +325,8 @@ export const ContentUnavailable = defineError("CONTENT_UNAVAILABLE", {
 export const ServerBusy = defineError("SERVER_BUSY", {
   kind: "operational",
   httpStatus: 503,
-  message: (d: { what: string; limit: number }) => `there are ${d.limit} ${d.what} already, and no more are served at once`,
+  message: (d: { what: string; limit: number }) =>
+    `there are ${d.limit} ${d.what} already, and no more are served at once`,
   advice: "Ask again in a few seconds, or end some of those that are under way.",
 });
 export const HostNotAllowed = defineError("HOST_NOT_ALLOWED", {
@@ -349,5 +352,13 @@ export const ServerUnreachable = defineError("SERVER_UNREACHABLE", {
   kind: "operational",
   httpStatus: 503,
   message: (d: { server: string; reason: string }) => `no server answers at ${d.server} (${d.reason})`,
-  advice: "Start it with `npm start`, or name it with --server URL or ROLLCALL_SERVER.",
+  advice:
+    "Start it with `npm start`, or say where it is: --data DIR for one on this machine, --server URL (or ROLLCALL_SERVER) for another.",
+});
+export const ServerNotPermitted = defineError("SERVER_NOT_PERMITTED", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { socket: string }) => `permission denied at the server's control socket ${d.socket}`,
+  advice:
+    "Run the command as root or as the user that runs the server, or use --server URL and --token TOKEN.",
 });

@@ -68,6 +68,7 @@ export async function createBootLab(
   await store.images.save(sampleImage("1"));
   const rolesDir = temporaryDirectory(t);
   writeFiles(rolesDir, roles);
+  const allRoles = () => loadRoles([join(templates, "roles"), rolesDir]);
 
   const events: NewEvent[] = [];
   const steps: Event[] = [];
@@ -113,7 +114,7 @@ export async function createBootLab(
     defaultRole,
     hearsDhcp,
     renderer: createRenderer(loadStandardTemplates(templates)),
-    roles,
+    roles: allRoles,
     assignments: store.assignments,
     images: store.images,
     readNeighbourTable: neighbours,
@@ -127,7 +128,7 @@ export async function createBootLab(
     assignments: store.assignments,
     select: boots.select,
     check: boots.check,
-    bootOf: (role) => roles().roles.get(role)?.boot,
+    bootOf: (role) => allRoles().roles.get(role)?.boot,
     onChange,
   });
 

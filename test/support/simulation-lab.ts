@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { type Client, createClient } from "../../server/cli/client.ts";
+import { importImage } from "../../server/cli/commands/image.ts";
 import { type LabServer, startLabServer } from "../../server/demo/lab-server.ts";
 import { createVirtualLab, type VirtualLab } from "../../server/demo/virtual-lab.ts";
 import { root } from "../../server/platform/checkout.ts";
@@ -33,6 +35,21 @@ dhcp:
 log: { level: warn }
 `;
 
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end, whatever that is. */
+function run([program = "", ...words]: readonly string[]): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(program, words, { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === "number" ? error.code : error ? -1 : 0, stdout, stderr });
+    });
+  });
+}
+
 /** As `boot simulate` numbers them. */
 function macOf(index: number): string {
   const hex = index.toString(16).padStart(6, "0");
@@ -40,18 +57,22 @@ function macOf(index: number): string {
 }
 
 /** An image that is small, and an image all the same. */
-async function importSmallImage(client: Client): Promise<void> {
+async function importSmallImage(client: Client, work: string): Promise<void> {
+  const directory = join(work, "image");
+  mkdirSync(directory);
   const files: Record<string, { name: string; sha256: string; sizeBytes: number }> = {};
   for (const name of ["kernel", "initrd", "rootfs"]) {
     const content = Buffer.alloc(64 * 1024, name);
-    const sha256 = createHash("sha256").update(content).digest("hex");
-    await client.put(`/contents/${sha256}`, Readable.from([content]), {
-      "content-type": "application/octet-stream",
-      "content-length": String(content.length),
-    });
-    files[name] = { name, sha256, sizeBytes: content.length };
+    writeFileSync(join(directory, name), content);
+    files[name] = {
+      name,
+      sha256: createHash("sha256").update(content).digest("hex"),
+      sizeBytes: content.length,
+    };
   }
-  await client.post("/images", { name: "debian-node", version: "1", arch: "x86_64", files });
+  const image = { name: "debian-node", version: "1", arch: "x86_64", files };
+  writeFileSync(join(directory, "image.json"), JSON.stringify(image));
+  await importImage(client, directory, false);
 }
 
 /**
@@ -73,7 +94,7 @@ export async function createSimulationLab(
     if (before === undefined) delete process.env["NODE_OPTIONS"];
     else process.env["NODE_OPTIONS"] = before;
     const client = createClient({ server: undefined, token: undefined, dataDirs: [server.dataDir] });
-    await importSmallImage(client);
+    await importSmallImage(client, lab.directory);
     await client.post("/groups", { name: "room" });
     await client.put("/groups/room/role", { role: "worker" });
     return {
@@ -89,21 +110,27 @@ export async function createSimulationLab(
         await Promise.all(Array.from({ length: 16 }, add));
       },
       async simulate(...words) {
-        const command = [
-          ...[process.execPath, "--disable-warning=ExperimentalWarning", join(root, "server/cli/main.ts")],
-          ...["simulate", "--output", "json"],
+        const program = [
+          process.execPath,
+          "--disable-warning=ExperimentalWarning",
+          join(root, "server/cli/main.ts"),
+          "simulate",
+          "--output",
+          "json",
+        ];
+        const place = [
           ...(words.includes("--server") ? [] : ["--server", serverAddress]),
           ...(words.includes("--network") ? [] : ["--network", roomNetwork]),
-          ...words,
         ];
-        const {
-          stdout,
-          stderr,
-          code = 0,
-        } = await lab
-          .execIn(inner, command[0] ?? "", ...command.slice(1))
-          .catch((error: Error & { stdout: string; stderr: string; code: number }) => error)
-          .then((done) => ({ code: 0, ...done }));
+        const { stdout, stderr, code } = await run([
+          "ip",
+          "netns",
+          "exec",
+          inner,
+          ...program,
+          ...place,
+          ...words,
+        ]);
         if (!stdout.startsWith("{")) throw new Error(`boot simulate ended with ${code}: ${stderr}`);
         return { exitCode: code, report: JSON.parse(stdout) as SimulationReport, errors: stderr };
       },

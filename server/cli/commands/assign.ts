@@ -1,6 +1,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Table } from "../output.ts";
+import { type GivenParameter, readParameters } from "../parameters.ts";
 import type { Session } from "../session.ts";
+import type { RoleView } from "./role.ts";
 
 interface PlanLine {
   machine: string;
@@ -8,6 +10,16 @@ interface PlanLine {
   after: string;
   why: string;
   changes: boolean;
+  /** Parameters that change while the role stays. */
+  changedParameters: string[];
+}
+
+/** `worker (sshKeys changes)` */
+function thenText({ after, changes, changedParameters: names }: PlanLine): string {
+  if (!changes) return `${after} (no change)`;
+  return names.length === 0
+    ? after
+    : `${after} (${names.join(", ")} ${names.length === 1 ? "changes" : "change"})`;
 }
 
 interface Explanation {
@@ -20,32 +32,32 @@ interface Explanation {
 function planTable(plan: readonly PlanLine[]): Table {
   return {
     columns: ["machine", "now", "then", "why"],
-    rows: plan.map((line) => [
-      line.machine,
-      line.before,
-      line.changes ? line.after : `${line.after} (no change)`,
-      line.why,
-    ]),
+    rows: plan.map((line) => [line.machine, line.before, thenText(line), line.why]),
     empty: "No machine is in this host set.",
   };
 }
 
-/** `key=value`; the value is read as JSON where it is JSON, else as text. */
-function parameter(text: string, before: Record<string, unknown>): Record<string, unknown> {
+/** `name=value`, in the order in which they were given. */
+function parameter(text: string, before: readonly GivenParameter[]): GivenParameter[] {
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("write it as name=value");
-  const raw = text.slice(at + 1);
-  let value: unknown = raw;
-  try {
-    value = JSON.parse(raw);
-  } catch {
-    // Not JSON: a text.
-  }
-  return { ...before, [text.slice(0, at)]: value };
+  return [...before, { name: text.slice(0, at), text: text.slice(at + 1) }];
 }
 
 function targetBody(target: string, params: Record<string, unknown>): Record<string, unknown> {
   return target.includes("://") ? { url: target } : { role: target, params };
+}
+
+/** The target with its parameters, each read as the type that the role gives it. */
+async function resolvedTarget(
+  { client }: Session,
+  target: string,
+  given: readonly GivenParameter[],
+): Promise<Record<string, unknown>> {
+  if (target.includes("://") || given.length === 0) return targetBody(target, {});
+  const { parameters } = await client.get<RoleView>(`/roles/${encodeURIComponent(target)}`);
+  const types = Object.fromEntries(Object.entries(parameters).map(([name, { type }]) => [name, type]));
+  return targetBody(target, readParameters(given, types));
 }
 
 async function explainAll(session: Session, hostSet: string): Promise<void> {
@@ -71,7 +83,7 @@ interface AssignOptions {
   once?: boolean;
   power: string;
   dryRun?: boolean;
-  param: Record<string, unknown>;
+  param: readonly GivenParameter[];
 }
 
 async function assign(
@@ -82,7 +94,7 @@ async function assign(
 ): Promise<void> {
   const answer = await session.client.post<{ dryRun: boolean; plan: PlanLine[] }>("/assignments", {
     machines: hostSet,
-    ...targetBody(target, options.param),
+    ...(await resolvedTarget(session, target, options.param)),
     mode: options.once ? "once" : "always",
     power: options.power,
     dryRun: options.dryRun ?? false,
@@ -103,17 +115,22 @@ export function assignCommands(program: Command, open: () => Session): void {
     .addOption(
       new Option("--power <how>", "switch the machines too")
         .choices(["none", "wake", "cycle"])
-        .default("none"),
+        .default("none")
+        // Until the server can do it.
+        .hideHelp(),
     )
     .addOption(new Option("--dry-run", "only tell what would change"))
     .addOption(
-      new Option("--param <name=value>", "parameter of the role; may be given several times")
+      new Option(
+        "--param <name=value>",
+        "parameter of the role; several times for several, or for the texts of a list",
+      )
         .argParser(parameter)
-        .default({}, "none"),
+        .default([], "none"),
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot s4 worker\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run",
+      "\nExamples:\n  boot s4 worker\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run\n  boot s4 worker --param 'sshKeys=ssh-ed25519 AAAA... anna' --param 'sshKeys=ssh-ed25519 AAAA... ben'",
     )
     .action((hostSet: string, target: string | undefined, options: AssignOptions) => {
       const session = open();
@@ -124,7 +141,7 @@ export function assignCommands(program: Command, open: () => Session): void {
     .description("what assigning would change; the same as assign --dry-run")
     .addOption(new Option("--once", "for the next boot only"))
     .addOption(
-      new Option("--param <name=value>", "parameter of the role").argParser(parameter).default({}, "none"),
+      new Option("--param <name=value>", "parameter of the role").argParser(parameter).default([], "none"),
     )
     .addHelpText("after", "\nExample:\n  boot plan lab225 worker")
     .action((hostSet: string, target: string, options: AssignOptions) =>

@@ -1,5 +1,12 @@
 import type { Command } from "commander";
-import { type ConfigSources, describeConfig, loadConfig } from "../../config/load.ts";
+import { join } from "node:path";
+import { type ConfigSources, describeConfig, type LoadedConfig, loadConfig } from "../../config/load.ts";
+import type { Config } from "../../config/schema.ts";
+import { ConfigInvalid } from "../../domain/error-catalogue.ts";
+import { root } from "../../platform/checkout.ts";
+import { ipv4ByDevice } from "../../platform/network-devices.ts";
+import { loadRoles } from "../../render/load-roles.ts";
+import { configFiles } from "../config-files.ts";
 import { formatTable, formatValue, type OutputFormat } from "../output.ts";
 
 export interface ConfigOptions {
@@ -13,7 +20,7 @@ export interface ConfigOptions {
 export function configSources(options: ConfigOptions): ConfigSources {
   return {
     file: options.config,
-    defaultFiles: ["rollcall.yaml", "/etc/rollcall/rollcall.yaml"],
+    defaultFiles: configFiles,
     environment: process.env,
     overrides: [
       ...(options.interface && options.interface.length > 0
@@ -22,6 +29,28 @@ export function configSources(options: ConfigOptions): ConfigSources {
       ...(options.data === undefined ? [] : [{ key: "dataDir", value: options.data, argument: "--data" }]),
     ],
   };
+}
+
+/** Names that are well written and mean nothing on this machine. @throws ConfigInvalid */
+function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): void {
+  const problems: string[] = [];
+  const devices = [...ipv4ByDevice().keys()];
+  for (const device of config.interfaces)
+    if (!devices.includes(device))
+      problems.push(
+        `${origins.get("interfaces")}: interfaces: there is no network interface ${device} with an IPv4 address; this machine has: ${devices.join(", ") || "none"}`,
+      );
+  const { roles, problems: faults } = loadRoles([
+    join(root, "templates/roles"),
+    ...(config.rolesDir === undefined ? [] : [config.rolesDir]),
+  ]);
+  for (const { file, line, column, message } of faults)
+    problems.push(`${file}:${line}:${column}: ${message}`);
+  if (config.defaultRole !== undefined && !roles.has(config.defaultRole))
+    problems.push(
+      `${origins.get("defaultRole")}: defaultRole: there is no role ${config.defaultRole}; there are: ${[...roles.keys()].join(", ")}`,
+    );
+  if (problems.length > 0) throw ConfigInvalid({ problems });
 }
 
 export function configCommands(program: Command): void {
@@ -54,7 +83,8 @@ export function configCommands(program: Command): void {
     .addHelpText("after", "\nExample:\n  boot config check --config ./rollcall.yaml")
     .option("--config <file>", "config file")
     .action((_options: ConfigOptions, command: Command) => {
-      const { file } = loadConfig(configSources(command.optsWithGlobals<ConfigOptions>()));
+      const { file, config, origins } = loadConfig(configSources(command.optsWithGlobals<ConfigOptions>()));
+      refuseAbsentNames(config, origins);
       process.stdout.write(`${file ?? "no config file, defaults only"}: fine\n`);
     });
 }

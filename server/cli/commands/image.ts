@@ -1,25 +1,14 @@
-import { createHash } from "node:crypto";
-import { createReadStream, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createReadStream, mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Transform } from "node:stream";
 import type { Command } from "commander";
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
 import type { Client } from "../client.ts";
+import { faultOf, type ImageJson, readImageJson, verifyImage } from "../image-directory.ts";
 import { formatBytes } from "../output.ts";
 import type { Session } from "../session.ts";
 
-interface ImageFile {
-  name: string;
-  sha256: string;
-  sizeBytes: number;
-}
-interface ImageJson {
-  name: string;
-  version: string;
-  arch: string;
-  files: { kernel: ImageFile; initrd: ImageFile; rootfs?: ImageFile };
-}
 interface ImageView extends ImageJson {
   current: boolean;
   addedAt: string;
@@ -41,39 +30,37 @@ function progressLine(isTerminal: boolean): { show(text: string): void; end(): v
   };
 }
 
-function readImageJson(directory: string): ImageJson {
-  const file = join(directory, "image.json");
-  if (!existsSync(file))
-    throw Object.assign(new Error(`${file} is missing, so this is no image`), {
-      code: "IMAGE_INVALID",
-      advice:
-        "An image is a directory with image.json, kernel, initrd and root file system, as `boot image build --to DIR` makes it.",
-    });
-  return JSON.parse(readFileSync(file, "utf8")) as ImageJson;
+/** `checking root.squashfs: 40 % of 210 MB`, in steps of ten. */
+function progressText(what: string, name: string, doneBytes: number, sizeBytes: number): string {
+  return `${what} ${name}: ${Math.floor((doneBytes / sizeBytes) * 10) * 10} % of ${formatBytes(sizeBytes)}`;
 }
 
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path)) hash.update(chunk as Uint8Array);
-  return hash.digest("hex");
-}
-
-/** Uploads what the server does not have, then registers the image. */
+/**
+ * Checks the directory, uploads its files, then registers the image.
+ * @throws ImageInvalid before anything is sent, when a file is not what image.json says
+ */
 export async function importImage(
   client: Client,
   directory: string,
   isTerminal: boolean,
 ): Promise<ImageView> {
-  const { name, version, arch, files } = readImageJson(directory);
+  const image = readImageJson(directory);
+  const { name, version, arch, files } = image;
   const progress = progressLine(isTerminal);
+  try {
+    await verifyImage(directory, image, (file, done) =>
+      progress.show(progressText("checking", file.name, done, file.sizeBytes)),
+    );
+  } catch (error) {
+    progress.end();
+    throw error;
+  }
   for (const file of Object.values(files)) {
     let sent = 0;
     const meter = new Transform({
       transform(chunk: Uint8Array, _encoding, done) {
         sent += chunk.length;
-        progress.show(
-          `${file.name}: ${Math.floor((sent / file.sizeBytes) * 10) * 10} % of ${formatBytes(file.sizeBytes)}`,
-        );
+        progress.show(progressText("sending", file.name, sent, file.sizeBytes));
         done(null, chunk);
       },
     });
@@ -174,15 +161,19 @@ export function imageCommands(program: Command, open: () => Session): void {
     .description("check the files of an image directory against image.json")
     .addHelpText("after", "\nExample:\n  boot image verify /srv/kiosk")
     .action(async (directory: string) => {
-      const { files } = readImageJson(resolve(directory));
+      const path = resolve(directory);
+      const progress = progressLine(process.stderr.isTTY === true);
       let isWhole = true;
-      for (const file of Object.values(files)) {
-        const actual = await sha256Of(join(resolve(directory), file.name));
-        if (actual !== file.sha256) isWhole = false;
-        process.stdout.write(
-          `${file.name}: ${actual === file.sha256 ? "fine" : `sha256 is ${actual}, image.json says ${file.sha256}`}\n`,
+      const lines: string[] = [];
+      for (const file of Object.values(readImageJson(path).files)) {
+        const fault = await faultOf(path, file, (_file, done) =>
+          progress.show(progressText("checking", file.name, done, file.sizeBytes)),
         );
+        if (fault !== undefined) isWhole = false;
+        lines.push(`${file.name}: ${fault ?? "fine"}\n`);
       }
+      progress.end();
+      process.stdout.write(lines.join(""));
       if (!isWhole) process.exitCode = 1;
     });
   image

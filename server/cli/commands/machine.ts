@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
-import { machinesPath, type MachineView } from "./status.ts";
+import { changesNext, machinesPath, type MachineView } from "./status.ts";
 
 interface MachineDetails extends MachineView {
   readonly currentAddress?: string | null;
@@ -61,7 +61,12 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
     ["name", machine.name],
     ["MACs", machine.macs.join(", ")],
     ["phase", machine.phase],
-    ["role", `${machine.role} (${machine.roleSource})`],
+    ...(changesNext(machine)
+      ? ([
+          ["role", machine.runs],
+          ["next boot", `${machine.role} (${machine.roleSource})`],
+        ] as [string, string | null][])
+      : ([["role", `${machine.role} (${machine.roleSource})`]] as [string, string | null][])),
     ["group, seat", [machine.group, machine.seat].filter(Boolean).join(", ") || null],
     ["address", machine.currentAddress ?? null],
     ["reserved address", machine.address],

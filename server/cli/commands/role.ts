@@ -3,9 +3,10 @@ import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { root } from "../../platform/checkout.ts";
 import { loadRole, loadRoles } from "../../render/load-roles.ts";
+import { parameterExample } from "../parameters.ts";
 import type { Session } from "../session.ts";
 
-interface RoleView {
+export interface RoleView {
   name: string;
   description: string;
   boot: string;
@@ -37,7 +38,7 @@ export function roleCommands(program: Command, open: () => Session): void {
       const one = await session.client.get<RoleView>(`/roles/${encodeURIComponent(name)}`);
       const parameters = Object.entries(one.parameters).map(
         ([key, { type, default: value, description }]) =>
-          `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}`,
+          `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}\n    boot s4 ${one.name} ${parameterExample(key, type, value)}`,
       );
       session.show(one, () =>
         [

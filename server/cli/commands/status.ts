@@ -9,7 +9,10 @@ export interface MachineView {
   readonly seat: string | null;
   readonly address: string | null;
   readonly phase: string;
+  /** What its next boot makes of it. */
   readonly role: string;
+  /** What it runs, or boots right now; null: nothing that is known. */
+  readonly runs: string | null;
   readonly lastSeenAt: string | null;
   readonly boot: {
     readonly id: string;
@@ -38,15 +41,22 @@ export function doing(machine: MachineView): string {
   return progress?.step || (boot.lastStep ?? "-");
 }
 
+/** Its next boot makes something else of it. */
+export function changesNext({ role, runs }: MachineView): boolean {
+  return runs !== null && runs !== role;
+}
+
 export function statusTable(machines: readonly MachineView[], now: number): Table {
+  const hasNext = machines.some(changesNext);
   return {
-    columns: ["machine", "group", "seat", "phase", "role", "seen", "doing"],
+    columns: ["machine", "group", "seat", "phase", "role", ...(hasNext ? ["next"] : []), "seen", "doing"],
     rows: machines.map((machine) => [
       machine.name,
       machine.group,
       machine.seat,
       machine.phase,
-      machine.role,
+      machine.runs ?? machine.role,
+      ...(hasNext ? [changesNext(machine) ? machine.role : ""] : []),
       formatAge(machine.lastSeenAt, now),
       doing(machine),
     ]),
@@ -72,7 +82,9 @@ async function watch({ client, isTerminal }: Session, hostSet: string | undefine
       );
     else {
       for (const machine of machines) {
-        const line = safeText(`${machine.name}: ${machine.phase}, ${machine.role}, ${doing(machine)}`);
+        const line = safeText(
+          `${machine.name}: ${machine.phase}, ${machine.runs ?? machine.role}${changesNext(machine) ? ` (next ${machine.role})` : ""}, ${doing(machine)}`,
+        );
         if (before.get(machine.name) !== line) process.stdout.write(`${new Date().toISOString()} ${line}\n`);
         before.set(machine.name, line);
       }

@@ -39,6 +39,8 @@ export function machineView(
     phase: machine.phase,
     role: describeTarget(selection.target),
     roleSource: selection.source,
+    /** What the boot that is under way or done has made of it; `role` is what the next one makes. */
+    runs: boot?.outcome === "running" || boot?.outcome === "ready" ? (boot.target ?? null) : null,
     lastSeenAt: isoTime(machine.lastSeenAt),
     boot: boot
       ? {
@@ -114,7 +116,16 @@ export function planView(line: PlanLine) {
     after: describeTarget(line.after.target),
     why: line.after.why,
     changes: line.changes,
+    changedParameters: changedParameters(line.before.target, line.after.target),
   };
+}
+
+/** Names of the parameters that differ between two targets of one role. */
+function changedParameters(before: AssignedTarget, after: AssignedTarget): string[] {
+  if (before.kind !== "role" || after.kind !== "role" || before.role !== after.role) return [];
+  return [...new Set([...Object.keys(before.params), ...Object.keys(after.params)])].filter(
+    (name) => JSON.stringify(before.params[name]) !== JSON.stringify(after.params[name]),
+  );
 }
 
 export function eventView(event: Event, machineName: string | undefined) {
