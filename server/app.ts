@@ -168,6 +168,7 @@ export async function createApp(deps: AppDeps) {
       await store.probe();
     },
     version: deps.version,
+    names: config.http.names,
     nbp: (name) => {
       const asset = assets.get(name);
       return asset && { content: asset.content, sha256: asset.entry.sha256 };

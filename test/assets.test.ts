@@ -194,7 +194,7 @@ async function until(condition: () => boolean): Promise<void> {
 /** Asks on a raw connection and reads only until something came. */
 async function beginDownload(server: TestServer, path: string) {
   const socket = connect(server.port, "127.0.0.1");
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`);
   const [first] = (await once(socket, "data")) as [Buffer];
   socket.pause();
   return { socket, first };
@@ -270,7 +270,7 @@ t.test("uploads", async (t) => {
   });
   t.test("that break off leave nothing", async (t) => {
     const socket = connect(server.port, "127.0.0.1");
-    const lines = [`PUT /api/v1/contents/${sha256Of(content)} HTTP/1.1`, "Host: a", "Content-Length: 5000"];
+    const lines = [`PUT /api/v1/contents/${sha256Of(content)} HTTP/1.1`, "Host: localhost", "Content-Length: 5000"];
     socket.write([...lines, `Authorization: Bearer ${server.adminToken}`, "", ""].join("\r\n"));
     socket.write(content.subarray(0, 1000));
     await until(() => leftovers().length === 1);

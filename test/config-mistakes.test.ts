@@ -260,6 +260,6 @@ t.test("ports that are no clash", (t) => {
     "tftp:\n  port: 8080\n",
     "http:\n  port: 8443\n",
   ])
-    t.same(problemsOf(t, text), [], text);
+    t.same(problems(t, text), [], text);
   t.end();
 });

@@ -35,7 +35,7 @@ t.test("without any source every key of the contract has its default", (t) => {
       subnets: [],
     },
     tftp: { port: 69 },
-    http: { port: 8080 },
+    http: { port: 8080, names: [] },
     https: { port: 8443 },
     registry: { port: 80, tlsPort: 443 },
     lookaside: { port: 81 },

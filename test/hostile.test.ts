@@ -11,7 +11,7 @@ const datagramsPerPort = 10_000;
 const ports = [67, 4011, 69];
 /**
  * A leak of 1.5 kB, which is one datagram with its object, would be 3 ports x 10,000 datagrams x 1.5 kB = 45 MB in one flood.
- * The limit is two thirds of it, 30 MB; without a leak the third flood adds less than 5 MB.
+ * The limit is two thirds of it, 30 MB; without a leak the third flood adds 3 to 10 MB.
  */
 const leakedBytesPerDatagram = 1500;
 const growthLimitBytes = (ports.length * datagramsPerPort * leakedBytesPerDatagram * 2) / 3;

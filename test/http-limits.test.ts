@@ -6,7 +6,7 @@ import { type AddressInfo, connect, type Socket } from "node:net";
 import { join } from "node:path";
 import Fastify, { type FastifyInstance } from "fastify";
 import t, { type Test } from "tap";
-import { request } from "undici";
+import { Agent, request } from "undici";
 import { createContentStore } from "../server/content/content-store.ts";
 import * as assets from "../server/http/asset-routes.ts";
 import * as authorization from "../server/http/authorization.ts";
@@ -373,6 +373,32 @@ t.test("a Host that is not ours is refused", async (t) => {
     t.equal(await ask(host), "HOST_NOT_ALLOWED", host);
   t.equal(await ask("evil.example", {}, "/nothing"), "HOST_NOT_ALLOWED", "whatever is asked for");
   t.equal(await ask("anything", { "x-control": "1" }), 200, "on the control socket");
+});
+
+t.test("the check of Host covers every route on TCP, and the control socket takes any name", async (t) => {
+  const server = await startServer(t);
+  const headers = { host: "evil.example" };
+  const token = server.adminToken;
+  for (const path of [
+    "/",
+    "/healthz",
+    "/boot.ipxe",
+    "/api/docs/",
+    "/api/openapi.json",
+    "/api/v1/machines",
+    "/nothing",
+  ]) {
+    const { status, json } = await server.ask(path, { headers, token });
+    t.match([status, json], [421, { code: "HOST_NOT_ALLOWED", status: 421 }], path);
+  }
+  t.equal((await server.ask("/healthz", { headers: { host: `localhost:${server.port}` } })).status, 200);
+  const old = open(t, server.port);
+  old.socket.write("GET /healthz HTTP/1.0\r\n\r\n");
+  await old.closed;
+  t.match(old.text, /^HTTP\/1\.1 421 /, "none at all");
+  const dispatcher = new Agent({ connect: { socketPath: join(server.dataDir, "control.sock") } });
+  t.teardown(() => dispatcher.close());
+  t.equal((await request("http://evil.example/api/v1/machines", { dispatcher })).statusCode, 200);
 });
 
 t.test("live events", async (t) => {

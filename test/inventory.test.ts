@@ -53,7 +53,8 @@ t.test("too many machines that nobody accepted", async (t) => {
     const third = lab.inventory.get(macOf(1002)).name;
     await lab.assign(third, "worker");
     await lab.inventory.meet(macOf(1), {});
-    for (const number of [1000, 1001, 1002]) t.ok(lab.inventory.findByMac(macOf(number)), `${number} is there`);
+    for (const number of [1000, 1001, 1002])
+      t.ok(lab.inventory.findByMac(macOf(number)), `${number} is there`);
     t.equal(lab.inventory.findByMac(macOf(1003)), undefined);
   });
 });
@@ -103,18 +104,21 @@ t.test("a machine's phase follows its role", async (t) => {
   });
 });
 
-t.test("a role that waits is not for one boot: its end never comes, so it would be there for ever", async (t) => {
-  const lab = await createBootLab(t);
-  await lab.add(1, "s1");
-  await t.rejects(lab.assign("s1", "discover", "once"), {
-    code: "ONCE_NEVER_USED_UP",
-    advice: /without `--once`/,
-  });
-  const target = { kind: "role", role: "discover", params: {} } as const;
-  t.throws(() => lab.assigning.plan({ machines: "s1", target, mode: "once", actor: "anna" }), {
-    code: "ONCE_NEVER_USED_UP",
-  });
-  t.equal(lab.boots.select(lab.machine("s1")).source, "unknown-policy", "nothing was assigned");
-  await lab.assign("s1", "discover");
-  t.equal(lab.boots.select(lab.machine("s1")).source, "machine", "for good it may be");
-});
+t.test(
+  "a role that waits is not for one boot: its end never comes, so it would be there for ever",
+  async (t) => {
+    const lab = await createBootLab(t);
+    await lab.add(1, "s1");
+    await t.rejects(lab.assign("s1", "discover", "once"), {
+      code: "ONCE_NEVER_USED_UP",
+      advice: /without `--once`/,
+    });
+    const target = { kind: "role", role: "discover", params: {} } as const;
+    t.throws(() => lab.assigning.plan({ machines: "s1", target, mode: "once", actor: "anna" }), {
+      code: "ONCE_NEVER_USED_UP",
+    });
+    t.equal(lab.boots.select(lab.machine("s1")).source, "unknown-policy", "nothing was assigned");
+    await lab.assign("s1", "discover");
+    t.equal(lab.boots.select(lab.machine("s1")).source, "machine", "for good it may be");
+  },
+);

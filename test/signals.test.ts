@@ -57,26 +57,29 @@ function createProcess() {
   };
 }
 
-t.test("whatever signals come, the stop is begun once; Ctrl-C after a second more ends it by force", async (t) => {
-  const process = createProcess();
-  let stops = 0;
-  let finish = () => {};
-  const stop = () => {
-    stops++;
-    return new Promise<void>((resolve) => (finish = resolve));
-  };
-  const ended = stopOnSignals(process, stop, () => t.fail("it does not fail"));
-  for (const signal of ["SIGINT", "SIGINT", "SIGTERM", "SIGHUP", "SIGINT"]) process.send(signal);
-  t.equal(stops, 1);
-  t.same(process.exits, []);
-  await wait(1050);
-  process.send("SIGTERM");
-  t.same(process.exits, [], "systemd's signal is patient");
-  process.send("SIGINT");
-  t.same(process.exits, [130]);
-  finish();
-  t.equal(await ended, 0);
-});
+t.test(
+  "whatever signals come, the stop is begun once; Ctrl-C after a second more ends it by force",
+  async (t) => {
+    const process = createProcess();
+    let stops = 0;
+    let finish = () => {};
+    const stop = () => {
+      stops++;
+      return new Promise<void>((resolve) => (finish = resolve));
+    };
+    const ended = stopOnSignals(process, stop, () => t.fail("it does not fail"));
+    for (const signal of ["SIGINT", "SIGINT", "SIGTERM", "SIGHUP", "SIGINT"]) process.send(signal);
+    t.equal(stops, 1);
+    t.same(process.exits, []);
+    await wait(1050);
+    process.send("SIGTERM");
+    t.same(process.exits, [], "systemd's signal is patient");
+    process.send("SIGINT");
+    t.same(process.exits, [130]);
+    finish();
+    t.equal(await ended, 0);
+  },
+);
 
 t.test("a stop that fails is told, and is the exit code 1", async (t) => {
   const process = createProcess();

@@ -50,27 +50,30 @@ t.test("when it stops, the count is told all the same", (t) => {
   t.end();
 });
 
-t.test("type, address, reason and machine tell them apart; what names no address or is no alarm passes", (t) => {
-  const { rows, alarms } = setUp();
-  const contradicted: NewEvent = { ...refusal("10.0.0.9"), type: "mac.contradicted" };
-  const different = [
-    refusal("10.0.0.9"),
-    refusal("10.0.0.8"),
-    refusal("10.0.0.9", "expired"),
-    refusal("10.0.0.9", "expired", "m_1"),
-    contradicted,
-  ];
-  for (const event of [...different, ...different]) alarms.record(event);
-  t.same(rows, different);
-  rows.length = 0;
-  const plain: NewEvent[] = [
-    { type: "boot.started", message: "s1: boot begun", data: { address: "10.0.0.9" } },
-    { type: "machine.failed", level: "warning", message: "s1 failed" },
-  ];
-  for (const event of [...plain, ...plain]) alarms.record(event);
-  t.same(rows, [...plain, ...plain]);
-  t.end();
-});
+t.test(
+  "type, address, reason and machine tell them apart; what names no address or is no alarm passes",
+  (t) => {
+    const { rows, alarms } = setUp();
+    const contradicted: NewEvent = { ...refusal("10.0.0.9"), type: "mac.contradicted" };
+    const different = [
+      refusal("10.0.0.9"),
+      refusal("10.0.0.8"),
+      refusal("10.0.0.9", "expired"),
+      refusal("10.0.0.9", "expired", "m_1"),
+      contradicted,
+    ];
+    for (const event of [...different, ...different]) alarms.record(event);
+    t.same(rows, different);
+    rows.length = 0;
+    const plain: NewEvent[] = [
+      { type: "boot.started", message: "s1: boot begun", data: { address: "10.0.0.9" } },
+      { type: "machine.failed", level: "warning", message: "s1 failed" },
+    ];
+    for (const event of [...plain, ...plain]) alarms.record(event);
+    t.same(rows, [...plain, ...plain]);
+    t.end();
+  },
+);
 
 t.test("a flood from ever new addresses is few rows, and still tells each type", (t) => {
   const { rows, alarms } = setUp();
@@ -96,9 +99,13 @@ t.test("a flood without a login leaves one row and one line of the log", async (
     ),
   );
   for (let number = 1; number <= 20; number++) await server.script(number);
-  t.equal(server.logged.filter((line) => line.includes("too many")).length, 1, "one line for twenty unknown MACs");
+  t.equal(
+    server.logged.filter((line) => line.includes("too many")).length,
+    1,
+    "one line for twenty unknown MACs",
+  );
   for (let number = 101; number <= 120; number++) await server.script(number, { from: 30 });
   const failures = (await server.api("GET", "/events?type=script.failed")).items;
-  const ofOneAddress = failures.filter(({ data }) => data?.["address"]?.toString() === "127.0.1.30");
+  const ofOneAddress = failures.filter(({ data }) => String(data?.["address"]) === "127.0.1.30");
   t.ok(ofOneAddress.length <= 2, "a row for each reason, not for each MAC that one address asked for");
 });

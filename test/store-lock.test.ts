@@ -29,7 +29,11 @@ t.test("a lock belongs to one process, and ends with it, however it ends", async
   holder.kill("SIGKILL");
   await once(holder, "exit");
   const { release } = lockData(file, "/srv/data");
-  t.throws(() => lockData(file, "/srv/data"), { code: "DATA_DIR_IN_USE" }, "the same process is no exception");
+  t.throws(
+    () => lockData(file, "/srv/data"),
+    { code: "DATA_DIR_IN_USE" },
+    "the same process is no exception",
+  );
   release();
   release();
   lockData(file, "/srv/data").release();

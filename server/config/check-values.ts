@@ -117,7 +117,9 @@ function checkPorts({ dhcp, tftp, http }: Config): ValueProblem[] {
     if (!other || port === 0) return [];
     // The one that somebody set has a line to be shown.
     const [wrong, right] = keyOf(name)?.default === port ? [other.name, name] : [name, other.name];
-    return [{ path: keyOf(wrong)?.path ?? [], message: `${protocol} port ${port} is that of ${right} already` }];
+    return [
+      { path: keyOf(wrong)?.path ?? [], message: `${protocol} port ${port} is that of ${right} already` },
+    ];
   });
 }
 

@@ -75,7 +75,13 @@ export const configSchema = Type.Object(
     ),
     tftp: Type.Object({ port: port(69, "TFTP") }, { additionalProperties: false }),
     http: Type.Object(
-      { port: port(8080, "boot scripts, configs, assets, callbacks, API, dashboard") },
+      {
+        port: port(8080, "boot scripts, configs, assets, callbacks, API, dashboard"),
+        names: Type.Array(Type.String({ pattern: "^[A-Za-z0-9.-]{1,253}$" }), {
+          default: [],
+          description: "DNS names that this server answers to, beside its IP addresses and its host name",
+        }),
+      },
       { additionalProperties: false },
     ),
     https: Type.Object({ port: port(8443, "the same over TLS") }, { additionalProperties: false }),

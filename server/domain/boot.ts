@@ -80,11 +80,7 @@ export type Contact = "firmware" | "ipxe" | "os" | "script";
  * power-on; iPXE's DHCP never comes again once a kernel was asked for. Its script may: a kernel that could not be loaded is asked for
  * again by way of the script, so only a request after the initramfs spoke is a new power-on.
  */
-export function startsNewBoot(
-  current: Boot | undefined,
-  speaker: Contact,
-  now: EpochMs,
-): boolean {
+export function startsNewBoot(current: Boot | undefined, speaker: Contact, now: EpochMs): boolean {
   if (!current || current.outcome !== "running") return speaker !== "os";
   const last = current.steps.at(-1)?.at ?? current.startedAt;
   switch (speaker) {

@@ -149,7 +149,8 @@ export const InvalidMac = defineError("INVALID_MAC", {
 export const InvalidRequest = defineError("INVALID_REQUEST", {
   kind: "user",
   httpStatus: 400,
-  message: (d: { problem: string }) => d.problem,
+  message: (d: { problem: string; /** For this slip, in place of the one below. */ advice?: string }) =>
+    d.problem,
   advice: "The API and its types are described at /api/docs.",
 });
 export const InvalidHostSet = defineError("INVALID_HOST_SET", {
@@ -334,7 +335,7 @@ export const HostNotAllowed = defineError("HOST_NOT_ALLOWED", {
   httpStatus: 421,
   message: (d: { host: string }) =>
     `this server is not known as ${JSON.stringify(d.host.slice(0, 100))}, and a name that anybody may point here is not trusted`,
-  advice: "Use the server's IP address, `localhost`, or its host name as `hostname` prints it.",
+  advice: "Use the server's IP address or its host name, or add the name to `http.names` in its config.",
 });
 export const NotFound = defineError("NOT_FOUND", {
   kind: "user",

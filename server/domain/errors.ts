@@ -14,7 +14,7 @@ export interface ErrorDefinition<D> {
   readonly kind: ErrorKind;
   readonly httpStatus: number;
   readonly message: (details: D) => string;
-  /** What to do next, for a tired person: one or two sentences, with a command where there is one. */
+  /** What to do next, for a tired person: one or two sentences, with a command where there is one. `advice` in the details goes first. */
   readonly advice: string;
 }
 
@@ -31,7 +31,7 @@ export class RollcallError extends Error {
     this.code = code;
     this.kind = definition.kind;
     this.httpStatus = definition.httpStatus;
-    this.advice = definition.advice;
+    this.advice = typeof details["advice"] === "string" ? details["advice"] : definition.advice;
     this.details = details;
   }
 }

@@ -19,7 +19,6 @@ export const eventTypes = {
   "assignment.set": "A role or script was assigned to a machine or group.",
   "assignment.released": "An assignment was taken back.",
   "assignment.used": "An assignment for one boot was used up by the machine's callback.",
-  "assignment.undone": "The last assignments were undone.",
   "boot.started": "A boot attempt began.",
   "boot.step": "A machine passed a station of its boot; told live only, the boot's timeline keeps it.",
   "boot.ended": "A boot attempt ended.",

@@ -76,6 +76,30 @@ export function resolveHostSet(
     for (const machine of matching(part.text)) chosen.delete(machine);
   return [...chosen].sort((left, right) => (naturalKey(left.name) < naturalKey(right.name) ? -1 : 1));
 
+  /** A range names all that is missing in one sentence: `s6 to s9 are missing`. */
+  function refuseMissing(word: string, names: readonly string[]): void {
+    const known = new Set(
+      machines.flatMap(({ name, group }) => (group === undefined ? [name] : [name, group])),
+    );
+    const isMissing = (name: string) => !known.has(name) && !groups.has(name);
+    const missing = names.filter(isMissing);
+    if (missing.length === 0) return;
+    const runs: string[][] = [];
+    names.forEach((name, index) => {
+      if (!isMissing(name)) return;
+      if (index > 0 && isMissing(names[index - 1] ?? "")) runs.at(-1)?.push(name);
+      else runs.push([name]);
+    });
+    const told = runs
+      .slice(0, 10)
+      .map((run) => (run.length === 1 ? run[0] : `${run[0]} to ${run.at(-1)}`))
+      .join(", ");
+    throw InvalidHostSet({
+      part: word,
+      reason: `${told}${runs.length > 10 ? " and more" : ""} ${missing.length === 1 ? "is" : "are"} missing`,
+    });
+  }
+
   function matching(word: string): Machine[] {
     const named = machines.filter((machine) => machine.name === word);
     const isGroup = groups.has(word) || machines.some((machine) => machine.group === word);
@@ -105,6 +129,7 @@ export function resolveHostSet(
     const names = expandRanges(word);
     if (names.length === 1 && names[0] === word)
       throw InvalidHostSet({ part: word, reason: `no machine or group is called ${word}` });
+    refuseMissing(word, names);
     return names.flatMap(matching);
   }
 }

@@ -71,9 +71,20 @@ export function installAuthorization(
  */
 export function installHostCheck(
   app: FastifyInstance,
-  { hostname, isControl }: { hostname: string | undefined; isControl: AuthorizationDeps["isControl"] },
+  {
+    hostname,
+    configured = [],
+    isControl,
+  }: {
+    hostname: string | undefined;
+    /** `http.names` of the config. */
+    configured?: readonly string[];
+    isControl: AuthorizationDeps["isControl"];
+  },
 ): void {
-  const names = new Set(["localhost", ...(hostname ? [hostname.toLowerCase()] : [])]);
+  const names = new Set(
+    ["localhost", ...(hostname ? [hostname] : []), ...configured].map((name) => name.toLowerCase()),
+  );
   app.addHook("onRequest", (request, _reply, done) => {
     const host = request.headers.host;
     const isAllowed = host === undefined ? isControl(request) : isOwnHost(host, names) || isControl(request);

@@ -8,7 +8,7 @@ import type { Clock, Ids, Log } from "../domain/capabilities.ts";
 import { InvalidRequest, PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
-import { installAuthorization } from "./authorization.ts";
+import { installAuthorization, installHostCheck } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
@@ -38,6 +38,8 @@ export interface HttpSettings {
   /** @throws when something that must work does not: the answer of /readyz */
   readonly ready: () => Promise<void>;
   readonly version: string;
+  /** Names beside its addresses and its host name that this server answers to. */
+  readonly names?: readonly string[];
 }
 
 /** API requests are small; content goes through the upload routes, which have limits of their own. */
@@ -111,6 +113,9 @@ export async function buildHttpServer(deps: HttpDeps) {
     void reply.header("x-content-type-options", "nosniff");
     done(null, payload);
   });
+  const control = new ControlSocket(app);
+  const isControl = (request: FastifyRequest) => control.owns(request);
+  installHostCheck(app, { hostname: await ownHostname(), configured: deps.names ?? [], isControl });
   acceptForms(app);
   installErrorMapper(app, log, ids);
 
@@ -125,7 +130,6 @@ export async function buildHttpServer(deps: HttpDeps) {
     },
   });
   await app.register(swaggerUi, { routePrefix: "/api/docs" });
-  const control = new ControlSocket(app);
   await app.register(async (scope) => {
     registerBootRoutes(scope, deps);
     registerCallbackRoutes(scope, deps);
@@ -137,7 +141,7 @@ export async function buildHttpServer(deps: HttpDeps) {
       installAuthorization(scope, {
         clock,
         tokens: deps.tokens,
-        isControl: (request) => control.owns(request),
+        isControl,
       });
       await registerApi(scope, deps);
     },
@@ -222,6 +226,12 @@ export function limitBodies(app: FastifyInstance, clock: Pick<Clock, "after">, l
     }
     done();
   });
+}
+
+/** As `hostname` prints it; undefined where it can't be read. */
+async function ownHostname(): Promise<string | undefined> {
+  const text = await readFile("/proc/sys/kernel/hostname", "utf8").catch(() => "");
+  return text.trim() || undefined;
 }
 
 function listenError(error: unknown, port: number): unknown {

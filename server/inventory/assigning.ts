@@ -150,8 +150,7 @@ export function createAssigning(deps: AssigningDeps) {
     async releaseGroup(group: string, actor: string): Promise<void> {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
       await assignments.removeAll([{ subject: { kind: "group", group }, mode: "always" }]);
-      for (const machine of inventory.all())
-        if (machine.group === group) deps.onChange(machine);
+      for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine);
       record({ type: "assignment.released", actor, message: `group ${group}: released`, data: { group } });
     },
   };
@@ -164,5 +163,6 @@ function refuseUnsafeUrl(target: AssignedTarget): void {
   if (!/^(https?|tftp):\/\/[A-Za-z0-9._:/@=+,%~?&;-]+$/.test(target.url) || target.url.length > 1000)
     throw InvalidRequest({
       problem: `${JSON.stringify(target.url.slice(0, 100))} is not an http, https or tftp address that iPXE can load`,
+      advice: "Write it like http://10.0.0.1/my.ipxe, without blanks, quotes, $ or #.",
     });
 }

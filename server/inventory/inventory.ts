@@ -87,6 +87,7 @@ export function createInventory(deps: InventoryDeps) {
     if (!isMachineName(name))
       throw InvalidRequest({
         problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens`,
+        advice: "Write it like lab225 or second-floor.",
       });
     await groups.save({ name, description, createdAt: clock.now() });
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
@@ -138,10 +139,16 @@ export function createInventory(deps: InventoryDeps) {
     async add(input: MachineInput, actor: string): Promise<Machine> {
       const macs = readMacs(input.macs ?? []);
       const [first] = macs;
-      if (!first) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
+      if (!first) throw needsMac();
       await ensureGroup(input.group);
       const machine = apply(
-        { ...blank(first, clock.now()), macs, phase: "accepted", acceptedAt: clock.now(), lastSeenAt: undefined },
+        {
+          ...blank(first, clock.now()),
+          macs,
+          phase: "accepted",
+          acceptedAt: clock.now(),
+          lastSeenAt: undefined,
+        },
         input,
       );
       await machines.add(machine);
@@ -310,19 +317,29 @@ function readMacs(texts: readonly string[]): Mac[] {
   return [...new Set(macs)];
 }
 
+function needsMac() {
+  return InvalidRequest({
+    problem: "a machine needs at least one MAC",
+    advice:
+      "Name it with --mac: `boot machine add s4 --mac 52:54:00:00:00:04`. It stands on the machine's label and on its screen while it boots.",
+  });
+}
+
 /** @throws InvalidRequest, InvalidMac */
 function apply(machine: Machine, input: MachineInput): Machine {
   if (input.name !== undefined && !isMachineName(input.name))
     throw InvalidRequest({
       problem: `name ${JSON.stringify(input.name.slice(0, 70))}: a name is lower-case letters, digits and inner hyphens, at most 63`,
+      advice: "Write it like s4 or master-1: it is the machine's host name.",
     });
   const address = typeof input.address === "string" ? parseIpv4(input.address) : undefined;
   if (typeof input.address === "string" && !address)
     throw InvalidRequest({
       problem: `address ${JSON.stringify(input.address.slice(0, 40))} is not an IPv4 address`,
+      advice: "Write it like 10.0.0.14.",
     });
   const macs = input.macs === undefined ? machine.macs : readMacs(input.macs);
-  if (macs.length === 0) throw InvalidRequest({ problem: "a machine needs at least one MAC" });
+  if (macs.length === 0) throw needsMac();
   return {
     ...machine,
     name: input.name ?? machine.name,

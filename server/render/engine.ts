@@ -171,7 +171,8 @@ const dataNames = new Set(["index", "key", "first", "last"]);
 
 /** Turns each `{{value}}` into `{{quoteByDefault value}}`, refuses raw output, and notes the paths read at the top level. */
 function quoteStatements(node: AstNode, place: Place): void {
-  for (const statement of node.body ?? []) {
+  const body = node.body ?? [];
+  for (const [index, statement] of body.entries()) {
     const line = statement.loc.start.line;
     const name = String(statement.path?.original ?? "");
     if ((statement.hash?.pairs.length ?? 0) > 0)
@@ -181,6 +182,8 @@ function quoteStatements(node: AstNode, place: Place): void {
       case "CommentStatement":
         break;
       case "MustacheStatement":
+        if (place.syntax === "yaml" && statement.params?.length === 0)
+          refuseGlued(name, line, body[index - 1], body[index + 1]);
         quoteStatement(statement, name, place);
         break;
       case "BlockStatement": {
@@ -196,6 +199,22 @@ function quoteStatements(node: AstNode, place: Place): void {
         throw new Error(`line ${line}: ${statement.type} is not allowed in templates`);
     }
   }
+}
+
+/** A value in YAML comes with its quotes, so that what touches it would stand outside of them. @throws Error that begins with the line */
+function refuseGlued(name: string, line: number, before?: AstNode, after?: AstNode): void {
+  const textOf = (node?: AstNode) =>
+    node?.type === "ContentStatement" ? String((node as AstExpression).value) : "";
+  const head = textOf(before).split("\n").at(-1) ?? "";
+  const tail = textOf(after).split("\n")[0] ?? "";
+  if (/^\s*#/.test(head)) return;
+  const [opening = ""] = /["']$/.exec(head) ?? [];
+  if (opening !== "" && tail.startsWith(opening))
+    throw new Error(`line ${line}: ${name}: values are quoted already: drop your quotes around {{${name}}}`);
+  if (/[\w=/.@%+~$-]$/.test(head) || /^[\w=/.@%+~$-]/.test(tail))
+    throw new Error(
+      `line ${line}: ${name}: a value comes with its quotes, so text that touches it stands outside of them: put the whole text into the value, or write {{uri ${name}}} inside an address or {{sh ${name}}} on a line of shell`,
+    );
 }
 
 function quoteStatement(statement: AstNode, name: string, place: Place): void {

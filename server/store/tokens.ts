@@ -25,7 +25,10 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
     add: (token: ApiToken): Promise<void> =>
       queue.run(({ onRollback }) => {
         if ([...byHash.values()].some((other) => other.name === token.name))
-          throw InvalidRequest({ problem: `there is a token called ${token.name} already` });
+          throw InvalidRequest({
+            problem: `there is a token called ${token.name} already`,
+            advice: `Choose another name, or revoke that one first: \`boot token revoke ${token.name}\`.`,
+          });
         insert.run(token.id, token.name, token.scope, token.hash, token.createdAt, token.expiresAt ?? null);
         byHash.set(token.hash, token);
         onRollback(() => byHash.delete(token.hash));

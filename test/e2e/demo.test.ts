@@ -1,5 +1,6 @@
 import { execFile, spawn } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test } from "tap";
@@ -47,7 +48,9 @@ t.test(
   "boot demo --until-ready boots its machine into its role, ends with 0 and leaves nothing behind",
   async (t) => {
     const image = await ensureImage(t);
-    const data = t.testdir({});
+    // Not t.testdir: a Unix socket's path, and the server has one there, is 107 octets at most.
+  const data = mkdtempSync(join(tmpdir(), "rcdemo-"));
+  t.teardown(() => rmSync(data, { recursive: true, force: true }));
     const { code, out, err } = await demo(
       t,
       "--machines",

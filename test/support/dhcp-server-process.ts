@@ -7,6 +7,8 @@ import { createDhcpServer } from "../../server/dhcp/server.ts";
 import type { Udp } from "../../server/domain/capabilities.ts";
 import { parseCidr } from "../../server/net/cidr.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
+import { parseNeighbours } from "../../server/boot/who-asks.ts";
+import { readNeighbourTable } from "../../server/platform/neighbours.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { createLogger } from "../../server/platform/logger.ts";
 import { createUdp } from "../../server/platform/udp.ts";
@@ -87,6 +89,8 @@ const server = createDhcpServer({
     nbp: (name) => `http://${address}:8080/nbp/${name}`,
   }),
   onContact: (contact) => say({ contact }),
+  record: (event) => say({ event }),
+  neighbours: () => parseNeighbours(readNeighbourTable()),
 });
 
 await server.start();

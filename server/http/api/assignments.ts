@@ -45,7 +45,11 @@ function targetOf(body: { role?: string; url?: string; params?: Record<string, u
   if (body.role !== undefined && body.url === undefined)
     return { kind: "role", role: body.role, params: body.params ?? {} };
   if (body.url !== undefined && body.role === undefined) return { kind: "url", url: body.url };
-  throw InvalidRequest({ problem: "name a role or a url, one of the two" });
+  throw InvalidRequest({
+    problem: "name a role or a url, one of the two",
+    advice:
+      "`boot role list` shows the roles; a url is that of an iPXE script, e.g. http://10.0.0.1/my.ipxe.",
+  });
 }
 
 /** Operations kept for looking at; assignments are done at once, so these are records, not work. */
@@ -91,7 +95,8 @@ export function registerAssignmentApi(
       const { machines, mode, power, dryRun } = request.body;
       if (power !== "none")
         throw InvalidRequest({
-          problem: `power: ${power}: this server does not switch machines on and off yet; switch them by hand`,
+          problem: `power: ${power}: this server does not switch machines on and off yet`,
+          advice: "Leave --power away, and switch them by hand: they boot what was assigned.",
         });
       const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
       const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);

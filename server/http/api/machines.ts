@@ -147,12 +147,17 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       if (!kind)
         throw InvalidRequest({
           problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${documentKinds.join(", ")}`,
+          advice: "Name one of them, e.g. `boot preview MACHINE user-data`; without one it is ipxe.",
         });
       const url =
         request.socket.localPort === undefined ? deps.publicUrl() : serverUrl(request, deps.address);
       const text = boots.preview(inventory.get(request.params.machine), kind as DocumentKind, url);
       if (text === undefined)
-        throw InvalidRequest({ problem: `the role of ${request.params.machine} has no ${kind}` });
+        throw InvalidRequest({
+          problem: `the role of ${request.params.machine} has no ${kind}`,
+          advice:
+            "`boot explain MACHINE` shows its role; a role of your own has the documents under `templates` in its role.yaml.",
+        });
       return reply.type("text/plain; charset=utf-8").send(text);
     },
   );

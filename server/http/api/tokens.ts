@@ -58,6 +58,7 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
       if (name === localActor)
         throw InvalidRequest({
           problem: `the name ${name} is what the event log calls this server's own administrator`,
+          advice: "Choose another name.",
         });
       const secret = ids.secret();
       const now = clock.now();

@@ -1,0 +1,63 @@
+import type { Section } from "../main.ts";
+import { atMost, ours } from "../results.ts";
+import { addMachines, importSampleImage, simulate, startRollcall } from "../rollcall.ts";
+import { optional } from "./dhcp.ts";
+
+const machines = 10_000;
+
+export const building: Section = {
+  name: "building",
+  summary: "10,000 machines of all kinds switched on within 60 s, from DISCOVER to joined",
+  async run({ lab, results, profile }) {
+    results.declare({
+      id: "building failed",
+      what: "10,000 machines within 60 s: failed",
+      unit: "machines",
+      better: "less",
+      ...optional(atMost(0, "machines")),
+    });
+    results.declare({
+      id: "building memory",
+      what: "the same: server's most memory",
+      unit: "MB",
+      better: "less",
+      ...optional(atMost(400, "MB")),
+    });
+    results.declare({
+      id: "building script",
+      what: "the same: p99 of a script",
+      unit: "ms",
+      better: "less",
+      ...optional(atMost(50, "ms")),
+    });
+    results.declare({
+      id: "building cpu",
+      what: "the same: server's CPU time for one machine",
+      unit: "ms",
+      better: "less",
+    });
+    results.declare({ id: "building time", what: "the same: all done after", unit: "s", better: "less" });
+    const server = await startRollcall(lab, { profile });
+    try {
+      await importSampleImage(lab, server.client, { kernel: 65_536, initrd: 65_536, rootfs: 65_536 });
+      await addMachines(server.client, machines);
+      const before = server.cpuSeconds();
+      const report = await simulate(lab, ["--machines", String(machines), "--within", "60"]);
+      results.add("building failed", ours, report.failed);
+      results.add("building memory", ours, server.peakMemoryBytes() / 1e6);
+      results.add(
+        "building script",
+        ours,
+        report.phases.find(({ phase }) => phase === "script")?.p99Ms ?? NaN,
+      );
+      results.add("building cpu", ours, ((server.cpuSeconds() - before) * 1000) / machines);
+      results.add("building time", ours, report.durationMs / 1000);
+      if (report.restarts > 0)
+        results.note(`building: ${report.restarts} machines had to be switched off and on again`);
+      for (const { phase, reason, machines: count } of report.failures.slice(0, 5))
+        results.note(`building: ${count} failed at ${phase}: ${reason}`);
+    } finally {
+      await server.stop();
+    }
+  },
+};
