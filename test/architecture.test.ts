@@ -58,7 +58,18 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["fastify", "typebox"],
   },
   cli: {
-    imports: ["config", "content", "demo", "domain", "image", "platform", "render", "simulate", "yaml", "(top)"],
+    imports: [
+      "config",
+      "content",
+      "demo",
+      "domain",
+      "image",
+      "platform",
+      "render",
+      "simulate",
+      "yaml",
+      "(top)",
+    ],
     libraries: "any node",
   },
   "(top)": {

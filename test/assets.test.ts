@@ -270,7 +270,11 @@ t.test("uploads", async (t) => {
   });
   t.test("that break off leave nothing", async (t) => {
     const socket = connect(server.port, "127.0.0.1");
-    const lines = [`PUT /api/v1/contents/${sha256Of(content)} HTTP/1.1`, "Host: localhost", "Content-Length: 5000"];
+    const lines = [
+      `PUT /api/v1/contents/${sha256Of(content)} HTTP/1.1`,
+      "Host: localhost",
+      "Content-Length: 5000",
+    ];
     socket.write([...lines, `Authorization: Bearer ${server.adminToken}`, "", ""].join("\r\n"));
     socket.write(content.subarray(0, 1000));
     await until(() => leftovers().length === 1);

@@ -113,6 +113,16 @@ t.test("exit codes tell a script what happened", async (t) => {
       3,
       /^SERVER_UNREACHABLE: no server answers at 127\.0\.0\.1:1 \(ECONNREFUSED\)/,
     ],
+    [
+      "the address is of another kind",
+      ["--server", server.url.replace("http:", "https:"), "status"],
+      3,
+      /this server speaks http: write http:/,
+    ],
+    ["the address is none", ["--server", "ftp://x", "status"], 3, /written like http:\/\/10\.0\.0\.1:8080/],
+    ["no token", ["--server", server.url, "status"], 1, /^TOKEN_MISSING[\s\S]*--token TOKEN/],
+    ["a machine without a MAC", [...local, "machine", "add", "s9"], 1, /^INVALID_REQUEST[\s\S]*--mac/],
+    ["no such directory of roles", ["role", "lint", nowhere + "/x"], 1, /^ROLE_INVALID: .*it is not there/],
   ];
   const ended = await Promise.all(cases.map(([, words]) => boot(words)));
   cases.forEach(([what, , code, message], index) => {

@@ -5,6 +5,7 @@ import { configKeys } from "../server/config/schema.ts";
 import "../server/domain/error-catalogue.ts";
 import { definedErrors } from "../server/domain/errors.ts";
 import { eventTypes } from "../server/domain/event.ts";
+import { commandCodes, machineCodes } from "../server/domain/reported-codes.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
@@ -21,13 +22,31 @@ function errorsPage(): string {
     "# Errors",
     "",
     "Every error has a stable code. The API answers a problem document (RFC 9457) with it, the `boot` command prints it, and a machine",
-    "shows it on its screen. Made from `server/domain/error-catalogue.ts` by `npm run docs`.",
+    "shows it on its screen. Made from `server/domain/error-catalogue.ts` and `reported-codes.ts` by `npm run docs`.",
     "",
     "| code | status | kind | what to do |",
     "|---|---|---|---|",
     ...rows,
     "",
+    "## What machines report of their own boot",
+    "",
+    "Our initramfs reports these; `boot machine show` and `boot events --type machine.failed` have them.",
+    "",
+    "| code | what to do |",
+    "|---|---|",
+    ...adviceRows(machineCodes),
+    "",
+    "## What the `boot` command says of work on its own machine",
+    "",
+    "| code | what to do |",
+    "|---|---|",
+    ...adviceRows(commandCodes),
+    "",
   ].join("\n");
+}
+
+function adviceRows(codes: Readonly<Record<string, string>>): string[] {
+  return Object.entries(codes).map(([code, advice]) => `| \`${code}\` | ${cell(advice)} |`);
 }
 
 function configurationPage(): string {
@@ -91,6 +110,39 @@ function markdownFiles(directory: string): string[] {
     return entry.name.endsWith(".md") ? [path] : [];
   });
 }
+
+function sourcesBelow(directory: string): string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    return entry.isDirectory() ? sourcesBelow(path) : [path];
+  });
+}
+
+t.test("every error and event that the pages list is raised somewhere, and none is left out", (t) => {
+  const files = sourcesBelow(join(root, "server"));
+  const read = (wanted: (path: string) => boolean) =>
+    files
+      .filter(wanted)
+      .map((path) => readFileSync(path, "utf8"))
+      .join("\n");
+  const code = read(
+    (path) => path.endsWith(".ts") && !/domain\/(error-catalogue|event|reported-codes)\.ts$/.test(path),
+  );
+  for (const [, name = "", errorCode = ""] of readFileSync(
+    join(root, "server/domain/error-catalogue.ts"),
+    "utf8",
+  ).matchAll(/^export const (\w+) = defineError\("(\w+)"/gm))
+    t.match(code, new RegExp(`\\b${name}(\\(|\\.is\\()|"${errorCode}"`), errorCode);
+  for (const type of Object.keys(eventTypes)) t.ok(code.includes(`"${type}"`), type);
+  const initramfs = read((path) => path.includes("/initramfs/")).replaceAll(/^\s*#.*$/gm, "");
+  const reported = [
+    ...initramfs.matchAll(/rollcall_(?:failed|start_over(?: \d+)?)\s+\\?\s*([A-Z][A-Z_]+)/g),
+  ].map(([, word = ""]) => word);
+  t.same([...new Set(reported)].sort(), Object.keys(machineCodes).sort(), "codes of our initramfs");
+  const said = [...code.matchAll(/"(IMAGE_[A-Z_]+|DEMO_[A-Z_]+)"/g)].map(([, word = ""]) => word);
+  t.same([...new Set(said)].sort(), Object.keys(commandCodes).sort(), "codes of the command");
+  t.end();
+});
 
 t.test("every link between our pages leads somewhere", (t) => {
   for (const path of markdownFiles(root)) {

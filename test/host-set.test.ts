@@ -79,7 +79,7 @@ t.test("host sets", (t) => {
   t.test("a part that names nothing is refused, since a typing error must not go by silently", (t) => {
     t.match(refusal("s4 s7"), /"s7": no machine or group is called s7/);
     t.match(refusal("s4 -s7"), /"s7": no machine/, "neither in an exclusion");
-    t.match(refusal("s[5-7]"), /no machine or group is called s7/);
+    t.match(refusal("s[5-7]"), /"s\[5-7\]": s7 is missing/);
     t.match(refusal("52:54:00:00:00:0c"), /no machine has this MAC/);
     t.match(refusal("room=226"), /no machine has this label/);
     t.match(refusal("toString=225"), /no machine has this label/, "no name of the prototype is a label");

@@ -378,7 +378,10 @@ t.test("the server as a whole", async (t) => {
     const both =
       "POST /callback/x/phase HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     t.match(await raw(both), /^HTTP\/1\.1 400 /);
-    t.match(await raw(`GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`), /^HTTP\/1\.1 431 /);
+    t.match(
+      await raw(`GET / HTTP/1.1\r\nHost: localhost\r\nX: ${"x".repeat(20_000)}\r\n\r\n`),
+      /^HTTP\/1\.1 431 /,
+    );
     t.match(await raw("GET / HTTP/1.1\r\n\r\n"), /^HTTP\/1\.1 400 /);
     t.equal((await server.ask("/healthz")).status, 200);
   });

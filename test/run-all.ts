@@ -202,7 +202,12 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
     }));
   },
   unit: (updateGoldens) =>
-    runFiles(testFiles("test", "test/e2e", "test/slow"), 2, updateGoldens ? { UPDATE_GOLDENS: "1" } : {}, false),
+    runFiles(
+      testFiles("test", "test/e2e", "test/slow"),
+      2,
+      updateGoldens ? { UPDATE_GOLDENS: "1" } : {},
+      false,
+    ),
   e2e: () => runFiles(testFiles("test/e2e"), 1, {}, true),
 };
 

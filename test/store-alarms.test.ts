@@ -106,6 +106,6 @@ t.test("a flood without a login leaves one row and one line of the log", async (
   );
   for (let number = 101; number <= 120; number++) await server.script(number, { from: 30 });
   const failures = (await server.api("GET", "/events?type=script.failed")).items;
-  const ofOneAddress = failures.filter(({ data }) => String(data?.["address"]) === "127.0.1.30");
+  const ofOneAddress = failures.filter((event) => JSON.stringify(event).includes('"address":"127.0.1.30"'));
   t.ok(ofOneAddress.length <= 2, "a row for each reason, not for each MAC that one address asked for");
 });

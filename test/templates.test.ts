@@ -40,7 +40,7 @@ t.test("what a template can do", (t) => {
     ["{{a}} {{this.a}} {{./a}} {{[a]}} {{@root.a}}", '"x" "x" "x" "x" "x"'],
     ["{{object.k}} {{object/k}} {{list.[1].w}} {{list.length}}", '1 1 "y" 2'],
     ["{{#each list}}{{@index}}{{v}}{{../a}}{{/each}}", '01"x"12"x"'],
-    ["{{#each object}}{{@key}}={{this}}{{/each}}", '"k"=1'],
+    ["{{#each object}}{{@key}}: {{this}}{{/each}}", '"k": 1'],
     ["{{#each texts as |one at|}}{{at}}{{one}}{{/each}}", '0"p"1"q"'],
     ["{{#with object}}{{k}}{{/with}}", "1"],
     ["{{#if params.on}}1{{else if a}}2{{else}}3{{/if}}{{#unless a}}4{{/unless}}", "1"],

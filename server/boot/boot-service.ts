@@ -371,7 +371,7 @@ export function createBootService(deps: BootServiceDeps) {
     const subject = { kind: "machine", machineId: machine.id } as const;
     const once = assignments.find(subject, "once");
     if (!once) return;
-    await assignments.removeExactly([once]);
+    if ((await assignments.removeExactly([once])).length === 0) return;
     record({
       type: "assignment.used",
       machineId: machine.id,

@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { Agent, request } from "undici";
 import { ServerNotPermitted, ServerUnreachable } from "../domain/error-catalogue.ts";

@@ -27,6 +27,12 @@ const archByBuildarch: Readonly<Record<string, Arch>> = {
   riscv64: "riscv64",
 };
 
+/** iPXE leaves a `+` as it is in a query (core/uri.c), so it is no blank there. */
+function queryAsWritten(url: string): Record<string, unknown> {
+  const [, query = ""] = url.split("?", 2);
+  return Object.fromEntries(new URLSearchParams(query.replaceAll("+", "%2B")));
+}
+
 /** What iPXE said of the machine in the query of its script's address. */
 function factsFrom(query: Record<string, unknown>): MachineFacts {
   const text = (name: string) =>
@@ -88,7 +94,7 @@ export function registerBootRoutes(
         mac,
         address: clientAddress(request),
         serverUrl: url,
-        facts: factsFrom(request.query),
+        facts: factsFrom(queryAsWritten(request.url)),
       });
       if (machine) {
         const step = script.includes("\n:wait\n") ? "wait" : "script";

@@ -211,7 +211,7 @@ function refuseGlued(name: string, line: number, before?: AstNode, after?: AstNo
   const [opening = ""] = /["']$/.exec(head) ?? [];
   if (opening !== "" && tail.startsWith(opening))
     throw new Error(`line ${line}: ${name}: values are quoted already: drop your quotes around {{${name}}}`);
-  if (/[\w=/.@%+~$-]$/.test(head) || /^[\w=/.@%+~$-]/.test(tail))
+  if (/[\w=/.@%+~$-]$/.test(head) || /^([\w=/@%+~$-]|\.\w)/.test(tail))
     throw new Error(
       `line ${line}: ${name}: a value comes with its quotes, so text that touches it stands outside of them: put the whole text into the value, or write {{uri ${name}}} inside an address or {{sh ${name}}} on a line of shell`,
     );

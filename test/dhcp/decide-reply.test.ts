@@ -3,7 +3,7 @@ import t from "tap";
 import { parseCidr } from "../../server/net/cidr.ts";
 import type { Lease } from "../../server/domain/lease.ts";
 import { BroadcastFlag } from "../../server/dhcp/wire/message.ts";
-import { encodeMessage } from "../../server/dhcp/wire/message.ts";
+import { decodeMessage, encodeMessage } from "../../server/dhcp/wire/message.ts";
 import { textFromOctets } from "../../server/dhcp/wire/options.ts";
 import { classifyClient } from "../../server/dhcp/policy/classify-client.ts";
 import {
@@ -718,3 +718,76 @@ t.test("every type of client message has a decision", (t) => {
   }
   t.end();
 });
+
+t.test(
+  "an OS that takes 576 octets gets its long options by overload, a network boot ROM never does (RFC 2132 s.9.3)",
+  (t) => {
+    const wide = { ...authoritative, subnets: [{ ...lab, domain: "d".repeat(110) }] };
+    const options = {
+      ...clientOptions.linux,
+      61: new Uint8Array(120).fill(1),
+      82: new Uint8Array(60).fill(1),
+    };
+    const os = replyTo({ type: "Discover", options: { ...options, 57: [2, 64] } }, {}, wide);
+    t.strictSame(codes(os).slice(0, 2), [53, 52]);
+    t.equal(codes(os).at(-1), 82, "82 is the last one always (RFC 3046 s.2.2)");
+    const read = decodeMessage(encodeMessage(os.packet));
+    t.equal(textFromOctets(read.options.get(15) ?? new Uint8Array()).length, 110);
+    t.ok(encodeMessage(os.packet).length <= 548);
+    const rom = { ...clientOptions.bios, 61: new Uint8Array(120).fill(1), 82: new Uint8Array(60).fill(1) };
+    const reply = replyTo({ type: "Discover", options: { ...rom, 57: [2, 64] } }, {}, wide);
+    t.notOk(codes(reply).includes(52));
+    t.equal(reply.packet.file, "undionly.kpxe");
+    t.equal(codes(reply).at(-1), 82);
+    t.end();
+  },
+);
+
+t.test(
+  "several subnets behind relay agents: giaddr picks one, 82.5 of a listed agent another (RFC 3527)",
+  (t) => {
+    const other = parseCidr("10.2.0.0/24");
+    const third = parseCidr("10.3.0.0/24");
+    if (!other || !third) throw new Error("bad CIDR");
+    const subnets: Subnet[] = [
+      lab,
+      {
+        subnet: other,
+        range: { from: ip("10.2.0.10"), to: ip("10.2.0.20") },
+        router: ip("10.2.0.1"),
+        leaseSeconds: 600,
+        relay: [ip("10.2.0.1")],
+      },
+      {
+        subnet: third,
+        range: { from: ip("10.3.0.10"), to: ip("10.3.0.20") },
+        router: ip("10.3.0.1"),
+        leaseSeconds: 600,
+        relay: [ip("10.3.0.1")],
+      },
+    ];
+    const several = { ...authoritative, subnets };
+    const facts: Partial<Facts> = {
+      nextFree: ({ range }) => range?.from,
+      source: { address: "10.2.0.1", port: 67 },
+    };
+    const relayed = { type: "Discover", giaddr: "10.2.0.1", flags: BroadcastFlag } as const;
+    const first = replyTo({ ...relayed, options: { 82: [1, 2, 9, 9] } }, facts, several);
+    t.match(first, { address: "10.2.0.10", to: { address: "10.2.0.1", port: 67 } });
+    t.strictSame(octets(first, 3), [10, 2, 0, 1]);
+    t.equal(first.packet.flags, BroadcastFlag, "kept (firmware-quirk Q27)");
+    const selected = replyTo(
+      { ...relayed, options: { 82: [1, 2, 9, 9, 5, 4, 10, 3, 0, 0] } },
+      facts,
+      several,
+    );
+    t.match(selected, { address: "10.3.0.10", to: { address: "10.2.0.1", port: 67 } });
+    t.strictSame(octets(selected, 82), [1, 2, 9, 9, 5, 4, 10, 3, 0, 0], "back octet by octet");
+    t.equal(codes(selected).at(-1), 82);
+    t.equal(
+      silenceOn({ ...relayed, giaddr: "10.2.0.7" }, facts, several).reason,
+      "relay agent is not configured",
+    );
+    t.end();
+  },
+);

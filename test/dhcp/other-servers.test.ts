@@ -257,8 +257,14 @@ t.test("on a real network: a real other server is found, and an address in use i
     client: { c0: "lan" },
   });
   lan.start("campus", [
-    ...["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--interface=e0", "--bind-interfaces"],
-    ...["--dhcp-range=10.72.0.200,10.72.0.220,1h", `--dhcp-leasefile=${t.testdir()}/leases`],
+    "dnsmasq",
+    "--no-daemon",
+    "--conf-file=/dev/null",
+    "--port=0",
+    "--interface=e0",
+    "--bind-interfaces",
+    "--dhcp-range=10.72.0.200,10.72.0.220,1h",
+    `--dhcp-leasefile=${t.testdir()}/leases`,
   ]);
   await sleep(1000);
   const server = await startDhcpProcess(lan, {

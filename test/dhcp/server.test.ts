@@ -2,13 +2,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import type { LeaseRepository } from "../../server/domain/lease.ts";
 import { createCommitQueue } from "../../server/dhcp/commit-queue.ts";
-import { createDhcpServer, type DhcpServerDeps } from "../../server/dhcp/server.ts";
 import { type DhcpMessage, encodeMessage } from "../../server/dhcp/wire/message.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { createUdp } from "../../server/platform/udp.ts";
 import { clientOptions, ip, macNumber, requestMessage } from "../support/dhcp-messages.ts";
-import { createDhcpLab, recordingLog, until } from "../support/dhcp-lab.ts";
-import { createDhcpRelay, typeOf } from "../support/dhcp-relay.ts";
+import { createDhcpLab, until } from "../support/dhcp-lab.ts";
+import { typeOf } from "../support/dhcp-relay.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { createMemoryLeases } from "../support/memory-leases.ts";
 

@@ -49,8 +49,8 @@ t.test(
   async (t) => {
     const image = await ensureImage(t);
     // Not t.testdir: a Unix socket's path, and the server has one there, is 107 octets at most.
-  const data = mkdtempSync(join(tmpdir(), "rcdemo-"));
-  t.teardown(() => rmSync(data, { recursive: true, force: true }));
+    const data = mkdtempSync(join(tmpdir(), "rcdemo-"));
+    t.teardown(() => rmSync(data, { recursive: true, force: true }));
     const { code, out, err } = await demo(
       t,
       "--machines",
@@ -62,7 +62,8 @@ t.test(
       "--data",
       data,
     );
-    t.equal(code, 0, "exit code 0") || t.comment(err.slice(-3000));
+    if (code !== 0) t.comment(err.slice(-3000));
+    t.equal(code, 0, "exit code 0");
     t.match(out, /All ready, \d+ s after power-on\./, "it says that all are ready");
     t.match(out, /Switching on a diskless machine\.\.\./, "one machine, as was asked");
     t.notMatch(out, /Building the Debian image/, "the image that was named is not built again");

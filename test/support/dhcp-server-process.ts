@@ -8,7 +8,7 @@ import type { Udp } from "../../server/domain/capabilities.ts";
 import { parseCidr } from "../../server/net/cidr.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import { parseNeighbours } from "../../server/boot/who-asks.ts";
-import { readNeighbourTable } from "../../server/platform/neighbours.ts";
+import { createNeighbourReader } from "../../server/platform/neighbours.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { createLogger } from "../../server/platform/logger.ts";
 import { createUdp } from "../../server/platform/udp.ts";
@@ -34,6 +34,7 @@ export interface DhcpProcessOptions {
 
 const options = JSON.parse(process.argv[2] ?? "{}") as DhcpProcessOptions;
 const log = createLogger(process.env["TEST_LOG_LEVEL"] ?? "warn");
+const readNeighbourTable = createNeighbourReader(log);
 const say = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const reservations = new Map(Object.entries(options.reservations ?? {}));
 

@@ -38,7 +38,9 @@ async function startForeignDhcp(lab: VirtualLab): Promise<() => void> {
     "ip",
     [
       ...inHost,
-      ...["--interface=eth0", "--bind-interfaces", "--dhcp-range=10.77.0.50,10.77.0.90,1h"],
+      "--interface=eth0",
+      "--bind-interfaces",
+      "--dhcp-range=10.77.0.50,10.77.0.90,1h",
       `--dhcp-leasefile=${lab.directory}/campus.leases`,
     ],
     { stdio: "ignore" },

@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Table } from "../output.ts";
 import { type GivenParameter, readParameters } from "../parameters.ts";
 import type { Session } from "../session.ts";
+import { nextRole } from "./status.ts";
 import type { RoleView } from "./role.ts";
 
 interface PlanLine {
@@ -26,6 +27,7 @@ interface Explanation {
   machine: string;
   role: string;
   why: string;
+  roleProblem: string | null;
   instead: { role: string; source: string }[];
 }
 
@@ -69,10 +71,10 @@ async function explainAll(session: Session, hostSet: string): Promise<void> {
     explanations.push(await session.client.get<Explanation>(`/machines/${encodeURIComponent(name)}/explain`));
   session.show(explanations, () => ({
     columns: ["machine", "role", "why", "otherwise"],
-    rows: explanations.map(({ machine, role, why, instead }) => [
+    rows: explanations.map(({ machine, role, why, roleProblem, instead }) => [
       machine,
-      role,
-      why,
+      nextRole({ role, roleProblem }),
+      roleProblem === null ? why : `${why}; ${roleProblem}`,
       instead.map((other) => `${other.role} (${other.source})`).join(", "),
     ]),
     empty: "No machine is in this host set.",

@@ -103,15 +103,17 @@ async function ensureImage(client: Client, dataDir: string, named: string | unde
   if (items.length > 0) return;
   const directory = join(dataDir, "image");
   process.stdout.write("Building the Debian image, once (2 to 4 minutes)...\n");
+  let before = "";
   await buildImage({
     recipeDir: join(root, "server/image/recipes/debian-node"),
     outputDir: directory,
-    onProgress: ({ step, percent }) =>
-      process.stdout.write(
-        process.stdout.isTTY ? `\r\u001b[K  ${percent} %: ${step}` : `  ${percent} %: ${step}\n`,
-      ),
+    onProgress: ({ step, percent }) => {
+      if (process.stdout.isTTY) process.stdout.write(`\r\u001b[K  ${percent} %: ${step}`);
+      else if (step !== before) process.stdout.write(`  ${step}\n`);
+      before = step;
+    },
   });
-  process.stdout.write("\n");
+  if (process.stdout.isTTY) process.stdout.write("\n");
   await importImage(client, directory, false);
   rmSync(directory, { recursive: true, force: true });
 }
@@ -135,8 +137,10 @@ function drawing(began: number) {
     }
     machines.forEach((machine, index) => {
       const line = lines[index] ?? "";
-      if (before.get(machine.name) !== line) process.stdout.write(`${age}  ${line}\n`);
-      before.set(machine.name, line);
+      // A line a step: percents are for a screen that is drawn over.
+      const step = line.replace(/ \d+ % of .*$/, "");
+      if (before.get(machine.name) !== step) process.stdout.write(`${age}  ${step}\n`);
+      before.set(machine.name, step);
     });
   };
 }

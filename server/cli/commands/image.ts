@@ -18,11 +18,17 @@ interface ImageView extends ImageJson {
 /** Progress on standard error: a line that is rewritten on a terminal, a line per step elsewhere. */
 function progressLine(isTerminal: boolean): { show(text: string): void; end(): void } {
   let last = "";
+  let lastStep = "";
+  const stepOf = (line: string) => line.replace(/: \d+ % of .*$/, "").replace(/^\d+ %, \d+ s: /, "");
   return {
     show(text) {
       if (text === last) return;
       last = text;
-      process.stderr.write(isTerminal ? `\r\u001b[K${text}` : `${text}\n`);
+      if (isTerminal) return void process.stderr.write(`\r\u001b[K${text}`);
+      // One line a step: `checking root.squashfs`, `52 s: packages`.
+      const step = stepOf(text);
+      if (step !== lastStep) process.stderr.write(`${step}\n`);
+      lastStep = step;
     },
     end() {
       if (isTerminal && last !== "") process.stderr.write("\n");

@@ -1,7 +1,8 @@
 import type { Command } from "commander";
+import { machineCodes } from "../../domain/reported-codes.ts";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
-import { changesNext, machinesPath, type MachineView } from "./status.ts";
+import { changesNext, nextRole, machinesPath, type MachineView } from "./status.ts";
 
 interface MachineDetails extends MachineView {
   readonly currentAddress?: string | null;
@@ -49,6 +50,10 @@ function timeline(boot: BootView): string {
   const phases = boot.phases.map(({ phase, afterMs }) => `${phase} ${seconds(afterMs)}`).join(", ");
   return [
     `Boot ${boot.id}, begun ${boot.startedAt}: ${boot.outcome}${boot.verdict ? ` (${safeText(boot.verdict)})` : ""}${boot.target ? `, role ${safeText(boot.target)}` : ""}`,
+    ...boot.steps
+      .flatMap(({ detail }) => machineCodes[String(detail["code"])] ?? [])
+      .slice(-1)
+      .map((advice) => `What to do: ${advice}`),
     `Phases: ${phases}`,
     formatTable({ columns: ["after", "step", "server", "detail"], rows, empty: "No step yet." }).trimEnd(),
     `Server's own time in all: ${boot.serverMs.toFixed(1)} ms of ${seconds(boot.durationMs)}`,
@@ -64,9 +69,10 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
     ...(changesNext(machine)
       ? ([
           ["role", machine.runs],
-          ["next boot", `${machine.role} (${machine.roleSource})`],
+          ["next boot", `${nextRole(machine)} (${machine.roleSource})`],
         ] as [string, string | null][])
-      : ([["role", `${machine.role} (${machine.roleSource})`]] as [string, string | null][])),
+      : ([["role", `${nextRole(machine)} (${machine.roleSource})`]] as [string, string | null][])),
+    ...(machine.roleProblem === null ? [] : [["broken", machine.roleProblem] as [string, string]]),
     ["group, seat", [machine.group, machine.seat].filter(Boolean).join(", ") || null],
     ["address", machine.currentAddress ?? null],
     ["reserved address", machine.address],

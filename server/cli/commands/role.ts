@@ -1,8 +1,10 @@
 import { readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
+import { Refused } from "../client.ts";
 import { root } from "../../platform/checkout.ts";
-import { loadRole, loadRoles } from "../../render/load-roles.ts";
+import { loadRole, loadRoles, type RoleProblem } from "../../render/load-roles.ts";
+import { reasonOf } from "../image-directory.ts";
 import { parameterExample } from "../parameters.ts";
 import type { Session } from "../session.ts";
 
@@ -14,6 +16,21 @@ export interface RoleView {
   parameters: Record<string, { type: string; default: unknown; description: string }>;
 }
 
+/** @throws Refused in words when the directory can't be read */
+function foldersOf(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const problem = code === "ENOTDIR" ? "it is a file" : reasonOf(error);
+    throw new Refused(
+      "ROLE_INVALID",
+      `${directory}: ${problem}`,
+      "Name the folder of a role, or a directory of such folders.",
+    );
+  }
+}
+
 export function roleCommands(program: Command, open: () => Session): void {
   const role = program.command("role").description("what machines can become");
   role
@@ -23,9 +40,16 @@ export function roleCommands(program: Command, open: () => Session): void {
     .action(async () => {
       const session = open();
       const roles = await session.client.list<RoleView>("/roles");
+      const { problems } = await session.client.get<{ problems: RoleProblem[] }>("/roles?limit=1");
       session.show(roles, () => ({
         columns: ["role", "boots", "description"],
-        rows: roles.map((one) => [one.name, one.image ?? one.boot, one.description]),
+        rows: [
+          ...roles.map((one) => [one.name, one.image ?? one.boot, one.description]),
+          // The first fault of each role that is left out; `role lint` has them all.
+          ...[...new Map(problems.toReversed().map((problem) => [problem.role, problem])).values()].map(
+            ({ role, file, line, message }) => [role || "-", "broken", `${file}:${line}: ${message}`],
+          ),
+        ],
         empty: "There is no role.",
       }));
     });
@@ -56,10 +80,10 @@ export function roleCommands(program: Command, open: () => Session): void {
     .addHelpText("after", "\nExample:\n  boot role lint ./my-roles/kiosk")
     .action((directory: string | undefined) => {
       const path = resolve(directory ?? join(root, "templates/roles"));
-      const isRole = readdirSync(path).includes("role.yaml");
-      const { problems, count } = isRole
+      const names = foldersOf(path);
+      const { problems, count } = names.includes("role.yaml")
         ? { problems: loadRole(path, path.split("/").at(-1) ?? "").problems, count: 1 }
-        : { problems: loadRoles([path]).problems, count: readdirSync(path).length };
+        : { problems: loadRoles([path]).problems, count: names.length };
       for (const { file, line, column, message } of problems)
         process.stdout.write(`${file}:${line}:${column}: ${message}\n`);
       process.stdout.write(

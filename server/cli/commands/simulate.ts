@@ -44,9 +44,6 @@ function whole(text: string): number {
   return value;
 }
 
-/** Reasons in the table, the most frequent first; json has them all. */
-const shownGroups = 20;
-
 const list = (text: string): string[] => text.split(",").filter((word) => word !== "");
 
 function planOf(options: SimulateOptions, environment: NodeJS.ProcessEnv): Plan {

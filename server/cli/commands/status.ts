@@ -11,6 +11,8 @@ export interface MachineView {
   readonly phase: string;
   /** What its next boot makes of it. */
   readonly role: string;
+  /** Why its next boot would fail; null: nothing is known. */
+  readonly roleProblem: string | null;
   /** What it runs, or boots right now; null: nothing that is known. */
   readonly runs: string | null;
   readonly lastSeenAt: string | null;
@@ -38,12 +40,19 @@ export function doing(machine: MachineView): string {
     const percent = Math.floor((progress.doneBytes / progress.totalBytes) * 100);
     return `${progress.step} ${percent} % of ${formatBytes(progress.totalBytes)}`;
   }
+  // The initramfs is through, and the system on its root has not spoken yet.
+  if (boot.lastStep === "switch-root") return "starting Debian";
   return progress?.step || (boot.lastStep ?? "-");
 }
 
-/** Its next boot makes something else of it. */
-export function changesNext({ role, runs }: MachineView): boolean {
-  return runs !== null && runs !== role;
+/** Something else stands for its next boot than what it runs, or the same in a state that would not boot. */
+export function changesNext({ role, runs, roleProblem }: MachineView): boolean {
+  return runs !== null && (runs !== role || roleProblem !== null);
+}
+
+/** The role of its next boot, with a mark on one that would not boot; `boot explain` says why. */
+export function nextRole({ role, roleProblem }: Pick<MachineView, "role" | "roleProblem">): string {
+  return roleProblem === null ? role : `${role} (broken)`;
 }
 
 export function statusTable(machines: readonly MachineView[], now: number): Table {
@@ -55,8 +64,8 @@ export function statusTable(machines: readonly MachineView[], now: number): Tabl
       machine.group,
       machine.seat,
       machine.phase,
-      machine.runs ?? machine.role,
-      ...(hasNext ? [changesNext(machine) ? machine.role : ""] : []),
+      machine.runs ?? nextRole(machine),
+      ...(hasNext ? [changesNext(machine) ? nextRole(machine) : ""] : []),
       formatAge(machine.lastSeenAt, now),
       doing(machine),
     ]),
@@ -83,7 +92,7 @@ async function watch({ client, isTerminal }: Session, hostSet: string | undefine
     else {
       for (const machine of machines) {
         const line = safeText(
-          `${machine.name}: ${machine.phase}, ${machine.runs ?? machine.role}${changesNext(machine) ? ` (next ${machine.role})` : ""}, ${doing(machine)}`,
+          `${machine.name}: ${machine.phase}, ${machine.runs ?? nextRole(machine)}${changesNext(machine) ? ` (next ${nextRole(machine)})` : ""}, ${doing(machine)}`,
         );
         if (before.get(machine.name) !== line) process.stdout.write(`${new Date().toISOString()} ${line}\n`);
         before.set(machine.name, line);

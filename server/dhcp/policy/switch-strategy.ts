@@ -38,7 +38,7 @@ export interface StrategySwitch {
 /** What a DISCOVER says of the offers before it: whether another strategy is due. Pure. */
 export function judgeTrial(trial: StrategyTrial, nowMs: number): StrategySwitch | undefined {
   const { strategy, rounds, firstMs, lastMs, furthest } = trial;
-  if (furthest === "loaded" || nowMs - lastMs > forgetMs || nowMs - lastMs < sameRoundMs) return undefined;
+  if (nowMs - lastMs > forgetMs || nowMs - lastMs < sameRoundMs) return undefined;
   // This DISCOVER is a round of its own: the offers before it were not what the machine waits for.
   if (rounds + 1 < roundsToSwitch || nowMs - firstMs < minimumTrialMs) return undefined;
   const alternatives = alternativesOf(strategy);

@@ -147,8 +147,9 @@ export function spreadOptions(
 ): SpreadOptions {
   if (encodedLength(options) <= maximumOctets) return { options, file: undefined, sname: undefined };
   const left = new Map(options);
-  const file = moveOptions(left, maximumOctets - overloadOctets, room.file);
+  // The smaller field first: what is too long for it may still fit into the other one.
   const sname = moveOptions(left, maximumOctets - overloadOctets, room.sname);
+  const file = moveOptions(left, maximumOctets - overloadOctets, room.file);
   if (!file && !sname) return { options, file, sname };
   const marked = new Map<number, Uint8Array>();
   for (const [code, value] of left) {

@@ -168,7 +168,13 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
             imageBootedBy(machine) === request.params.image,
         );
       if (booting.length > 0)
-        throw ImageInUse({ image: request.params.image, machines: booting.map((machine) => machine.name) });
+        throw ImageInUse({
+          // A boot takes the current version, which may not be the one that was named.
+          image: [request.params.image, images.findCurrent(request.params.image)?.version]
+            .filter((part) => part !== undefined)
+            .join(" "),
+          machines: booting.map((machine) => machine.name),
+        });
       for (const image of found) await images.remove(image);
       const kept = new Set(
         images.all().flatMap((image) => Object.values(image.files).map((file) => file.sha256)),

@@ -2,7 +2,9 @@ import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
 import type { BootTracker } from "../../boot/tracker.ts";
+import type { AssignedTarget } from "../../domain/assignment.ts";
 import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
+import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { documentKinds, type DocumentKind } from "../../domain/role.ts";
@@ -66,8 +68,23 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     /** Where it was last seen; `address` is its reservation. */
     currentAddress: boots.addressOf(machine) ?? null,
   });
-  const plainView = (machine: Machine) =>
-    machineView(machine, boots.select(machine), tracker.current(machine.id), tracker.progress(machine.id));
+  const plainView = (machine: Machine) => {
+    const selection = boots.select(machine);
+    return {
+      ...machineView(machine, selection, tracker.current(machine.id), tracker.progress(machine.id)),
+      roleProblem: roleProblem(selection.target),
+    };
+  };
+  /** Why its next boot would fail on the role itself: it is broken, gone, or without its image; null: it would not. */
+  const roleProblem = (target: AssignedTarget): string | null => {
+    try {
+      boots.check(target);
+      return null;
+    } catch (error) {
+      if (error instanceof RollcallError) return error.message;
+      throw error;
+    }
+  };
   const read = (summary: string) => ({
     config: { scopes: readers },
     schema: { summary, tags: ["machines"], ...machineParams },
@@ -134,7 +151,8 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
   );
   app.get<Params>("/machines/:machine/explain", read("Which role, and why"), (request) => {
     const machine = inventory.get(request.params.machine);
-    return explainView(machine, boots.select(machine));
+    const selection = boots.select(machine);
+    return { ...explainView(machine, selection), roleProblem: roleProblem(selection.target) };
   });
   app.get<{ Params: { machine: string; kind: string } }>(
     "/machines/:machine/preview/:kind",

@@ -30,7 +30,7 @@ const measures: readonly Measure[] = [
     what: "DHCP four-way exchanges, 64 under way",
     unit: "per s",
     better: "more",
-    ...{ bar: rateBar },
+    bar: rateBar,
   },
   {
     id: "dhcp perfdhcp",

@@ -10,9 +10,18 @@ import { directoryRoute } from "../../../server/tftp/file-routes.ts";
 import { createTftpServer } from "../../../server/tftp/server.ts";
 import { type BenchLab, type Running, serverAddress, serverDevice } from "../bench-lab.ts";
 
-export function startTftpRollcall(lab: BenchLab, root: string, profile: string | undefined): Promise<Running> {
+export function startTftpRollcall(
+  lab: BenchLab,
+  root: string,
+  profile: string | undefined,
+): Promise<Running> {
   const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
-  const words = [process.execPath, "--disable-warning=ExperimentalWarning", ...profiling, import.meta.filename];
+  const words = [
+    process.execPath,
+    "--disable-warning=ExperimentalWarning",
+    ...profiling,
+    import.meta.filename,
+  ];
   return lab.serve([...words, root, serverAddress], { ready: /listening/ });
 }
 
@@ -23,7 +32,7 @@ async function serve(root: string, address: Ipv4): Promise<void> {
     clock: systemClock,
     log,
     bindings: [{ device: serverDevice, address, port: 69 }],
-    routes: [await directoryRoute("bench", root)],
+    routes: [directoryRoute(root, undefined, { name: "bench" })],
   });
   await server.start();
   process.stdout.write("listening\n");

@@ -28,15 +28,58 @@ const fullGigabit: Measure["bar"] = {
 };
 
 const cases: readonly Case[] = [
-  { id: "tftp 1 w1", what: "TFTP, 1 client, window 1", clients: 1, window: 1, file: "big", loss: 0, bar: atLeastTimes(1) },
-  { id: "tftp 1 w8", what: "TFTP, 1 client, window 8", clients: 1, window: 8, file: "big", loss: 0, bar: atLeastTimes(3) },
-  { id: "tftp 64 w8", what: "TFTP, 64 clients at once, window 8", clients: 64, window: 8, file: "middle", loss: 0, bar: atLeastTimes(1) },
-  { id: "tftp 64 w1", what: "TFTP, 64 clients at once, window 1", clients: 64, window: 1, file: "middle", loss: 0, bar: fullGigabit },
-  { id: "tftp loss", what: "TFTP, 1 client, window 1, 1 % lost each way", clients: 1, window: 1, file: "small", loss: 0.01, bar: atLeastTimes(5) },
+  {
+    id: "tftp 1 w1",
+    what: "TFTP, 1 client, window 1",
+    clients: 1,
+    window: 1,
+    file: "big",
+    loss: 0,
+    bar: atLeastTimes(1),
+  },
+  {
+    id: "tftp 1 w8",
+    what: "TFTP, 1 client, window 8",
+    clients: 1,
+    window: 8,
+    file: "big",
+    loss: 0,
+    bar: atLeastTimes(3),
+  },
+  {
+    id: "tftp 64 w8",
+    what: "TFTP, 64 clients at once, window 8",
+    clients: 64,
+    window: 8,
+    file: "middle",
+    loss: 0,
+    bar: atLeastTimes(1),
+  },
+  {
+    id: "tftp 64 w1",
+    what: "TFTP, 64 clients at once, window 1",
+    clients: 64,
+    window: 1,
+    file: "middle",
+    loss: 0,
+    bar: fullGigabit,
+  },
+  {
+    id: "tftp loss",
+    what: "TFTP, 1 client, window 1, 1 % lost each way",
+    clients: 1,
+    window: 1,
+    file: "small",
+    loss: 0.01,
+    bar: atLeastTimes(5),
+  },
 ];
 
 /** The same client for all servers: Debian's atftp. @returns MB/s of all clients together, and how many failed */
-async function download(lab: BenchLab, { clients, window, file }: Case): Promise<{ rate: number; failed: number }> {
+async function download(
+  lab: BenchLab,
+  { clients, window, file }: Case,
+): Promise<{ rate: number; failed: number }> {
   // One shell starts all of them, so that their start costs little; it counts those that failed.
   const options = `--option "blksize ${blockSizeBytes}" --option "windowsize ${window}" --option "timeout 1"`;
   const one = `atftp ${options} --get --remote-file ${file}.bin --local-file /dev/null ${serverAddress} 69 >/dev/null 2>&1 || echo failed`;
@@ -50,13 +93,28 @@ async function download(lab: BenchLab, { clients, window, file }: Case): Promise
 
 export const tftp: Section = {
   name: "tftp",
-  summary: "first stages: one client and 64 at once, with and without loss, against atftpd, tftpd-hpa and dnsmasq",
+  summary:
+    "first stages: one client and 64 at once, with and without loss, against atftpd, tftpd-hpa and dnsmasq",
   async run({ lab, results, rounds, profile }: Bench) {
-    for (const { id, what, bar } of cases) results.declare({ id, what: `${what}, blksize ${blockSizeBytes}`, unit: "MB/s", better: "more", ...optional(bar) });
-    results.declare({ id: "tftp failed", what: "TFTP transfers of all these cases that failed", unit: "transfers", better: "less", bar: { text: "none", isMet: (value) => value === 0 } });
+    for (const { id, what, bar } of cases)
+      results.declare({
+        id,
+        what: `${what}, blksize ${blockSizeBytes}`,
+        unit: "MB/s",
+        better: "more",
+        ...optional(bar),
+      });
+    results.declare({
+      id: "tftp failed",
+      what: "TFTP transfers of all these cases that failed",
+      unit: "transfers",
+      better: "less",
+      bar: { text: "none", isMet: (value) => value === 0 },
+    });
     const root = lab.scratch("tftp");
     mkdirSync(root, { recursive: true });
-    for (const [name, size] of Object.entries(files)) writeFileSync(join(root, `${name}.bin`), Buffer.alloc(size, name), { mode: 0o644 });
+    for (const [name, size] of Object.entries(files))
+      writeFileSync(join(root, `${name}.bin`), Buffer.alloc(size, name), { mode: 0o644 });
     const servers: Record<string, () => Promise<Running>> = {
       [ours]: () => startTftpRollcall(lab, root, profile),
       ...Object.fromEntries(Object.entries(tftpPeers).map(([who, start]) => [who, () => start(lab, root)])),
