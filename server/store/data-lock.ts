@@ -3,6 +3,9 @@ import { dirname } from "node:path";
 import Sqlite from "better-sqlite3";
 import { DataDirInUse } from "../domain/error-catalogue.ts";
 
+/** Handles that hold a lock: a collected handle would close its file, and the lock with it, while the server still runs. */
+const held = new Set<Sqlite.Database>();
+
 /**
  * Takes a lock file for this process alone, until `release` or the end of the process. Each server keeps a snapshot of its database in
  * memory and clears up what its predecessor left, so two on the same data would destroy each other's work.
@@ -23,6 +26,11 @@ export function lockData(file: string, protects: string): { release(): void } {
       throw DataDirInUse({ directory: protects, lock: file });
     throw error;
   }
-  // The handle stays open by the reference that `release` has to it.
-  return { release: () => void db.close() };
+  held.add(db);
+  return {
+    release() {
+      held.delete(db);
+      db.close();
+    },
+  };
 }
