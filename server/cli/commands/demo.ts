@@ -215,7 +215,9 @@ async function runDemo(
       mac,
       firmware,
       memoryMiB,
-      onScreen: (text) => options.screens && process.stderr.write(`${text.replaceAll(/^/gm, `${name}| `)}`),
+      ...(options.screens
+        ? { onScreen: wholeLines((line) => process.stderr.write(`${name}| ${line}\n`)) }
+        : {}),
     });
   }
   let isEnded = false;
@@ -245,6 +247,16 @@ async function runDemo(
 function machineCount(text: string): number {
   if (!/^[1-3]$/.test(text)) throw new InvalidArgumentError("1, 2 or 3");
   return Number(text);
+}
+
+/** A screen's text comes in bits; each whole line is passed on. */
+function wholeLines(show: (line: string) => void): (text: string) => void {
+  let rest = "";
+  return (text) => {
+    const lines = `${rest}${text}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) show(line);
+  };
 }
 
 export function demoCommand(program: Command): void {
