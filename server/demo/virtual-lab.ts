@@ -54,6 +54,7 @@ export async function createVirtualLab(namespace: string) {
   const machines = new Set<VirtualMachine>();
   const bridges: string[] = [];
   const hosts: string[] = [];
+  const uplinks: string[] = [];
   let taps = 0;
   const ip = (...words: string[]) => run("ip", words);
   await ip("netns", "add", namespace);
@@ -76,6 +77,7 @@ export async function createVirtualLab(namespace: string) {
     async addUplink(device: string): Promise<string> {
       // 198.18.0.0/15 is set aside for tests of network devices (RFC 2544), so no real network has it.
       await ip("link", "add", device, "type", "veth", "peer", "name", "uplink", "netns", namespace);
+      uplinks.push(device);
       await ip("address", "add", "198.18.99.1/30", "dev", device);
       await ip("link", "set", device, "up");
       await ip("-n", namespace, "address", "add", "198.18.99.2/30", "dev", "uplink");
@@ -148,6 +150,8 @@ export async function createVirtualLab(namespace: string) {
 
     async close(): Promise<void> {
       await Promise.all([...machines].map((machine) => machine.powerOff()));
+      // The kernel takes a deleted namespace's cables away some time later, and not at all while a process is in it.
+      for (const device of uplinks) await ip("link", "delete", device).catch(() => undefined);
       for (const host of hosts) await ip("netns", "delete", host).catch(() => undefined);
       await ip("netns", "delete", namespace).catch(() => undefined);
       rmSync(work, { recursive: true, force: true });
