@@ -78,6 +78,10 @@ t.test("machines", async (t) => {
       ["POST", "/machines", [1], /must be object/],
       ["GET", "/machines?limit=0", undefined, /limit: must be >= 1/],
       ["GET", "/machines?limit=many", undefined, /limit: must be integer/],
+      ["GET", "/machines?machine=s1", undefined, /unknown key machine; known are limit, cursor, machines/],
+      ["GET", "/machines/s1/boots?since=1", undefined, /unknown key since/],
+      ["GET", "/events?machines=s1", undefined, /unknown key machines; known are since, machine/],
+      ["GET", "/roles?page=2", undefined, /unknown key page/],
     ];
     for (const [method, path, body, problem] of slips) {
       const { status, json } = await api(method as "GET", path, body);

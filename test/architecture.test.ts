@@ -21,7 +21,10 @@ const rooms: Readonly<Record<string, Room>> = {
   "tftp/wire": { imports: ["net"], libraries: [], pure: true },
   tftp: { imports: ["tftp/wire", "domain", "net"], libraries: ["node:fs", "node:fs/promises", "node:path"] },
   yaml: { imports: [], libraries: ["yaml"] },
-  config: { imports: ["domain", "net", "yaml"], libraries: ["typebox", "typebox/value", "node:fs"] },
+  config: {
+    imports: ["domain", "net", "yaml"],
+    libraries: ["typebox", "typebox/value", "node:fs", "node:path"],
+  },
   render: {
     imports: ["domain", "net", "yaml"],
     libraries: ["handlebars", "typebox", "typebox/value", "node:fs", "node:path"],

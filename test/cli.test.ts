@@ -196,6 +196,19 @@ t.test("what is printed", async (t) => {
     );
     t.match([refused.code, refused.err], [1, /^SCOPE_MISSING/]);
   });
+  t.test("what was done is told to a program as well", async (t) => {
+    const json = async (...words: string[]) =>
+      JSON.parse((await boot([...local, "--output", "json", ...words])).out) as unknown;
+    t.match(await json("group", "add", "lab226", "--description", "attic"), {
+      name: "lab226",
+      description: "attic",
+    });
+    t.same(await json("group", "assign", "lab226", "worker"), { group: "lab226", target: "worker" });
+    t.same(await json("group", "release", "lab226"), { released: "lab226" });
+    t.same(await json("group", "remove", "lab226"), { removed: "lab226" });
+    t.same(await json("token", "revoke", "anna"), { revoked: "anna" });
+    t.same(await json("machine", "remove", "s10"), { removed: "s10" });
+  });
   t.test("whoever reads may stop early", async (t) => {
     await Promise.all(
       Array.from({ length: 2000 }, (_, index) =>

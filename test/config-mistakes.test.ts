@@ -111,6 +111,11 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       "rolesDir: /nonexistent/roles\n",
       "rollcall.yaml:1: rolesDir: there is no directory /nonexistent/roles",
     ],
+    [
+      "a data directory whose control socket no path can name",
+      `dataDir: /${"x".repeat(95)}\n`,
+      `rollcall.yaml:1: dataDir: too long: /${"x".repeat(95)}/control.sock has 109 octets, and Linux takes 107 in the path of a socket`,
+    ],
     ["a value for a section", "dhcp: proxy\n", "rollcall.yaml:1: dhcp must be a mapping of keys"],
     ["a list for a section", "tftp:\n  - port\n", "rollcall.yaml:1: tftp must be a mapping of keys"],
     ["a list for the file", "- dhcp\n", "rollcall.yaml:1: the file must be a mapping of keys"],

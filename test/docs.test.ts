@@ -22,7 +22,7 @@ function errorsPage(): string {
     "# Errors",
     "",
     "Every error has a stable code. The API answers a problem document (RFC 9457) with it, the `boot` command prints it, and a machine",
-    "shows it on its screen. Made from `server/domain/error-catalogue.ts` and `reported-codes.ts` by `npm run docs`.",
+    "shows it on its screen. Made from `server/domain/error-catalogue.ts`, `errors-at-start.ts` and `reported-codes.ts` by `npm run docs`.",
     "",
     "| code | status | kind | what to do |",
     "|---|---|---|---|",
@@ -126,12 +126,14 @@ t.test("every error and event that the pages list is raised somewhere, and none 
       .map((path) => readFileSync(path, "utf8"))
       .join("\n");
   const code = read(
-    (path) => path.endsWith(".ts") && !/domain\/(error-catalogue|event|reported-codes)\.ts$/.test(path),
+    (path) =>
+      path.endsWith(".ts") &&
+      !/domain\/(error-catalogue|errors-at-start|event|reported-codes)\.ts$/.test(path),
   );
-  for (const [, name = "", errorCode = ""] of readFileSync(
-    join(root, "server/domain/error-catalogue.ts"),
-    "utf8",
-  ).matchAll(/^export const (\w+) = defineError\("(\w+)"/gm))
+  const catalogue = read((path) => /domain\/(error-catalogue|errors-at-start)\.ts$/.test(path));
+  for (const [, name = "", errorCode = ""] of catalogue.matchAll(
+    /^export const (\w+) = defineError\("(\w+)"/gm,
+  ))
     t.match(code, new RegExp(`\\b${name}(\\(|\\.is\\()|"${errorCode}"`), errorCode);
   for (const type of Object.keys(eventTypes)) t.ok(code.includes(`"${type}"`), type);
   const initramfs = read((path) => path.includes("/initramfs/")).replaceAll(/^\s*#.*$/gm, "");

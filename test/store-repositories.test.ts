@@ -298,12 +298,21 @@ t.test("events and boots", async (t) => {
       ["b_3", "b_2"],
     );
     t.same(
-      boots.ofMachine("m_1", 2, 2).map(({ id }) => id),
+      boots.ofMachine("m_1", 2, { startedAt: 2, id: "b_2" }).map(({ id }) => id),
       ["b_1"],
+    );
+    await boots.save(boot("b_4", 3));
+    t.same(
+      [
+        boots.ofMachine("m_1", 1).map(({ id }) => id),
+        boots.ofMachine("m_1", 2, { startedAt: 3, id: "b_4" }).map(({ id }) => id),
+      ],
+      [["b_4"], ["b_3", "b_2"]],
+      "of two that began in the same millisecond none is left out between pages",
     );
     t.same(
       boots.running().map(({ id }) => id),
-      ["b_1", "b_3"],
+      ["b_1", "b_3", "b_4"],
     );
     t.match(boots.find("b_2"), { outcome: "ready", endedAt: 9 });
   });

@@ -50,7 +50,10 @@ t.test("migrations", async (t) => {
     const directory = migrations(t, two);
     migrate(db, directory);
     writeFileSync(join(directory, "0001_first.sql"), `${two["0001_first.sql"]} -- a word more`);
-    t.throws(() => migrate(db, directory), /0001_first\.sql was changed after it had been applied/);
+    t.throws(() => migrate(db, directory), {
+      code: "DATABASE_REFUSED",
+      message: /0001_first\.sql was changed after it had been applied/,
+    });
   });
   t.test("a database of a newer version stops the start, and is not touched", async (t) => {
     const db = new Sqlite(":memory:");

@@ -14,6 +14,8 @@ export interface Session {
   show(value: unknown, table: () => Table | string): void;
   /** A sentence about what was done; only where people read. */
   say(text: string): void;
+  /** The same with what a program reads in its place. */
+  done(text: string, value: unknown): void;
 }
 
 export interface SessionOptions {
@@ -68,6 +70,9 @@ export function createSession(
     },
     say(text) {
       if (format === "table") process.stdout.write(`${text}\n`);
+    },
+    done(text, value) {
+      process.stdout.write(format === "table" ? `${text}\n` : formatValue(value, format));
     },
   };
 }

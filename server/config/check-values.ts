@@ -1,4 +1,5 @@
 import { statSync } from "node:fs";
+import { resolve } from "node:path";
 import { Value } from "typebox/value";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
@@ -92,8 +93,17 @@ export function checkMeaning(config: Config): ValueProblem[] {
   const { rolesDir } = config;
   if (rolesDir !== undefined && !statSync(rolesDir, { throwIfNoEntry: false })?.isDirectory())
     problems.push({ path: ["rolesDir"], message: `there is no directory ${rolesDir}` });
+  const controlSocket = resolve(config.dataDir, "control.sock");
+  if (Buffer.byteLength(controlSocket) > longestSocketPath)
+    problems.push({
+      path: ["dataDir"],
+      message: `too long: ${controlSocket} has ${Buffer.byteLength(controlSocket)} octets, and Linux takes ${longestSocketPath} in the path of a socket`,
+    });
   return problems;
 }
+
+/** sockaddr_un has room for 108 octets with the NUL (unix(7)). */
+const longestSocketPath = 107;
 
 /**
  * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come

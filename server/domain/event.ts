@@ -41,7 +41,7 @@ export const eventTypes = {
 } as const satisfies Record<string, string>;
 export type EventType = keyof typeof eventTypes;
 
-/** Something that happened: never changed, never deleted. */
+/** Something that happened: never changed; the oldest are let go when there are very many. */
 export interface Event {
   readonly seq: number;
   readonly at: EpochMs;

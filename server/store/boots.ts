@@ -31,6 +31,10 @@ function fromRow(row: Row): Boot {
   };
 }
 
+/** A place in the list of a machine's boots; two may begin in the same millisecond. */
+export type BootPosition = Pick<Boot, "startedAt" | "id">;
+const newest: BootPosition = { startedAt: Number.MAX_SAFE_INTEGER, id: "" };
+
 /** Boots kept of each machine, the newest ones: a machine in a loop, or somebody who plays one, must not fill the disk. */
 const keptPerMachine = 50;
 /** Deleted at a time, so that no commit takes long where many have gathered. */
@@ -50,7 +54,7 @@ export function createBootRepository(db: Database, queue: CommitQueue) {
   );
   const selectOne = db.prepare("SELECT * FROM boots WHERE id = ?");
   const selectOfMachine = db.prepare(
-    "SELECT * FROM boots WHERE machine_id = ? AND started_at_ms < ? ORDER BY started_at_ms DESC, id DESC LIMIT ?",
+    "SELECT * FROM boots WHERE machine_id = ? AND (started_at_ms, id) < (?, ?) ORDER BY started_at_ms DESC, id DESC LIMIT ?",
   );
   const selectRunning = db.prepare("SELECT * FROM boots WHERE outcome = 'running' ORDER BY started_at_ms");
 
@@ -75,9 +79,9 @@ export function createBootRepository(db: Database, queue: CommitQueue) {
       const row = selectOne.get(id) as Row | undefined;
       return row && fromRow(row);
     },
-    /** Newest first. @param before only boots that began earlier, ms since 1970 */
-    ofMachine: (machineId: string, limit: number, before = Number.MAX_SAFE_INTEGER): Boot[] =>
-      (selectOfMachine.all(machineId, before, limit) as Row[]).map(fromRow),
+    /** Newest first. @param before the boot after which the list goes on, to older ones; it need not be there any more */
+    ofMachine: (machineId: string, limit: number, before: BootPosition = newest): Boot[] =>
+      (selectOfMachine.all(machineId, before.startedAt, before.id, limit) as Row[]).map(fromRow),
     running: (): Boot[] => (selectRunning.all() as Row[]).map(fromRow),
   };
 }

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Database } from "better-sqlite3";
+import { DatabaseRefused } from "../domain/error-catalogue.ts";
 
 /**
  * Brings the database to the newest schema: runs db/migrations/NNNN_<name>.sql in order, each in a transaction of its own.
@@ -21,9 +22,9 @@ export function migrate(db: Database, directory: string): void {
   );
   const newest = Math.max(0, ...applied.keys());
   if (newest > files.length)
-    throw new Error(
-      `the database has schema ${newest} and this program knows ${files.length}: it was written by a newer version`,
-    );
+    throw DatabaseRefused({
+      problem: `it has schema ${newest} and this program knows ${files.length}: it was written by a newer version`,
+    });
   files.forEach((name, index) => {
     const version = Number(name.slice(0, 4));
     if (version !== index + 1) throw new Error(`db/migrations: ${name} should have the number ${index + 1}`);
@@ -31,7 +32,8 @@ export function migrate(db: Database, directory: string): void {
     const sha256 = createHash("sha256").update(sql).digest("hex");
     const before = applied.get(version);
     if (before === sha256) return;
-    if (before !== undefined) throw new Error(`db/migrations: ${name} was changed after it had been applied`);
+    if (before !== undefined)
+      throw DatabaseRefused({ problem: `db/migrations/${name} was changed after it had been applied` });
     db.transaction(() => {
       db.exec(sql);
       db.prepare("INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)").run(

@@ -191,6 +191,9 @@ export function imageCommands(program: Command, open: () => Session): void {
       await session.client.delete(
         `/images/${encodeURIComponent(name)}${version === undefined ? "" : `?version=${encodeURIComponent(version)}`}`,
       );
-      session.say(`Removed ${name}${version === undefined ? "" : ` ${version}`}.`);
+      session.done(`Removed ${name}${version === undefined ? "" : ` ${version}`}.`, {
+        removed: name,
+        ...(version !== undefined && { version }),
+      });
     });
 }

@@ -221,7 +221,7 @@ export function machineCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(path(name));
-      session.say(`Removed ${name}.`);
+      session.done(`Removed ${name}.`, { removed: name });
     });
 
   const group = program.command("group").description("rooms and other groups");
@@ -250,8 +250,11 @@ export function machineCommands(program: Command, open: () => Session): void {
     .option("--description <text>", "what it is")
     .action(async (name: string, options: { description?: string }) => {
       const session = open();
-      await session.client.post("/groups", { name, ...options });
-      session.say(`Added the group ${name}. To put a machine in: boot machine edit NAME --group ${name}`);
+      const added = await session.client.post("/groups", { name, ...options });
+      session.done(
+        `Added the group ${name}. To put a machine in: boot machine edit NAME --group ${name}`,
+        added,
+      );
     });
   group
     .command("remove <name>")
@@ -260,7 +263,7 @@ export function machineCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/groups/${encodeURIComponent(name)}`);
-      session.say(`Removed the group ${name}.`);
+      session.done(`Removed the group ${name}.`, { removed: name });
     });
   group
     .command("assign <name> <target>")
@@ -274,7 +277,7 @@ export function machineCommands(program: Command, open: () => Session): void {
         `/groups/${encodeURIComponent(name)}/role`,
         target.includes("://") ? { url: target } : { role: target },
       );
-      session.say(`Machines of ${name} boot ${target}.`);
+      session.done(`Machines of ${name} boot ${target}.`, { group: name, target });
     });
   group
     .command("release <name>")
@@ -283,6 +286,6 @@ export function machineCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/groups/${encodeURIComponent(name)}/role`);
-      session.say(`Released ${name}.`);
+      session.done(`Released ${name}.`, { released: name });
     });
 }

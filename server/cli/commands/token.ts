@@ -59,6 +59,6 @@ export function tokenCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/tokens/${encodeURIComponent(name)}`);
-      session.say(`Revoked ${name}.`);
+      session.done(`Revoked ${name}.`, { revoked: name });
     });
 }

@@ -14,22 +14,28 @@ export interface EventApiDeps {
   readonly inventory: Inventory;
 }
 
-const query = Type.Object({
-  since: Type.Optional(
-    Type.Integer({
-      minimum: 0,
-      description: "only events after this sequence number; without it the newest",
-    }),
-  ),
-  machine: Type.Optional(Type.String({ maxLength: 200 })),
-  type: Type.Optional(
-    Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" }),
-  ),
-  cursor: Type.Optional(
-    Type.String({ pattern: "^[0-9]{1,15}$", description: "`next` of the previous page; the same as since" }),
-  ),
-  limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100 }),
-});
+const query = Type.Object(
+  {
+    since: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        description: "only events after this sequence number; without it the newest",
+      }),
+    ),
+    machine: Type.Optional(Type.String({ maxLength: 200 })),
+    type: Type.Optional(
+      Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" }),
+    ),
+    cursor: Type.Optional(
+      Type.String({
+        pattern: "^[0-9]{1,15}$",
+        description: "`next` of the previous page; the same as since",
+      }),
+    ),
+    limit: Type.Integer({ minimum: 1, maximum: 1000, default: 100 }),
+  },
+  { additionalProperties: false },
+);
 
 /** A watcher that does not read is cut off rather than kept in memory. */
 const maximumBacklogBytes = 1024 * 1024;

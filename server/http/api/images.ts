@@ -11,7 +11,7 @@ import type { Inventory } from "../../inventory/inventory.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { ImageRepository } from "../../store/images.ts";
 import { imageMakers, readers } from "../authorization.ts";
-import { page, pageQuery } from "./paging.ts";
+import { listQuery, page } from "./paging.ts";
 import { imageView } from "./views.ts";
 
 export interface ImageApiDeps {
@@ -48,10 +48,12 @@ const imageBody = Type.Object(
   },
   { additionalProperties: false },
 );
-const listQuery = Type.Object(pageQuery);
-const removeQuery = Type.Object({
-  version: Type.Optional(Type.String({ maxLength: 63, description: "without it all versions" })),
-});
+const removeQuery = Type.Object(
+  {
+    version: Type.Optional(Type.String({ maxLength: 63, description: "without it all versions" })),
+  },
+  { additionalProperties: false },
+);
 
 export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
   const { clock, content, images, inventory, tracker, roles, record } = deps;

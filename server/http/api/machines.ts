@@ -9,7 +9,7 @@ import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { documentKinds, type DocumentKind } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
-import type { BootRepository } from "../../store/boots.ts";
+import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
 import { serverUrl } from "../request-facts.ts";
 import { page, pageQuery } from "./paging.ts";
@@ -46,20 +46,32 @@ const machineBody = {
 };
 const addBody = Type.Object(machineBody, { additionalProperties: false });
 const acceptBody = Type.Object({ name: machineBody.name }, { additionalProperties: false });
-const listQuery = Type.Object({
-  ...pageQuery,
-  machines: Type.Optional(Type.String({ maxLength: 4000, description: "host set" })),
-});
-const bootsQuery = Type.Object({
-  limit: pageQuery.limit,
-  cursor: Type.Optional(
-    Type.String({ pattern: "^[0-9]{1,15}$", description: "`next` of the previous page" }),
-  ),
-});
+const listQuery = Type.Object(
+  {
+    ...pageQuery,
+    machines: Type.Optional(Type.String({ maxLength: 4000, description: "host set" })),
+  },
+  { additionalProperties: false },
+);
+const bootsQuery = Type.Object(
+  {
+    limit: pageQuery.limit,
+    cursor: Type.Optional(
+      Type.String({ pattern: "^[0-9]{1,15}-[a-z0-9_-]{1,64}$", description: "`next` of the previous page" }),
+    ),
+  },
+  { additionalProperties: false },
+);
 const machineParams = {
   params: Type.Object({ machine: Type.String({ maxLength: 200, description: "name, MAC or id" }) }),
 };
 type Params = { Params: { machine: string } };
+
+const cursorOf = ({ startedAt, id }: BootPosition) => `${startedAt}-${id}`;
+function positionOf(cursor: string): BootPosition {
+  const dash = cursor.indexOf("-");
+  return { startedAt: Number(cursor.slice(0, dash)), id: cursor.slice(dash + 1) };
+}
 
 export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): void {
   const { inventory, boots, tracker, bootHistory } = deps;
@@ -192,12 +204,13 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       const found = bootHistory.ofMachine(
         machine.id,
         limit + 1,
-        cursor === undefined ? undefined : Number(cursor),
+        cursor === undefined ? undefined : positionOf(cursor),
       );
       const taken = found.slice(0, limit);
+      const last = taken.at(-1);
       return {
         items: taken.map((boot) => bootView(newest(boot.id) ?? boot, machine.name)),
-        next: found.length > limit ? String(taken.at(-1)?.startedAt) : null,
+        next: last !== undefined && found.length > limit ? cursorOf(last) : null,
       };
       function newest(id: string) {
         const current = tracker.current(machine.id);

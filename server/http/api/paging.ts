@@ -6,6 +6,9 @@ export const pageQuery = {
   cursor: Type.Optional(Type.String({ maxLength: 1000, description: "`next` of the previous page" })),
 };
 
+/** The whole query of a plain list: a key that nobody knows is refused, so that a slip is not taken for a wish. */
+export const listQuery = Type.Object(pageQuery, { additionalProperties: false });
+
 /**
  * One page of a list that is sorted by `key`. The cursor is the last key of the page before, so entries that come and go meanwhile
  * shift nothing.

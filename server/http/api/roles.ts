@@ -6,7 +6,7 @@ import type { Inventory } from "../../inventory/inventory.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { AssignmentRepository } from "../../store/assignments.ts";
 import { operators, readers } from "../authorization.ts";
-import { page, pageQuery } from "./paging.ts";
+import { listQuery, page } from "./paging.ts";
 import { isoTime, roleView } from "./views.ts";
 
 export interface RoleApiDeps {
@@ -15,7 +15,6 @@ export interface RoleApiDeps {
   readonly assignments: Pick<AssignmentRepository, "find">;
 }
 
-const listQuery = Type.Object(pageQuery);
 const groupBody = Type.Object(
   { name: Type.String({ maxLength: 63 }), description: Type.Optional(Type.String({ maxLength: 200 })) },
   { additionalProperties: false },

@@ -7,7 +7,7 @@ import { InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import type { TokenRepository } from "../../store/tokens.ts";
 import { localActor } from "../authorization.ts";
-import { page, pageQuery } from "./paging.ts";
+import { listQuery, page } from "./paging.ts";
 import { isoTime } from "./views.ts";
 
 export interface TokenApiDeps {
@@ -25,8 +25,6 @@ const tokenBody = Type.Object(
   },
   { additionalProperties: false },
 );
-
-const listQuery = Type.Object(pageQuery);
 
 function tokenView(token: ApiToken): object {
   return {
