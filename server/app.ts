@@ -16,6 +16,7 @@ import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
 import { createAssigning } from "./inventory/assigning.ts";
+import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import { cidrContains, parseCidr } from "./net/cidr.ts";
 import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
@@ -133,6 +134,14 @@ export async function createApp(deps: AppDeps) {
     bootOf: (role) => roles().roles.get(role)?.boot,
     onChange: followRole,
   });
+  const undoing = createUndoing({
+    clock,
+    record,
+    inventory,
+    assignments: store.assignments,
+    select: boots.select,
+    onChange: followRole,
+  });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -153,6 +162,7 @@ export async function createApp(deps: AppDeps) {
     content,
     inventory,
     assigning,
+    undoing,
     roles,
     publicUrl,
     images: store.images,

@@ -29,6 +29,8 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /boots/{id}": everybody,
   "POST /assignments": operators,
   "DELETE /assignments": operators,
+  "POST /assignments/undo": operators,
+  "POST /assignments/diff": everybody,
   "GET /operations/{id}": everybody,
   "GET /roles": everybody,
   "GET /roles/{role}": everybody,

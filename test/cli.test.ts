@@ -174,6 +174,26 @@ t.test("what is printed", async (t) => {
     t.match(preview.out, /^#cloud-config\n[\s\S]*ssh-ed25519 AAAA/);
     t.match((await boot([...local, "release", "all"])).out, /^Released: s1, s2, s10\n$/);
   });
+  t.test("a diff shows line by line what would be served, and an undo what it takes back", async (t) => {
+    const [one, room, same] = await Promise.all([
+      boot([...local, "diff", "s1", "rescue", "user-data"]),
+      boot([...local, "diff", "s[1-2]", "worker"]),
+      boot([...local, "diff", "s1", "discover"]),
+    ]);
+    t.match(one.out, /^== s1 user-data: \d+ lines more, \d+ less\n@@ [^\n]+ @@\n[\s\S]*\n\+/);
+    t.match(
+      room.out,
+      /== s1 ipxe: .*\n@@ [\s\S]*== s2 ipxe: .*\n== s2 user-data: .*\n(== .*\n)*Shown whole for s1; --full/,
+    );
+    t.equal(same.out, "Nothing that is served would change.\n");
+    await boot([...local, "s1", "rescue"]);
+    t.match(
+      (await boot([...local, "undo", "--dry-run"])).out,
+      /^s1 -> rescue \(local, \d+ s ago\)\nMACHINE +NOW +THEN +WHY\ns1 +rescue +discover .*\nNothing was changed/,
+    );
+    t.match((await boot([...local, "undo"])).out, /\nTaken back\.\n$/);
+    t.same(server.store.assignments.all(), []);
+  });
   t.test("a fact is taken away with an empty text", async (t) => {
     t.equal((await boot([...local, "machine", "edit", "s10", "--group", "", "--label", "a=b=c"])).code, 0);
     t.match(server.store.machines.get("s10"), { group: undefined, labels: { a: "b=c" } });

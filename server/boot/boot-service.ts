@@ -72,15 +72,14 @@ export function createBootService(deps: BootServiceDeps) {
   const failures = createFailureMemory();
   const gate = createAskerGate(deps);
 
-  function select(machine: Machine): Selection {
+  /** @param find what is assigned; given where one asks what would be, if something else were */
+  function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
     const subject = { kind: "machine", machineId: machine.id } as const;
     return selectTarget({
-      once: assignments.find(subject, "once"),
-      machine: assignments.find(subject, "always"),
+      once: find(subject, "once"),
+      machine: find(subject, "always"),
       group:
-        machine.group === undefined
-          ? undefined
-          : assignments.find({ kind: "group", group: machine.group }, "always"),
+        machine.group === undefined ? undefined : find({ kind: "group", group: machine.group }, "always"),
       // A laptop that strays into the network is not of the lab: only machines that somebody added or accepted have a default.
       defaultRole: machine.acceptedAt === undefined ? undefined : deps.defaultRole,
       unknownPolicy: deps.unknownMachines,
@@ -292,9 +291,17 @@ export function createBootService(deps: BootServiceDeps) {
       return { text, machine };
     },
 
-    /** What a machine would get now, secrets masked. @throws as {@link planBoot}, TemplateFailed */
-    preview(machine: Machine, kind: DocumentKind, serverUrl: string): string | undefined {
-      const plan = planBoot(select(machine).target, deps);
+    /**
+     * What a machine would get now, or with another target, secrets masked.
+     * @throws as {@link planBoot}, TemplateFailed
+     */
+    preview(
+      machine: Machine,
+      kind: DocumentKind,
+      serverUrl: string,
+      target: AssignedTarget = select(machine).target,
+    ): string | undefined {
+      const plan = planBoot(target, deps);
       const rendering = {
         machine,
         plan,

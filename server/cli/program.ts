@@ -2,6 +2,7 @@ import { Command, Option } from "commander";
 import { readVersion } from "../platform/checkout.ts";
 import { assetCommands } from "./commands/asset.ts";
 import { assignCommands } from "./commands/assign.ts";
+import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { eventCommands } from "./commands/event.ts";
@@ -52,6 +53,7 @@ Examples:
   for (const add of [
     statusCommand,
     assignCommands,
+    diffCommand,
     machineCommands,
     roleCommands,
     imageCommands,

@@ -20,6 +20,24 @@ export interface Assignment {
   readonly assignedBy: string;
 }
 
+/** One place in the assignments and what stood there before and after a change; undefined: nothing. */
+export interface AssignmentChangeEntry {
+  readonly subject: Assignment["subject"];
+  readonly mode: AssignmentMode;
+  readonly before: Assignment | undefined;
+  readonly after: Assignment | undefined;
+}
+
+/** What one person changed at once: a host set assigned, a group released. It is taken back as a whole. */
+export interface AssignmentChange {
+  readonly id: string;
+  readonly at: EpochMs;
+  readonly actor: string;
+  /** `s1, s2 -> worker` */
+  readonly message: string;
+  readonly entries: readonly AssignmentChangeEntry[];
+}
+
 export type SelectionSource = "once" | "machine" | "group" | "default" | "unknown-policy";
 
 /** The answer to "what does this machine boot, and why?". */

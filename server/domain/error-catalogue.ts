@@ -72,6 +72,13 @@ export const GroupNotFound = defineError("GROUP_NOT_FOUND", {
   message: (d: { group: string }) => `there is no group ${d.group}`,
   advice: "`boot group list` shows all of them.",
 });
+export const NothingToUndo = defineError("NOTHING_TO_UNDO", {
+  kind: "user",
+  httpStatus: 409,
+  message: () => "there is no change of assignments left to take back",
+  advice:
+    "What was assigned since, used up by a boot, or removed can't be taken back; `boot events --type assignment` tells what was changed and by whom.",
+});
 export const OnceNeverUsedUp = defineError("ONCE_NEVER_USED_UP", {
   kind: "user",
   httpStatus: 400,

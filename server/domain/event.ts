@@ -18,6 +18,7 @@ export const eventTypes = {
   "group.removed": "A group was removed.",
   "assignment.set": "A role or script was assigned to a machine or group.",
   "assignment.released": "An assignment was taken back.",
+  "assignment.undone": "The last change of assignments was taken back.",
   "assignment.used": "An assignment for one boot was used up by the machine's callback.",
   "boot.started": "A boot attempt began.",
   "boot.step": "A machine passed a station of its boot; told live only, the boot's timeline keeps it.",

@@ -25,6 +25,14 @@ export function serverUrl(request: FastifyRequest, configured: string | undefine
   return `http://${configured ?? plain(localAddress)}:${localPort ?? 0}`;
 }
 
+/** The same for a preview, which may be asked for over the control socket: then it is where machines reach this server. */
+export function previewUrl(
+  request: FastifyRequest,
+  { address, publicUrl }: { address: string | undefined; publicUrl: () => string },
+): string {
+  return request.socket.localPort === undefined ? publicUrl() : serverUrl(request, address);
+}
+
 function plain(address: string | undefined): Ipv4 {
   return (address ?? "0.0.0.0").replace(/^::ffff:/, "") as Ipv4;
 }

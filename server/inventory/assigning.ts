@@ -76,6 +76,15 @@ export function createAssigning(deps: AssigningDeps) {
     });
   }
 
+  /** So many names that one knows which change it was. */
+  function inWords(machines: readonly Machine[]): string {
+    const names = machines.map(({ name }) => name);
+    return names.length <= 4
+      ? names.join(", ")
+      : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
+  }
+  const change = (actor: string, message: string) => ({ id: ids.id("ch"), at: clock.now(), actor, message });
+
   function assignment(
     subject: Assignment["subject"],
     { target, mode, actor }: Omit<AssignRequest, "machines">,
@@ -91,6 +100,10 @@ export function createAssigning(deps: AssigningDeps) {
       const lines = plan(request);
       await assignments.saveAll(
         lines.map(({ machine }) => assignment({ kind: "machine", machineId: machine.id }, request)),
+        change(
+          request.actor,
+          `${inWords(lines.map(({ machine }) => machine))} -> ${describeTarget(request.target)}${request.mode === "once" ? ", for one boot" : ""}`,
+        ),
       );
       for (const { machine, before } of lines) {
         deps.onChange(machine);
@@ -119,6 +132,7 @@ export function createAssigning(deps: AssigningDeps) {
             { subject, mode: "once" as const },
           ];
         }),
+        change(actor, `${inWords(released)} released`),
       );
       for (const machine of released) {
         deps.onChange(machine);
@@ -137,7 +151,10 @@ export function createAssigning(deps: AssigningDeps) {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
       refuseUnsafeUrl(target);
       deps.check(target);
-      await assignments.saveAll([assignment({ kind: "group", group }, { target, mode: "always", actor })]);
+      await assignments.saveAll(
+        [assignment({ kind: "group", group }, { target, mode: "always", actor })],
+        change(actor, `group ${group} -> ${describeTarget(target)}`),
+      );
       for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine);
       record({
         type: "assignment.set",
@@ -149,7 +166,10 @@ export function createAssigning(deps: AssigningDeps) {
 
     async releaseGroup(group: string, actor: string): Promise<void> {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
-      await assignments.removeAll([{ subject: { kind: "group", group }, mode: "always" }]);
+      await assignments.removeAll(
+        [{ subject: { kind: "group", group }, mode: "always" }],
+        change(actor, `group ${group} released`),
+      );
       for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine);
       record({ type: "assignment.released", actor, message: `group ${group}: released`, data: { group } });
     },

@@ -1,5 +1,11 @@
 import type { Database } from "better-sqlite3";
-import type { AssignedTarget, Assignment, AssignmentMode } from "../domain/assignment.ts";
+import type {
+  AssignedTarget,
+  Assignment,
+  AssignmentChange,
+  AssignmentChangeEntry,
+  AssignmentMode,
+} from "../domain/assignment.ts";
 import type { CommitQueue, Transaction } from "./commit-queue.ts";
 
 interface Row {
@@ -30,6 +36,17 @@ function keyOf(subject: Assignment["subject"], mode: AssignmentMode): string {
   return `${mode}/${subject.kind === "machine" ? `m/${subject.machineId}` : `g/${subject.group}`}`;
 }
 
+interface ChangeRow {
+  id: string;
+  at_ms: number;
+  actor: string;
+  message: string;
+  entries: string;
+}
+type NewChange = Omit<AssignmentChange, "entries">;
+/** Changes kept for being taken back, the newest ones. */
+const keptChanges = 100;
+
 export function createAssignmentRepository(db: Database, queue: CommitQueue) {
   const bySubject = new Map<string, Assignment>();
   for (const row of db.prepare("SELECT * FROM assignments").all() as Row[]) {
@@ -42,11 +59,29 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
      VALUES (?, ?, ?, ?, ?, ?, ?)`,
   );
 
-  function put(key: string, next: Assignment | undefined, { onRollback }: Transaction): void {
+  const insertChange = db.prepare(
+    "INSERT INTO assignment_changes (id, at_ms, actor, message, entries) VALUES (?, ?, ?, ?, ?)",
+  );
+  const deleteOldChanges = db.prepare(
+    `DELETE FROM assignment_changes WHERE rowid <= (SELECT max(rowid) FROM assignment_changes) - ${keptChanges}`,
+  );
+  const selectChanges = db.prepare(
+    "SELECT * FROM assignment_changes WHERE undone_at_ms IS NULL ORDER BY rowid DESC",
+  );
+  const markUndone = db.prepare(
+    "UPDATE assignment_changes SET undone_at_ms = ? WHERE id = ? AND undone_at_ms IS NULL",
+  );
+
+  function put(
+    subject: Assignment["subject"],
+    mode: AssignmentMode,
+    next: Assignment | undefined,
+    { onRollback }: Transaction,
+  ): AssignmentChangeEntry {
+    const key = keyOf(subject, mode);
     const before = bySubject.get(key);
     if (before) drop.run(before.id);
     if (next) {
-      const { subject } = next;
       insert.run(
         next.id,
         subject.kind === "machine" ? subject.machineId : null,
@@ -59,21 +94,63 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
       bySubject.set(key, next);
     } else bySubject.delete(key);
     onRollback(() => (before ? bySubject.set(key, before) : bySubject.delete(key)));
+    return { subject, mode, before, after: next };
+  }
+
+  function note(change: NewChange | undefined, entries: readonly AssignmentChangeEntry[]): void {
+    if (!change || entries.length === 0) return;
+    insertChange.run(change.id, change.at, change.actor, change.message, JSON.stringify(entries));
+    deleteOldChanges.run();
   }
 
   return {
     all: (): Assignment[] => [...bySubject.values()],
     find: (subject: Assignment["subject"], mode: AssignmentMode): Assignment | undefined =>
       bySubject.get(keyOf(subject, mode)),
-    /** Puts all of them in place of the former ones of the same subjects and modes, in one commit. */
-    saveAll: (assignments: readonly Assignment[]): Promise<void> =>
+    /**
+     * Puts all of them in place of the former ones of the same subjects and modes, in one commit.
+     * @param change whose doing it is, if it is to be taken back some day
+     */
+    saveAll: (assignments: readonly Assignment[], change?: NewChange): Promise<void> =>
+      queue.run((transaction) =>
+        note(
+          change,
+          assignments.map((assignment) => put(assignment.subject, assignment.mode, assignment, transaction)),
+        ),
+      ),
+    removeAll: (
+      which: readonly { subject: Assignment["subject"]; mode: AssignmentMode }[],
+      change?: NewChange,
+    ): Promise<void> =>
+      queue.run((transaction) =>
+        note(
+          change,
+          which
+            .filter(({ subject, mode }) => bySubject.has(keyOf(subject, mode)))
+            .map(({ subject, mode }) => put(subject, mode, undefined, transaction)),
+        ),
+      ),
+    /** What people changed and nobody took back, newest first. */
+    changes: (): AssignmentChange[] =>
+      (selectChanges.all() as ChangeRow[]).map((row) => ({
+        id: row.id,
+        at: row.at_ms,
+        actor: row.actor,
+        message: row.message,
+        entries: JSON.parse(row.entries) as AssignmentChangeEntry[],
+      })),
+    /**
+     * Puts back what stood there before a change, in one commit.
+     * @returns false, and nothing is done, when one of the places holds something else by now, or the change is taken back already
+     */
+    takeBack: (change: Pick<AssignmentChange, "id" | "entries">, atMs: number): Promise<boolean> =>
       queue.run((transaction) => {
-        for (const assignment of assignments)
-          put(keyOf(assignment.subject, assignment.mode), assignment, transaction);
-      }),
-    removeAll: (which: readonly { subject: Assignment["subject"]; mode: AssignmentMode }[]): Promise<void> =>
-      queue.run((transaction) => {
-        for (const { subject, mode } of which) put(keyOf(subject, mode), undefined, transaction);
+        const stands = change.entries.every(
+          ({ subject, mode, after }) => bySubject.get(keyOf(subject, mode))?.id === after?.id,
+        );
+        if (!stands || markUndone.run(atMs, change.id).changes === 0) return false;
+        for (const { subject, mode, before } of change.entries) put(subject, mode, before, transaction);
+        return true;
       }),
     /**
      * Removes each of these only if it is still the current one of its subject and mode: what was assigned since stays.
@@ -84,7 +161,7 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
         assignments.filter((assignment) => {
           const key = keyOf(assignment.subject, assignment.mode);
           if (bySubject.get(key)?.id !== assignment.id) return false;
-          put(key, undefined, transaction);
+          put(assignment.subject, assignment.mode, undefined, transaction);
           return true;
         }),
       ),

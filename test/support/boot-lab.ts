@@ -11,6 +11,7 @@ import type { Event, NewEvent } from "../../server/domain/event.ts";
 import { firmwareByCode } from "../../server/domain/firmware.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
+import { createUndoing } from "../../server/inventory/undoing.ts";
 import { createInventory, type MachineFacts } from "../../server/inventory/inventory.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { createRenderer, loadStandardTemplates } from "../../server/render/documents.ts";
@@ -132,6 +133,15 @@ export async function createBootLab(
     onChange,
   });
 
+  const undoing = createUndoing({
+    clock,
+    record,
+    inventory,
+    assignments: store.assignments,
+    select: boots.select,
+    onChange,
+  });
+
   const lab = {
     clock,
     store,
@@ -141,6 +151,7 @@ export async function createBootLab(
     addresses,
     boots,
     assigning,
+    undoing,
     events,
     steps,
     missing,

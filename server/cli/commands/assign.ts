@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { Table } from "../output.ts";
+import { formatAge, type Table } from "../output.ts";
 import { type GivenParameter, readParameters } from "../parameters.ts";
 import type { Session } from "../session.ts";
 import { nextRole } from "./status.ts";
@@ -23,6 +23,13 @@ function thenText({ after, changes, changedParameters: names }: PlanLine): strin
     : `${after} (${names.join(", ")} ${names.length === 1 ? "changes" : "change"})`;
 }
 
+interface Undone {
+  dryRun: boolean;
+  change: { at: string; actor: string; message: string };
+  plan: PlanLine[];
+  left: string[];
+}
+
 interface Explanation {
   machine: string;
   role: string;
@@ -40,7 +47,7 @@ function planTable(plan: readonly PlanLine[]): Table {
 }
 
 /** `name=value`, in the order in which they were given. */
-function parameter(text: string, before: readonly GivenParameter[]): GivenParameter[] {
+export function parameter(text: string, before: readonly GivenParameter[]): GivenParameter[] {
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("write it as name=value");
   return [...before, { name: text.slice(0, at), text: text.slice(at + 1) }];
@@ -51,7 +58,7 @@ function targetBody(target: string, params: Record<string, unknown>): Record<str
 }
 
 /** The target with its parameters, each read as the type that the role gives it. */
-async function resolvedTarget(
+export async function resolvedTarget(
   { client }: Session,
   target: string,
   given: readonly GivenParameter[],
@@ -149,6 +156,22 @@ export function assignCommands(program: Command, open: () => Session): void {
     .action((hostSet: string, target: string, options: AssignOptions) =>
       assign(open(), hostSet, target, { ...options, power: "none", dryRun: true }),
     );
+  program
+    .command("undo")
+    .description("take the last change of assignments back, whoever made it; again for the one before")
+    .addOption(new Option("--dry-run", "only tell what would change"))
+    .addHelpText("after", "\nExamples:\n  boot undo --dry-run\n  boot undo")
+    .action(async (options: { dryRun?: boolean }) => {
+      const session = open();
+      const answer = await session.client.post<Undone>("/assignments/undo", {
+        dryRun: options.dryRun ?? false,
+      });
+      const { actor, at, message } = answer.change;
+      session.say(`${message} (${actor}, ${formatAge(at, Date.now())})`);
+      for (const left of answer.left) session.say(`stays as it is: ${left}`);
+      session.show(answer, () => planTable(answer.plan));
+      session.say(answer.dryRun ? "Nothing was changed (--dry-run)." : "Taken back.");
+    });
   program
     .command("release <machines>")
     .description("take the assignments of a host set back")

@@ -1,16 +1,27 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
+import type { BootService } from "../../boot/boot-service.ts";
 import type { AssignedTarget } from "../../domain/assignment.ts";
 import type { Ids } from "../../domain/capabilities.ts";
 import { InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
+import type { Undoing } from "../../inventory/undoing.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import { operators, readers } from "../authorization.ts";
-import { planView } from "./views.ts";
+import { planView, undoView } from "./views.ts";
+import { RollcallError } from "../../domain/errors.ts";
+import type { Machine } from "../../domain/machine.ts";
+import { type DocumentKind, documentKinds } from "../../domain/role.ts";
+import { previewUrl } from "../request-facts.ts";
 
 export interface AssignmentApiDeps {
   readonly inventory: Inventory;
   readonly assigning: Assigning;
+  readonly undoing: Undoing;
+  readonly boots: BootService;
+  readonly address: string | undefined;
+  /** Where machines reach this server, for previews that are asked for on the control socket. */
+  readonly publicUrl: () => string;
   readonly ids: Ids;
 }
 
@@ -36,6 +47,21 @@ const assignBody = Type.Object(
   },
   { additionalProperties: false },
 );
+const diffBody = Type.Object(
+  {
+    machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set" }),
+    ...targetFields,
+    documents: Type.Array(Type.Union(documentKinds.map((kind) => Type.Literal(kind))), {
+      default: [...documentKinds],
+      description: "only these; all of them without it",
+    }),
+  },
+  { additionalProperties: false },
+);
+const undoBody = Type.Object(
+  { dryRun: Type.Boolean({ default: false, description: "only tell what would change" }) },
+  { additionalProperties: false },
+);
 const releaseBody = Type.Object(
   { machines: Type.String({ minLength: 1, maxLength: 4000 }) },
   { additionalProperties: false },
@@ -55,10 +81,8 @@ function targetOf(body: { role?: string; url?: string; params?: Record<string, u
 /** Operations kept for looking at; assignments are done at once, so these are records, not work. */
 const keptOperations = 500;
 
-export function registerAssignmentApi(
-  app: FastifyInstance,
-  { inventory, assigning, ids }: AssignmentApiDeps,
-): void {
+export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
+  const { inventory, assigning, undoing, boots, ids } = deps;
   const operations = new Map<string, object>();
   const change = (summary: string, body?: object) => ({
     config: { scopes: operators },
@@ -114,6 +138,51 @@ export function registerAssignmentApi(
     async (request) => {
       const released = await assigning.release(request.body.machines, request.actor);
       return { released: released.map((machine) => machine.name) };
+    },
+  );
+  app.post<{ Body: Static<typeof undoBody> }>(
+    "/assignments/undo",
+    change("Take the last change back", undoBody),
+    async (request) => {
+      const { dryRun } = request.body;
+      const undone = dryRun ? undoing.plan() : await undoing.undo(request.actor);
+      return { dryRun, ...undoView(undone) };
+    },
+  );
+  app.post<{ Body: Static<typeof diffBody> }>(
+    "/assignments/diff",
+    {
+      ...change("What would be served otherwise if this were assigned, secrets masked", diffBody),
+      config: { scopes: readers },
+    },
+    (request) => {
+      const { machines, documents } = request.body;
+      const lines = assigning.plan({
+        machines,
+        target: targetOf(request.body),
+        mode: "always",
+        actor: request.actor,
+      });
+      const url = previewUrl(request, deps);
+      const rendered = (machine: Machine, kind: DocumentKind, target: AssignedTarget) => {
+        try {
+          return { text: boots.preview(machine, kind, url, target) ?? null, problem: null };
+        } catch (error) {
+          // A role that can't be served now is one reason to assign another.
+          if (error instanceof RollcallError) return { text: null, problem: error.message };
+          throw error;
+        }
+      };
+      const items = lines.flatMap(({ machine }) =>
+        documents.flatMap((document) => {
+          const before = rendered(machine, document, boots.select(machine).target);
+          const after = rendered(machine, document, targetOf(request.body));
+          return JSON.stringify(before) === JSON.stringify(after)
+            ? []
+            : [{ machine: machine.name, document, before, after }];
+        }),
+      );
+      return { items };
     },
   );
   app.get<{ Params: { id: string } }>(

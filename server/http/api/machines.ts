@@ -11,7 +11,7 @@ import { documentKinds, type DocumentKind } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
-import { serverUrl } from "../request-facts.ts";
+import { previewUrl } from "../request-facts.ts";
 import { page, pageQuery } from "./paging.ts";
 import { bootView, explainView, machineView } from "./views.ts";
 
@@ -179,8 +179,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
           problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${documentKinds.join(", ")}`,
           advice: "Name one of them, e.g. `boot preview MACHINE user-data`; without one it is ipxe.",
         });
-      const url =
-        request.socket.localPort === undefined ? deps.publicUrl() : serverUrl(request, deps.address);
+      const url = previewUrl(request, deps);
       const text = boots.preview(inventory.get(request.params.machine), kind as DocumentKind, url);
       if (text === undefined)
         throw InvalidRequest({

@@ -6,6 +6,7 @@ import type { Image } from "../../domain/image.ts";
 import type { Machine } from "../../domain/machine.ts";
 import type { Role } from "../../domain/role.ts";
 import type { PlanLine } from "../../inventory/assigning.ts";
+import type { UndoPlan } from "../../inventory/undoing.ts";
 
 /** Domain values as the API shows them: times in ISO 8601, absent facts null. */
 
@@ -117,6 +118,14 @@ export function planView(line: PlanLine) {
     why: line.after.why,
     changes: line.changes,
     changedParameters: changedParameters(line.before.target, line.after.target),
+  };
+}
+
+export function undoView({ change, lines, left }: UndoPlan) {
+  return {
+    change: { at: isoTime(change.at), actor: change.actor, message: change.message },
+    plan: lines.map(planView),
+    left,
   };
 }
 

@@ -1,0 +1,107 @@
+import {
+  type Assignment,
+  type AssignmentChange,
+  type AssignmentChangeEntry,
+  describeTarget,
+  type Selection,
+} from "../domain/assignment.ts";
+import type { Clock } from "../domain/capabilities.ts";
+import { NothingToUndo } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
+import type { AssignmentRepository } from "../store/assignments.ts";
+import type { PlanLine } from "./assigning.ts";
+import type { Inventory } from "./inventory.ts";
+
+export type FindAssignment = AssignmentRepository["find"];
+
+/** What taking the last change back does: to which machines, and what of the change has been overtaken since. */
+export interface UndoPlan {
+  readonly change: AssignmentChange;
+  readonly lines: readonly PlanLine[];
+  /** `s4: assigned anew since` */
+  readonly left: readonly string[];
+}
+
+export interface UndoingDeps {
+  readonly clock: Clock;
+  readonly record: RecordEvent;
+  readonly inventory: Pick<Inventory, "all" | "groupNames">;
+  readonly assignments: Pick<AssignmentRepository, "find" | "changes" | "takeBack">;
+  /** What a machine boots when the assignments are as `find` says. */
+  readonly select: (machine: Machine, find?: FindAssignment) => Selection;
+  readonly onChange: (machine: Machine) => void;
+}
+
+/** Takes the last change of the assignments back, whole, as far as nothing newer stands in its place. */
+export function createUndoing({ clock, record, inventory, assignments, select, onChange }: UndoingDeps) {
+  function nameOf({ subject }: AssignmentChangeEntry): string | undefined {
+    if (subject.kind === "group")
+      return inventory.groupNames().has(subject.group) ? `group ${subject.group}` : undefined;
+    return inventory.all().find(({ id }) => id === subject.machineId)?.name;
+  }
+
+  /** Newest first; a change of which nothing is left, e.g. a boot that was used up, is no change to take back. */
+  function findLast(): { change: AssignmentChange; entries: AssignmentChangeEntry[]; left: string[] } {
+    for (const change of assignments.changes()) {
+      const left: string[] = [];
+      const entries = change.entries.filter((entry) => {
+        const name = nameOf(entry);
+        const stands = assignments.find(entry.subject, entry.mode)?.id === entry.after?.id;
+        if (name === undefined) left.push("a machine or group that was removed since");
+        else if (!stands) left.push(`${name}: assigned anew or used up since`);
+        return name !== undefined && stands;
+      });
+      if (entries.length > 0) return { change, entries, left };
+    }
+    throw NothingToUndo({});
+  }
+
+  function plan(): UndoPlan & { entries: readonly AssignmentChangeEntry[] } {
+    const { change, entries, left } = findLast();
+    const key = (subject: Assignment["subject"], mode: string) =>
+      `${mode} ${subject.kind} ${subject.kind === "group" ? subject.group : subject.machineId}`;
+    const restored = new Map(entries.map((entry) => [key(entry.subject, entry.mode), entry.before]));
+    const findThen: FindAssignment = (subject, mode) =>
+      restored.has(key(subject, mode)) ? restored.get(key(subject, mode)) : assignments.find(subject, mode);
+    const touched = (machine: Machine) =>
+      entries.some(({ subject }) =>
+        subject.kind === "group" ? subject.group === machine.group : subject.machineId === machine.id,
+      );
+    const lines = inventory
+      .all()
+      .filter(touched)
+      .map((machine) => {
+        const before = select(machine);
+        const { target, why } = select(machine, findThen);
+        const changes = JSON.stringify(before.target) !== JSON.stringify(target);
+        return { machine, before, after: { target, why }, changes };
+      });
+    return { change, entries, lines, left };
+  }
+
+  return {
+    /** @throws NothingToUndo */
+    plan: (): UndoPlan => plan(),
+
+    /** @throws NothingToUndo */
+    async undo(actor: string): Promise<UndoPlan> {
+      const planned = plan();
+      const { change, entries, lines } = planned;
+      // Somebody else was quicker: then there is another last change.
+      if (!(await assignments.takeBack({ id: change.id, entries }, clock.now()))) return this.undo(actor);
+      for (const { machine, before, after } of lines) {
+        onChange(machine);
+        record({
+          type: "assignment.undone",
+          machineId: machine.id,
+          actor,
+          message: `${machine.name}: ${describeTarget(before.target)} -> ${describeTarget(after.target)}, what ${change.actor} did is taken back`,
+          data: { before: before.target, after: after.target, change: change.message },
+        });
+      }
+      return planned;
+    },
+  };
+}
+export type Undoing = ReturnType<typeof createUndoing>;

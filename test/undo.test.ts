@@ -1,0 +1,147 @@
+import t from "tap";
+import { createBootLab } from "./support/boot-lab.ts";
+import { startServer } from "./support/http-fixture.ts";
+import { macOf } from "./support/samples.ts";
+
+type Lab = Awaited<ReturnType<typeof createBootLab>>;
+const worker = { kind: "role", role: "worker", params: {} } as const;
+const rescue = { kind: "role", role: "rescue", params: {} } as const;
+
+async function room(t: Parameters<typeof createBootLab>[0], seats: number): Promise<Lab> {
+  const lab = await createBootLab(t);
+  await lab.inventory.addGroup("lab225", "", "anna");
+  for (let seat = 1; seat <= seats; seat++)
+    await lab.inventory.add({ name: `s${seat}`, macs: [macOf(seat)], group: "lab225" }, "anna");
+  return lab;
+}
+
+/** Everything that people assigned, and what each machine makes of it. */
+async function stateOf(lab: Lab) {
+  // A machine's phase follows its role once that is stored.
+  await lab.settle();
+  const byName = lab.inventory.all().toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return {
+    assignments: lab.store.assignments.all().toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    machines: byName.map((machine) => [machine.name, machine.phase, lab.boots.select(machine).why]),
+  };
+}
+
+t.test(
+  "a room of 30 that was planned, changed and undone is as it was before, to the last word",
+  async (t) => {
+    const lab = await room(t, 30);
+    await lab.assigning.assignGroup("lab225", worker, "anna");
+    await lab.assigning.assign({ machines: "s[1-10]", target: rescue, mode: "once", actor: "ben" });
+    const before = await stateOf(lab);
+    const asked = { machines: "lab225", target: rescue, mode: "always", actor: "anna" } as const;
+    lab.assigning.plan(asked);
+    t.same(await stateOf(lab), before, "a plan changes nothing");
+    await lab.assigning.assign(asked);
+    t.notSame(await stateOf(lab), before);
+    t.equal(
+      lab.undoing.plan().lines.filter(({ changes }) => changes).length,
+      20,
+      "ten boot rescue once anyway",
+    );
+    const { lines, left } = await lab.undoing.undo("ben");
+    t.same([lines.length, left], [30, []]);
+    t.same(await stateOf(lab), before);
+    t.match(lab.of("assignment.undone").at(-1), { actor: "ben", message: /what anna did is taken back/ });
+  },
+);
+
+t.test("changes are taken back one by one, newest first, whoever made them", async (t) => {
+  const lab = await room(t, 2);
+  const states = [await stateOf(lab)];
+  const changes = [
+    () => lab.assign("s1", "worker"),
+    () => lab.assigning.assignGroup("lab225", rescue, "ben"),
+    () => lab.assigning.release("s1", "anna"),
+    () => lab.assigning.releaseGroup("lab225", "anna"),
+  ];
+  for (const change of changes) {
+    await change();
+    states.push(await stateOf(lab));
+  }
+  const told: string[] = [];
+  for (let index = states.length - 1; index > 0; index--) {
+    t.same(await stateOf(lab), states[index]);
+    told.push((await lab.undoing.undo("anna")).change.message);
+  }
+  t.same(await stateOf(lab), states[0]);
+  t.same(told, ["group lab225 released", "s1 released", "group lab225 -> rescue", "s1 -> worker"]);
+  t.throws(() => lab.undoing.plan(), { code: "NOTHING_TO_UNDO" });
+  await t.rejects(lab.undoing.undo("anna"), { code: "NOTHING_TO_UNDO" });
+});
+
+t.test("what was used up or removed since stays so, and the rest of the change is taken back", async (t) => {
+  const lab = await room(t, 3);
+  await lab.assigning.assign({ machines: "lab225", target: rescue, mode: "once", actor: "anna" });
+  const used = lab.store.assignments.find({ kind: "machine", machineId: lab.machine("s1").id }, "once");
+  if (used) await lab.store.assignments.removeExactly([used]);
+  await lab.inventory.remove(lab.machine("s2"), "anna");
+  const { lines, left } = await lab.undoing.undo("anna");
+  t.same(
+    lines.map(({ machine }) => machine.name),
+    ["s3"],
+  );
+  t.same(left, ["s1: assigned anew or used up since", "a machine or group that was removed since"]);
+  t.same(lab.store.assignments.all(), []);
+});
+
+t.test("two who undo at once take two changes back, not one of them twice", async (t) => {
+  const lab = await room(t, 2);
+  await lab.assign("s1", "worker");
+  await lab.assign("s2", "rescue");
+  const [one, other] = await Promise.all([lab.undoing.undo("anna"), lab.undoing.undo("ben")]);
+  t.same([one.change.message, other.change.message], ["s2 -> rescue", "s1 -> worker"]);
+  t.same(lab.store.assignments.all(), []);
+});
+
+t.test("over the API", async (t) => {
+  const server = await startServer(t);
+  const { api } = server;
+  await server.addImage();
+  await server.add(1, "s1");
+  t.test("a dry run tells what would be taken back, and an undo does it", async (t) => {
+    await server.assign("s1", "worker");
+    const expected = {
+      change: { actor: "admin", message: "s1 -> worker" },
+      plan: [{ machine: "s1", before: "worker", after: "discover" }],
+      left: [],
+    };
+    t.match(await api("POST", "/assignments/undo", { dryRun: true }), {
+      status: 200,
+      json: { dryRun: true, ...expected },
+    });
+    t.equal((await api("GET", "/machines/s1")).json["role"], "worker");
+    t.match((await api("POST", "/assignments/undo", {})).json, { dryRun: false, ...expected });
+    t.equal((await api("GET", "/machines/s1")).json["role"], "discover");
+    t.match(await api("POST", "/assignments/undo", {}), { status: 409, json: { code: "NOTHING_TO_UNDO" } });
+  });
+  t.test(
+    "a diff holds each document that would change, before and after, and nothing is changed",
+    async (t) => {
+      const { items } = await api("POST", "/assignments/diff", { machines: "s1", role: "worker" });
+      const kinds = items.map((item) => item["document"]);
+      t.match(kinds, ["ipxe", "user-data"]);
+      t.match(items[0], {
+        machine: "s1",
+        before: { text: /^#!ipxe\n/, problem: null },
+        after: { text: /\/assets\/[\s\S]*\/callback\/_{8}/, problem: null },
+      });
+      t.equal((await api("GET", "/machines/s1")).json["role"], "discover");
+      const one = await api("POST", "/assignments/diff", {
+        machines: "s1",
+        role: "worker",
+        documents: ["user-data"],
+      });
+      t.same(
+        one.items.map((item) => item["document"]),
+        ["user-data"],
+      );
+      t.same((await api("POST", "/assignments/diff", { machines: "s1", role: "discover" })).items, []);
+      t.match(await api("POST", "/assignments/diff", { machines: "s1", role: "nobody" }), { status: 404 });
+    },
+  );
+});
