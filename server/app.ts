@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
+import { createAskerGate } from "./boot/asker-gate.ts";
 import { createClaims, hashSecret } from "./boot/claims.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
@@ -99,8 +100,15 @@ export async function createApp(deps: AppDeps) {
     forgetBoots: tracker.forget,
     onChange: followRole,
   });
-  const claims = createClaims({ clock: steadyClock(clock), ids, claims: store.claims, record });
   const addresses = createAddressBook(clock);
+  const gate = createAskerGate({ record, addresses, readNeighbourTable: deps.readNeighbourTable });
+  const claims = createClaims({
+    clock: steadyClock(clock),
+    ids,
+    claims: store.claims,
+    record,
+    isHeldBy: gate.isHeldBy,
+  });
   for (const lease of store.leases.all())
     if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
   // Machines in the middle of a boot when the server ended are known by their claims.
@@ -117,7 +125,7 @@ export async function createApp(deps: AppDeps) {
     roles,
     assignments: store.assignments,
     images: store.images,
-    readNeighbourTable: deps.readNeighbourTable,
+    gate,
     hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,

@@ -15,11 +15,21 @@ export interface AskerGateDeps {
 
 /** Lets nobody have a machine's script who is not shown to be that machine: with the script goes the claim. */
 export function createAskerGate({ record, addresses, readNeighbourTable }: AskerGateDeps) {
+  function facts(address: Ipv4) {
+    return {
+      neighbour: parseNeighbours(readNeighbourTable()).get(address),
+      holder: addresses.macAt(address),
+    };
+  }
+
   return {
+    /** Is it shown that this MAC has this address now? */
+    isHeldBy: (address: string, mac: Mac): boolean =>
+      judgeAsker({ macs: [mac], ...facts(address as Ipv4) }) === "verified",
+
     /** To be called before anything that the asker says is noted. @throws MachineMismatch, MachineUnverified */
     refuseStranger(machine: Machine | undefined, mac: Mac, address: Ipv4): void {
-      const neighbour = parseNeighbours(readNeighbourTable()).get(address);
-      const holder = addresses.macAt(address);
+      const { neighbour, holder } = facts(address);
       const verdict = judgeAsker({ macs: machine?.macs ?? [mac], neighbour, holder });
       if (verdict === "verified") return;
       const asked = `${address} asked for the script of ${machine?.name ?? "an unknown machine"} (${mac})`;
@@ -37,6 +47,8 @@ export function createAskerGate({ record, addresses, readNeighbourTable }: Asker
     },
   };
 }
+
+export type AskerGate = ReturnType<typeof createAskerGate>;
 
 /** What a stranger asks is no step of the machine's boot. */
 export function isStranger(error: unknown): boolean {

@@ -30,7 +30,7 @@ import {
 import type { Claims } from "./claims.ts";
 import { createFailureMemory } from "./failure-memory.ts";
 import type { BootTracker } from "./tracker.ts";
-import { createAskerGate, isStranger } from "./asker-gate.ts";
+import { type AskerGate, isStranger } from "./asker-gate.ts";
 
 export interface BootServiceDeps extends PlanSources {
   readonly ids: Ids;
@@ -41,7 +41,7 @@ export interface BootServiceDeps extends PlanSources {
   readonly claims: Claims;
   readonly tracker: BootTracker;
   readonly addresses: AddressBook;
-  readonly readNeighbourTable: () => string;
+  readonly gate: AskerGate;
   readonly hasContent: (sha256: string) => Promise<boolean>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
@@ -68,9 +68,8 @@ export interface ScriptRequest {
 
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
 export function createBootService(deps: BootServiceDeps) {
-  const { ids, log, record, inventory, assignments, claims, tracker, addresses, renderer } = deps;
+  const { ids, log, record, inventory, assignments, claims, tracker, addresses, gate, renderer } = deps;
   const failures = createFailureMemory();
-  const gate = createAskerGate(deps);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {

@@ -10,6 +10,7 @@ import {
 import { ClaimRefused } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
+import type { Mac } from "../net/mac.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 
 /** Secrets are compared by their hash: a lookup that takes longer for a better guess tells nothing about the secret. */
@@ -31,12 +32,23 @@ export function createClaims({
   ids,
   claims,
   record,
+  isHeldBy,
 }: {
   clock: Clock;
   ids: Ids;
   claims: Pick<ClaimRepository, "find" | "mint" | "update">;
   record: RecordEvent;
+  /** Is it shown that this MAC has this address now? */
+  isHeldBy: (address: string, mac: Mac) => boolean;
 }) {
+  /**
+   * iPXE and the system that it starts name themselves differently to a DHCP server (RFC 2131 s.4.2, firmware-quirk Q33), and one that is
+   * not ours may give each an address of its own. It is the machine that counts, as far as it can be shown.
+   */
+  function addressFor(claim: Claim | undefined, address: string): string {
+    return claim && claim.address !== address && isHeldBy(address, claim.mac) ? claim.address : address;
+  }
+
   function refuse(
     verdict: Exclude<ClaimVerdict, "ok">,
     address: string,
@@ -89,7 +101,8 @@ export function createClaims({
       const hash = hashSecret(secret);
       const judged: { verdict: ClaimVerdict } = { verdict: "unknown" };
       const claim = await claims.update(hash, (current) => {
-        judged.verdict = judgeClaim(current, address, { kind: "config", document }, clock.now());
+        const from = addressFor(current, address);
+        judged.verdict = judgeClaim(current, from, { kind: "config", document }, clock.now());
         if (judged.verdict !== "ok") return current;
         return {
           ...current,
@@ -104,7 +117,7 @@ export function createClaims({
     /** May this address report with this claim? @throws ClaimRefused */
     use(secret: string, address: string, use: ClaimUse, what: string): Claim {
       const claim = claims.find(hashSecret(secret));
-      const verdict = judgeClaim(claim, address, use, clock.now());
+      const verdict = judgeClaim(claim, addressFor(claim, address), use, clock.now());
       if (verdict !== "ok" || !claim) refuse(verdict === "ok" ? "unknown" : verdict, address, claim, what);
       return claim;
     },

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { createAddressBook } from "../../server/boot/address-book.ts";
 import { type BootServiceDeps, createBootService } from "../../server/boot/boot-service.ts";
+import { createAskerGate } from "../../server/boot/asker-gate.ts";
 import { createClaims } from "../../server/boot/claims.ts";
 import { createBootTracker } from "../../server/boot/tracker.ts";
 import type { AssignedTarget, AssignmentMode } from "../../server/domain/assignment.ts";
@@ -100,8 +101,9 @@ export async function createBootLab(
     forgetBoots: tracker.forget,
     onChange,
   });
-  const claims = createClaims({ clock, ids, claims: store.claims, record });
   const addresses = createAddressBook(clock);
+  const gate = createAskerGate({ record, addresses, readNeighbourTable: neighbours });
+  const claims = createClaims({ clock, ids, claims: store.claims, record, isHeldBy: gate.isHeldBy });
   const missing = new Set<string>();
   const boots = createBootService({
     ids,
@@ -118,7 +120,7 @@ export async function createBootLab(
     roles: allRoles,
     assignments: store.assignments,
     images: store.images,
-    readNeighbourTable: neighbours,
+    gate,
     hasContent: async (sha256) => !missing.has(sha256),
   });
   const assigning = createAssigning({
