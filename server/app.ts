@@ -21,6 +21,7 @@ import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import { cidrContains, parseCidr } from "./net/cidr.ts";
 import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
+import type { Mac } from "./net/mac.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { loadRoles } from "./render/load-roles.ts";
@@ -39,6 +40,8 @@ export interface AppDeps {
   /** Served interfaces with the address that machines there reach us by. */
   readonly interfaces: readonly { readonly device?: string; readonly address: Ipv4 }[];
   readonly readNeighbourTable: () => string;
+  /** An iPXE begins on this device. */
+  readonly onIpxe?: (device: string, mac: Mac) => void;
   /** The checkout: templates/ and boot-assets/ lie in it. */
   readonly root: string;
   readonly version: string;
@@ -220,6 +223,8 @@ export async function createApp(deps: AppDeps) {
       nbp: (name) => `${urlFor(address)}/nbp/${name}`,
     }),
     onContact: (contact) => {
+      const { speaker, message, device, mac } = contact;
+      if (speaker === "ipxe" && message === "DISCOVER" && device !== undefined) deps.onIpxe?.(device, mac);
       boots
         .dhcpContact(contact)
         .catch((error: unknown) =>

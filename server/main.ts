@@ -6,10 +6,12 @@ import type { Config } from "./config/schema.ts";
 import { DeviceNotFound } from "./domain/error-catalogue.ts";
 import type { Event } from "./domain/event.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
+import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
 import { systemClock } from "./platform/clock.ts";
 import { systemIds } from "./platform/ids.ts";
 import { createLineWriter } from "./platform/line-writer.ts";
+import { openIcmp6 } from "./platform/icmp6-socket.ts";
 import { createLogger } from "./platform/logger.ts";
 import { addressOfDevice, defaultRouteDevice, ipv4ByDevice } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
@@ -44,7 +46,16 @@ export async function serve(sources: ConfigSources): Promise<number> {
   process.umask(0o077);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const log = createLogger(config.log.level);
+  const { mode, endRouterDiscovery } = config.dhcp;
+  const endsIt =
+    mode !== "off" &&
+    (endRouterDiscovery === "auto" ? mode === "authoritative" : endRouterDiscovery === "always");
+  const routers = await createRouterDiscovery(endsIt ? interfaces.map(({ device }) => device) : [], {
+    open: openIcmp6,
+    log,
+  });
   const app = await createApp({
+    onIpxe: routers.end,
     config,
     interfaces,
     root,
@@ -84,7 +95,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
       );
   });
 
-  return ended;
+  return ended.finally(routers.close);
 }
 
 /** Who came, who is ready, and what went wrong. */

@@ -31,6 +31,7 @@ t.test("without any source every key of the contract has its default", (t) => {
       port: 67,
       pxePort: 4011,
       unknownSharePercent: 50,
+      endRouterDiscovery: "auto",
       raspberryPiDelayMs: 1000,
       subnets: [],
     },
@@ -126,6 +127,7 @@ t.test("environment", (t) => {
     (t) => {
       const values: Record<string, string> = {
         "dhcp.mode": "off",
+        "dhcp.endRouterDiscovery": "never",
         unknownMachines: "menu",
         "log.level": "debug",
       };

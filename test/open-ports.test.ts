@@ -10,6 +10,7 @@ const config = {
     port: 67,
     pxePort: 4011,
     unknownSharePercent: 50,
+    endRouterDiscovery: "auto" as const,
     raspberryPiDelayMs: 0,
     subnets: [],
   },

@@ -22,6 +22,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/sbin/dhclient": "isc-dhcp-client",
     "/sbin/ip": "iproute2",
+    "/usr/bin/tcpdump": "tcpdump",
     "/usr/bin/docker-compose": "docker-compose",
     "/usr/bin/systemd-analyze": "systemd",
   },

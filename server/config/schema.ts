@@ -60,6 +60,14 @@ export const configSchema = Type.Object(
           description:
             "part of a pool that machines nobody added or accepted may hold together, of what the others leave, %",
         }),
+        endRouterDiscovery: Type.Union(
+          [Type.Literal("auto"), Type.Literal("always"), Type.Literal("never")],
+          {
+            default: "auto",
+            description:
+              "tell each iPXE that there is no IPv6 router, which spares it a wait of 16 s at each boot where there is none; auto: where this server gives the addresses",
+          },
+        ),
         raspberryPiDelayMs: Type.Integer({
           minimum: 0,
           maximum: 10_000,

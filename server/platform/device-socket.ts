@@ -25,6 +25,12 @@ export class SystemCallError extends Error {
   }
 }
 
+export function systemError(call: string, errno: number): SystemCallError {
+  const [name = `errno ${errno}`] =
+    Object.entries(constants.errno).find(([, value]) => value === errno) ?? [];
+  return new SystemCallError(call, name);
+}
+
 export interface DeviceSockets {
   /** A bound socket's descriptor, which the caller owns. @throws SystemCallError */
   open(request: DeviceSocketRequest): number;
@@ -84,10 +90,7 @@ export async function loadDeviceSockets(): Promise<DeviceSockets | undefined> {
 function deviceSockets(library: CLibrary): DeviceSockets {
   function check(call: string, result: number): number {
     if (result >= 0) return result;
-    const errno = library.errno();
-    const [name = `errno ${errno}`] =
-      Object.entries(constants.errno).find(([, value]) => value === errno) ?? [];
-    throw new SystemCallError(call, name);
+    throw systemError(call, library.errno());
   }
   function setInt(descriptor: number, option: number, value: number): number {
     return library.setsockopt(descriptor, SolSocket, option, int32(value), 4);
