@@ -10,6 +10,7 @@ import { loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRateLimitedLog } from "./dhcp/rate-limited-log.ts";
 import { createDhcpServer } from "./dhcp/server.ts";
+import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
 import { NotReady } from "./domain/error-catalogue.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
@@ -83,7 +84,7 @@ export async function createApp(deps: AppDeps) {
   ];
   const roles = remember(clock, () => loadRoles(roleDirectories));
   for (const problem of roles().problems) log.warn({ ...problem }, "a role is broken and left out");
-  const renderer = createRenderer(loadStandardTemplates(join(root, "templates")));
+  const renderer = createRenderer(loadStandardTemplates(join(root, "templates")), config.boot.afterFailures);
 
   const tracker = createBootTracker({
     clock,
@@ -133,6 +134,11 @@ export async function createApp(deps: AppDeps) {
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
     hearsDhcp: config.dhcp.mode !== "off",
+    localBoot: config.boot.localBoot,
+    // A program with drivers of its own may speak by another card of the machine than its firmware.
+    onProgress: (mac, progress) => {
+      for (const one of inventory.findByMac(mac)?.macs ?? [mac]) dhcp.machineProgressed(one, progress);
+    },
   });
   const assigning = createAssigning({
     clock,
@@ -158,6 +164,9 @@ export async function createApp(deps: AppDeps) {
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
   }
 
+  const driverOf = (machine: Machine | undefined) =>
+    preferDriver(machine, machine && inventory.groupOf(machine), config.boot.driver);
+
   let isUp = false;
   let httpPort = config.http.port;
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
@@ -176,6 +185,10 @@ export async function createApp(deps: AppDeps) {
     undoing,
     roles,
     publicUrl,
+    driverOf: (machine) => ({
+      ...driverOf(machine),
+      learned: machine.macs.map((mac) => dhcp.driverFor(mac)).find((driver) => driver !== undefined),
+    }),
     images: store.images,
     assignments: store.assignments,
     bootHistory: store.boots,
@@ -209,6 +222,7 @@ export async function createApp(deps: AppDeps) {
       reservationOf: inventory.reservationOf,
       ownerOf: inventory.ownerOf,
       mayNetboot: boots.mayNetboot,
+      driverOf: (mac) => driverOf(inventory.findByMac(mac)).value,
       isRegistered: (mac) => inventory.findByMac(mac)?.acceptedAt !== undefined,
       identify: inventory.findByMac,
     },
@@ -232,24 +246,22 @@ export async function createApp(deps: AppDeps) {
         );
     },
   });
-  const firstContact = (address: Ipv4) =>
-    Buffer.from(renderer.standardScript("first-contact", { serverUrl: urlFor(address) }));
+  const firstContact = (client: Ipv4, address: Ipv4) =>
+    Buffer.from(renderer.standardScript("first-contact", client, { serverUrl: urlFor(address) }));
   const tftp = createTftpServer({
     udp,
     clock,
     log,
     bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
     routes: [
-      bufferRoute("first contact", (name, { serverAddress }) =>
-        name === "autoexec.ipxe" ? firstContact(serverAddress) : undefined,
+      bufferRoute("first contact", (name, { clientAddress, serverAddress }) =>
+        name === "autoexec.ipxe" && !boots.disk.findsNothing(clientAddress)
+          ? firstContact(clientAddress, serverAddress)
+          : undefined,
       ),
       bufferRoute("boot assets", (name) => assets.get(name)?.content),
     ],
-    onContact: (contact) => {
-      boots.tftpContact(contact);
-      const mac = addresses.macAt(contact.clientAddress);
-      if (mac && contact.sentBytes > 0) dhcp.machineLoaded(mac);
-    },
+    onContact: boots.tftpContact,
   });
 
   let stopSweeping = () => {};

@@ -251,7 +251,7 @@ t.test("assignments", async (t) => {
     t.equal(await roleOf("s3"), "http://10.0.0.1/my.ipxe?x=1&y=2");
     t.match(
       (await server.script(3)).text,
-      /\nchain --replace --autofree http:\/\/10\.0\.0\.1\/my\.ipxe\?x=1&y=2 \|\|\n[\s\S]*sleep 5\nchain --replace --autofree http:\/\/127/,
+      /\nchain --replace --autofree http:\/\/10\.0\.0\.1\/my\.ipxe\?x=1&y=2 \|\| goto failed\n:again\n[\s\S]*\nchain --replace --autofree http:\/\/127/,
     );
   });
 });

@@ -256,7 +256,7 @@ t.test("a fault becomes a script that tells it and comes back", async (t) => {
       t.match(script, new RegExp(`^#!ipxe\\n[\\s\\S]*echo Rollcall: ${code}\\n`));
       t.match(
         script,
-        /\nsleep 10\nchain --replace --autofree http:\/\/10\.1\.0\.1:8080\/boot\/52-54-00-00-00-01\/boot\.ipxe /,
+        /\nsleep \d+ \|\|\nchain --replace --autofree http:\/\/10\.1\.0\.1:8080\/boot\/52-54-00-00-00-01\/boot\.ipxe /,
       );
       t.match(script, /What to do: .{10}/);
       t.notMatch(script, /claims|callback\//);

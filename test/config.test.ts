@@ -42,6 +42,7 @@ t.test("without any source every key of the contract has its default", (t) => {
     lookaside: { port: 81 },
     services: {},
     unknownMachines: "discover",
+    boot: { localBoot: "exit", driver: "auto", afterFailures: "reboot" },
     store: {},
     log: { level: "info" },
   } satisfies Config);
@@ -130,6 +131,9 @@ t.test("environment", (t) => {
         "dhcp.endRouterDiscovery": "never",
         unknownMachines: "menu",
         "log.level": "debug",
+        "boot.localBoot": "sanboot",
+        "boot.driver": "ipxe",
+        "boot.afterFailures": "exit",
       };
       for (const { name, path, schema } of configKeys) {
         const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());

@@ -55,6 +55,7 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
       bootId: "b_1",
       claim: "secretclaim",
       pollSeconds: 5,
+      localBoot: "exit" as const,
     };
     for (const kind of documentKinds) {
       const text =

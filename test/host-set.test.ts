@@ -23,6 +23,8 @@ function machine(name: string, facts: Partial<Machine> = {}): Machine {
     labels: {},
     address: undefined,
     ramBytes: undefined,
+    localBoot: undefined,
+    driver: undefined,
     phase: "accepted",
     createdAt: 0,
     acceptedAt: undefined,

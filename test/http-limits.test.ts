@@ -83,7 +83,7 @@ async function assetServer(t: Test, limits: assets.StreamLimits, content: Uint8A
   assets.registerAssetRoutes(app, {
     content: store,
     images: { all: () => [] },
-    boots: { machineAt: () => undefined },
+    boots: { machineAt: () => undefined, disk: {} as never, firstStageServed: () => {} },
     // No machine is known at any address, so nothing is told to it.
     tracker: {} as assets.AssetRouteDeps["tracker"],
     log: silentLog,

@@ -31,7 +31,7 @@ t.test("scripts", async (t) => {
         t.match(text, /^#!ipxe\n/);
         const chain = `chain --replace --autofree ${server.url}/boot/\${netX/mac:hexhyp}/boot.ipxe?uuid=\${uuid}&serial=\${serial:uristring}`;
         t.ok(text.includes(chain), text);
-        t.match(text, /\nsleep 5\ngoto contact\n$/);
+        t.match(text, /\nsleep \$\{delay\} \|\|\ngoto again\n[\s\S]*\nexit 1\n$/);
       }
     },
   );
@@ -45,7 +45,7 @@ t.test("scripts", async (t) => {
       const query =
         "?uuid=4c4c4544-0035-3510-8052-b4c04f4a3732&serial=A%20%22b%22&manufacturer=Dell%20Inc.&product=%3Cb%3E&arch=x86_64&platform=efi&ip=1.2.3.4";
       const { text } = await server.script(1, { query });
-      t.match(text, /^#!ipxe\n[\s\S]*\n:wait\n[\s\S]*sleep [4-6]\n/);
+      t.match(text, /^#!ipxe\n[\s\S]*\n:wait\n[\s\S]*sleep [4-6] \|\|\n/);
       const colons = await server.ask("/boot/52:54:00:00:00:01/boot.ipxe", { from: 1 });
       t.equal(colons.text, text);
       t.match((await server.api("GET", `/machines/${macOf(1)}`)).json, {
@@ -110,7 +110,10 @@ t.test("scripts", async (t) => {
       t.match(headers, { "content-type": ipxe, "cache-control": "no-store" });
       t.match(text, new RegExp(`^#!ipxe\\n[\\s\\S]*\\necho Rollcall: ${code}\\n`), path);
       t.match(text, /\necho What to do: .{10}/);
-      t.match(text, /\nsleep 10\nchain --replace --autofree http:\/\/\S+\/boot\.ipxe \|\| goto again\n$/);
+      t.match(
+        text,
+        /\nsleep \d+ \|\|\nchain --replace --autofree http:\/\/\S+\/boot\.ipxe \|\| goto failed\n/,
+      );
       t.notMatch(text, /\npwned|^echo pwned/m);
     }
     t.equal((await server.api("GET", "/events?type=script.failed")).items.length, 4, "one each");

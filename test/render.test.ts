@@ -290,6 +290,7 @@ function contextWith(text: string): RenderContext & Record<string, unknown> {
     url: text,
     pollSeconds: 5,
     retrySeconds: 10,
+    method: "sanboot",
     serverUrl: "http://10.0.0.1:8080",
     arguments: ["quiet", text, `x=${text}`],
   };
@@ -298,10 +299,10 @@ function contextWith(text: string): RenderContext & Record<string, unknown> {
 t.test("an iPXE script has the same lines and commands, whatever the machine says of itself", (t) => {
   const scripts: StandardScript[] = ["first-contact", "image", "wait", "local", "url", "error"];
   for (const name of scripts) {
-    const expected = commandsOf(renderer.standardScript(name, contextWith("plain")));
+    const expected = commandsOf(renderer.standardScript(name, "seed", contextWith("plain")));
     fc.assert(
       fc.property(anyText, (text) => {
-        const script = renderer.standardScript(name, contextWith(text));
+        const script = renderer.standardScript(name, "seed", contextWith(text));
         return /^[\x20-\x7e\n]*$/.test(script) && same(commandsOf(script), expected);
       }),
       everyText,

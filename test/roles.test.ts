@@ -17,7 +17,7 @@ function faults(t: Test, files: Files, name = "kiosk"): string[] {
 
 const head = "description: d\nboot: image\nimage: debian-node\n";
 const waits = "description: d\nboot: wait\n";
-const keys = "description, boot, image, arguments, arch, minimumRam, joins, parameters, templates";
+const keys = "description, boot, image, arguments, arch, minimumRam, localBoot, joins, parameters, templates";
 const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
 const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;
 const userData = (source: string): Files => ({

@@ -114,8 +114,8 @@ t.test("an iPXE script is obeyed: settings, labels, || after a failure, waits", 
   );
   t.same(image.ending, { kind: "boot", commandLine: "initrd=i --a=b" });
   t.same(
-    image.effects.map((effect) => "url" in effect && effect.url),
-    ["http://s/k", "http://s/i"],
+    image.effects.map((effect) => ("url" in effect ? effect.url : effect.kind)),
+    ["http://s/k", "http://s/i", "boot"],
   );
   const retried = runScript(
     ":a\nchain http://broken/${netX/mac:hexhyp}?s=${serial:uristring} ||\nsleep 3\nchain http://s/next",

@@ -19,6 +19,7 @@ import {
   sampleMachine,
   sampleTime,
   temporaryDirectory,
+  sampleGroup,
 } from "./support/samples.ts";
 
 /** A store and a way to read it again from its file. */
@@ -117,9 +118,9 @@ t.test(
     await machines.add(sampleMachine(1));
 
     t.test("a group that is saved again keeps the time it was made at", async (t) => {
-      await groups.save({ name: "lab225", description: "", createdAt: sampleTime });
-      await groups.save({ name: "lab225", description: "second floor", createdAt: sampleTime + 1 });
-      t.same(groups.all(), [{ name: "lab225", description: "second floor", createdAt: sampleTime }]);
+      await groups.save(sampleGroup("lab225", "", sampleTime));
+      await groups.save(sampleGroup("lab225", "second floor", sampleTime + 1));
+      t.same(groups.all(), [sampleGroup("lab225", "second floor", sampleTime)]);
       opened.isWhatIsStored(t);
     });
     t.test("an image that comes again takes the place of its version", async (t) => {
@@ -207,7 +208,7 @@ t.test(
       async (t) => {
         const outcomes = await Promise.allSettled([
           assignments.saveAll([sampleAssignment("m_gone")]),
-          groups.save({ name: "other", description: "", createdAt: sampleTime }),
+          groups.save(sampleGroup("other", "", sampleTime)),
         ]);
         t.same(
           outcomes.map(({ status }) => status),

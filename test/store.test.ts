@@ -21,6 +21,7 @@ import {
   sampleMachine,
   smallDisk,
   temporaryDirectory,
+  sampleGroup,
 } from "./support/samples.ts";
 
 function migrations(t: Test, files: Record<string, string>): string {
@@ -212,7 +213,7 @@ t.test("on a full disk", async (t) => {
         name: `s${number}`,
         macs: [macOf(1), macOf(10_000 + number)],
       })),
-      groups.save({ name: `g${number}`, description: text, createdAt: 1 }),
+      groups.save(sampleGroup(`g${number}`, text, 1)),
       assignments.saveAll([sampleAssignment("m_1", { id: `as_${number}`, assignedBy: text })]),
       leases.save(sampleLease(1, { address: addressOf(number), hostname: text })),
       claims.mint(sampleClaim("m_1", { hash: `hash ${number}`, expiresAt: Date.now() + 60_000 })),

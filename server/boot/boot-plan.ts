@@ -1,4 +1,5 @@
 import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
+import type { LocalBootMethod } from "../domain/boot-preferences.ts";
 import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
 import type { Image } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
@@ -91,6 +92,8 @@ export interface Rendering {
   /** Undefined where no claim is needed; a mask in previews. */
   readonly claim: string | undefined;
   readonly pollSeconds: number;
+  /** How it gets to its disk, for `boot: local`. */
+  readonly localBoot: LocalBootMethod;
 }
 
 export function contextOf({
@@ -113,11 +116,12 @@ export function contextOf({
 
 /** The iPXE script of a plan. @throws TemplateFailed */
 export function renderScript(rendering: Rendering, renderer: Renderer): string {
-  const { machine, plan, serverUrl, pollSeconds } = rendering;
+  const { machine, plan, serverUrl, pollSeconds, localBoot } = rendering;
+  const mac = machine.macs[0] ?? "";
   if (plan.kind === "url") {
-    const mac = machine.macs[0] ?? "";
     const scriptUrl = `${serverUrl}/boot/${macWithHyphens(mac as never)}/boot.ipxe`;
-    return renderer.standardScript("url", { machine: { name: machine.name }, url: plan.url, scriptUrl });
+    const { name } = machine;
+    return renderer.standardScript("url", mac, { machine: { name }, url: plan.url, scriptUrl, serverUrl });
   }
   const context = contextOf({ ...rendering, plan });
   const own = renderer.ownScript(plan.role, context);
@@ -128,12 +132,12 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
         ...standardArguments(context),
         ...renderer.kernelArguments(plan.role, context),
       ];
-      return renderer.standardScript("image", { ...context, arguments: kernelArguments });
+      return renderer.standardScript("image", mac, { ...context, arguments: kernelArguments });
     }
     case "wait":
-      return renderer.standardScript("wait", { ...context, pollSeconds });
+      return renderer.standardScript("wait", mac, { ...context, pollSeconds });
     case "local":
-      return renderer.standardScript("local", context);
+      return renderer.standardScript("local", mac, { ...context, method: localBoot });
     case "script":
       throw RoleInvalid({ role: plan.role.name, problem: "boot: script needs templates.ipxe" });
   }

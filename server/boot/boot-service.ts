@@ -8,14 +8,14 @@ import {
 import type { Boot, Contact } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
-import type { DhcpContact, TftpContact } from "../domain/contact.ts";
-import { AssetNotFound, BootNotOpen, InternalError, InvalidMac } from "../domain/error-catalogue.ts";
-import { RollcallError } from "../domain/errors.ts";
+import type { DhcpContact, FirstStageProgress, TftpContact } from "../domain/contact.ts";
+import { AssetNotFound, BootNotOpen, InvalidMac } from "../domain/error-catalogue.ts";
+import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
 import type { DocumentKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
-import { isUnusableMac, type Mac, macWithHyphens } from "../net/mac.ts";
+import { isUnusableMac, type Mac } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
@@ -28,7 +28,8 @@ import {
   renderScript,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
-import { createFailureMemory } from "./failure-memory.ts";
+import { createFaultScripts } from "./fault-scripts.ts";
+import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
 
@@ -45,6 +46,9 @@ export interface BootServiceDeps extends PlanSources {
   readonly hasContent: (sha256: string) => Promise<boolean>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
+  readonly localBoot: LocalDiskDeps["localBoot"];
+  /** A machine loaded its first-stage program, or that program runs. */
+  readonly onProgress: (mac: Mac, progress: FirstStageProgress) => void;
   /** False where DHCP is switched off here: then a machine's start can't be heard, and its script request stands for it. */
   readonly hearsDhcp: boolean;
 }
@@ -53,9 +57,6 @@ export interface BootServiceDeps extends PlanSources {
 export function pollSeconds(mac: Mac): number {
   return 4 + (Number.parseInt(mac.slice(-2), 16) % 3);
 }
-
-/** A machine whose script could not be made asks again after this long. */
-const errorRetrySeconds = 10;
 
 const maskedClaim = "********";
 
@@ -68,8 +69,9 @@ export interface ScriptRequest {
 
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
 export function createBootService(deps: BootServiceDeps) {
-  const { ids, log, record, inventory, assignments, claims, tracker, addresses, gate, renderer } = deps;
-  const failures = createFailureMemory();
+  const { record, inventory, assignments, claims, tracker, addresses, gate, renderer, onProgress } = deps;
+  const faults = createFaultScripts(deps);
+  const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -90,26 +92,6 @@ export function createBootService(deps: BootServiceDeps) {
     return selection.source !== "unknown-policy" || deps.unknownMachines === "local";
   }
 
-  function errorScript(
-    error: unknown,
-    mac: Mac | undefined,
-    serverUrl: string,
-  ): { script: string; error: RollcallError } {
-    const reference = ids.id("e");
-    const known = error instanceof RollcallError ? error : InternalError({ reference });
-    if (known !== error) log.error({ err: error, reference }, "failed to make a script");
-    const scriptUrl = mac ? `${serverUrl}/boot/${macWithHyphens(mac)}/boot.ipxe` : `${serverUrl}/boot.ipxe`;
-    const script = renderer.standardScript("error", {
-      code: known.code,
-      message: known.message,
-      advice: known.advice.replaceAll("`", "'"),
-      mac: mac ?? "unknown",
-      retrySeconds: errorRetrySeconds,
-      scriptUrl,
-    });
-    return { script, error: known };
-  }
-
   async function makeScript(
     request: ScriptRequest,
   ): Promise<{ script: string; machine: Machine | undefined }> {
@@ -119,7 +101,10 @@ export function createBootService(deps: BootServiceDeps) {
     gate.refuseStranger(known, mac, address);
     if (!known && deps.unknownMachines === "ignore")
       return {
-        script: renderer.standardScript("local", { machine: { name: nameFromMac(mac) } }),
+        script: renderer.standardScript("local", mac, {
+          machine: { name: nameFromMac(mac) },
+          method: deps.localBoot,
+        }),
         machine: undefined,
       };
     const machine = await inventory.meet(mac, request.facts);
@@ -139,6 +124,7 @@ export function createBootService(deps: BootServiceDeps) {
       serverUrl,
       bootId: boot?.id ?? "none",
       pollSeconds: pollSeconds(mac),
+      localBoot: disk.methodOf(machine).value,
     };
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
     const claim =
@@ -154,11 +140,7 @@ export function createBootService(deps: BootServiceDeps) {
         : undefined;
     const script = renderScript({ ...rendering, claim }, renderer);
     tracker.target(machine.id, describeTarget(selection.target));
-    if (plan.kind === "role" && plan.role.boot === "local") {
-      // Nothing comes after this script: it is all that the assignment asked for.
-      if (selection.source === "once") await useUpOnce(machine, boot?.id);
-      tracker.complete(machine.id, "local");
-    }
+    if (plan.kind === "role" && plan.role.boot === "local") await disk.endAtDisk(machine, selection);
     return { script, machine };
   }
 
@@ -225,9 +207,15 @@ export function createBootService(deps: BootServiceDeps) {
       // A transfer cancelled by its client is the size probe of EDK2 (firmware-quirk Q19): no step of the boot.
       if (contact.outcome === "cancelled") return;
       const mac = addresses.macAt(contact.clientAddress);
-      const machine = mac && inventory.findByMac(mac);
-      if (!machine) return;
+      if (!mac) return;
       const step = contact.file.endsWith(".ipxe") ? "contact" : "nbp";
+      if (contact.sentBytes > 0)
+        onProgress(
+          mac,
+          step === "contact" ? "started" : contact.outcome === "complete" ? "loaded" : "loading",
+        );
+      const machine = inventory.findByMac(mac);
+      if (!machine) return;
       tracker.step(machine.id, step, contact.serverMs, {
         file: contact.file,
         outcome: contact.outcome,
@@ -242,10 +230,8 @@ export function createBootService(deps: BootServiceDeps) {
       machine.macs.map((mac) => addresses.addressOf(mac)).find((address) => address !== undefined),
 
     /** The machine whose address this is, as far as is known. */
-    machineAt(address: string): Machine | undefined {
-      const mac = addresses.macAt(address as Ipv4);
-      return mac && inventory.findByMac(mac);
-    },
+    machineAt,
+    disk,
 
     /** The machine's own script; a fault becomes a script that tells it and retries. */
     async script(
@@ -253,28 +239,29 @@ export function createBootService(deps: BootServiceDeps) {
     ): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
       try {
         const made = await makeScript(request);
-        failures.forget(request.mac);
+        faults.forget(request.mac);
+        onProgress(request.mac, "started");
         return { ...made, error: undefined };
       } catch (failure) {
-        const { script, error } = errorScript(failure, request.mac, request.serverUrl);
-        const machine = inventory.findByMac(request.mac);
-        const bootId = machine && tracker.current(machine.id)?.id;
-        if (failures.isNew(request.mac, `${bootId} ${request.address} ${error.code} ${error.message}`))
-          record({
-            type: "script.failed",
-            level: "warning",
-            machineId: machine?.id,
-            bootId,
-            message: `${machine?.name ?? request.mac}: ${error.message}`,
-            data: { code: error.code, address: request.address },
-          });
+        const { mac, address } = request;
+        const { script, error } = faults.make(failure, mac, request.serverUrl);
+        const machine = inventory.findByMac(mac);
+        faults.tell(error, { mac, address, machine, bootId: machine && tracker.current(machine.id)?.id });
         // What a stranger asks is no step of the machine's boot.
-        return { script, machine: isStranger(error) ? undefined : machine, error };
+        if (isStranger(error)) return { script, machine: undefined, error };
+        onProgress(mac, "started");
+        return { script, machine, error };
       }
     },
 
     /** A script that tells an error, for requests that name no machine. */
-    errorScript: (error: unknown, serverUrl: string) => errorScript(error, undefined, serverUrl),
+    errorScript: (error: unknown, serverUrl: string) => faults.make(error, undefined, serverUrl),
+
+    /** What the machine of an address loaded over HTTP: the first-stage program, or a first script. */
+    firstStageServed(address: string, progress: FirstStageProgress): void {
+      const mac = addresses.macAt(address as Ipv4);
+      if (mac) onProgress(mac, progress);
+    },
 
     /** A document behind a claim. Undefined: this role has none of the kind. @throws ClaimRefused, TemplateFailed */
     async config(
@@ -308,6 +295,7 @@ export function createBootService(deps: BootServiceDeps) {
         bootId: "b_preview",
         claim: needsClaim(plan) ? maskedClaim : undefined,
         pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)),
+        localBoot: disk.methodOf(machine).value,
       };
       return kind === "ipxe"
         ? renderScript(rendering, renderer)
@@ -345,6 +333,11 @@ export function createBootService(deps: BootServiceDeps) {
     },
   };
 
+  function machineAt(address: string): Machine | undefined {
+    const mac = addresses.macAt(address as Ipv4);
+    return mac && inventory.findByMac(mac);
+  }
+
   function isCurrent({ machineId, bootId }: Claim): boolean {
     const current = tracker.current(machineId);
     return current === undefined || current.id === bootId;
@@ -366,6 +359,7 @@ export function createBootService(deps: BootServiceDeps) {
         bootId: claim.bootId,
         claim: secret,
         pollSeconds: 5,
+        localBoot: deps.localBoot,
       },
       kind,
       renderer,

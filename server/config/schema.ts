@@ -110,6 +110,29 @@ export const configSchema = Type.Object(
           "machines that nobody assigned: ignore, discover (recorded, waits), local (local disk), menu",
       },
     ),
+    boot: Type.Object(
+      {
+        localBoot: Type.Union([Type.Literal("exit"), Type.Literal("sanboot"), Type.Literal("http-404")], {
+          default: "exit",
+          description:
+            "how a machine whose role is its local disk gets there, where neither it nor its group nor its role says: exit, sanboot, http-404",
+        }),
+        driver: Type.Union(
+          [Type.Literal("auto"), Type.Literal("snponly"), Type.Literal("ipxe"), Type.Literal("undionly")],
+          {
+            default: "auto",
+            description:
+              "network driver of the first-stage program, where neither the machine nor its group says: auto (another one after a hang), snponly, ipxe, undionly",
+          },
+        ),
+        afterFailures: Type.Union([Type.Literal("reboot"), Type.Literal("exit")], {
+          default: "reboot",
+          description:
+            "what a machine does whose script failed 30 times: reboot, exit (firmware goes on in its boot order)",
+        }),
+      },
+      { additionalProperties: false },
+    ),
     defaultRole: Type.Optional(
       Type.String({ minLength: 1, description: "role of known machines that nobody assigned one" }),
     ),

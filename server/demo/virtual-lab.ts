@@ -23,6 +23,8 @@ export interface VirtualMachineOptions {
   readonly bridge?: string;
   /** What its network cable carries towards it, as tc writes it, e.g. 100mbit; default: no limit. */
   readonly lineRate?: string;
+  /** File with the content of its disk, which the firmware tries after the network; default: no disk. */
+  readonly disk?: string;
   /** What appears on its screen, as it appears. */
   readonly onScreen?: (text: string) => void;
 }
@@ -160,9 +162,9 @@ export async function createVirtualLab(namespace: string) {
 }
 export type VirtualLab = Awaited<ReturnType<typeof createVirtualLab>>;
 
-/** The command line of one diskless machine: emulated (TCG), so it runs the same everywhere. */
+/** The command line of one machine: emulated (TCG), so it runs the same everywhere. */
 export function qemuWords(
-  { name, mac, firmware, memoryMiB }: VirtualMachineOptions,
+  { name, mac, firmware, memoryMiB, disk }: VirtualMachineOptions,
   tap: string,
   work: string,
 ): string[] {
@@ -190,6 +192,14 @@ export function qemuWords(
     "-nodefaults",
     "-netdev",
     `tap,id=net0,ifname=${tap},script=no,downscript=no`,
+    ...(disk === undefined
+      ? []
+      : [
+          "-drive",
+          `if=none,id=disk0,format=raw,file=${disk}`,
+          "-device",
+          "virtio-blk-pci,drive=disk0,bootindex=1",
+        ]),
   ];
   if (firmware === "bios") return [...words, "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`];
   const variables = join(work, `${name}-vars.fd`);

@@ -1,3 +1,4 @@
+import type { DriverChoice } from "../domain/boot-preferences.ts";
 import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { LeaseRepository } from "../domain/lease.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
@@ -14,6 +15,8 @@ export interface DhcpMachines {
   /** A MAC of the machine that the address is reserved for. */
   ownerOf(address: Ipv4): Mac | undefined;
   mayNetboot(mac: Mac): boolean;
+  /** What people chose for the machine's first-stage program; `auto` where this is left out. */
+  driverOf?(mac: Mac): DriverChoice;
   /** False for a MAC that nobody added or accepted: it has to share a part of the pool with all of its kind. */
   isRegistered?(mac: Mac): boolean;
   /** The machine of a MAC, if it is known. */

@@ -1,13 +1,14 @@
 import type { Clock, EpochMs, Log, UdpEndpoint } from "../domain/capabilities.ts";
+import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
-import type { DhcpContact } from "../domain/contact.ts";
+import type { DhcpContact, FirstStageProgress } from "../domain/contact.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Lease, LeaseRepository } from "../domain/lease.ts";
 import { type Ipv4, UnspecifiedAddress } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import { AddressTable, type DhcpMachines } from "./address-table.ts";
 import { type CommitOutcome, type CommitQueue, createCommitQueue } from "./commit-queue.ts";
-import type { BootUrls } from "./policy/choose-bootfile.ts";
+import { type BootUrls, driverOf } from "./policy/choose-bootfile.ts";
 import { classifyClient, type Client } from "./policy/classify-client.ts";
 import { type ClientMessageType, clientMessageType, decideReply } from "./policy/decide-reply.ts";
 import type { Decision, DhcpMode, DhcpPolicy, Facts, Reply, Silence } from "./policy/decision.ts";
@@ -116,6 +117,7 @@ export class Exchange {
       ...deps,
       strategies: deps.strategies,
       onSwitch: this.notices.strategySwitched,
+      onDriverSwitch: this.notices.driverSwitched,
     });
     this.#table = new AddressTable({
       leases,
@@ -146,9 +148,14 @@ export class Exchange {
     return this.#table.upcoming(subnet, count);
   }
 
-  /** The machine loaded a file of ours: what it was told its boot file by has worked. */
-  machineLoaded(mac: Mac): void {
-    this.#strategies.onStep(mac, "loaded");
+  /** The machine loads a file of ours: what it was told its boot file by has worked. */
+  machineProgressed(mac: Mac, progress: FirstStageProgress): void {
+    this.#strategies.onProgress(mac, progress);
+  }
+
+  /** The driver that a machine gets since it hung in another one. */
+  driverFor(mac: Mac): Driver | undefined {
+    return this.#strategies.driverFor(mac);
   }
 
   /** One datagram; never throws, whatever is in it. */
@@ -194,6 +201,7 @@ export class Exchange {
     const table = this.#table;
     const { mac } = client;
     const chain = this.#chained.get(mac);
+    const choice = machines.driverOf?.(mac) ?? "auto";
     return {
       now: this.#now(),
       reservation: machines.reservationOf(mac),
@@ -210,6 +218,7 @@ export class Exchange {
         chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
       strategy: this.#strategies.strategyFor(mac),
+      driver: choice === "auto" ? this.#strategies.driverFor(mac) : choice,
     };
   }
 
@@ -306,11 +315,17 @@ export class Exchange {
     if (foreignServer) this.notices.otherServer(foreignServer, port.device, "chosen by a client");
     else if (type === "DISCOVER") this.notices.addressAsked();
     else if (request.ciaddr !== UnspecifiedAddress) this.notices.addressSeen();
-    if (speaker === "ipxe") this.#strategies.onStep(mac, "loaded");
+    if (speaker === "ipxe") this.#strategies.onProgress(mac, "started");
     if (speaker !== "firmware") return;
-    if (type === "REQUEST") this.#strategies.onStep(mac, "requested");
-    else if (decision.kind === "reply" && decision.message === "OFFER" && decision.strategy)
+    if (type === "REQUEST") this.#strategies.onRequest(mac);
+    else if (decision.kind === "reply" && decision.message === "OFFER" && decision.strategy) {
       this.#strategies.onOffer(mac, decision.strategy);
+      const driver =
+        decision.bootfile && driverOf(decision.bootfile.slice(decision.bootfile.lastIndexOf("/") + 1));
+      // What people chose is not switched.
+      const isAuto = (this.#deps.machines.driverOf?.(mac) ?? "auto") === "auto";
+      if (driver && isAuto) this.#strategies.onProgram(mac, driver, decision.drivers);
+    }
   }
 
   #record(packet: Packet, decision: Decision, failure?: string): void {

@@ -3,9 +3,10 @@ import type { RecordEvent } from "../domain/event.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { DhcpMode, Silence } from "./policy/decision.ts";
+import type { DriverSwitch } from "./policy/switch-driver.ts";
 import type { StrategySwitch } from "./policy/switch-strategy.ts";
 import { createRateLimitedLog } from "./rate-limited-log.ts";
-import { describeSwitch } from "./strategy-book.ts";
+import { describeDriverSwitch, describeSwitch } from "./strategy-book.ts";
 
 export interface NoticesDeps {
   readonly clock: Pick<Clock, "monotonicMs">;
@@ -97,6 +98,20 @@ export function createNotices({ clock, log, mode, record, identify }: NoticesDep
         machineId: machine?.id,
         message: `${machine?.name ?? mac}: boot strategy ${from} -> ${to}: ${because}`,
         data: { mac, from, to, rounds, forMs: Math.round(forMs), furthest, because },
+      });
+    },
+
+    driverSwitched(mac: Mac, change: DriverSwitch): void {
+      const { from, to, hangs } = change;
+      const machine = identify?.(mac);
+      const because = describeDriverSwitch(change);
+      log.info({ mac, from, to, because }, "another first-stage driver for a machine");
+      record?.({
+        type: "boot.driver",
+        level: "warning",
+        machineId: machine?.id,
+        message: `${machine?.name ?? mac}: first-stage driver ${from} -> ${to}: ${because}`,
+        data: { mac, from, to, hangs, because },
       });
     },
 

@@ -1,6 +1,7 @@
 import type { Clock, Log, Udp, UdpBinding, UdpEndpoint, UdpSocket } from "../domain/capabilities.ts";
+import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
-import type { DhcpContact } from "../domain/contact.ts";
+import type { DhcpContact, FirstStageProgress } from "../domain/contact.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { LeaseRepository } from "../domain/lease.ts";
 import { type Ipv4, UnspecifiedAddress } from "../net/ipv4.ts";
@@ -66,8 +67,10 @@ export interface DhcpServer {
   start(): Promise<void>;
   /** Sends the replies whose leases are on the way to the disk, then closes the sockets. */
   stop(): Promise<void>;
-  /** The machine loaded a file of ours: what it was told its boot file by has worked. */
-  machineLoaded(mac: Mac): void;
+  /** The machine loads a file of ours: what it was told its boot file by has worked. */
+  machineProgressed(mac: Mac, progress: FirstStageProgress): void;
+  /** The driver that a machine gets since it hung in another one. */
+  driverFor(mac: Mac): Driver | undefined;
   /** What is bound; empty before `start` and in mode `off`. */
   readonly addresses: readonly DhcpAddress[];
   readonly counters: Readonly<DhcpCounters>;
@@ -138,7 +141,8 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
       await stopped;
       await close();
     },
-    machineLoaded: (mac) => exchange.machineLoaded(mac),
+    machineProgressed: (mac, progress) => exchange.machineProgressed(mac, progress),
+    driverFor: (mac) => exchange.driverFor(mac),
     get addresses() {
       return bound.map(({ address }) => address);
     },

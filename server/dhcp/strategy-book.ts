@@ -1,6 +1,15 @@
+import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
+import type { FirstStageProgress } from "../domain/contact.ts";
 import type { Mac } from "../net/mac.ts";
+import {
+  type DriverSwitch,
+  type DriverTrial,
+  firmwareIsBack,
+  noteProgress,
+  offerDriver,
+} from "./policy/switch-driver.ts";
 import {
   countRound,
   countStep,
@@ -22,36 +31,64 @@ export interface StrategyBookDeps {
   readonly log: Log;
   readonly strategies: BootStrategyRepository | undefined;
   onSwitch(mac: Mac, change: StrategySwitch): void;
+  onDriverSwitch(mac: Mac, change: DriverSwitch): void;
 }
 
-/** Which strategy each machine is served by, and how it goes with it. */
+/** What a machine gets instead of what its kind gets. */
+interface Chosen {
+  readonly strategy: string | undefined;
+  readonly driver: Driver | undefined;
+}
+const byTheRule: Chosen = { strategy: undefined, driver: undefined };
+
+/** Which strategy and which driver each machine is served by, and how it goes with them. */
 export class StrategyBook {
   readonly #deps: StrategyBookDeps;
-  readonly #chosen = new Map<Mac, string>();
+  readonly #chosen = new Map<Mac, Chosen>();
   readonly #trials = new Map<Mac, StrategyTrial>();
+  readonly #driverTrials = new Map<Mac, DriverTrial>();
   #toldSinceMs = Number.NEGATIVE_INFINITY;
   #told = 0;
 
   constructor(deps: StrategyBookDeps) {
     this.#deps = deps;
-    for (const { mac, strategy } of deps.strategies?.all() ?? [])
-      putLast(this.#chosen, mac, strategy, chosenMemory);
+    for (const { mac, strategy, driver } of deps.strategies?.all() ?? [])
+      putLast(this.#chosen, mac, { strategy, driver }, chosenMemory);
   }
 
   /** The name of the strategy instead of its kind's first one. */
   strategyFor(mac: Mac): string | undefined {
-    return this.#chosen.get(mac);
+    return this.#chosen.get(mac)?.strategy;
+  }
+
+  /** The network driver of its first-stage program instead of the first one of its architecture. */
+  driverFor(mac: Mac): Driver | undefined {
+    return this.#chosen.get(mac)?.driver;
   }
 
   /** A firmware asks (again): when the offers before got it nowhere, this one will be of another kind. */
   onDiscover(mac: Mac): void {
+    this.#judgeStrategy(mac);
+    this.#judgeDriver(mac);
+  }
+
+  #judgeStrategy(mac: Mac): void {
     const trial = this.#trials.get(mac);
     const change = trial && judgeTrial(trial, this.#deps.clock.monotonicMs());
     if (!change) return;
     this.#trials.delete(mac);
-    if (change.isWrapped) this.#chosen.delete(mac);
-    else putLast(this.#chosen, mac, change.to, chosenMemory);
-    if (this.#mayTell()) this.#tell(mac, change);
+    const strategy = change.isWrapped ? undefined : change.to;
+    this.#choose(mac, { strategy }, describeSwitch(change), () => this.#deps.onSwitch(mac, change));
+  }
+
+  #judgeDriver(mac: Mac): void {
+    const before = this.#driverTrials.get(mac);
+    if (!before) return;
+    const { trial, change } = firmwareIsBack(before);
+    this.#driverTrials.set(mac, trial);
+    if (!change) return;
+    const driver = change.isWrapped ? undefined : change.to;
+    this.#choose(mac, { driver }, describeDriverSwitch(change), () => this.#deps.onDriverSwitch(mac, change));
   }
 
   onOffer(mac: Mac, strategy: string): void {
@@ -59,19 +96,38 @@ export class StrategyBook {
     putLast(this.#trials, mac, trial, trialMemory);
   }
 
-  onStep(mac: Mac, step: TrialStep): void {
+  /** The firmware was offered a program whose driver nobody chose for it. */
+  onProgram(mac: Mac, driver: Driver, alternatives: readonly Driver[]): void {
+    const trial = offerDriver(this.#driverTrials.get(mac), driver, alternatives);
+    putLast(this.#driverTrials, mac, trial, trialMemory);
+  }
+
+  onRequest(mac: Mac): void {
+    this.#step(mac, "requested");
+  }
+
+  onProgress(mac: Mac, progress: FirstStageProgress): void {
+    this.#step(mac, "loaded");
+    const trial = this.#driverTrials.get(mac);
+    if (trial) this.#driverTrials.set(mac, noteProgress(trial, progress));
+  }
+
+  #step(mac: Mac, step: TrialStep): void {
     const trial = this.#trials.get(mac);
     if (trial) this.#trials.set(mac, countStep(trial, step));
   }
 
-  #tell(mac: Mac, change: StrategySwitch): void {
-    const { strategies, clock, log, onSwitch } = this.#deps;
-    const because = describeSwitch(change);
-    const saved = change.isWrapped
-      ? strategies?.remove(mac)
-      : strategies?.save({ mac, strategy: change.to, because, chosenAt: clock.now() });
-    saved?.catch((error: unknown) => log.warn({ err: error, mac }, "failed to save a boot strategy"));
-    onSwitch(mac, change);
+  /** In force at once; what too many would say is neither saved nor told. */
+  #choose(mac: Mac, change: Partial<Chosen>, because: string, tell: () => void): void {
+    const { strategies, clock, log } = this.#deps;
+    const chosen: Chosen = { ...(this.#chosen.get(mac) ?? byTheRule), ...change };
+    if (chosen.strategy === undefined && chosen.driver === undefined) this.#chosen.delete(mac);
+    else putLast(this.#chosen, mac, chosen, chosenMemory);
+    if (!this.#mayTell()) return;
+    strategies
+      ?.save({ mac, ...chosen, because, chosenAt: clock.now() })
+      .catch((error: unknown) => log.warn({ err: error, mac }, "failed to save a boot strategy"));
+    tell();
   }
 
   #mayTell(): boolean {
@@ -89,6 +145,12 @@ export function describeSwitch({ rounds, forMs, furthest, isWrapped }: StrategyS
   const nothing = furthest === "offered" ? "it took no offer" : "it loaded nothing";
   const asked = `asked ${rounds} times in ${Math.round(forMs / 1000)} s and ${nothing}`;
   return isWrapped ? `${asked}; all were tried, and it begins again` : asked;
+}
+
+/** Why, in a few words. */
+export function describeDriverSwitch({ hangs, isWrapped }: DriverSwitch): string {
+  const hung = `it loaded its program ${hangs} times and came back without a sign of that program`;
+  return isWrapped ? `${hung}; all were tried, and it begins again` : hung;
 }
 
 function putLast<V>(map: Map<Mac, V>, mac: Mac, value: V, capacity: number): void {

@@ -35,6 +35,9 @@ export interface DhcpContact {
   readonly serverMs: DurationMs;
 }
 
+/** How far a machine is with its first stage: a part of the file, all of it, or what only that program can ask for. */
+export type FirstStageProgress = "loading" | "loaded" | "started";
+
 /** One TFTP transfer, told when it ends. */
 export interface TftpContact {
   readonly at: EpochMs;

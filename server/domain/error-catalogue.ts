@@ -213,6 +213,14 @@ export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   message: (d: { sha256: string }) => `there is no content with sha256 ${d.sha256.slice(0, 64)}`,
   advice: "Build or import the image again: `boot image build`, `boot image import DIR`.",
 });
+export const LocalBootChosen = defineError("LOCAL_BOOT_CHOSEN", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { machine: string }) =>
+    `${d.machine} goes on with its local disk, so there is nothing to load for it (local boot method http-404)`,
+  advice:
+    "Nothing is wrong. Where its firmware does not go on with its disk, try another method: `boot machine edit MACHINE --local-boot exit`, or `sanboot`.",
+});
 export const ContentUnavailable = defineError("CONTENT_UNAVAILABLE", {
   kind: "operational",
   httpStatus: 503,

@@ -15,6 +15,7 @@ export const eventTypes = {
   "machine.failed": "A machine reported that its boot failed.",
   "machine.log": "A machine sent lines of its log.",
   "group.added": "A group was added.",
+  "group.edited": "What a group is or how its machines boot was changed by a person.",
   "group.removed": "A group was removed.",
   "assignment.set": "A role or script was assigned to a machine or group.",
   "assignment.released": "An assignment was taken back.",
@@ -29,6 +30,8 @@ export const eventTypes = {
   "mac.contradicted": "An address asked for the script of a MAC that is not its own.",
   "boot.strategy":
     "A machine got nowhere with how it was told its boot file, and is told in another way from now on.",
+  "boot.driver":
+    "A machine loaded its first-stage program and it was not heard of again, twice: it gets the one with another network driver from now on.",
   "dhcp.conflict":
     "An address of a pool is used by another host: a client declined it, or a probe was answered.",
   "dhcp.exhausted": "No address of a pool is free for a machine that asked.",

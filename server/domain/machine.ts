@@ -1,11 +1,12 @@
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { Uuid } from "../net/uuid.ts";
+import type { BootPreferences } from "./boot-preferences.ts";
 import type { EpochMs } from "./capabilities.ts";
 import type { Arch } from "./firmware.ts";
 
 /** One physical or virtual computer. Labels and hardware facts come from people or, hostile, from the machine itself. */
-export interface Machine {
+export interface Machine extends BootPreferences {
   readonly id: string;
   /** Lower-case host name label (RFC 1123 s.2.1), unique. */
   readonly name: string;

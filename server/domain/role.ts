@@ -1,3 +1,4 @@
+import type { LocalBootMethod } from "./boot-preferences.ts";
 import type { Arch } from "./firmware.ts";
 
 /** The documents that a role may render for a machine. `ipxe` is always there: without a template the standard one is taken. */
@@ -43,6 +44,8 @@ export interface Role {
   readonly arch: readonly Arch[];
   /** Least RAM in octets for this role; undefined: no limit known. */
   readonly minimumRamBytes: number | undefined;
+  /** How its machines get to their disk, for `boot: local`, where neither machine nor group says. */
+  readonly localBoot?: LocalBootMethod | undefined;
   /** The machine joins a cluster after its boot: `configuring` leads to `joining` and not to `ready`. */
   readonly joins: boolean;
   readonly parameters: Readonly<Record<string, RoleParameter>>;

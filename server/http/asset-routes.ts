@@ -15,7 +15,7 @@ import { parseRange } from "./range.ts";
 export interface AssetRouteDeps {
   readonly content: Pick<ContentStore, "open">;
   readonly images: { all(): readonly Image[] };
-  readonly boots: Pick<BootService, "machineAt">;
+  readonly boots: Pick<BootService, "machineAt" | "disk" | "firstStageServed">;
   readonly tracker: BootTracker;
   readonly log: Pick<Log, "error">;
   /** First-stage binaries, for firmware that boots over HTTP. */
@@ -105,12 +105,16 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
   app.get<{ Params: { name: string } }>(
     "/nbp/:name",
     { schema: { summary: "First-stage binary, for UEFI HTTP boot", tags: ["boot"] } },
-    (request, reply) => {
+    async (request, reply) => {
       const asset = deps.nbp(request.params.name);
       if (!asset) throw AssetNotFound({ sha256: request.params.name });
-      const machine = deps.boots.machineAt(clientAddress(request));
+      const from = clientAddress(request);
+      await deps.boots.disk.refuseFirstStage(from, "nbp");
+      const machine = deps.boots.machineAt(from);
       if (machine && request.method === "GET")
         request.bootStep = { machineId: machine.id, step: "nbp", detail: { file: request.params.name } };
+      if (request.method === "GET")
+        reply.raw.once("finish", () => deps.boots.firstStageServed(from, "loaded"));
       const { buffer, byteOffset, byteLength } = asset.content;
       request.raw.socket.setTimeout(limits.stallMs);
       // A view, not a copy: a client that does not read then holds no memory of its own.

@@ -67,13 +67,14 @@ export function registerBootRoutes(
     app.get(
       path,
       { schema: { summary: "First contact: chains to the machine's own script", tags: ["boot"] } },
-      (request, reply) => {
-        const machine = boots.machineAt(clientAddress(request));
+      async (request, reply) => {
+        const from = clientAddress(request);
+        await boots.disk.refuseFirstStage(from, "contact");
+        const machine = boots.machineAt(from);
         if (machine) request.bootStep = { machineId: machine.id, step: "contact", detail: {} };
-        return sendScript(
-          reply,
-          renderer.standardScript("first-contact", { serverUrl: serverUrl(request, address) }),
-        );
+        boots.firstStageServed(from, "started");
+        const context = { serverUrl: serverUrl(request, address) };
+        return sendScript(reply, renderer.standardScript("first-contact", from, context));
       },
     );
   }

@@ -1,5 +1,6 @@
+import { type PreferencesInput, withPreferences } from "../domain/boot-preferences.ts";
 import type { Clock, EpochMs, Ids, Log } from "../domain/capabilities.ts";
-import { InvalidMac, InvalidRequest, MachineNotFound } from "../domain/error-catalogue.ts";
+import { GroupNotFound, InvalidMac, InvalidRequest, MachineNotFound } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Arch, Firmware } from "../domain/firmware.ts";
 import { isMachineName, type Machine, nameFromMac, type Phase } from "../domain/machine.ts";
@@ -24,7 +25,7 @@ export interface MachineFacts {
 }
 
 /** What a person says of a machine. `undefined` leaves a fact as it is, `null` takes it away. */
-export interface MachineInput {
+export interface MachineInput extends PreferencesInput {
   readonly name?: string | undefined;
   readonly macs?: readonly string[] | undefined;
   readonly group?: string | null | undefined;
@@ -73,6 +74,8 @@ export function createInventory(deps: InventoryDeps) {
       labels: {},
       address: undefined,
       ramBytes: undefined,
+      localBoot: undefined,
+      driver: undefined,
       phase: "discovered",
       createdAt: now,
       acceptedAt: undefined,
@@ -89,7 +92,8 @@ export function createInventory(deps: InventoryDeps) {
         problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens`,
         advice: "Write it like lab225 or second-floor.",
       });
-    await groups.save({ name, description, createdAt: clock.now() });
+    const blank = { name, localBoot: undefined, driver: undefined, createdAt: clock.now() };
+    await groups.save({ ...blank, ...groups.find(name), description });
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
   }
 
@@ -113,6 +117,7 @@ export function createInventory(deps: InventoryDeps) {
     ownerOf: (address: Ipv4): Mac | undefined => machines.findByAddress(address)?.macs[0],
     groupNames: () => groups.names(),
     groups: () => groups.all(),
+    groupOf: (machine: Machine) => (machine.group === undefined ? undefined : groups.find(machine.group)),
     addGroup,
 
     /**
@@ -202,6 +207,27 @@ export function createInventory(deps: InventoryDeps) {
 
     remove,
 
+    /** @throws GroupNotFound */
+    async editGroup(
+      name: string,
+      input: PreferencesInput & { readonly description?: string | undefined },
+      actor: string,
+    ): Promise<void> {
+      const group = groups.find(name);
+      if (!group) throw GroupNotFound({ group: name });
+      await groups.save({
+        ...group,
+        description: input.description ?? group.description,
+        ...withPreferences(group, input),
+      });
+      record({
+        type: "group.edited",
+        actor,
+        message: `group ${name} edited`,
+        data: { group: name, ...input },
+      });
+    },
+
     async removeGroup(name: string, actor: string): Promise<void> {
       const members = await Promise.all(
         machines
@@ -250,12 +276,12 @@ export function createInventory(deps: InventoryDeps) {
   }
 
   /** Nobody has given it anything: what is removed of it comes back when it is met again. */
-  function isOnlyMet({ id, name, macs: [mac], group, seat, address, labels }: Machine): boolean {
+  function isOnlyMet({ id, name, macs: [mac], group, seat, address, labels, ...rest }: Machine): boolean {
     const subject = { kind: "machine", machineId: id } as const;
     return (
       mac !== undefined &&
       name === nameFromMac(mac) &&
-      (group ?? seat ?? address) === undefined &&
+      (group ?? seat ?? address ?? rest.localBoot ?? rest.driver) === undefined &&
       Object.keys(labels).length === 0 &&
       !deps.assignments.find(subject, "always") &&
       !deps.assignments.find(subject, "once")
@@ -348,5 +374,6 @@ function apply(machine: Machine, input: MachineInput): Machine {
     seat: input.seat === undefined ? machine.seat : (input.seat ?? undefined),
     address: input.address === undefined ? machine.address : address,
     labels: input.labels ?? machine.labels,
+    ...withPreferences(machine, input),
   };
 }

@@ -6,6 +6,7 @@ import { readYaml } from "../yaml/read-yaml.ts";
 import type { RenderContext } from "./context.ts";
 import { compileTemplate, type Template } from "./engine.ts";
 import type { Syntax } from "./quoting.ts";
+import { retryPlan } from "./retry-plan.ts";
 
 const syntaxes: Readonly<Record<DocumentKind | "argument", Syntax>> = {
   ipxe: "ipxe",
@@ -36,9 +37,20 @@ const standardScripts: readonly StandardScript[] = [
   "error",
 ];
 
+/** What a machine does whose script failed too often. */
+export const lastResorts = ["reboot", "exit"] as const;
+export type LastResort = (typeof lastResorts)[number];
+
 /** Reads templates/ipxe and templates/cloud-init. */
 export function loadStandardTemplates(directory: string): StandardTemplates {
-  const read = (file: string) => ({ file, source: readFileSync(join(directory, file), "utf8") });
+  const text = (file: string) => readFileSync(join(directory, file), "utf8");
+  const read = (file: string) => ({ file, source: text(file) });
+  const retry = text("ipxe/retry.ipxe.hbs");
+  const readScript = (name: StandardScript) => {
+    const { file, source } = read(`ipxe/${name}.ipxe.hbs`);
+    // What loads nothing has nothing to try again.
+    return { file, source: name === "local" ? source : source + retry };
+  };
   return {
     documents: {
       "user-data": read("cloud-init/user-data.hbs"),
@@ -47,7 +59,7 @@ export function loadStandardTemplates(directory: string): StandardTemplates {
       "network-config": read("cloud-init/network-config.hbs"),
     },
     scripts: Object.fromEntries(
-      standardScripts.map((name) => [name, read(`ipxe/${name}.ipxe.hbs`)]),
+      standardScripts.map((name) => [name, readScript(name)]),
     ) as StandardTemplates["scripts"],
   };
 }
@@ -55,7 +67,7 @@ export function loadStandardTemplates(directory: string): StandardTemplates {
 export type Renderer = ReturnType<typeof createRenderer>;
 
 /** Turns roles and facts into the texts that machines get, each checked before it leaves. */
-export function createRenderer(standard: StandardTemplates) {
+export function createRenderer(standard: StandardTemplates, afterFailures: LastResort = "reboot") {
   // Compiling costs about a millisecond, rendering 20 µs; sources are few and change rarely.
   const compiled = new Map<string, Template>();
   function compile(source: string, syntax: Syntax): Template {
@@ -77,10 +89,11 @@ export function createRenderer(standard: StandardTemplates) {
   }
 
   return {
-    /** One of templates/ipxe. @throws TemplateFailed */
-    standardScript(name: StandardScript, context: Readonly<Record<string, unknown>>): string {
+    /** One of templates/ipxe. @param seed whose script it is, MAC or address: its waits are spread by it @throws TemplateFailed */
+    standardScript(name: StandardScript, seed: string, context: Readonly<Record<string, unknown>>): string {
       const { file, source } = standard.scripts[name];
-      return attempt("-", file, () => compile(source, "ipxe").render(context));
+      const retry = retryPlan(seed);
+      return attempt("-", file, () => compile(source, "ipxe").render({ ...context, retry, afterFailures }));
     },
 
     /** The kernel arguments of the role, rendered one by one. @throws TemplateFailed */

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Type } from "typebox";
 import { Value } from "typebox/value";
+import { type LocalBootMethod, localBootMethods } from "../domain/boot-preferences.ts";
 import { type Arch, firmwares } from "../domain/firmware.ts";
 import {
   type DocumentKind,
@@ -61,6 +62,7 @@ const roleSchema = Type.Object(
     arguments: Type.Optional(Type.Array(Type.String())),
     arch: Type.Optional(Type.Array(Type.Union(archNames.map((name) => Type.Literal(name))))),
     minimumRam: Type.Optional(Type.String({ pattern: "^[1-9][0-9]* (MiB|GiB)$" })),
+    localBoot: Type.Optional(Type.Union(localBootMethods.map((method) => Type.Literal(method)))),
     joins: Type.Optional(Type.Boolean()),
     parameters: Type.Optional(Type.Record(Type.String(), parameterSchema)),
     templates: Type.Optional(
@@ -79,6 +81,7 @@ interface RoleFile {
   arguments?: string[];
   arch?: Arch[];
   minimumRam?: string;
+  localBoot?: LocalBootMethod;
   joins?: boolean;
   parameters?: Record<string, RoleParameter>;
   templates?: Partial<Record<DocumentKind, string>>;
@@ -166,6 +169,7 @@ export function loadRole(
     arguments: source.arguments ?? [],
     arch: source.arch ?? ["x86_64"],
     minimumRamBytes: source.minimumRam === undefined ? undefined : parseRam(source.minimumRam),
+    localBoot: source.localBoot,
     joins: source.joins ?? false,
     parameters: source.parameters ?? {},
     templates,
@@ -190,6 +194,7 @@ const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
   [/^arch$/, `must be a list of ${archNames.join(", ")}`],
   [/^arch\.\d+$/, `must be one of ${archNames.join(", ")}`],
   [/^minimumRam$/, "must be an amount like 512 MiB or 2 GiB"],
+  [/^localBoot$/, `must be one of ${localBootMethods.join(", ")}`],
   [/^joins$/, "must be true or false"],
   [/^parameters$/, "must be a mapping of names"],
   [/^parameters\.[^.]+$/, "must be a mapping with type, default and description"],
@@ -243,6 +248,8 @@ function checkMeaning(source: RoleFile, yaml: YamlText, report: Report): void {
     report("boot: script needs templates.ipxe", yaml.positionOf(["boot"]));
   if (source.boot !== "image" && source.arguments)
     report(`arguments: has no meaning with boot: ${source.boot}`, yaml.positionOf(["arguments"]));
+  if (source.boot !== "local" && source.localBoot)
+    report(`localBoot: has no meaning with boot: ${source.boot}`, yaml.positionOf(["localBoot"]));
   for (const [name, parameter] of Object.entries(source.parameters ?? {})) {
     if (!parameterName.test(name))
       report(

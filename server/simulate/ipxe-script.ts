@@ -5,11 +5,15 @@ export type Effect =
   /** When it succeeds this script is over: `chain` is taken as `chain --replace`. */
   | { readonly kind: "chain"; readonly url: string }
   | { readonly kind: "sleep"; readonly seconds: number }
+  /** When one of these works, the script is over. */
+  | { readonly kind: "boot" | "sanboot" | "reboot" }
   | { readonly kind: "dhcp" };
 
 export type Ending =
   | { readonly kind: "boot"; readonly commandLine: string }
-  /** Status 0 or 1 of `exit`; a local disk is booted too when `sanboot` says so. */
+  /** The local disk was started by `sanboot`, or the machine starts anew. */
+  | { readonly kind: "sanboot" | "reboot" }
+  /** Status 0 or 1 of `exit`: the firmware goes on. */
   | { readonly kind: "exit"; readonly status: number }
   | { readonly kind: "error"; readonly reason: string };
 
@@ -33,15 +37,18 @@ export class IpxeScript {
   readonly screen: string[] = [];
   readonly #lines: readonly string[];
   readonly #labels = new Map<string, number>();
-  readonly #settings: Map<string, string>;
+  /** What is set when it ends is still set in the script that it chained to. */
+  readonly settings: Map<string, string>;
+  readonly #missing: ReadonlySet<string>;
   #at = 0;
   #kernelArguments = "";
   #ending: Ending | undefined;
 
-  /** @param settings as `${uuid}`, `${netX/mac}`, `${net0/ip}` */
-  constructor(text: string, settings: ReadonlyMap<string, string>) {
+  /** @param settings as `${uuid}`, `${netX/mac}`, `${net0/ip}` @param missing commands that this build of iPXE does not have */
+  constructor(text: string, settings: ReadonlyMap<string, string>, missing: ReadonlySet<string> = new Set()) {
     this.#lines = text.split(/\r?\n/);
-    this.#settings = new Map(settings);
+    this.settings = new Map(settings);
+    this.#missing = missing;
     this.#lines.forEach((line, index) => {
       const label = /^:(\S+)/.exec(line.trim())?.[1];
       if (label !== undefined) this.#labels.set(label, index);
@@ -84,6 +91,7 @@ export class IpxeScript {
     const [command = "", ...rest] = raw.map((word) => this.#expand(word));
     const { options, operands } = parseOptions(rest);
     const [first = ""] = operands;
+    if (this.#missing.has(command)) return this.#notFound(command);
     switch (command) {
       case "":
         return true;
@@ -102,19 +110,19 @@ export class IpxeScript {
         return this.#goto(first);
       case "set":
         if (operands.length === 0) return false;
-        this.#settings.set(plainName(first), operands.slice(1).join(" "));
+        this.settings.set(plainName(first), operands.slice(1).join(" "));
         return true;
       case "clear":
-        this.#settings.delete(plainName(first));
+        this.settings.delete(plainName(first));
         return true;
       case "isset":
         return first !== "";
       case "iseq":
         return first === (operands[1] ?? "");
       case "inc":
-        this.#settings.set(
+        this.settings.set(
           plainName(first),
-          String(Number(this.#settings.get(plainName(first)) ?? 0) + Number(operands[1] ?? 1)),
+          String(Number(this.settings.get(plainName(first)) ?? 0) + Number(operands[1] ?? 1)),
         );
         return true;
       case "dhcp":
@@ -141,19 +149,30 @@ export class IpxeScript {
       case "imgverify":
         waited();
         return yield { kind: "load", what: "file", url: first };
-      case "boot":
-        return this.#end({ kind: "boot", commandLine: this.#kernelArguments });
+      case "boot": {
+        waited();
+        const isRunning: boolean = yield { kind: "boot" };
+        return isRunning && this.#end({ kind: "boot", commandLine: this.#kernelArguments });
+      }
       case "exit":
         return this.#end({ kind: "exit", status: Number(first || 0) });
       case "sanboot":
-      case "reboot":
+      case "reboot": {
+        waited();
+        const isDone: boolean = yield { kind: command };
+        return isDone && this.#end({ kind: command });
+      }
       case "poweroff":
         return this.#end({ kind: "exit", status: 0 });
       default:
         if (harmless.has(command)) return true;
-        this.#print(`${command}: command not found`);
-        return false;
+        return this.#notFound(command);
     }
+  }
+
+  #notFound(command: string): false {
+    this.#print(`${command}: command not found`);
+    return false;
   }
 
   #end(ending: Ending): Status {
@@ -176,7 +195,7 @@ export class IpxeScript {
   /** `${name}` and `${name:type}`; a name that is not set is nothing. */
   #expand(word: string): string {
     return word.replaceAll(/\$\{([^}:]*)(?::([a-z]+))?\}/g, (_, name: string, type?: string) => {
-      const value = this.#settings.get(name.replace(/^net0\//, "netX/")) ?? this.#settings.get(name) ?? "";
+      const value = this.settings.get(name.replace(/^net0\//, "netX/")) ?? this.settings.get(name) ?? "";
       if (type === "hexhyp") return value.replaceAll(":", "-");
       if (type === "hexraw") return value.replaceAll(":", "");
       return type === "uristring" ? encodeURIComponent(value) : value;

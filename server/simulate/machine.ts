@@ -216,7 +216,8 @@ async function endScripts(
   const { goal } = station.plan;
   if (ending.kind === "error") throw new Stopped("script", `${ending.reason}; screen: ${screenOf(script)}`);
   if (hasReached(goal, "script")) return "script";
-  if (ending.kind === "exit") return "local";
+  if (ending.kind === "reboot") throw new Stopped("script", `it starts anew; screen: ${screenOf(script)}`);
+  if (ending.kind !== "boot") return "local";
   if (hasReached(goal, "boot")) return "boot";
   await bootOperatingSystem(station, address, ending.commandLine);
   return "joined";
@@ -245,7 +246,7 @@ async function play(
     if (effect.kind === "sleep") {
       slept = true;
       await station.timeline.sleep(effect.seconds * 1000);
-    } else if (effect.kind !== "dhcp") {
+    } else if (effect.kind === "load" || effect.kind === "chain") {
       const loaded = await load(station, http, effect);
       isDone = loaded !== undefined;
       if (isDone && effect.kind === "chain") next = loaded;

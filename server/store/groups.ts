@@ -1,24 +1,39 @@
 import type { Database } from "better-sqlite3";
+import type { BootPreferences, DriverChoice, LocalBootMethod } from "../domain/boot-preferences.ts";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
 /** A room, or any other set of machines that are treated alike. */
-export interface Group {
+export interface Group extends BootPreferences {
   readonly name: string;
   readonly description: string;
   readonly createdAt: EpochMs;
 }
 
+interface Row {
+  name: string;
+  description: string;
+  local_boot: LocalBootMethod | null;
+  driver: DriverChoice | null;
+  created_at_ms: number;
+}
+
 export function createGroupRepository(db: Database, queue: CommitQueue) {
   const byName = new Map<string, Group>();
   const upsert = db.prepare(
-    "INSERT INTO groups (name, description, created_at_ms) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET description = excluded.description",
+    `INSERT INTO groups (name, description, local_boot, driver, created_at_ms) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (name) DO UPDATE SET
+       description = excluded.description, local_boot = excluded.local_boot, driver = excluded.driver`,
   );
   const drop = db.prepare("DELETE FROM groups WHERE name = ?");
-  const rows = db
-    .prepare("SELECT name, description, created_at_ms AS createdAt FROM groups")
-    .all() as Group[];
-  for (const group of rows) byName.set(group.name, group);
+  for (const row of db.prepare("SELECT * FROM groups").all() as Row[])
+    byName.set(row.name, {
+      name: row.name,
+      description: row.description,
+      localBoot: row.local_boot ?? undefined,
+      driver: row.driver ?? undefined,
+      createdAt: row.created_at_ms,
+    });
 
   return {
     all: (): Group[] => [...byName.values()],
@@ -27,8 +42,9 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
     save: (group: Group): Promise<void> =>
       queue.run(({ onRollback }) => {
         const before = byName.get(group.name);
-        upsert.run(group.name, group.description, group.createdAt);
-        byName.set(group.name, before ? { ...before, description: group.description } : group);
+        const { name, description, localBoot, driver, createdAt } = group;
+        upsert.run(name, description, localBoot ?? null, driver ?? null, createdAt);
+        byName.set(name, { ...group, createdAt: before?.createdAt ?? createdAt });
         onRollback(() => (before ? byName.set(group.name, before) : byName.delete(group.name)));
       }),
     remove: (name: string): Promise<void> =>

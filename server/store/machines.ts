@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import type { DriverChoice, LocalBootMethod } from "../domain/boot-preferences.ts";
 import type { Arch } from "../domain/firmware.ts";
 import { AddressTaken, MachineNameTaken, MachineNotFound, MacTaken } from "../domain/error-catalogue.ts";
 import type { Machine, Phase } from "../domain/machine.ts";
@@ -21,6 +22,8 @@ interface Row {
   labels: string;
   address: string | null;
   ram_bytes: number | null;
+  local_boot: string | null;
+  driver: string | null;
   phase: string;
   created_at_ms: number;
   accepted_at_ms: number | null;
@@ -43,6 +46,8 @@ function fromRow(row: Row, macs: readonly Mac[]): Machine {
     labels: JSON.parse(row.labels) as Record<string, string>,
     address: (row.address ?? undefined) as Ipv4 | undefined,
     ramBytes: row.ram_bytes ?? undefined,
+    localBoot: (row.local_boot ?? undefined) as LocalBootMethod | undefined,
+    driver: (row.driver ?? undefined) as DriverChoice | undefined,
     phase: row.phase as Phase,
     createdAt: row.created_at_ms,
     acceptedAt: row.accepted_at_ms ?? undefined,
@@ -65,6 +70,8 @@ function toRow(machine: Machine): Row {
     labels: JSON.stringify(machine.labels),
     address: machine.address ?? null,
     ram_bytes: machine.ramBytes ?? null,
+    local_boot: machine.localBoot ?? null,
+    driver: machine.driver ?? null,
     phase: machine.phase,
     created_at_ms: machine.createdAt,
     accepted_at_ms: machine.acceptedAt ?? null,

@@ -189,6 +189,7 @@ function strategiesAt(times: readonly number[], act: (at: number, book: Strategy
     clock,
     log: silentLog,
     strategies: undefined,
+    onDriverSwitch: () => {},
     onSwitch: (_mac, { to, isWrapped }) => switches.push(isWrapped ? `${to} again` : to),
   });
   const used = times.map((at) => {
@@ -220,10 +221,10 @@ t.test("three DISCOVERs over 8 s without a next step: the next strategy; after t
 });
 
 t.test("a step further counts once: who asks and asks and loads nothing gets nowhere too (Q4)", (t) => {
-  const requests = strategiesAt([0, 4, 12, 28], (_at, book) => book.onStep(defaultMac, "requested"));
+  const requests = strategiesAt([0, 4, 12, 28], (_at, book) => book.onRequest(defaultMac));
   t.strictSame(requests.used.at(2), "proxy-uefi", "the REQUEST was a step");
   t.strictSame(requests.switches, ["proxy-uefi-prompt"], "...and no further one came");
-  const loads = strategiesAt([0, 20, 40, 60, 80], (_at, book) => book.onStep(defaultMac, "loaded"));
+  const loads = strategiesAt([0, 20, 40, 60, 80], (_at, book) => book.onProgress(defaultMac, "started"));
   t.strictSame(loads.switches, [], "a boot loop of a machine that loads its file is no matter of DHCP");
   t.end();
 });
@@ -249,7 +250,13 @@ t.test("the rule is pure: the same trial and time, the same verdict", (t) => {
 t.test("a flood of MACs that get nowhere: what is told and what is kept is bounded", (t) => {
   const clock = new ManualClock();
   let told = 0;
-  const book = new StrategyBook({ clock, log: silentLog, strategies: undefined, onSwitch: () => told++ });
+  const book = new StrategyBook({
+    clock,
+    log: silentLog,
+    strategies: undefined,
+    onSwitch: () => told++,
+    onDriverSwitch: () => {},
+  });
   for (let round = 0; round < 3; round++) {
     for (let n = 0; n < 9000; n++) {
       book.onDiscover(macNumber(n));
@@ -268,7 +275,16 @@ t.test("a switch outlives the server, and is forgotten when the rule's turn come
   const openBook = () => {
     const store = openStore(file, clock);
     const { bootStrategies: strategies } = store;
-    return { store, book: new StrategyBook({ clock, log: silentLog, strategies, onSwitch: () => {} }) };
+    return {
+      store,
+      book: new StrategyBook({
+        clock,
+        log: silentLog,
+        strategies,
+        onSwitch: () => {},
+        onDriverSwitch: () => {},
+      }),
+    };
   };
   const round = (book: StrategyBook) => {
     book.onDiscover(defaultMac);
@@ -324,7 +340,7 @@ t.test("on the wire: the third DISCOVER is answered in another way, and people a
     },
   );
   t.equal(contacts.at(-1)?.strategy, "proxy-uefi-prompt");
-  server.machineLoaded(defaultMac);
+  server.machineProgressed(defaultMac, "loaded");
   for (const waitMs of [60_000, 4000, 1000]) {
     clock.advanceMs(waitMs);
     t.ok(await discover(), "what has worked stays");

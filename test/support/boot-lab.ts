@@ -7,10 +7,11 @@ import { createClaims } from "../../server/boot/claims.ts";
 import { createBootTracker } from "../../server/boot/tracker.ts";
 import type { AssignedTarget, AssignmentMode } from "../../server/domain/assignment.ts";
 import type { Ids } from "../../server/domain/capabilities.ts";
-import type { DhcpContact, TftpContact } from "../../server/domain/contact.ts";
+import type { DhcpContact, FirstStageProgress, TftpContact } from "../../server/domain/contact.ts";
 import type { Event, NewEvent } from "../../server/domain/event.ts";
 import { firmwareByCode } from "../../server/domain/firmware.ts";
 import type { Machine } from "../../server/domain/machine.ts";
+import type { Mac } from "../../server/net/mac.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
 import { createUndoing } from "../../server/inventory/undoing.ts";
 import { createInventory, type MachineFacts } from "../../server/inventory/inventory.ts";
@@ -40,7 +41,9 @@ export function writeFiles(directory: string, files: Readonly<Record<string, str
   }
 }
 
-type Overrides = Partial<Pick<BootServiceDeps, "unknownMachines" | "defaultRole" | "hearsDhcp">> & {
+type Overrides = Partial<
+  Pick<BootServiceDeps, "unknownMachines" | "defaultRole" | "hearsDhcp" | "localBoot">
+> & {
   /** Roles beside the shipped ones: `name/role.yaml` -> text. */
   readonly roles?: Readonly<Record<string, string>>;
   /** Neighbour table, read anew for each question. */
@@ -58,6 +61,7 @@ export async function createBootLab(
     unknownMachines = "discover",
     defaultRole,
     hearsDhcp = true,
+    localBoot = "exit",
     roles = {},
     neighbours = everyoneAtHome,
   }: Overrides = {},
@@ -105,6 +109,7 @@ export async function createBootLab(
   const gate = createAskerGate({ record, addresses, readNeighbourTable: neighbours });
   const claims = createClaims({ clock, ids, claims: store.claims, record, isHeldBy: gate.isHeldBy });
   const missing = new Set<string>();
+  const progresses: [Mac, FirstStageProgress][] = [];
   const boots = createBootService({
     ids,
     log,
@@ -116,6 +121,8 @@ export async function createBootLab(
     unknownMachines,
     defaultRole,
     hearsDhcp,
+    localBoot,
+    onProgress: (mac, progress) => void progresses.push([mac, progress]),
     renderer: createRenderer(loadStandardTemplates(templates)),
     roles: allRoles,
     assignments: store.assignments,
@@ -146,6 +153,7 @@ export async function createBootLab(
 
   const lab = {
     clock,
+    progresses,
     store,
     tracker,
     inventory,

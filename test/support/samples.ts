@@ -9,6 +9,7 @@ import type { Lease } from "../../server/domain/lease.ts";
 import { type Machine, nameFromMac } from "../../server/domain/machine.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import type { Mac } from "../../server/net/mac.ts";
+import type { Group } from "../../server/store/groups.ts";
 import type { Store } from "../../server/store/open-store.ts";
 
 /** Plain values of the domain, for tests that need one and do not care about the rest of it. */
@@ -43,12 +44,18 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
     labels: {},
     address: undefined,
     ramBytes: undefined,
+    localBoot: undefined,
+    driver: undefined,
     phase: "accepted",
     createdAt: sampleTime,
     acceptedAt: undefined,
     lastSeenAt: undefined,
     ...facts,
   };
+}
+
+export function sampleGroup(name: string, description: string, createdAt: number): Group {
+  return { name, description, localBoot: undefined, driver: undefined, createdAt };
 }
 
 export function sampleLease(number: number, facts: Partial<Lease> = {}): Lease {

@@ -1,4 +1,5 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
+import { driverChoices, localBootMethods } from "../../domain/boot-preferences.ts";
 import { machineCodes } from "../../domain/reported-codes.ts";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
@@ -14,6 +15,10 @@ interface MachineDetails extends MachineView {
   readonly firmware: string | null;
   readonly roleSource: string;
   readonly labels: Record<string, string>;
+  readonly bootsBy: {
+    readonly localBoot: { readonly value: string; readonly source: string };
+    readonly driver: { readonly value: string; readonly source: string; readonly learned: string | null };
+  };
 }
 
 interface BootView {
@@ -62,6 +67,9 @@ function timeline(boot: BootView): string {
 }
 
 function details(machine: MachineDetails, boots: readonly BootView[]): string {
+  const { bootsBy } = machine;
+  const isLearned = bootsBy.driver.value === "auto" && bootsBy.driver.learned !== null;
+  const learned = isLearned ? `: ${bootsBy.driver.learned}, since it hung in another one` : "";
   const facts: [string, string | null][] = [
     ["name", machine.name],
     ["MACs", machine.macs.join(", ")],
@@ -83,6 +91,8 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
         .join(" ") || null,
     ],
     ["firmware", [machine.firmware, machine.arch].filter(Boolean).join(", ") || null],
+    ["local boot", `${bootsBy.localBoot.value} (${bootsBy.localBoot.source})`],
+    ["driver", `${bootsBy.driver.value}${learned} (${bootsBy.driver.source})`],
     ["UUID", machine.uuid],
     ["labels", detailText(machine.labels) || null],
     ["last seen", formatAge(machine.lastSeenAt, Date.now())],
@@ -109,10 +119,13 @@ interface EditOptions {
   seat?: string;
   address?: string;
   label?: string[];
+  localBoot?: string;
+  driver?: string;
 }
 
 /** An empty text takes a fact away. */
-function editBody({ mac, name, group, seat, address, label }: EditOptions): Record<string, unknown> {
+function editBody(options: EditOptions): Record<string, unknown> {
+  const { mac, name, group, seat, address, label, localBoot, driver } = options;
   const emptied = (text: string | undefined) => (text === undefined ? {} : text === "" ? null : text);
   return Object.fromEntries(
     Object.entries({
@@ -121,6 +134,8 @@ function editBody({ mac, name, group, seat, address, label }: EditOptions): Reco
       group: emptied(group),
       seat: emptied(seat),
       address: emptied(address),
+      localBoot: emptied(localBoot),
+      driver: emptied(driver),
       labels:
         label &&
         Object.fromEntries(label.map((text) => [text.split("=")[0], text.slice(text.indexOf("=") + 1)])),
@@ -141,8 +156,18 @@ function withFacts(command: Command): Command {
     .option("--group <name>", "room or other group")
     .option("--seat <place>", "place in the room")
     .option("--address <ip>", "address reserved for it (authoritative DHCP)")
-    .option("--label <name=value...>", "labels, in place of all former ones");
+    .option("--label <name=value...>", "labels, in place of all former ones")
+    .addOption(localBootOption())
+    .addOption(driverOption());
 }
+
+const localBootOption = () =>
+  new Option("--local-boot <method>", "how it gets to its local disk").choices([...localBootMethods, ""]);
+const driverOption = () =>
+  new Option("--driver <driver>", "network driver of its first-stage program").choices([
+    ...driverChoices,
+    "",
+  ]);
 
 export function machineCommands(program: Command, open: () => Session): void {
   const machine = program.command("machine").description("the inventory of machines");
@@ -255,6 +280,22 @@ export function machineCommands(program: Command, open: () => Session): void {
         `Added the group ${name}. To put a machine in: boot machine edit NAME --group ${name}`,
         added,
       );
+    });
+  group
+    .command("edit <name>")
+    .description('change a group and how its machines boot; an empty text ("") takes a choice away')
+    .addHelpText("after", "\nExample:\n  boot group edit lab225 --local-boot sanboot --driver ipxe")
+    .option("--description <text>", "what it is")
+    .addOption(localBootOption())
+    .addOption(driverOption())
+    .action(async (name: string, options: EditOptions & { description?: string }) => {
+      const session = open();
+      const { description } = options;
+      await session.client.patch(`/groups/${encodeURIComponent(name)}`, {
+        ...editBody(options),
+        ...(description === undefined ? {} : { description }),
+      });
+      session.say(`Changed the group ${name}.`);
     });
   group
     .command("remove <name>")

@@ -61,8 +61,15 @@ const essential: ReadonlySet<number> = new Set([
 export function bootChoice(client: Client, facts: Facts, policy: DhcpPolicy): BootChoice | undefined {
   if (!client.netboot) return undefined;
   if (!facts.mayNetboot) return { kind: "none", reason: "network boot is off for this machine" };
-  const { serverAddress, urls, chainedBefore } = facts;
-  return chooseBootfile({ client, available: policy.availableNbps, serverAddress, urls, chainedBefore });
+  const { serverAddress, urls, chainedBefore, driver } = facts;
+  return chooseBootfile({
+    client,
+    available: policy.availableNbps,
+    serverAddress,
+    urls,
+    chainedBefore,
+    driver,
+  });
 }
 
 /** A reply with its header (RFC 2131 table 3), its options and where it goes. */
@@ -124,6 +131,7 @@ export function buildReply(input: ReplyInput): Reply {
     bootfile: boot?.bootfile,
     isChainload: choice?.kind === "boot" && choice.isChainload,
     strategy: boot?.strategy.name,
+    drivers: (choice?.kind === "boot" && choice.drivers) || [],
     delayMs: message === "OFFER" ? (boot?.strategy.offerDelayMs ?? piDelayMs) : 0,
     noBootReason: choice?.kind === "none" ? choice.reason : undefined,
   };

@@ -1,3 +1,4 @@
+import type { Driver } from "../../domain/boot-preferences.ts";
 import { type Arch, type Firmware, firmwareByCode } from "../../domain/firmware.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { Client } from "./classify-client.ts";
@@ -19,6 +20,8 @@ export type BootChoice =
       readonly client: "bios" | "uefi" | "uefi-http" | "ipxe" | "raspberry-pi" | "uboot";
       /** An iPXE without HTTP is sent to our own build; once per boot, the shell remembers. */
       readonly isChainload: boolean;
+      /** The network drivers that this client's first-stage program can be had with, in the order of preference. */
+      readonly drivers?: readonly Driver[];
     }
   | { readonly kind: "none"; readonly reason: string };
 
@@ -57,6 +60,15 @@ export interface ChooseBootfileInput {
   readonly urls: BootUrls;
   /** This machine's iPXE was sent to our own build a moment ago, in an earlier exchange. */
   readonly chainedBefore: boolean;
+  /** Taken where there is one for this client's architecture, else the first one there is. */
+  readonly driver?: Driver | undefined;
+}
+
+/** The network driver that a first-stage program works with, by its name; undefined: it is none of those with a choice. */
+export function driverOf(name: string): Driver | undefined {
+  if (name.startsWith("undionly")) return "undionly";
+  if (name.startsWith("snp")) return "snponly";
+  return name.startsWith("ipxe") ? "ipxe" : undefined;
 }
 
 /**
@@ -69,6 +81,7 @@ export function chooseBootfile({
   serverAddress,
   urls,
   chainedBefore,
+  driver,
 }: ChooseBootfileInput): BootChoice {
   if (client.speaker === "ipxe") {
     // No option 175 at all: a relay or an ancient build took it away, and the default build has HTTP.
@@ -90,7 +103,9 @@ export function chooseBootfile({
     if (!firmware) continue;
     // U-Boot runs on PCs too and says 0 there, but what it loads is no BIOS program.
     const names = client.fingerprint === "uboot" ? (nbpNames.uboot[firmware.arch] ?? []) : namesFor(firmware);
-    const name = names.find((candidate) => available.has(candidate));
+    const usable = names.filter((candidate) => available.has(candidate));
+    const name =
+      usable.find((candidate) => driver !== undefined && driverOf(candidate) === driver) ?? usable[0];
     if (name === undefined) {
       wanted.push(...names);
       continue;
@@ -99,13 +114,16 @@ export function chooseBootfile({
       // iPXE reads a bare name relative to what it loaded last, which need not be ours (firmware-quirk Q14).
       return { kind: "boot", bootfile: `tftp://${serverAddress}/${name}`, client: "ipxe", isChainload: true };
     }
+    const drivers = [...new Set(usable.map(driverOf).filter((known) => known !== undefined))];
     const isHttp = firmware.kind.endsWith("-http") || client.netboot === "HTTPClient";
-    if (isHttp) return { kind: "boot", bootfile: urls.nbp(name), client: "uefi-http", isChainload: false };
+    if (isHttp)
+      return { kind: "boot", bootfile: urls.nbp(name), client: "uefi-http", isChainload: false, drivers };
     return {
       kind: "boot",
       bootfile: name,
       client: client.fingerprint === "uboot" ? "uboot" : firmware.kind === "bios" ? "bios" : "uefi",
       isChainload: false,
+      drivers,
     };
   }
   if (client.fingerprint === "uboot" && wanted.length === 0)

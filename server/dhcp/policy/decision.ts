@@ -1,3 +1,4 @@
+import type { Driver } from "../../domain/boot-preferences.ts";
 import type { DurationMs } from "../../domain/capabilities.ts";
 import type { Lease } from "../../domain/lease.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
@@ -38,6 +39,8 @@ export interface Facts extends AddressFacts {
   readonly declinedCount: number;
   /** Name of the strategy that this MAC gets instead of its kind's first one. */
   readonly strategy?: string | undefined;
+  /** The network driver that this MAC's first-stage program is to have; undefined: the first one of its architecture. */
+  readonly driver?: Driver | undefined;
 }
 
 export interface Reply {
@@ -53,6 +56,8 @@ export interface Reply {
   readonly isChainload: boolean;
   /** Name of the strategy that it is made by, for a network boot client that gets a boot file. */
   readonly strategy: string | undefined;
+  /** The network drivers that there are for this client. */
+  readonly drivers: readonly Driver[];
   /** It is not to leave before this much time has passed. */
   readonly delayMs: DurationMs;
   /** Why a network boot client gets no boot file. */

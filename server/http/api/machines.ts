@@ -3,6 +3,13 @@ import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
 import type { BootTracker } from "../../boot/tracker.ts";
 import type { AssignedTarget } from "../../domain/assignment.ts";
+import {
+  type Driver,
+  type DriverChoice,
+  driverChoices,
+  localBootMethods,
+  type Preference,
+} from "../../domain/boot-preferences.ts";
 import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
@@ -15,18 +22,34 @@ import { previewUrl } from "../request-facts.ts";
 import { page, pageQuery } from "./paging.ts";
 import { bootView, explainView, machineView } from "./views.ts";
 
+/** Which driver people chose, and the one that the machine gets since it hung in another, where that is left to us. */
+export interface DriverInForce extends Preference<DriverChoice> {
+  readonly learned: Driver | undefined;
+}
+
 export interface MachineApiDeps {
   readonly inventory: Inventory;
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly bootHistory: Pick<BootRepository, "find" | "ofMachine">;
   readonly address: string | undefined;
+  readonly driverOf: (machine: Machine) => DriverInForce;
   /** Where machines reach this server, for previews that are asked for on the control socket. */
   readonly publicUrl: () => string;
 }
 
 const nullable = (description: string) =>
   Type.Optional(Type.Union([Type.String({ maxLength: 120 }), Type.Null()], { description }));
+/** One of these, or null: left to the next in line. */
+function choice<T extends string>(values: readonly T[], description: string) {
+  const members = [...values.map((value) => Type.Literal(value)), Type.Null()];
+  return Type.Optional(Type.Unsafe<T | null>(Type.Union(members, { description })));
+}
+/** For machines and groups alike. */
+export const preferenceFields = {
+  localBoot: choice(localBootMethods, "how it gets to its local disk"),
+  driver: choice(driverChoices, "network driver of its first-stage program"),
+};
 const machineBody = {
   name: Type.Optional(Type.String({ maxLength: 63, description: "host name label, unique" })),
   macs: Type.Optional(
@@ -43,6 +66,7 @@ const machineBody = {
       propertyNames: { pattern: "^[A-Za-z0-9._/-]{1,63}$" },
     }),
   ),
+  ...preferenceFields,
 };
 const addBody = Type.Object(machineBody, { additionalProperties: false });
 const acceptBody = Type.Object({ name: machineBody.name }, { additionalProperties: false });
@@ -79,7 +103,10 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     ...plainView(machine),
     /** Where it was last seen; `address` is its reservation. */
     currentAddress: boots.addressOf(machine) ?? null,
+    /** What is in force, and who said so: this machine, its group, its role or the config. */
+    bootsBy: { localBoot: boots.disk.methodOf(machine), driver: driverView(deps.driverOf(machine)) },
   });
+  const driverView = (driver: DriverInForce) => ({ ...driver, learned: driver.learned ?? null });
   const plainView = (machine: Machine) => {
     const selection = boots.select(machine);
     return {

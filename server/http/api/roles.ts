@@ -6,6 +6,7 @@ import type { Inventory } from "../../inventory/inventory.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { AssignmentRepository } from "../../store/assignments.ts";
 import { operators, readers } from "../authorization.ts";
+import { preferenceFields } from "./machines.ts";
 import { listQuery, page } from "./paging.ts";
 import { isoTime, roleView } from "./views.ts";
 
@@ -17,6 +18,10 @@ export interface RoleApiDeps {
 
 const groupBody = Type.Object(
   { name: Type.String({ maxLength: 63 }), description: Type.Optional(Type.String({ maxLength: 200 })) },
+  { additionalProperties: false },
+);
+const groupEdit = Type.Object(
+  { description: Type.Optional(Type.String({ maxLength: 200 })), ...preferenceFields },
   { additionalProperties: false },
 );
 
@@ -52,6 +57,8 @@ export function registerRoleApi(app: FastifyInstance, { roles, inventory, assign
     return {
       name,
       description: group.description,
+      localBoot: group.localBoot ?? null,
+      driver: group.driver ?? null,
       createdAt: isoTime(group.createdAt),
       role: assignment ? describeTarget(assignment.target) : null,
       machines: inventory
@@ -81,6 +88,21 @@ export function registerRoleApi(app: FastifyInstance, { roles, inventory, assign
     async (request, reply) => {
       await inventory.addGroup(request.body.name, request.body.description ?? "", request.actor);
       return reply.code(201).send(groupView(request.body.name));
+    },
+  );
+  app.patch<{ Params: { group: string }; Body: Static<typeof groupEdit> }>(
+    "/groups/:group",
+    {
+      config: { scopes: operators },
+      schema: {
+        summary: "Change a group: what it is, and how its machines boot",
+        tags: ["groups"],
+        body: groupEdit,
+      },
+    },
+    async (request) => {
+      await inventory.editGroup(request.params.group, request.body, request.actor);
+      return groupView(request.params.group);
     },
   );
   app.delete<{ Params: { group: string } }>(
