@@ -34,7 +34,7 @@ t.test("without any source every key of the contract has its default", (t) => {
       raspberryPiDelayMs: 1000,
       subnets: [],
     },
-    tftp: { port: 69 },
+    tftp: { port: 69, singlePort: false, clients: [] },
     http: { port: 8080, names: [] },
     https: { port: 8443 },
     registry: { port: 80, tlsPort: 443 },
