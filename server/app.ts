@@ -223,7 +223,7 @@ export async function createApp(deps: AppDeps) {
     udp,
     clock,
     log,
-    bindings: interfaces.map(({ networks: _, ...served }) => ({ ...served, port: config.tftp.port })),
+    bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
     singlePort: config.tftp.singlePort,
     clients: tftpClients(config, interfaces),
     clientAt: (address) => addresses.macAt(address as Ipv4) ?? address,

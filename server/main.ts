@@ -12,7 +12,12 @@ import { systemClock } from "./platform/clock.ts";
 import { systemIds } from "./platform/ids.ts";
 import { createLineWriter } from "./platform/line-writer.ts";
 import { createLogger } from "./platform/logger.ts";
-import { addressOfDevice, defaultRouteDevice, ipv4ByDevice, networksOfDevice } from "./platform/network-devices.ts";
+import {
+  addressOfDevice,
+  defaultRouteDevice,
+  ipv4ByDevice,
+  networksOfDevice,
+} from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";

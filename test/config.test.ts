@@ -128,6 +128,8 @@ t.test("environment", (t) => {
         "dhcp.mode": "off",
         unknownMachines: "menu",
         "log.level": "debug",
+        "tftp.singlePort": "true",
+        "tftp.clients": "10.0.0.0/8,192.0.2.0/24",
       };
       for (const { name, path, schema } of configKeys) {
         const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());

@@ -68,8 +68,7 @@ export function createAdmission(deps: AdmissionDeps): Admission {
     const session = startSession(deps, request, fallbacks.capsOf(clientAt(address)), (contact) => {
       register.releaseEndpoint(session);
       learn(session, contact.outcome === "complete");
-      if (session.transfer !== undefined)
-        sources.noteEnd(address, session.transfer.progress.hasHeardClient);
+      if (session.transfer !== undefined) sources.noteEnd(address, session.transfer.progress.hasHeardClient);
       deps.tell(contact);
     });
     register.add(session);

@@ -5,8 +5,11 @@
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
 import type { OptionCaps } from "./wire/options.ts";
 
-/** Octets: Ethernet with 1500; with tunnels and VLANs on the way; with any path that PXE was tried on; RFC 1350. */
-const BlockSizes = [1468, 1432, 1024, 512] as const;
+/**
+ * Octets. What is lost at 1468 is lost at iPXE's 1432 behind most tunnels too, and each step costs the machine a failed
+ * boot: so the next is one that fits them all, and the last is that of RFC 1350.
+ */
+const BlockSizes = [1024, 512] as const;
 /** A client is taken for what it was for so long after the last time that it needed smaller blocks. */
 const RememberedMs: DurationMs = 24 * 60 * 60_000;
 /** Clients that are remembered; the oldest go first. */

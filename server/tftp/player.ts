@@ -4,7 +4,7 @@ import type { TftpContact } from "../domain/contact.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { TftpFile } from "./file-routes.ts";
 import { createTransfer, step, type Transfer, type TransferEffect, type TransferInput } from "./transfer.ts";
-import type { TransferTimings } from "./transfer.ts";
+import type { TransferTimings } from "./timings.ts";
 import type { NegotiatedOptions } from "./wire/options.ts";
 import { decodePacket, encodeError, ErrorCode, MalformedPacket, type TftpPacket } from "./wire/packet.ts";
 
@@ -47,7 +47,9 @@ export interface TransferEngine {
 }
 
 /** A socket for one transfer: with a port of its own, or a part of the listening one. */
-export type OpenSocket = (job: Pick<TransferJob, "client" | "device" | "serverAddress">) => Promise<UdpSocket>;
+export type OpenSocket = (
+  job: Pick<TransferJob, "client" | "device" | "serverAddress">,
+) => Promise<UdpSocket>;
 
 /** A socket with a port of its own for each transfer (RFC 1350 section 4). */
 export function ownPorts(udp: Udp): OpenSocket {

@@ -10,7 +10,7 @@ import { createPlayer, ownPorts } from "./player.ts";
 import { type Carriage, printable } from "./session.ts";
 import { type SharedPort, sharePort } from "./shared-port.ts";
 import { createSources } from "./sources.ts";
-import { DefaultTimings, type TransferTimings } from "./transfer.ts";
+import { DefaultTimings, type TransferTimings } from "./timings.ts";
 import {
   decodePacket,
   encodeError,

@@ -4,7 +4,7 @@ import type { TftpContact } from "../domain/contact.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { bufferFile, NotMine, openFirst, type FileRoute, type TftpFile } from "./file-routes.ts";
 import type { OpenSocket, RunningTransfer, TransferEnd, TransferEngine, TransferProgress } from "./player.ts";
-import type { TransferTimings } from "./transfer.ts";
+import type { TransferTimings } from "./timings.ts";
 import { encodeNetascii } from "./wire/netascii.ts";
 import { negotiateOptions, type NegotiatedOptions, type OptionCaps } from "./wire/options.ts";
 import { encodeError, ErrorCode, type RequestPacket } from "./wire/packet.ts";
@@ -108,7 +108,10 @@ export function startSession(
     },
     closed: run().catch((error: unknown) => log.error({ error: String(error) }, "tftp transfer failed")),
     isAbandoned(nowMs) {
-      const { hasHeardClient, lastHeardAtMs } = transfer?.progress ?? { hasHeardClient: false, lastHeardAtMs: 0 };
+      const { hasHeardClient, lastHeardAtMs } = transfer?.progress ?? {
+        hasHeardClient: false,
+        lastHeardAtMs: 0,
+      };
       return hasHeardClient && nowMs - lastHeardAtMs > RestartedAfterMs;
     },
     stop(reason, tellClient) {
@@ -143,7 +146,8 @@ function reportEnd(
 }
 
 type Opened =
-  { readonly file: TftpFile } | { readonly file?: undefined; readonly code: ErrorCode; readonly message: string };
+  | { readonly file: TftpFile }
+  | { readonly file?: undefined; readonly code: ErrorCode; readonly message: string };
 
 async function refuse(
   { carriage, client, device, serverAddress }: SessionRequest,

@@ -5,35 +5,14 @@
  */
 import type { DurationMs } from "../domain/capabilities.ts";
 import type { TftpContact } from "../domain/contact.ts";
+import { DefaultTimings, type TransferTimings } from "./timings.ts";
 import type { NegotiatedOptions } from "./wire/options.ts";
 import { DataHeaderBytes, encodeError, encodePacket, ErrorCode, writeData } from "./wire/packet.ts";
 
-export interface TransferTimings {
-  /** Wait before the first packet is sent again, when nothing is known of the path yet. */
-  readonly firstRetransmitMs: DurationMs;
-  /** A measured round trip never makes the wait shorter than this: firmware stops to breathe. */
-  readonly minRetransmitMs: DurationMs;
-  /** Back-off never makes the wait longer than this; the client's `timeout` option can make it shorter. */
-  readonly maxRetransmitMs: DurationMs;
-  /** Silence after which the transfer ends. */
-  readonly giveUpAfterMs: DurationMs;
-  /** How often the first packet is sent at most: its source may be forged, and we would be flooding a stranger. */
-  readonly firstPacketSends: number;
-  /** Silence after which a client that was never heard is taken for a forged source. */
-  readonly unansweredAfterMs: DurationMs;
-}
-
-export const DefaultTimings: TransferTimings = {
-  firstRetransmitMs: 200,
-  minRetransmitMs: 50,
-  maxRetransmitMs: 4000,
-  giveUpAfterMs: 25_000,
-  firstPacketSends: 4,
-  unansweredAfterMs: 3000,
-};
-
 /** A source that never answers gets so many times the octets of its request, where two packets are not more than that. */
 const UnansweredFactor = 10;
+/** So often a window is sent again in quick succession; then the client gets time to speak. */
+const WindowRepeats = 3;
 /** One loss must not end a transfer. */
 const LeastFirstPackets = 2;
 
@@ -224,14 +203,16 @@ function takeAck(transfer: Transfer, wireBlock: number, nowMs: number, effects: 
 
 function takeTimeout(transfer: Transfer, nowMs: number, effects: TransferEffect[]): void {
   const silentMs = nowMs - transfer.lastHeardAtMs;
-  const isUnanswered =
-    !transfer.hasHeardClient && transfer.firstPacketsSent >= transfer.firstPacketSends;
+  const isUnanswered = !transfer.hasHeardClient && transfer.firstPacketsSent >= transfer.firstPacketSends;
   if (isUnanswered || silentMs >= transfer.timings.giveUpAfterMs) {
     finish(transfer, "timed-out", `silent for ${Math.round(silentMs / 1000)} s`, effects);
     return;
   }
   transfer.timeoutsInRow++;
-  transfer.retransmitAfterMs = clampWait(transfer, transfer.retransmitAfterMs * 2);
+  // atftp, whose ACK of a window was lost, ignores the window when it comes again, and each of its blocks sets its timer
+  // anew: it repeats the ACK only when we are silent for once.
+  const isDeaf = transfer.options.windowBlocks > 1 && transfer.timeoutsInRow >= WindowRepeats;
+  transfer.retransmitAfterMs = clampWait(transfer, isDeaf ? Infinity : transfer.retransmitAfterMs * 2);
   if (transfer.phase === "negotiating") {
     sendOptionAck(transfer, nowMs, effects);
     return;
