@@ -20,7 +20,7 @@ import { buildHttpServer } from "./http/build-server.ts";
 import { createAssigning } from "./inventory/assigning.ts";
 import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
-import { cidrContains, parseCidr } from "./net/cidr.ts";
+import { type Cidr, cidrContains, parseCidr } from "./net/cidr.ts";
 import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { createPortOpener } from "./open-ports.ts";
@@ -32,6 +32,13 @@ import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import { bufferRoute } from "./tftp/file-routes.ts";
 import { createTftpServer } from "./tftp/server.ts";
 
+export interface ServedInterface {
+  readonly device?: string;
+  readonly address: Ipv4;
+  /** What it is connected to; undefined where nobody knows. */
+  readonly networks?: readonly Cidr[];
+}
+
 export interface AppDeps {
   readonly config: Config;
   readonly clock: Clock;
@@ -39,7 +46,7 @@ export interface AppDeps {
   readonly log: Log;
   readonly udp: Udp;
   /** Served interfaces with the address that machines there reach us by. */
-  readonly interfaces: readonly { readonly device?: string; readonly address: Ipv4 }[];
+  readonly interfaces: readonly ServedInterface[];
   readonly readNeighbourTable: () => string;
   /** An iPXE begins on this device. */
   readonly onIpxe?: (device: string, mac: Mac) => void;
@@ -253,6 +260,19 @@ export async function createApp(deps: AppDeps) {
     clock,
     log,
     bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
+    singlePort: config.tftp.singlePort,
+    clients: tftpClients(config, interfaces),
+    clientAt: (address) => addresses.macAt(address as Ipv4) ?? address,
+    onFallback({ client, from, to }) {
+      const machine = inventory.findByMac(client as Mac);
+      record({
+        type: "tftp.fallback",
+        level: "warning",
+        machineId: machine?.id,
+        message: `${machine?.name ?? client}: TFTP blocks of up to ${from.maxBlockSizeBytes} octets, ${from.maxWindowBlocks} at once, got lost; it gets ${to.maxBlockSizeBytes}, ${to.maxWindowBlocks} at once`,
+        data: { client, from, to },
+      });
+    },
     routes: [
       bufferRoute("first contact", (name, { clientAddress, serverAddress }) =>
         name === "autoexec.ipxe" && !boots.disk.findsNothing(clientAddress)
@@ -353,6 +373,21 @@ function warnOfSubnets({ device, address }: { device?: string; address: Ipv4 }, 
     : [
         `no entry of dhcp.subnets holds ${device ?? "this server"}'s own address ${address}: machines there get no address`,
       ];
+}
+
+/**
+ * Where TFTP clients may be: in authoritative mode we give all addresses and know them. Beside another DHCP server nobody
+ * tells us which networks its relays serve, so there everybody is answered unless the config says who.
+ */
+export function tftpClients(
+  { dhcp, tftp }: Pick<Config, "dhcp" | "tftp">,
+  interfaces: readonly ServedInterface[],
+): Cidr[] | undefined {
+  const parse = (texts: readonly string[]) => texts.map(parseCidr).filter((cidr) => cidr !== undefined);
+  if (tftp.clients.length > 0) return parse(tftp.clients);
+  const own = interfaces.map(({ networks }) => networks);
+  if (dhcp.mode !== "authoritative" || own.includes(undefined)) return undefined;
+  return [...own.flatMap((networks) => networks ?? []), ...parse(dhcp.subnets.map(({ subnet }) => subnet))];
 }
 
 type SubnetConfig = Config["dhcp"]["subnets"][number];

@@ -5,6 +5,7 @@ import { type ConfigSources, loadConfig } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { DeviceNotFound } from "./domain/error-catalogue.ts";
 import type { Event } from "./domain/event.ts";
+import type { Cidr } from "./net/cidr.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
@@ -13,20 +14,29 @@ import { systemIds } from "./platform/ids.ts";
 import { createLineWriter } from "./platform/line-writer.ts";
 import { openIcmp6 } from "./platform/icmp6-socket.ts";
 import { createLogger } from "./platform/logger.ts";
-import { addressOfDevice, defaultRouteDevice, ipv4ByDevice } from "./platform/network-devices.ts";
+import {
+  addressOfDevice,
+  defaultRouteDevice,
+  ipv4ByDevice,
+  networksOfDevice,
+} from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
 
 /** The interfaces of the config, or that of the default route. @throws DeviceNotFound */
-export function servedInterfaces(config: Config): { device: string; address: Ipv4 }[] {
+export function servedInterfaces(config: Config): { device: string; address: Ipv4; networks: Cidr[] }[] {
   const named =
     config.interfaces.length > 0
       ? config.interfaces
       : [defaultRouteDevice()].filter((device) => device !== undefined);
   if (named.length === 0)
     throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
-  return named.map((device) => ({ device, address: addressOfDevice(device) }));
+  return named.map((device) => ({
+    device,
+    address: addressOfDevice(device),
+    networks: networksOfDevice(device),
+  }));
 }
 
 /** The command that shows this server's roll, as it works from the directory that the server was started in. */

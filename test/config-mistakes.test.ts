@@ -27,6 +27,16 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       `rollcall.yaml:2: dhcp.mode: "on" is not allowed; it ${mode}`,
     ],
     [
+      "a TFTP client network with host bits",
+      "tftp:\n  clients: [10.0.0.0/8, 10.0.0.5/24]\n",
+      'rollcall.yaml:2: tftp.clients[1]: "10.0.0.5/24" is not a network; write it as 10.0.0.0/8, host bits zero',
+    ],
+    [
+      "a switch that is neither on nor off",
+      "tftp:\n  singlePort: maybe\n",
+      'rollcall.yaml:2: tftp.singlePort: "maybe" is not allowed; it must be true or false',
+    ],
+    [
       "a key without a value",
       "dhcp:\n  mode:\n",
       `rollcall.yaml:2: dhcp.mode: an empty value is not allowed; it ${mode}`,

@@ -35,7 +35,7 @@ t.test("without any source every key of the contract has its default", (t) => {
       raspberryPiDelayMs: 1000,
       subnets: [],
     },
-    tftp: { port: 69 },
+    tftp: { port: 69, singlePort: false, clients: [] },
     http: { port: 8080, names: [] },
     https: { port: 8443 },
     registry: { port: 80, tlsPort: 443 },
@@ -134,6 +134,8 @@ t.test("environment", (t) => {
         "boot.localBoot": "sanboot",
         "boot.driver": "ipxe",
         "boot.afterFailures": "exit",
+        "tftp.singlePort": "true",
+        "tftp.clients": "10.0.0.0/8,192.0.2.0/24",
       };
       for (const { name, path, schema } of configKeys) {
         const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());

@@ -14,7 +14,7 @@ const config = {
     raspberryPiDelayMs: 0,
     subnets: [],
   },
-  tftp: { port: 69 },
+  tftp: { port: 69, singlePort: false, clients: [] },
 };
 const ports: readonly UdpBinding[] = [
   { device: "lab0", port: 67 },

@@ -80,6 +80,12 @@ export function checkMeaning(config: Config): ValueProblem[] {
       path: ["dhcp", "mode"],
       message: "authoritative needs at least one entry in dhcp.subnets",
     });
+  for (const [index, network] of config.tftp.clients.entries())
+    if (!parseCidr(network))
+      problems.push({
+        path: ["tftp", "clients", index],
+        message: `${JSON.stringify(network)} is not a network; write it as 10.0.0.0/8, host bits zero`,
+      });
   for (const [index, device] of config.interfaces.entries())
     if (config.interfaces.indexOf(device) < index)
       problems.push({ path: ["interfaces", index], message: `${device} is listed already` });

@@ -134,6 +134,7 @@ function applyEnvironment(environment: ConfigSources["environment"], take: Take,
 
 function fromText(key: ConfigKey, text: string): unknown {
   if (key.schema.type === "integer") return /^[0-9]+$/.test(text) ? Number(text) : text;
+  if (key.schema.type === "boolean") return text === "true" || (text === "false" ? false : text);
   if (key.schema.type === "array") {
     if (key.schema.items?.type === "object") {
       try {

@@ -81,7 +81,22 @@ export const configSchema = Type.Object(
       },
       { additionalProperties: false },
     ),
-    tftp: Type.Object({ port: port(69, "TFTP") }, { additionalProperties: false }),
+    tftp: Type.Object(
+      {
+        port: port(69, "TFTP"),
+        singlePort: Type.Boolean({
+          default: false,
+          description:
+            "answer transfers from tftp.port itself, for clients behind a NAT or firewall; else each has a port of its own",
+        }),
+        clients: Type.Array(Type.String({ description: "network" }), {
+          default: [],
+          description:
+            "networks whose clients TFTP answers, e.g. 10.0.0.0/8; default: in authoritative mode those of the interfaces and of dhcp.subnets, else all",
+        }),
+      },
+      { additionalProperties: false },
+    ),
     http: Type.Object(
       {
         port: port(8080, "boot scripts, configs, assets, callbacks, API, dashboard"),
@@ -191,10 +206,12 @@ export interface ConfigKey {
 export function describeAllowed(schema: SchemaNode): string {
   if (schema.anyOf) return schema.anyOf.map((choice) => choice.const).join(", ");
   if (schema.type === "integer") return `a whole number from ${schema.minimum} to ${schema.maximum}`;
+  if (schema.type === "boolean") return "true or false";
   if (schema.type === "object") return `a mapping of ${Object.keys(schema.properties ?? {}).join(", ")}`;
   if (schema.type === "array") {
     if (schema.items?.type === "object")
       return "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
+    if (schema.items?.description === "network") return "a list of networks like 10.0.0.0/8";
     return schema.items?.pattern ? "a list of IPv4 addresses" : "a list of texts";
   }
   if (schema.pattern) return "an IPv4 address";

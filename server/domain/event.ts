@@ -32,6 +32,8 @@ export const eventTypes = {
     "A machine got nowhere with how it was told its boot file, and is told in another way from now on.",
   "boot.driver":
     "A machine loaded its first-stage program and it was not heard of again, twice: it gets the one with another network driver from now on.",
+  "tftp.fallback":
+    "A machine's TFTP transfer died on the way, and it gets smaller blocks and windows from now on.",
   "dhcp.conflict":
     "An address of a pool is used by another host: a client declined it, or a probe was answered.",
   "dhcp.exhausted": "No address of a pool is free for a machine that asked.",

@@ -20,6 +20,16 @@ export function parseCidr(text: string): Cidr | undefined {
   return { network: address, prefixLength, first, last: first + size - 1 };
 }
 
+/** The network of a host's address with its prefix length, e.g. of `10.0.0.5/24`. */
+export function networkOf(text: string): Cidr | undefined {
+  const [addressText = "", length = ""] = text.split("/");
+  const address = parseIpv4(addressText);
+  if (!address || !/^([0-9]|[12][0-9]|3[0-2])$/.test(length)) return undefined;
+  const size = 2 ** (32 - Number(length));
+  const value = ipv4ToNumber(address);
+  return parseCidr(`${ipv4FromNumber(value - (value % size))}/${length}`);
+}
+
 export function cidrContains(cidr: Cidr, address: Ipv4): boolean {
   const value = ipv4ToNumber(address);
   return value >= cidr.first && value <= cidr.last;

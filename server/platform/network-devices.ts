@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { DeviceNotFound } from "../domain/error-catalogue.ts";
+import { type Cidr, networkOf } from "../net/cidr.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 
 /** First IPv4 address of each network device. */
@@ -11,6 +12,15 @@ export function ipv4ByDevice(): Map<string, Ipv4> {
     if (first) devices.set(device, first.address as Ipv4);
   }
   return devices;
+}
+
+/** The networks that a device has an IPv4 address in. */
+export function networksOfDevice(device: string): Cidr[] {
+  const addresses = networkInterfaces()[device] ?? [];
+  return addresses
+    .filter(({ family }) => family === "IPv4")
+    .map(({ cidr }) => networkOf(cidr ?? ""))
+    .filter((network) => network !== undefined);
 }
 
 /** @throws DeviceNotFound when the device is not there or has no IPv4 address */

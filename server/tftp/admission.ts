@@ -1,7 +1,10 @@
 /** Who may have a transfer. */
 import type { DurationMs, UdpEndpoint } from "../domain/capabilities.ts";
 import type { TftpContact } from "../domain/contact.ts";
+import type { Fallbacks } from "./fallback.ts";
 import { startSession, type Session, type SessionRequest, type SessionSurroundings } from "./session.ts";
+import { endpointKey } from "./shared-port.ts";
+import type { Sources } from "./sources.ts";
 import type { OptionCaps } from "./wire/options.ts";
 import type { RequestPacket } from "./wire/packet.ts";
 
@@ -14,6 +17,8 @@ export interface TftpLimits extends OptionCaps {
   readonly waiting: number;
   /** After this a client has given up waiting or asks again. */
   readonly waitingMs: DurationMs;
+  /** Transfers that a source may leave without any answer before it is ignored for the rest of a minute. */
+  readonly unansweredPerMinute: number;
 }
 
 export const DefaultLimits: TftpLimits = {
@@ -21,9 +26,19 @@ export const DefaultLimits: TftpLimits = {
   transfers: 256,
   waiting: 256,
   waitingMs: 1000,
+  unansweredPerMinute: 16,
   maxBlockSizeBytes: 1468,
   maxWindowBlocks: 16,
 };
+
+export interface AdmissionDeps extends SessionSurroundings {
+  readonly limits: TftpLimits;
+  readonly sources: Sources;
+  readonly fallbacks: Fallbacks;
+  /** What a client's fallback is remembered by: an address outlives no lease. */
+  readonly clientAt: (address: string) => string;
+  readonly tell: (contact: TftpContact) => void;
+}
 
 export interface Admission {
   /** Begins a transfer for the request, or lets it wait, or says nothing. */
@@ -39,28 +54,53 @@ export interface Admission {
  * source gets no echo either), and when all are taken the request waits a little for one to end, which in a boot storm
  * takes milliseconds.
  */
-export function createAdmission(
-  surroundings: SessionSurroundings,
-  limits: TftpLimits,
-  tell: (contact: TftpContact) => void,
-): Admission {
-  const { clock, log } = surroundings;
+export function createAdmission(deps: AdmissionDeps): Admission {
+  const { clock, log, limits, sources, fallbacks, clientAt } = deps;
   const register = createRegister();
   const waiting = new Map<string, SessionRequest>();
+  const learned = new WeakSet<Session>();
   let isStopping = false;
   const hasRoom = () => register.live.size < limits.transfers;
-  const hasRoomFor = ({ client }: SessionRequest) => register.countOf(client) < limits.transfersPerClient;
+  const hasRoomFor = ({ client }: SessionRequest) => register.of(client).size < limits.transfersPerClient;
 
   function begin(request: SessionRequest): void {
-    const session = startSession(surroundings, request, (contact) => {
+    const { address } = request.client;
+    const session = startSession(deps, request, fallbacks.capsOf(clientAt(address)), (contact) => {
       register.releaseEndpoint(session);
-      tell(contact);
+      learn(session, contact.outcome === "complete");
+      if (session.transfer !== undefined) sources.noteEnd(address, session.transfer.progress.hasHeardClient);
+      deps.tell(contact);
     });
     register.add(session);
     void session.closed.then(() => {
       register.remove(session);
       serveWaiting();
     });
+  }
+
+  function learn(session: Session, isComplete: boolean): void {
+    const { transfer, request } = session;
+    if (transfer === undefined || learned.has(session)) return;
+    learned.add(session);
+    const { options, progress } = transfer;
+    const { blockSizeBytes, windowBlocks } = options;
+    const { hasHeardClient, ackedBlock, timeoutsInRow } = progress;
+    fallbacks.learn(clientAt(request.client.address), {
+      blockSizeBytes,
+      windowBlocks,
+      hasHeardClient,
+      ackedBlock,
+      timeoutsInRow,
+      isComplete,
+    });
+  }
+
+  /** Firmware that hears nothing any more asks anew long before we give up: what it asked before tells of its path. */
+  function learnFromStalled({ client, packet }: SessionRequest): void {
+    for (const session of register.of(client)) {
+      const isSameFile = session.request.packet.file === packet.file;
+      if (isSameFile && session.isAbandoned(clock.monotonicMs())) learn(session, false);
+    }
   }
 
   function serveWaiting(): void {
@@ -81,8 +121,11 @@ export function createAdmission(
       register.releaseEndpoint(running);
       running.stop("client began anew", false);
     }
+    learnFromStalled(request);
     const endpoint = endpointKey(request.client);
-    if (!hasRoomFor(request)) {
+    if (!sources.mayBegin(request.client.address)) {
+      log.debug({ client: endpoint }, "ignored a tftp request: the source never answers");
+    } else if (!hasRoomFor(request)) {
       log.debug({ client: endpoint }, "ignored a tftp request: the client has too many transfers");
     } else if (hasRoom()) begin(request);
     else if (waiting.has(endpoint) || waiting.size < limits.waiting) waiting.set(endpoint, request);
@@ -109,7 +152,9 @@ function isRepetition(request: SessionRequest, running: Session): boolean {
 function createRegister() {
   const live = new Set<Session>();
   const byEndpoint = new Map<string, Session>();
-  const perAddress = new Map<string, number>();
+  const byAddress = new Map<string, Set<Session>>();
+  const none: ReadonlySet<Session> = new Set();
+  const of = ({ address }: UdpEndpoint) => byAddress.get(address) ?? none;
 
   function releaseEndpoint(session: Session): void {
     const endpoint = endpointKey(session.request.client);
@@ -120,28 +165,25 @@ function createRegister() {
     live: live as ReadonlySet<Session>,
     find: (client: UdpEndpoint) => byEndpoint.get(endpointKey(client)),
     /** Sessions of a client's address, whatever its port. */
-    countOf: ({ address }: UdpEndpoint) => perAddress.get(address) ?? 0,
+    of,
     /** The endpoint may begin another session; this one is still live. */
     releaseEndpoint,
     add(session: Session): void {
       const { client } = session.request;
       live.add(session);
       byEndpoint.set(endpointKey(client), session);
-      perAddress.set(client.address, (perAddress.get(client.address) ?? 0) + 1);
+      byAddress.set(client.address, new Set(of(client)).add(session));
     },
     remove(session: Session): void {
-      const { address } = session.request.client;
+      const { client } = session.request;
       live.delete(session);
       releaseEndpoint(session);
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      const left = new Set(of(client));
+      left.delete(session);
+      if (left.size > 0) byAddress.set(client.address, left);
+      else byAddress.delete(client.address);
     },
   };
-}
-
-function endpointKey({ address, port }: UdpEndpoint): string {
-  return `${address}:${port}`;
 }
 
 /** Equal for equal requests: NUL stands in none of the texts. */

@@ -1,11 +1,16 @@
-/** The TFTP server: one listening socket for each served interface, and a session with a socket of its own for each transfer. */
+/** The TFTP server: one listening socket for each served interface; transfers have a port of their own or share that one. */
 import type { Clock, Log, Udp, UdpEndpoint, UdpSocket } from "../domain/capabilities.ts";
 import type { TftpContact } from "../domain/contact.ts";
+import type { Cidr } from "../net/cidr.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { FileRoute } from "./file-routes.ts";
 import { createAdmission, DefaultLimits, type Admission, type TftpLimits } from "./admission.ts";
-import { printable } from "./session.ts";
-import { DefaultTimings, type TransferTimings } from "./transfer.ts";
+import { createFallbacks, type FallbackNotice } from "./fallback.ts";
+import { createPlayer, ownPorts } from "./player.ts";
+import { type Carriage, printable } from "./session.ts";
+import { type SharedPort, sharePort } from "./shared-port.ts";
+import { createSources } from "./sources.ts";
+import { DefaultTimings, type TransferTimings } from "./timings.ts";
 import {
   decodePacket,
   encodeError,
@@ -35,6 +40,14 @@ export interface TftpServerOptions {
   readonly routes: readonly FileRoute[];
   /** Told once for each transfer, when it ends (`at` is that moment). */
   readonly onContact?: (contact: TftpContact) => void;
+  /** Told when a client gets smaller blocks from now on. */
+  readonly onFallback?: (notice: FallbackNotice) => void;
+  /** What tells clients apart for longer than a lease; their address unless told otherwise. */
+  readonly clientAt?: (address: string) => string;
+  /** Requests from elsewhere are not answered, not even by an ERROR; undefined: all are. */
+  readonly clients?: readonly Cidr[] | undefined;
+  /** Transfers are answered from the listening port. */
+  readonly singlePort?: boolean;
   readonly limits?: Partial<TftpLimits>;
   readonly timings?: Partial<TransferTimings>;
 }
@@ -53,13 +66,28 @@ export interface TftpServer {
 export function createTftpServer(options: TftpServerOptions): TftpServer {
   const limits = { ...DefaultLimits, ...options.limits };
   const timings = { ...DefaultTimings, ...options.timings };
-  const admission = createAdmission({ ...options, caps: limits, timings }, limits, (contact) => {
-    try {
-      options.onContact?.(contact);
-    } catch (error) {
-      options.log.error({ error: String(error) }, "failed to record a tftp contact");
-    }
+  const { clock, log, udp } = options;
+  const safely =
+    <T>(what: string, tell: ((value: T) => void) | undefined) =>
+    (value: T) => {
+      try {
+        tell?.(value);
+      } catch (error) {
+        log.error({ error: String(error) }, `failed to record a tftp ${what}`);
+      }
+    };
+  const sources = createSources(clock, options.clients, limits.unansweredPerMinute);
+  const admission = createAdmission({
+    ...options,
+    limits,
+    timings,
+    sources,
+    fallbacks: createFallbacks(options, limits, safely("fallback", options.onFallback)),
+    clientAt: options.clientAt ?? ((address) => address),
+    tell: safely("contact", options.onContact),
   });
+  const openOwnPort = ownPorts(udp);
+  const onOwnPorts: Carriage = { openSocket: openOwnPort, engine: createPlayer(clock, log, openOwnPort) };
   let listeners: UdpSocket[] = [];
 
   async function closeListeners(): Promise<void> {
@@ -74,8 +102,13 @@ export function createTftpServer(options: TftpServerOptions): TftpServer {
         for (const binding of options.bindings) {
           const listener = await options.udp.bind({ ...binding, receiveBufferBytes: 1024 * 1024 });
           listeners.push(listener);
+          const shared = options.singlePort === true ? sharePort(listener) : undefined;
+          const carriage = shared
+            ? { openSocket: shared.open, engine: createPlayer(clock, log, shared.open) }
+            : onOwnPorts;
+          const port: ListeningPort = { binding, listener, shared, carriage };
           listener.onMessage((datagram, from) => {
-            receive(options, admission, { binding, listener, datagram, from });
+            if (sources.isServed(from.address)) receive(options, admission, { ...port, datagram, from });
           });
         }
       } catch (error) {
@@ -84,8 +117,9 @@ export function createTftpServer(options: TftpServerOptions): TftpServer {
       }
     },
     async stop() {
-      await closeListeners();
+      // In single-port mode the clients hear of it by the listening sockets.
       await admission.stop();
+      await closeListeners();
     },
     get addresses() {
       return listeners.map((listener) => listener.local);
@@ -96,9 +130,14 @@ export function createTftpServer(options: TftpServerOptions): TftpServer {
   };
 }
 
-interface Arrival {
+interface ListeningPort {
   readonly binding: TftpBinding;
   readonly listener: UdpSocket;
+  readonly shared: SharedPort | undefined;
+  readonly carriage: Carriage;
+}
+
+interface Arrival extends ListeningPort {
   readonly datagram: Uint8Array;
   readonly from: UdpEndpoint;
 }
@@ -108,7 +147,11 @@ interface Arrival {
  * what is no request at all: two servers could keep each other busy for ever.
  */
 function receive({ clock, log }: TftpServerOptions, admission: Admission, arrival: Arrival): void {
-  const { binding, listener, datagram, from } = arrival;
+  const { binding, listener, shared, carriage, datagram, from } = arrival;
+  if (shared !== undefined && !looksLikeRequest(datagram)) {
+    shared.deliver(datagram, from);
+    return;
+  }
   const refuse = (code: ErrorCode, message: string, file: string) => {
     listener.send(encodeError(code, message), from);
     log.debug(
@@ -132,6 +175,8 @@ function receive({ clock, log }: TftpServerOptions, admission: Admission, arriva
     }
     admission.admit({
       packet,
+      requestBytes: datagram.length,
+      carriage,
       client: from,
       device: binding.device,
       serverAddress: binding.address,

@@ -5,29 +5,16 @@
  */
 import type { DurationMs } from "../domain/capabilities.ts";
 import type { TftpContact } from "../domain/contact.ts";
+import { DefaultTimings, type TransferTimings } from "./timings.ts";
 import type { NegotiatedOptions } from "./wire/options.ts";
 import { DataHeaderBytes, encodeError, encodePacket, ErrorCode, writeData } from "./wire/packet.ts";
 
-export interface TransferTimings {
-  /** Wait before the first packet is sent again, when nothing is known of the path yet. */
-  readonly firstRetransmitMs: DurationMs;
-  /** A measured round trip never makes the wait shorter than this: firmware stops to breathe. */
-  readonly minRetransmitMs: DurationMs;
-  /** Back-off never makes the wait longer than this; the client's `timeout` option can make it shorter. */
-  readonly maxRetransmitMs: DurationMs;
-  /** Silence after which the transfer ends. */
-  readonly giveUpAfterMs: DurationMs;
-  /** How often the first packet is sent at most: its source may be forged, and we would be flooding a stranger. */
-  readonly firstPacketSends: number;
-}
-
-export const DefaultTimings: TransferTimings = {
-  firstRetransmitMs: 200,
-  minRetransmitMs: 50,
-  maxRetransmitMs: 4000,
-  giveUpAfterMs: 25_000,
-  firstPacketSends: 4,
-};
+/** A source that never answers gets so many times the octets of its request, where two packets are not more than that. */
+const UnansweredFactor = 10;
+/** So often a window is sent again in quick succession; then the client gets time to speak. */
+const WindowRepeats = 3;
+/** One loss must not end a transfer. */
+const LeastFirstPackets = 2;
 
 export type TransferOutcome = Exclude<TftpContact["outcome"], "not-found">;
 
@@ -81,6 +68,11 @@ export interface Transfer {
   isReading: boolean;
   hasHeardClient: boolean;
   firstPacketsSent: number;
+  /** How often the first packet may be sent; known when it is. */
+  firstPacketSends: number;
+  readonly requestBytes: number;
+  /** Timeouts since the last new ACK: 2 and more say that something in the path is wrong. */
+  timeoutsInRow: number;
   lastSentAtMs: number;
   lastHeardAtMs: number;
   smoothedRttMs: number | undefined;
@@ -99,11 +91,13 @@ const ChunkTargetBytes = 128 * 1024;
 /** Packets are cut from one allocation of this many. */
 const PacketsPerRoom = 32;
 
+/** @param requestBytes octets of the read request: an answer to nobody is not to be much larger */
 export function createTransfer(
   sizeBytes: number,
   options: NegotiatedOptions,
   nowMs: number,
   timings: TransferTimings = DefaultTimings,
+  requestBytes = Infinity,
 ): Transfer {
   const { blockSizeBytes, windowBlocks } = options;
   return {
@@ -122,6 +116,9 @@ export function createTransfer(
     isReading: false,
     hasHeardClient: false,
     firstPacketsSent: 0,
+    firstPacketSends: timings.firstPacketSends,
+    requestBytes,
+    timeoutsInRow: 0,
     lastSentAtMs: nowMs,
     lastHeardAtMs: nowMs,
     smoothedRttMs: undefined,
@@ -152,6 +149,7 @@ export function step(transfer: Transfer, input: TransferInput, nowMs: number): r
       takeAck(transfer, input.block, nowMs, effects);
       break;
     case "error":
+      heard(transfer, nowMs);
       // After an OACK this is how EDK2 ends its question for the size (code 8): an answer would be a nuisance.
       finish(transfer, "cancelled", `client error ${input.code}`, effects);
       break;
@@ -205,13 +203,16 @@ function takeAck(transfer: Transfer, wireBlock: number, nowMs: number, effects: 
 
 function takeTimeout(transfer: Transfer, nowMs: number, effects: TransferEffect[]): void {
   const silentMs = nowMs - transfer.lastHeardAtMs;
-  const isUnanswered =
-    !transfer.hasHeardClient && transfer.firstPacketsSent >= transfer.timings.firstPacketSends;
+  const isUnanswered = !transfer.hasHeardClient && transfer.firstPacketsSent >= transfer.firstPacketSends;
   if (isUnanswered || silentMs >= transfer.timings.giveUpAfterMs) {
     finish(transfer, "timed-out", `silent for ${Math.round(silentMs / 1000)} s`, effects);
     return;
   }
-  transfer.retransmitAfterMs = clampWait(transfer, transfer.retransmitAfterMs * 2);
+  transfer.timeoutsInRow++;
+  // atftp, whose ACK of a window was lost, ignores the window when it comes again, and each of its blocks sets its timer
+  // anew: it repeats the ACK only when we are silent for once.
+  const isDeaf = transfer.options.windowBlocks > 1 && transfer.timeoutsInRow >= WindowRepeats;
+  transfer.retransmitAfterMs = clampWait(transfer, isDeaf ? Infinity : transfer.retransmitAfterMs * 2);
   if (transfer.phase === "negotiating") {
     sendOptionAck(transfer, nowMs, effects);
     return;
@@ -259,21 +260,28 @@ function sendWindow(transfer: Transfer, nowMs: number, effects: TransferEffect[]
       transfer.highestBlock = block;
       transfer.sentBytes += payload.length;
     } else transfer.retransmissions++;
-    if (!transfer.hasHeardClient) transfer.firstPacketsSent++;
+    if (!transfer.hasHeardClient) countFirstPacket(transfer, datagram.length);
   }
   const isWaitingForAck = transfer.sentBlock > transfer.ackedBlock;
   arm(transfer, isWaitingForAck ? transfer.retransmitAfterMs : Infinity, nowMs, effects);
 }
 
 function sendOptionAck(transfer: Transfer, nowMs: number, effects: TransferEffect[]): void {
-  effects.push({
-    kind: "send",
-    datagram: encodePacket({ kind: "oack", options: transfer.options.acknowledged }),
-  });
+  const datagram = encodePacket({ kind: "oack", options: transfer.options.acknowledged });
+  effects.push({ kind: "send", datagram });
   if (transfer.firstPacketsSent > 0) transfer.retransmissions++;
-  transfer.firstPacketsSent++;
+  countFirstPacket(transfer, datagram.length);
   transfer.lastSentAtMs = nowMs;
   arm(transfer, transfer.retransmitAfterMs, nowMs, effects);
+}
+
+function countFirstPacket(transfer: Transfer, packetBytes: number): void {
+  transfer.firstPacketsSent++;
+  const affordable = Math.floor((UnansweredFactor * transfer.requestBytes) / packetBytes);
+  transfer.firstPacketSends = Math.min(
+    Math.max(affordable, LeastFirstPackets),
+    transfer.timings.firstPacketSends,
+  );
 }
 
 function sendError(message: string, effects: TransferEffect[]): void {
@@ -327,12 +335,17 @@ function takePacketRoom(transfer: Transfer, length: number): Uint8Array {
 }
 
 function arm(transfer: Transfer, afterMs: DurationMs, nowMs: number, effects: TransferEffect[]): void {
-  const giveUpAtMs = transfer.lastHeardAtMs + transfer.timings.giveUpAfterMs;
-  effects.push({ kind: "arm", atMs: Math.min(nowMs + afterMs, giveUpAtMs) });
+  const { giveUpAfterMs, unansweredAfterMs } = transfer.timings;
+  // The answer to the last first packet may be on a long way.
+  const isLastChance = !transfer.hasHeardClient && transfer.firstPacketsSent >= transfer.firstPacketSends;
+  const wishedMs = isLastChance ? transfer.lastHeardAtMs + unansweredAfterMs : nowMs + afterMs;
+  const giveUpAtMs = transfer.lastHeardAtMs + giveUpAfterMs;
+  effects.push({ kind: "arm", atMs: Math.min(Math.max(wishedMs, nowMs + afterMs), giveUpAtMs) });
 }
 
 function heard(transfer: Transfer, nowMs: number): void {
   transfer.hasHeardClient = true;
+  transfer.timeoutsInRow = 0;
   transfer.lastHeardAtMs = nowMs;
 }
 

@@ -1,15 +1,19 @@
 import { execFile, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { createReadStream, mkdtempSync, rmSync, statSync } from "node:fs";
+import { createReadStream, mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
-import { bufferRoute } from "../../server/tftp/file-routes.ts";
+import { bufferRoute, directoryRoute } from "../../server/tftp/file-routes.ts";
+import { loopbackUdp } from "../support/loopback-udp.ts";
+import { lossyUdp, randomFates } from "../support/lossy-udp.ts";
+import { tftpPrograms } from "../support/tftp-programs.ts";
 import { eventually, fillPattern, patternRoute, startTftpLab } from "../support/tftp-lab.ts";
 
-/** Clients that others wrote, on loopback. Over 32 MiB a transfer at blksize 512 passes block 65535. */
+/** Clients that others wrote, on loopback. */
 const MiB = 2 ** 20;
 const sizes = { small: 100_003, exact: 512 * 40, empty: 0, rollover: 34 * MiB + 5, twice: 65 * MiB + 1 };
 const routes = [
@@ -40,109 +44,27 @@ async function digestOf(path: string): Promise<string> {
   return hash.digest("hex");
 }
 
-interface Client {
-  readonly name: string;
-  readonly program: string;
-  readonly args: (port: string, file: string, target: string) => string[];
-  readonly files: readonly (keyof typeof sizes)[];
-}
-
-const clients: readonly Client[] = [
-  {
-    name: "tftp-hpa",
-    program: "tftp",
-    args: (port, file, target) => ["-m", "octet", "127.0.0.1", port, "-c", "get", file, target],
-    files: ["small", "exact", "empty"],
-  },
-  {
-    name: "atftp, lockstep",
-    program: "atftp",
-    args: (port, file, target) => [
-      "--option",
-      "blksize 1428",
-      "-g",
-      "-r",
-      file,
-      "-l",
-      target,
-      "127.0.0.1",
-      port,
-    ],
-    files: ["small", "exact"],
-  },
-  {
-    name: "atftp, window 8, blksize 1428",
-    program: "atftp",
-    args: (port, file, target) => [
-      "--option",
-      "blksize 1428",
-      "--option",
-      "windowsize 8",
-      "-g",
-      "-r",
-      file,
-      "-l",
-      target,
-      "127.0.0.1",
-      port,
-    ],
-    files: ["small", "exact", "empty"],
-  },
-  {
-    name: "atftp, window 8, blksize 512",
-    program: "atftp",
-    args: (port, file, target) => [
-      "--option",
-      "blksize 512",
-      "--option",
-      "windowsize 8",
-      "-g",
-      "-r",
-      file,
-      "-l",
-      target,
-      "127.0.0.1",
-      port,
-    ],
-    files: ["twice"],
-  },
-  {
-    name: "busybox tftp",
-    program: "busybox",
-    args: (port, file, target) => ["tftp", "-g", "-b", "1468", "-r", file, "-l", target, "127.0.0.1", port],
-    files: ["small", "exact"],
-  },
-  {
-    name: "curl, blksize 1468",
-    program: "curl",
-    args: (port, file, target) => [
-      "-sS",
-      "--tftp-blksize",
-      "1468",
-      "-o",
-      target,
-      `tftp://127.0.0.1:${port}/${file}`,
-    ],
-    files: ["small", "exact"],
-  },
-  {
-    name: "curl, blksize 512",
-    program: "curl",
-    args: (port, file, target) => ["-sS", "-o", target, `tftp://127.0.0.1:${port}/${file}`],
-    files: ["small", "rollover"],
-  },
-];
+/** Over 32 MiB a transfer at blksize 512 passes block 65535. */
+const filesOf: Record<(typeof tftpPrograms)[number]["name"], readonly (keyof typeof sizes)[]> = {
+  "tftp-hpa": ["small", "exact", "empty"],
+  "atftp, lockstep": ["small", "exact"],
+  "atftp, window 8, blksize 1428": ["small", "exact", "empty"],
+  "atftp, window 8, blksize 512": ["twice"],
+  "busybox tftp": ["small", "exact"],
+  "curl, blksize 1468": ["small", "exact"],
+  "curl, blksize 512": ["small", "rollover"],
+};
 
 t.test("clients of others", async (t) => {
   const { address, contacts } = await startTftpLab(t, routes);
   const port = String(address.port);
-  for (const client of clients) {
-    for (const file of client.files) {
+  for (const client of tftpPrograms) {
+    for (const file of filesOf[client.name]) {
       t.test(`${client.name} reads ${sizes[file]} octets`, { timeout: 20_000 }, async (t) => {
         const target = join(folder, "got");
         rmSync(target, { force: true });
         contacts.length = 0;
-        await run(client.program, client.args(port, file, target));
+        await run(client.program, client.args("127.0.0.1", port, file, target));
         t.equal(statSync(target).size, sizes[file]);
         t.equal(await digestOf(target), wantedDigest(file));
         await eventually(() => contacts.length === 1);
@@ -192,6 +114,57 @@ t.test("clients of others", async (t) => {
     },
   );
 });
+
+t.test("a network that loses, doubles and reorders: every client gets its file whole", async (t) => {
+  for (const [what, rates] of Object.entries({
+    "3 % lost": { drop: 0.03 },
+    "10 % doubled": { duplicate: 0.1 },
+    "5 % late": { delay: 0.05 },
+    "all of it": { drop: 0.01, duplicate: 0.05, delay: 0.02 },
+  })) {
+    const udp = lossyUdp(loopbackUdp, randomFates(11, rates));
+    const { address } = await startTftpLab(t, routes, { udp });
+    for (const client of tftpPrograms)
+      t.test(`${what}: ${client.name}`, { timeout: 60_000 }, async (t) => {
+        const target = join(folder, "got");
+        rmSync(target, { force: true });
+        await run(client.program, client.args("127.0.0.1", String(address.port), "small", target));
+        t.equal(await digestOf(target), wantedDigest("small"));
+      });
+  }
+});
+
+t.test(
+  "a sparse file of more than 4 GiB, in blocks that pass number 65535 (RFC 2349, T-13)",
+  { timeout: 60_000 },
+  async (t) => {
+    const size = 4 * 2 ** 30 + 70_001;
+    const sparse = join(folder, "sparse");
+    writeFileSync(sparse, "");
+    truncateSync(sparse, size);
+    const mark = Buffer.from("the end");
+    const handle = await open(sparse, "r+");
+    await handle.write(mark, 0, mark.length, size - mark.length);
+    await handle.close();
+    const { address, contacts } = await startTftpLab(t, [directoryRoute(folder, undefined)], {
+      limits: { maxBlockSizeBytes: 65_464, maxWindowBlocks: 64 },
+    });
+    const words = ["--option", "blksize 65464", "--option", "windowsize 2", "--option", "tsize 0"];
+    await run("atftp", [
+      ...words,
+      "-g",
+      "-r",
+      "sparse",
+      "-l",
+      "/dev/null",
+      "127.0.0.1",
+      String(address.port),
+    ]);
+    await eventually(() => contacts.length === 1);
+    t.match(contacts, [{ outcome: "complete", sizeBytes: size, sentBytes: size }]);
+    t.ok(size / 65_464 > 65_536);
+  },
+);
 
 t.test("the clients are installed", (t) => {
   for (const program of ["tftp", "atftp", "busybox", "curl"]) {

@@ -243,7 +243,7 @@ t.test("a file that changes under a transfer", async (t) => {
       await file.close();
     }
   });
-  t.test("is never a mixture: 300 replacements during transfers of small and large files", async (t) => {
+  t.test("is never a mixture: 1000 replacements during transfers of small and large files", async (t) => {
     const { address } = await startTftpLab(t, [directoryRoute(root, undefined, { smallFileBytes: 50_000 })]);
     const options: WireOption[] = [
       ["blksize", "1468"],
@@ -251,7 +251,7 @@ t.test("a file that changes under a transfer", async (t) => {
     ];
     let [swaps, whole, mixed, isOver] = [0, 0, 0, false];
     const swapping = (async () => {
-      while (swaps < 300) {
+      while (swaps < 1000) {
         const byte = swaps++ % 2 === 0 ? "a" : "b";
         for (const [name, length] of [
           ["little", 40_000],

@@ -1,5 +1,4 @@
 import { createSocket } from "node:dgram";
-import { setTimeout as sleep } from "node:timers/promises";
 import t from "tap";
 import type { UdpEndpoint } from "../../server/domain/capabilities.ts";
 import type { FileRoute } from "../../server/tftp/file-routes.ts";
@@ -169,11 +168,11 @@ t.test("silence and limits", async (t) => {
       const clock = new ManualClock();
       const { address, contacts, server } = await startTftpLab(t, [files], { clock });
       const talker = await talkerFor(t);
-      talker.say(readRequest("small"), address);
+      talker.say(readRequest("small", [["tsize", "0"]]), address);
       await talker.hear();
       for (let n = 0; n < 3; n++) {
         clock.advanceMs(200 * 2 ** n);
-        t.match((await talker.hear()).packet, { kind: "data", block: 1 });
+        t.match((await talker.hear()).packet, { kind: "oack" });
       }
       clock.advanceMs(1600);
       await eventually(() => server.transferCount === 0);
@@ -212,30 +211,6 @@ t.test("silence and limits", async (t) => {
       t.match((await talker.hear()).packet, { kind: "data", block: 1 });
     },
   );
-  t.test("1000 requests of a silent source bring back less than ten times their octets", async (t) => {
-    const clock = new ManualClock();
-    const { address, server } = await startTftpLab(t, [files], { clock });
-    let heardBytes = 0;
-    let saidBytes = 0;
-    const talkers = await Promise.all(Array.from({ length: 50 }, () => talkerFor(t)));
-    for (let n = 0; n < 1000; n++) {
-      const request = encodePacket(readRequest("small", [["tsize", "0"]]));
-      saidBytes += request.length;
-      talkers[n % 50]?.say(request, address);
-      if (n % 100 === 99) {
-        await sleep(2);
-        t.ok(server.transferCount <= 8, "8 transfers for one client");
-      }
-    }
-    for (let n = 0; n < 40; n++) {
-      clock.advanceMs(100);
-      await sleep(1);
-    }
-    for (const talker of talkers) for (const { bytes } of talker.heard) heardBytes += bytes;
-    t.ok(heardBytes <= 10 * saidBytes, `${heardBytes} for ${saidBytes}`);
-    await eventually(() => server.transferCount === 0);
-    t.equal(clock.pendingTimers, 0);
-  });
   t.test("when all transfers are taken a request waits a little for one to end", async (t) => {
     const { address } = await startTftpLab(t, [files], { limits: { transfers: 2, waitingMs: 500 } });
     const all = await Promise.all(Array.from({ length: 8 }, () => fetchFile(address, "small")));

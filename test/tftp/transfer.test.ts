@@ -1,12 +1,7 @@
 import fc from "fast-check";
 import t from "tap";
-import {
-  createTransfer,
-  DefaultTimings,
-  step,
-  type TransferEffect,
-  type TransferInput,
-} from "../../server/tftp/transfer.ts";
+import { DefaultTimings } from "../../server/tftp/timings.ts";
+import { createTransfer, step, type TransferEffect, type TransferInput } from "../../server/tftp/transfer.ts";
 import { negotiateOptions } from "../../server/tftp/wire/options.ts";
 import { decodePacket, type TftpPacket, type WireOption } from "../../server/tftp/wire/packet.ts";
 import { contentOf, simulateTransfer } from "../support/tftp-simulation.ts";
