@@ -130,7 +130,7 @@ export function createBootService(deps: BootServiceDeps) {
     if (!boot) throw BootNotOpen({ machine: machine.name });
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
-    const plan = planBoot(selection.target, deps);
+    const plan = planBoot(selection.target, deps, machine);
     if (plan.kind === "role" && plan.image) {
       for (const file of Object.values(plan.image.files))
         if (!(await deps.hasContent(file.sha256))) throw AssetNotFound({ sha256: file.sha256 });
@@ -294,7 +294,7 @@ export function createBootService(deps: BootServiceDeps) {
 
     /** What a machine would get now, secrets masked. @throws as {@link planBoot}, TemplateFailed */
     preview(machine: Machine, kind: DocumentKind, serverUrl: string): string | undefined {
-      const plan = planBoot(select(machine).target, deps);
+      const plan = planBoot(select(machine).target, deps, machine);
       const rendering = {
         machine,
         plan,

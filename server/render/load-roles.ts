@@ -164,7 +164,7 @@ export function loadRole(
     boot: source.boot,
     image: source.image,
     arguments: source.arguments ?? [],
-    arch: source.arch ?? ["x86_64"],
+    arch: source.arch ?? [],
     minimumRamBytes: source.minimumRam === undefined ? undefined : parseRam(source.minimumRam),
     joins: source.joins ?? false,
     parameters: source.parameters ?? {},
