@@ -1,4 +1,5 @@
 import t from "tap";
+import type { MachineFacts } from "../server/inventory/inventory.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { addressOf, macOf, sampleImage } from "./support/samples.ts";
 
@@ -227,43 +228,52 @@ t.test("a fault becomes a script that tells it and comes back", async (t) => {
       "description: fails for machines with a seat but no group\nboot: image\nimage: debian-node\ntemplates:\n  user-data: u.hbs\n",
     "strict/u.hbs":
       "#cloud-config\n{{#if machine.seat}}{{#unless machine.group}}{{sh machine.group}}{{/unless}}{{/if}}\n",
+    "pc/role.yaml": "description: for PCs only\nboot: wait\narch: [x86_64]\n",
     "poor/role.yaml": "description: no such image\nboot: image\nimage: windows\n",
   };
+  type Lab = Awaited<ReturnType<typeof createBootLab>>;
+  const learn = (lab: Lab, facts: MachineFacts) => lab.inventory.meet(macOf(1), facts);
   for (const [role, code, prepare] of [
     ["gone", "ROLE_NOT_FOUND"],
     ["broken", "ROLE_INVALID"],
     ["poor", "IMAGE_NOT_FOUND"],
     ["strict", "TEMPLATE_FAILED"],
+    ["worker", "ARCH_MISMATCH", (lab) => learn(lab, { arch: "arm64" })],
+    ["pc", "ARCH_MISMATCH", (lab) => learn(lab, { arch: "arm64" })],
+    ["worker", "MACHINE_TOO_SMALL", (lab) => learn(lab, { ramBytes: 512 * 1024 ** 2 })],
     ["worker", "ASSET_NOT_FOUND", (lab) => lab.missing.add(sampleImage("1").files.rootfs?.sha256 ?? "")],
-  ] as [string, string, ((lab: Awaited<ReturnType<typeof createBootLab>>) => unknown)?][]) {
-    t.test(`${code}: on the screen, on the timeline's event, and again in a few seconds`, async (t) => {
-      const lab = await createBootLab(t, { roles });
-      await lab.inventory.add({ name: "s1", macs: [macOf(1)], seat: "A1" }, "anna");
-      const target = { kind: "role", role, params: {} } as const;
-      const subject = { kind: "machine", machineId: lab.machine("s1").id } as const;
-      const assignment = {
-        id: "as",
-        subject,
-        target,
-        mode: "always",
-        assignedAt: 0,
-        assignedBy: "anna",
-      } as const;
-      await lab.store.assignments.saveAll([assignment]);
-      prepare?.(lab);
-      const { script, error } = await lab.script(1);
-      t.equal(error?.code, code);
-      t.match(script, new RegExp(`^#!ipxe\\n[\\s\\S]*echo Rollcall: ${code}\\n`));
-      t.match(
-        script,
-        /\nsleep \d+ \|\|\nchain --replace --autofree http:\/\/10\.1\.0\.1:8080\/boot\/52-54-00-00-00-01\/boot\.ipxe /,
-      );
-      t.match(script, /What to do: .{10}/);
-      t.notMatch(script, /claims|callback\//);
-      for (let poll = 0; poll < 20; poll++) await lab.script(1);
-      t.match(lab.of("script.failed"), [{ level: "warning", data: { code } }]);
-      t.equal(lab.of("script.failed").length, 1, "asked for 21 times, told once");
-    });
+  ] as [string, string, ((lab: Lab) => unknown)?][]) {
+    t.test(
+      `${code} (${role}): on the screen, on the timeline's event, and again in a few seconds`,
+      async (t) => {
+        const lab = await createBootLab(t, { roles });
+        await lab.inventory.add({ name: "s1", macs: [macOf(1)], seat: "A1" }, "anna");
+        const target = { kind: "role", role, params: {} } as const;
+        const subject = { kind: "machine", machineId: lab.machine("s1").id } as const;
+        const assignment = {
+          id: "as",
+          subject,
+          target,
+          mode: "always",
+          assignedAt: 0,
+          assignedBy: "anna",
+        } as const;
+        await lab.store.assignments.saveAll([assignment]);
+        await prepare?.(lab);
+        const { script, error } = await lab.script(1);
+        t.equal(error?.code, code);
+        t.match(script, new RegExp(`^#!ipxe\\n[\\s\\S]*echo Rollcall: ${code}\\n`));
+        t.match(
+          script,
+          /\nsleep \d+ \|\|\nchain --replace --autofree http:\/\/10\.1\.0\.1:8080\/boot\/52-54-00-00-00-01\/boot\.ipxe /,
+        );
+        t.match(script, /What to do: .{10}/);
+        t.notMatch(script, /claims|callback\//);
+        for (let poll = 0; poll < 20; poll++) await lab.script(1);
+        t.match(lab.of("script.failed"), [{ level: "warning", data: { code } }]);
+        t.equal(lab.of("script.failed").length, 1, "asked for 21 times, told once");
+      },
+    );
   }
   t.test("it is told again in the next boot", async (t) => {
     const lab = await createBootLab(t);
@@ -283,6 +293,35 @@ t.test("a fault becomes a script that tells it and comes back", async (t) => {
     await lab.script(1);
     t.equal(lab.of("script.failed").length, 2);
   });
+});
+
+t.test("an image is told to be for another machine only where it could not start there", async (t) => {
+  for (const [image, machine, code] of [
+    ["arm64", "arm64", undefined],
+    ["x86_64", "x86_64", undefined],
+    ["x86_64", "x86", undefined],
+    ["x86_64", undefined, undefined],
+    ["arm64", "x86_64", "ARCH_MISMATCH"],
+    ["arm64", "arm", "ARCH_MISMATCH"],
+    ["x86_64", "arm64", "ARCH_MISMATCH"],
+    ["x86_64", "riscv64", "ARCH_MISMATCH"],
+  ] as const) {
+    const lab = await createBootLab(t);
+    await lab.store.images.save(sampleImage("2", { arch: image }));
+    await lab.add(1, "s1");
+    await lab.assign("s1", "worker");
+    const { error } = await lab.script(1, { facts: { arch: machine } });
+    t.equal(error?.code, code, `${image} on ${machine ?? "an unknown machine"}`);
+    if (!code) continue;
+    t.throws(() => lab.boots.preview(lab.machine("s1"), "ipxe", "http://10.1.0.1:8080"), { code });
+  }
+});
+
+t.test("a role that needs no image serves machines of every architecture", async (t) => {
+  const lab = await createBootLab(t);
+  const { script, error } = await lab.script(1, { facts: { arch: "arm64" } });
+  t.equal(error, undefined);
+  t.match(script, /waits for a role/);
 });
 
 t.test("a machine with two cards is served as the one that it boots from", async (t) => {

@@ -1,9 +1,11 @@
 import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
 import type { LocalBootMethod } from "../domain/boot-preferences.ts";
 import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
+import type { Arch } from "../domain/firmware.ts";
 import type { Image } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
 import { documentKinds, type DocumentKind, resolveParameters, type Role } from "../domain/role.ts";
+import { refuseMisfit } from "./machine-fit.ts";
 import { macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
 import type { Renderer } from "../render/documents.ts";
@@ -25,8 +27,16 @@ export interface PlanSources {
   readonly renderer: Renderer;
 }
 
-/** Finds role, parameters and image. @throws RoleNotFound, RoleInvalid, ParameterInvalid, ImageNotFound */
-export function planBoot(target: AssignedTarget, { roles, images }: PlanSources): BootPlan {
+/**
+ * Finds role, parameters and image.
+ * @param machine that is to boot so; undefined while it is still open which one
+ * @throws RoleNotFound, RoleInvalid, ParameterInvalid, ImageNotFound; ArchMismatch, MachineTooSmall for this machine
+ */
+export function planBoot(
+  target: AssignedTarget,
+  { roles, images }: PlanSources,
+  machine?: Machine,
+): BootPlan {
   if (target.kind === "url") return { kind: "url", url: target.url };
   const loaded = roles();
   const role = loaded.roles.get(target.role);
@@ -43,6 +53,7 @@ export function planBoot(target: AssignedTarget, { roles, images }: PlanSources)
   if ("problem" in resolved) throw ParameterInvalid({ role: role.name, ...resolved });
   const image = role.boot === "image" && role.image ? images.findCurrent(role.image) : undefined;
   if (role.boot === "image" && !image) throw ImageNotFound({ image: role.image ?? "" });
+  if (machine) refuseMisfit(machine, role, image);
   return { kind: "role", role, params: resolved.values, image };
 }
 
@@ -64,7 +75,7 @@ function imageContext(image: Image, serverUrl: string): ImageContext {
 }
 
 /** What our own initramfs and cloud-init read from the kernel command line; server/image/README.md describes each. */
-function standardArguments(context: RenderContext): string[] {
+function standardArguments(context: RenderContext, arch: Arch | undefined): string[] {
   const { image, configUrl, callbackUrl, machine } = context;
   return [
     "boot=rollcall",
@@ -81,6 +92,8 @@ function standardArguments(context: RenderContext): string[] {
     ...(configUrl ? [`ds=nocloud-net;s=${configUrl}cloud-init/`] : []),
     "console=tty0",
     "console=ttyS0,115200",
+    // The serial port of most arm64 machines (ARM's PL011). A console that is not there is passed over, the last one leads.
+    ...(arch === "arm64" ? ["console=ttyAMA0,115200"] : []),
   ];
 }
 
@@ -129,7 +142,7 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
   switch (plan.role.boot) {
     case "image": {
       const kernelArguments = [
-        ...standardArguments(context),
+        ...standardArguments(context, plan.image?.arch),
         ...renderer.kernelArguments(plan.role, context),
       ];
       return renderer.standardScript("image", mac, { ...context, arguments: kernelArguments });

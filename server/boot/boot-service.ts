@@ -113,7 +113,7 @@ export function createBootService(deps: BootServiceDeps) {
     if (!boot) throw BootNotOpen({ machine: machine.name });
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
-    const plan = planBoot(selection.target, deps);
+    const plan = planBoot(selection.target, deps, machine);
     if (plan.kind === "role" && plan.image) {
       for (const file of Object.values(plan.image.files))
         if (!(await deps.hasContent(file.sha256))) throw AssetNotFound({ sha256: file.sha256 });
@@ -287,7 +287,7 @@ export function createBootService(deps: BootServiceDeps) {
       serverUrl: string,
       target: AssignedTarget = select(machine).target,
     ): string | undefined {
-      const plan = planBoot(target, deps);
+      const plan = planBoot(target, deps, machine);
       const rendering = {
         machine,
         plan,

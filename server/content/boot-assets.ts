@@ -9,8 +9,12 @@ export interface BootAssetEntry {
   readonly arch: string;
   readonly version: string;
   readonly sha256: string;
-  /** Where it comes from, e.g. `debian:ipxe:/usr/lib/ipxe/snponly.efi`. */
+  /** Where it comes from, e.g. `debian:ipxe:/usr/lib/ipxe/snponly.efi`; the forms are in boot-assets/README.md. */
   readonly source: string;
+  /** SHA-256 of the package, for a `source` in Debian's pool: checked before anything is unpacked. */
+  readonly packageSha256?: string;
+  /** Only some machines need it: where it is missing the others are served, and nobody is troubled. */
+  readonly optional?: boolean;
 }
 
 export interface BootAsset {
@@ -25,13 +29,13 @@ const digestForm = /^[0-9a-f]{64}$/;
 /** Reads the manifest and, if it is there, the one that `--trust` wrote beside it. @throws BootManifestInvalid */
 export function readManifest(directory: string): BootAssetEntry[] {
   return [
-    ...(readEntries(join(directory, "manifest.json")) ?? []),
-    ...(readEntries(join(directory, "manifest.local.json")) ?? []),
+    ...(readManifestFile(join(directory, "manifest.json")) ?? []),
+    ...(readManifestFile(join(directory, "manifest.local.json")) ?? []),
   ];
 }
 
-/** @returns undefined when there is no such file */
-function readEntries(file: string): BootAssetEntry[] | undefined {
+/** One of the two. @returns undefined when there is no such file @throws BootManifestInvalid */
+export function readManifestFile(file: string): BootAssetEntry[] | undefined {
   let manifest: unknown;
   try {
     manifest = JSON.parse(readFileSync(file, "utf8"));
@@ -57,6 +61,15 @@ function readEntries(file: string): BootAssetEntry[] | undefined {
         file,
         problem: `assets[${index}]: sha256 is not 64 lower-case hex digits`,
       });
+    const packageSha256 = entry?.["packageSha256"];
+    if (packageSha256 !== undefined && !(typeof packageSha256 === "string" && digestForm.test(packageSha256)))
+      throw BootManifestInvalid({
+        file,
+        problem: `assets[${index}]: packageSha256 is not 64 lower-case hex digits`,
+      });
+    const optional = entry?.["optional"];
+    if (optional !== undefined && typeof optional !== "boolean")
+      throw BootManifestInvalid({ file, problem: `assets[${index}]: optional is neither true nor false` });
   }
   return assets as BootAssetEntry[];
 }
@@ -90,7 +103,8 @@ export function loadBootAssets(directory: string): {
     try {
       content = readFileSync(join(directory, name));
     } catch {
-      problems.push(BootAssetMissing({ name }));
+      if (!entries.some((entry) => entry.name === name && entry.optional))
+        problems.push(BootAssetMissing({ name }));
       continue;
     }
     const actual = createHash("sha256").update(content).digest("hex");

@@ -12,7 +12,7 @@ export const labPackages: Readonly<Record<string, string>> = {
   "qemu-system-x86_64": "qemu-system-x86",
 };
 
-export type VirtualFirmware = "bios" | "uefi";
+export type VirtualFirmware = "bios" | "uefi" | "uefi-arm64" | "u-boot";
 
 export interface VirtualMachineOptions {
   readonly name: string;
@@ -40,9 +40,20 @@ export interface VirtualMachine {
   powerOff(): Promise<void>;
 }
 
-/** Where Debian's packages put UEFI for virtual machines. */
-const ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const ovmfVariables = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/** Where Debian's packages put firmware for virtual machines: UEFI's code, and the variables that each machine gets a copy of. */
+const uefiFiles = {
+  uefi: { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables: "/usr/share/OVMF/OVMF_VARS_4M.fd" },
+  "uefi-arm64": { code: "/usr/share/AAVMF/AAVMF_CODE.fd", variables: "/usr/share/AAVMF/AAVMF_VARS.fd" },
+} as const;
+const ubootFile = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
+
+const hardware: Readonly<Record<VirtualFirmware, readonly string[]>> = {
+  bios: ["qemu-system-x86_64", "-machine", "q35,graphics=off", "-cpu", "max"],
+  uefi: ["qemu-system-x86_64", "-machine", "q35,graphics=off", "-cpu", "max"],
+  // Not `max`: it signs its pointers, and emulating that makes UEFI several times slower.
+  "uefi-arm64": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
+  "u-boot": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
+};
 
 /** Escape sequences of serial consoles: colours, cursor moves, screen clearing. */
 const escapeSequence = /\u001b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c78])/g;
@@ -169,15 +180,11 @@ export function qemuWords(
   work: string,
 ): string[] {
   const words = [
-    "qemu-system-x86_64",
+    ...hardware[firmware],
     "-name",
     name,
-    "-machine",
-    "q35,graphics=off",
     "-accel",
     "tcg,thread=multi",
-    "-cpu",
-    "max",
     "-smp",
     "2",
     "-m",
@@ -201,18 +208,20 @@ export function qemuWords(
           "virtio-blk-pci,drive=disk0,bootindex=1",
         ]),
   ];
-  if (firmware === "bios") return [...words, "-device", `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`];
+  const card = `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`;
+  if (firmware === "bios") return [...words, "-device", card];
+  // No option ROM: the firmware's own network stack loads the first stage, not QEMU's built-in iPXE.
+  words.push("-device", `${card},romfile=`);
+  if (firmware === "u-boot") return [...words, "-bios", ubootFile];
+  const { code, variables: template } = uefiFiles[firmware];
   const variables = join(work, `${name}-vars.fd`);
-  copyFileSync(ovmfVariables, variables);
+  copyFileSync(template, variables);
   return [
     ...words,
     "-drive",
-    `if=pflash,format=raw,unit=0,readonly=on,file=${ovmfCode}`,
+    `if=pflash,format=raw,unit=0,readonly=on,file=${code}`,
     "-drive",
     `if=pflash,format=raw,unit=1,file=${variables}`,
-    // No option ROM: the firmware's own PXE stack loads the first stage, not QEMU's built-in iPXE.
-    "-device",
-    `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0,romfile=`,
   ];
 }
 

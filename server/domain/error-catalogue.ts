@@ -113,6 +113,21 @@ export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
   message: (d: { image: string }) => `there is no image ${d.image} in the store`,
   advice: "Build our own with `boot image build`, or bring one with `boot image import DIR`.",
 });
+export const ArchMismatch = defineError("ARCH_MISMATCH", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string; arch: string; what: string; madeFor: readonly string[] }) =>
+    `${d.machine} is an ${d.arch} machine, and the ${d.what} is made for ${d.madeFor.join(", ")}`,
+  advice:
+    "Give the machine a role whose image is made for its architecture (`boot image list` shows it), or build such an image: `architecture` in recipe.yaml.",
+});
+export const MachineTooSmall = defineError("MACHINE_TOO_SMALL", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string; role: string; ramBytes: number; minimumRamBytes: number }) =>
+    `${d.machine} has ${inMebibytes(d.ramBytes)} of RAM, and the role ${d.role} needs ${inMebibytes(d.minimumRamBytes)}`,
+  advice: "Give it more RAM, or a role that needs less; if it would do, correct `minimumRam` in role.yaml.",
+});
 export const ImageInvalid = defineError("IMAGE_INVALID", {
   kind: "user",
   httpStatus: 400,

@@ -87,7 +87,7 @@ export const BootAssetMissing = defineError("BOOT_ASSET_MISSING", {
   httpStatus: 503,
   message: (d: { name: string }) => `the first-stage binary ${d.name} is not in boot-assets/`,
   advice:
-    "Fill the folder with `npm run boot-assets` (from Debian's ipxe package), or `npm run boot-assets -- --from DIR`.",
+    "Fill the folder with `npm run boot-assets` (from Debian's packages), or `npm run boot-assets -- --from DIR`.",
 });
 export const BootAssetDigestMismatch = defineError("BOOT_ASSET_DIGEST_MISMATCH", {
   kind: "operational",

@@ -41,6 +41,7 @@ export interface Role {
   readonly image: string | undefined;
   /** Kernel arguments of this role, after those that the boot itself needs. */
   readonly arguments: readonly string[];
+  /** Machines that it is made for; none named: whatever its image is made for. */
   readonly arch: readonly Arch[];
   /** Least RAM in octets for this role; undefined: no limit known. */
   readonly minimumRamBytes: number | undefined;

@@ -167,7 +167,7 @@ export function loadRole(
     boot: source.boot,
     image: source.image,
     arguments: source.arguments ?? [],
-    arch: source.arch ?? ["x86_64"],
+    arch: source.arch ?? [],
     minimumRamBytes: source.minimumRam === undefined ? undefined : parseRam(source.minimumRam),
     localBoot: source.localBoot,
     joins: source.joins ?? false,

@@ -1,71 +1,55 @@
-import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import {
-  copyFileSync,
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
-import { type BootAssetEntry, loadBootAssets, readManifest } from "../../content/boot-assets.ts";
+import {
+  type BootAssetEntry,
+  loadBootAssets,
+  readManifest,
+  readManifestFile,
+} from "../../content/boot-assets.ts";
 import { BootAssetDigestMismatch } from "../../domain/error-catalogue.ts";
 import { root } from "../../platform/checkout.ts";
-
-const directory = join(root, "boot-assets");
-/** Where Debian's package puts them. */
-const installed = "/usr/lib/ipxe";
+import { createDebianPackages, parseDebianSource } from "../debian-packages.ts";
 
 export interface FillOptions {
   readonly from?: string;
   readonly trust?: boolean;
-  /** Say nothing when all is there. */
+  /** Say nothing, and fetch nothing, when all that must be there is there. */
   readonly quiet?: boolean;
+  /** Default: boot-assets/ of this checkout. */
+  readonly directory?: string;
 }
 
+const ourDirectory = join(root, "boot-assets");
 const digestOf = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 
-/** Fetches Debian's ipxe package without installing it. @returns the directory of its files, or undefined */
-function unpackDebianPackage(work: string): string | undefined {
-  const run = (command: string, words: string[]) =>
-    spawnSync(command, words, { cwd: work, stdio: "ignore" }).status === 0;
-  if (!run("apt-get", ["download", "ipxe"])) {
-    // A fresh machine has no package lists yet; only root may fetch them.
-    if (process.getuid?.() !== 0 || !run("apt-get", ["update"]) || !run("apt-get", ["download", "ipxe"]))
-      return undefined;
-  }
-  const archive = readdirSync(work).find((name) => name.endsWith(".deb"));
-  if (!archive || !run("dpkg-deb", ["-x", archive, "tree"])) return undefined;
-  // The package's links are absolute (/usr/lib/ipxe/ipxe.efi -> /boot/ipxe.efi).
-  const boot = join(work, "tree/boot");
-  const files = join(work, "tree", installed);
-  for (const name of existsSync(boot) ? readdirSync(boot) : []) {
-    rmSync(join(files, name), { force: true });
-    copyFileSync(join(boot, name), join(files, name));
-  }
-  return files;
-}
-
 /** Fills boot-assets/ with what the manifest names; a file whose digest nobody knows is refused. */
-export async function fillBootAssets({ from, trust, quiet }: FillOptions): Promise<void> {
-  const isFilled = () => loadBootAssets(directory).problems.length === 0;
-  if (from === undefined && isFilled()) {
+export async function fillBootAssets(options: FillOptions): Promise<void> {
+  const { from, trust = false, quiet = false, directory = ourDirectory } = options;
+  const missing = () => {
+    const { assets } = loadBootAssets(directory);
+    return readManifest(directory).filter(({ name }) => !assets.has(name));
+  };
+  if (from === undefined && missing().every(({ optional }) => quiet && optional)) {
     if (!quiet)
       process.stdout.write("boot-assets/: everything in the manifest is there and has its digest\n");
     return;
   }
   const work = mkdtempSync(join(tmpdir(), "rollcall-assets-"));
+  const refused: Error[] = [];
   try {
-    const sources =
-      from === undefined ? [() => installed, () => unpackDebianPackage(work)] : [() => resolve(from)];
-    for (const source of sources) {
-      const files = source();
-      if (files && existsSync(files)) copyFrom(files, trust ?? false);
-      if (isFilled()) break;
+    const debian = createDebianPackages(work);
+    const places = (entry: BootAssetEntry): Iterable<string> => {
+      if (from !== undefined) return [resolve(from, entry.name)];
+      const source = parseDebianSource(entry.source);
+      return source ? debian.find(source, entry.packageSha256) : [];
+    };
+    const wanted = from === undefined ? missing() : readManifest(directory);
+    for (const entry of new Map(wanted.map((entry) => [entry.name, entry])).values()) {
+      const problem = take(directory, entry.name, places(entry), trust);
+      if (problem && !entry.optional) refused.push(problem);
     }
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -73,36 +57,47 @@ export async function fillBootAssets({ from, trust, quiet }: FillOptions): Promi
   const { assets, problems } = loadBootAssets(directory);
   for (const { entry } of assets.values())
     process.stdout.write(`boot-assets/${entry.name}: ${entry.arch}, ${entry.version}\n`);
-  const [problem] = problems;
+  for (const { name, arch } of missing().filter(({ optional }) => optional))
+    process.stdout.write(`boot-assets/${name}: not there; machines with ${arch} firmware are not served\n`);
+  const problem = refused[0] ?? problems[0];
   if (problem) throw problem;
 }
 
-function copyFrom(files: string, trust: boolean): void {
-  const entries = readManifest(directory);
-  const trusted: BootAssetEntry[] = [];
-  for (const name of new Set(entries.map((entry) => entry.name))) {
-    const path = join(files, name);
+/**
+ * Copies the first of the files whose digest the manifest knows; with `trust` else the first of all, and records its digest.
+ * @returns why a file that is there was not taken
+ */
+function take(directory: string, name: string, paths: Iterable<string>, trust: boolean): Error | undefined {
+  const known = readManifest(directory).filter((entry) => entry.name === name);
+  let stranger: { path: string; sha256: string } | undefined;
+  for (const path of paths) {
     if (!existsSync(path)) continue;
-    const actual = digestOf(path);
-    const known = entries.filter((entry) => entry.name === name);
-    if (!known.some((entry) => entry.sha256 === actual)) {
-      if (!trust)
-        throw BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual });
-      trusted.push({
-        name,
-        arch: known[0]?.arch ?? "unknown",
-        version: "trusted by the administrator",
-        sha256: actual,
-        source: path,
-      });
+    const sha256 = digestOf(path);
+    if (known.some((entry) => entry.sha256 === sha256)) {
+      copyFileSync(path, join(directory, name));
+      return undefined;
     }
-    copyFileSync(path, join(directory, name));
+    stranger ??= { path, sha256 };
   }
-  if (trusted.length > 0)
-    writeFileSync(
-      join(directory, "manifest.local.json"),
-      `${JSON.stringify({ assets: trusted }, null, 2)}\n`,
-    );
+  if (!stranger) return undefined;
+  const { path, sha256 } = stranger;
+  if (!trust)
+    return BootAssetDigestMismatch({ name, expected: known.map((entry) => entry.sha256), actual: sha256 });
+  copyFileSync(path, join(directory, name));
+  recordTrust(directory, {
+    name,
+    arch: known[0]?.arch ?? "unknown",
+    version: "trusted by the administrator",
+    sha256,
+    source: path,
+  });
+  return undefined;
+}
+
+function recordTrust(directory: string, entry: BootAssetEntry): void {
+  const file = join(directory, "manifest.local.json");
+  const others = (readManifestFile(file) ?? []).filter(({ name }) => name !== entry.name);
+  writeFileSync(file, `${JSON.stringify({ assets: [...others, entry] }, null, 2)}\n`);
 }
 
 export function assetCommands(program: Command): void {
@@ -110,7 +105,7 @@ export function assetCommands(program: Command): void {
   assets
     .command("fill")
     .description(
-      "fill boot-assets/ from Debian's ipxe package (installed or downloaded) or from a directory, and check every sha256",
+      "fill boot-assets/ from Debian's packages (installed or downloaded) or from a directory, and check every sha256",
     )
     .option("--from <dir>", "take the files from this directory")
     .option(
@@ -124,7 +119,7 @@ export function assetCommands(program: Command): void {
     .description("what is there")
     .addHelpText("after", "\nExample:\n  boot assets list")
     .action(() => {
-      const { assets, problems } = loadBootAssets(directory);
+      const { assets, problems } = loadBootAssets(ourDirectory);
       for (const { entry } of assets.values())
         process.stdout.write(`${entry.name}  ${entry.arch}  ${entry.version}  ${entry.sha256}\n`);
       for (const problem of problems) process.stdout.write(`${problem.message}\n`);

@@ -1,0 +1,116 @@
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
+import { dirname, isAbsolute, join, normalize } from "node:path";
+
+/** One file of a Debian package, as `source` in boot-assets/manifest.json names it. */
+export type DebianSource =
+  /** `debian:PACKAGE:/PATH`: of this host's own suite and architecture, installed or not. */
+  | { readonly kind: "package"; readonly name: string; readonly path: string }
+  /** `debian-pool:FILE:/PATH`: of any suite and architecture; FILE as it lies below `pool/` on every mirror. */
+  | { readonly kind: "pool"; readonly file: string; readonly path: string };
+
+/** @returns undefined for a file that does not come from Debian */
+export function parseDebianSource(source: string): DebianSource | undefined {
+  const match = /^(debian|debian-pool):([a-z0-9][A-Za-z0-9.+~_/-]*):(\/[^:]+)$/.exec(source);
+  const [, form, from = "", path = ""] = match ?? [];
+  if (form === undefined || `${from}/${path}`.split("/").includes("..")) return undefined;
+  if (form === "debian") return from.includes("/") ? undefined : { kind: "package", name: from, path };
+  return from.endsWith(".deb") ? { kind: "pool", file: from, path } : undefined;
+}
+
+/** Where every file of Debian's archive can be had, after the mirrors that this host is told to use. */
+const defaultMirror = "http://deb.debian.org/debian/";
+/** A mirror that does not answer is given up after this time, s. */
+const mirrorTimeoutSeconds = "15";
+
+/**
+ * Fetches Debian packages and unpacks them below `work`, each once, and installs none: a package of another architecture
+ * or suite does no harm to this host's own.
+ */
+export function createDebianPackages(work: string) {
+  const unpacked = new Map<string, string | undefined>();
+
+  function run(command: string, words: string[], cwd: string): boolean {
+    return spawnSync(command, words, { cwd, stdio: "ignore" }).status === 0;
+  }
+
+  /** By the host's apt, which checks it by the archive's signature. */
+  function downloadPackage(name: string, directory: string): boolean {
+    if (run("apt-get", ["download", name], directory)) return true;
+    // A fresh machine has no package lists yet; only root may fetch them.
+    if (process.getuid?.() !== 0) return false;
+    return run("apt-get", ["update"], directory) && run("apt-get", ["download", name], directory);
+  }
+
+  /** From the first mirror that has it, through apt's own proxy settings. */
+  function downloadFile(file: string, sha256: string, directory: string): boolean {
+    const options = [`Acquire::http::Timeout=${mirrorTimeoutSeconds}`, "Acquire::Retries=0"];
+    return mirrors().some((mirror) =>
+      run(
+        "/usr/lib/apt/apt-helper",
+        [
+          ...options.flatMap((option) => ["-o", option]),
+          "download-file",
+          `${mirror}pool/${file}`,
+          join(directory, "package.deb"),
+          `SHA256:${sha256}`,
+        ],
+        directory,
+      ),
+    );
+  }
+
+  function unpack(source: DebianSource, packageSha256: string | undefined): string | undefined {
+    const directory = join(work, String(unpacked.size));
+    mkdirSync(directory);
+    const isThere =
+      source.kind === "package"
+        ? downloadPackage(source.name, directory)
+        : packageSha256 !== undefined && downloadFile(source.file, packageSha256, directory);
+    const archive = isThere && readdirSync(directory).find((name) => name.endsWith(".deb"));
+    if (!archive || !run("dpkg-deb", ["-x", archive, "tree"], directory)) return undefined;
+    return join(directory, "tree");
+  }
+
+  return {
+    /**
+     * Where the file may lie, the nearest place first: as installed, then in the package, which is fetched when it comes to that.
+     * @param packageSha256 of a package from the pool, which no signature vouches for
+     */
+    *find(source: DebianSource, packageSha256?: string): Generator<string> {
+      if (source.kind === "package" && existsSync(source.path)) yield source.path;
+      const key = source.kind === "package" ? source.name : source.file;
+      if (!unpacked.has(key)) unpacked.set(key, unpack(source, packageSha256));
+      const tree = unpacked.get(key);
+      const file = tree === undefined ? undefined : fileInside(tree, source.path);
+      if (file !== undefined) yield file;
+    },
+  };
+}
+
+/** The addresses of the Debian archives that apt is configured with, each with its final slash, and Debian's own. */
+function mirrors(): string[] {
+  const { stdout } = spawnSync("apt-get", ["indextargets", "--format", "$(ORIGIN) $(REPO_URI)"], {
+    encoding: "utf8",
+  });
+  const configured = (stdout ?? "")
+    .split("\n")
+    .map((line) => /^Debian (https?:\S+\/)$/.exec(line)?.[1])
+    .filter((uri) => uri !== undefined);
+  return [...new Set([...configured, defaultMirror])];
+}
+
+/** Debian's own links are absolute (/usr/lib/ipxe/ipxe.efi -> /boot/ipxe.efi), so they are followed within the tree. */
+function fileInside(tree: string, path: string): string | undefined {
+  for (let at = path, hops = 0; hops < 8; hops++) {
+    const inTree = join(tree, normalize(at));
+    let target: string;
+    try {
+      target = readlinkSync(inTree);
+    } catch {
+      return existsSync(inTree) ? inTree : undefined;
+    }
+    at = isAbsolute(target) ? target : join(dirname(at), target);
+  }
+  return undefined;
+}
