@@ -116,6 +116,8 @@ export class Exchange {
       ...deps,
       strategies: deps.strategies,
       onSwitch: this.notices.strategySwitched,
+      // Where this server gives the addresses, too, there is but one offer to take.
+      ...(deps.mode === "proxy" ? { onIgnored: this.notices.offersIgnored } : {}),
     });
     this.#table = new AddressTable({
       leases,

@@ -1,6 +1,7 @@
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
 import type { Mac } from "../net/mac.ts";
+import { countIgnored, type IgnoredOffers, looksLikeNoMerge } from "./policy/ignored-offers.ts";
 import {
   countRound,
   countStep,
@@ -22,6 +23,8 @@ export interface StrategyBookDeps {
   readonly log: Log;
   readonly strategies: BootStrategyRepository | undefined;
   onSwitch(mac: Mac, change: StrategySwitch): void;
+  /** It takes nobody's offer, whatever it is told. @returns false when that is no news of its firmware (yet) */
+  onIgnored?(mac: Mac, ignored: IgnoredOffers): boolean;
 }
 
 /** Which strategy each machine is served by, and how it goes with it. */
@@ -29,6 +32,7 @@ export class StrategyBook {
   readonly #deps: StrategyBookDeps;
   readonly #chosen = new Map<Mac, string>();
   readonly #trials = new Map<Mac, StrategyTrial>();
+  readonly #ignored = new Map<Mac, IgnoredOffers>();
   #toldSinceMs = Number.NEGATIVE_INFINITY;
   #told = 0;
 
@@ -57,11 +61,21 @@ export class StrategyBook {
   onOffer(mac: Mac, strategy: string): void {
     const trial = countRound(this.#trials.get(mac), strategy, this.#deps.clock.monotonicMs());
     putLast(this.#trials, mac, trial, trialMemory);
+    this.#watchIgnored(mac);
+  }
+
+  #watchIgnored(mac: Mac): void {
+    const { clock, onIgnored } = this.#deps;
+    if (!onIgnored) return;
+    const ignored = countIgnored(this.#ignored.get(mac), clock.monotonicMs());
+    const isTold = looksLikeNoMerge(ignored) && this.#mayTell() && onIgnored(mac, ignored);
+    putLast(this.#ignored, mac, isTold ? { ...ignored, isTold } : ignored, trialMemory);
   }
 
   onStep(mac: Mac, step: TrialStep): void {
     const trial = this.#trials.get(mac);
     if (trial) this.#trials.set(mac, countStep(trial, step));
+    this.#ignored.delete(mac);
   }
 
   #tell(mac: Mac, change: StrategySwitch): void {

@@ -28,6 +28,8 @@ export const eventTypes = {
   "mac.contradicted": "An address asked for the script of a MAC that is not its own.",
   "boot.strategy":
     "A machine got nowhere with how it was told its boot file, and is told in another way from now on.",
+  "boot.offers-ignored":
+    "A machine takes neither the other server's address nor our boot file: its firmware does not put two offers together.",
   "dhcp.conflict":
     "An address of a pool is used by another host: a client declined it, or a probe was answered.",
   "dhcp.exhausted": "No address of a pool is free for a machine that asked.",

@@ -13,6 +13,8 @@ export interface DhcpRelay {
   readonly port: number;
   /** All that came, in order. */
   readonly replies: DhcpMessage[];
+  /** The same as octets, with the port that they came from. */
+  readonly datagrams: { readonly octets: Uint8Array; readonly from: number }[];
   send(shape: RequestShape, to: number): void;
   sendRaw(datagram: Uint8Array, to: number): void;
   /** Sends and waits for the reply with the same xid. @throws when none comes in time */
@@ -31,8 +33,10 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
   const socket = createSocket({ type: "udp4", recvBufferSize: 4 * 1024 * 1024 });
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   const replies: DhcpMessage[] = [];
+  const datagrams: { octets: Uint8Array; from: number }[] = [];
   const waiting = new Map<number, (message: DhcpMessage) => void>();
-  socket.on("message", (datagram) => {
+  socket.on("message", (datagram, { port }) => {
+    datagrams.push({ octets: datagram, from: port });
     const message = decodeMessage(datagram);
     replies.push(message);
     waiting.get(message.xid)?.(message);
@@ -41,6 +45,7 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
   const relay: DhcpRelay = {
     port: socket.address().port,
     replies,
+    datagrams,
     send: (shape, to) =>
       socket.send(encodeMessage(requestMessage({ giaddr: "127.0.0.1", ...shape })), to, "127.0.0.1"),
     sendRaw: (datagram, to) => socket.send(datagram, to, "127.0.0.1"),
