@@ -21,6 +21,9 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/atftp": "atftp",
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/sbin/dhclient": "isc-dhcp-client",
+    "/usr/sbin/dhcpcd": "dhcpcd-base",
+    "/usr/sbin/nft": "nftables",
+    "/usr/bin/unshare": "util-linux",
     "/sbin/ip": "iproute2",
     "/usr/bin/docker-compose": "docker-compose",
     "/usr/bin/systemd-analyze": "systemd",
@@ -33,6 +36,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/mksquashfs": "squashfs-tools",
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/usr/bin/curl": "curl",
+    "/usr/sbin/nft": "nftables",
     "/sbin/ip": "iproute2",
   },
 };
