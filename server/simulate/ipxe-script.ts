@@ -38,8 +38,14 @@ export class IpxeScript {
   #kernelArguments = "";
   #ending: Ending | undefined;
 
-  /** @param settings as `${uuid}`, `${netX/mac}`, `${net0/ip}` */
-  constructor(text: string, settings: ReadonlyMap<string, string>) {
+  readonly #lacks: readonly string[];
+
+  /**
+   * @param settings as `${uuid}`, `${netX/mac}`, `${net0/ip}`
+   * @param lacks commands that this build does not have
+   */
+  constructor(text: string, settings: ReadonlyMap<string, string>, lacks: readonly string[] = []) {
+    this.#lacks = lacks;
     this.#lines = text.split(/\r?\n/);
     this.#settings = new Map(settings);
     this.#lines.forEach((line, index) => {
@@ -84,6 +90,7 @@ export class IpxeScript {
     const [command = "", ...rest] = raw.map((word) => this.#expand(word));
     const { options, operands } = parseOptions(rest);
     const [first = ""] = operands;
+    if (this.#lacks.includes(command)) return this.#isUnknown(command);
     switch (command) {
       case "":
         return true;
@@ -150,10 +157,13 @@ export class IpxeScript {
       case "poweroff":
         return this.#end({ kind: "exit", status: 0 });
       default:
-        if (harmless.has(command)) return true;
-        this.#print(`${command}: command not found`);
-        return false;
+        return harmless.has(command) || this.#isUnknown(command);
     }
+  }
+
+  #isUnknown(command: string): false {
+    this.#print(`${command}: command not found`);
+    return false;
   }
 
   #end(ending: Ending): Status {
