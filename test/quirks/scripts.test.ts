@@ -224,7 +224,7 @@ t.test("Q44: the URLs that iPXE is sent to end in .ipxe", async (t) => {
 });
 
 t.test(
-  "W-06: what a machine fetches is never a redirect or an endless 401: scripts are 200, a busy server is 503 with Retry-After",
+  "W-06: a script is always 200, and what a machine may not have is 403: no redirect, no 401, no circle",
   async (t) => {
     const server = await startServer(t);
     const { status, text } = await server.ask("/boot/nonsense/boot.ipxe");

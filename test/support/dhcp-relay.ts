@@ -15,10 +15,11 @@ export interface DhcpRelay {
   readonly replies: DhcpMessage[];
   /** The same as octets, with the port that they came from. */
   readonly datagrams: { readonly octets: Uint8Array; readonly from: number }[];
-  send(shape: RequestShape, to: number): void;
+  /** @param address of the server */
+  send(shape: RequestShape, to: number, address?: string): void;
   sendRaw(datagram: Uint8Array, to: number): void;
   /** Sends and waits for the reply with the same xid. @throws when none comes in time */
-  ask(shape: RequestShape, to: number): Promise<DhcpMessage>;
+  ask(shape: RequestShape, to: number, address?: string): Promise<DhcpMessage>;
   /** DISCOVER, OFFER, REQUEST, ACK. */
   lease(shape: Omit<RequestShape, "type">, to: number): Promise<DhcpMessage>;
   close(): Promise<void>;
@@ -46,10 +47,10 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
     port: socket.address().port,
     replies,
     datagrams,
-    send: (shape, to) =>
-      socket.send(encodeMessage(requestMessage({ giaddr: "127.0.0.1", ...shape })), to, "127.0.0.1"),
+    send: (shape, to, address = "127.0.0.1") =>
+      socket.send(encodeMessage(requestMessage({ giaddr: "127.0.0.1", ...shape })), to, address),
     sendRaw: (datagram, to) => socket.send(datagram, to, "127.0.0.1"),
-    ask(shape, to) {
+    ask(shape, to, address) {
       const id = shape.xid ?? xid++;
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
@@ -61,7 +62,7 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
           waiting.delete(id);
           resolve(message);
         });
-        relay.send({ ...shape, xid: id }, to);
+        relay.send({ ...shape, xid: id }, to, address);
       });
     },
     async lease(shape, to) {
