@@ -20,24 +20,17 @@ import { buildHttpServer } from "./http/build-server.ts";
 import { createAssigning } from "./inventory/assigning.ts";
 import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
-import { type Cidr, cidrContains, parseCidr } from "./net/cidr.ts";
-import { type Ipv4, parseIpv4 } from "./net/ipv4.ts";
+import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { loadRoles } from "./render/load-roles.ts";
+import { readSubnet, type ServedInterface, tftpClients, warnOfSubnets } from "./served-networks.ts";
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import { bufferRoute } from "./tftp/file-routes.ts";
 import { createTftpServer } from "./tftp/server.ts";
-
-export interface ServedInterface {
-  readonly device?: string;
-  readonly address: Ipv4;
-  /** What it is connected to; undefined where nobody knows. */
-  readonly networks?: readonly Cidr[];
-}
 
 export interface AppDeps {
   readonly config: Config;
@@ -359,51 +352,5 @@ function remember<T>(clock: Clock, read: () => T): () => T {
     const now = clock.monotonicMs();
     if (!known || now >= known.until) known = { value: read(), until: now + rolesAgeMs };
     return known.value;
-  };
-}
-
-/** A machine on an interface whose subnet is not configured gets no address, and would never be told. */
-function warnOfSubnets({ device, address }: { device?: string; address: Ipv4 }, config: Config): string[] {
-  const isServed = config.dhcp.subnets.some(({ subnet }) => {
-    const cidr = parseCidr(subnet);
-    return cidr !== undefined && cidrContains(cidr, address);
-  });
-  return isServed
-    ? []
-    : [
-        `no entry of dhcp.subnets holds ${device ?? "this server"}'s own address ${address}: machines there get no address`,
-      ];
-}
-
-/**
- * Where TFTP clients may be: in authoritative mode we give all addresses and know them. Beside another DHCP server nobody
- * tells us which networks its relays serve, so there everybody is answered unless the config says who.
- */
-export function tftpClients(
-  { dhcp, tftp }: Pick<Config, "dhcp" | "tftp">,
-  interfaces: readonly ServedInterface[],
-): Cidr[] | undefined {
-  const parse = (texts: readonly string[]) => texts.map(parseCidr).filter((cidr) => cidr !== undefined);
-  if (tftp.clients.length > 0) return parse(tftp.clients);
-  const own = interfaces.map(({ networks }) => networks);
-  if (dhcp.mode !== "authoritative" || own.includes(undefined)) return undefined;
-  return [...own.flatMap((networks) => networks ?? []), ...parse(dhcp.subnets.map(({ subnet }) => subnet))];
-}
-
-type SubnetConfig = Config["dhcp"]["subnets"][number];
-
-/** The config loader has checked every address. */
-function readSubnet(subnet: SubnetConfig) {
-  const cidr = parseCidr(subnet.subnet);
-  if (!cidr) throw new Error(`subnet ${subnet.subnet} was not checked`);
-  const [from, to] = (subnet.range ?? "").split("-").map((text) => parseIpv4(text.trim()));
-  return {
-    subnet: cidr,
-    range: from && to ? { from, to } : undefined,
-    ...(subnet.router === undefined ? {} : { router: subnet.router as Ipv4 }),
-    ...(subnet.dns === undefined ? {} : { dns: subnet.dns as Ipv4[] }),
-    ...(subnet.domain === undefined ? {} : { domain: subnet.domain }),
-    ...(subnet.relay === undefined ? {} : { relay: subnet.relay as Ipv4[] }),
-    leaseSeconds: subnet.leaseSeconds,
   };
 }

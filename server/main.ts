@@ -2,11 +2,7 @@ import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { createApp } from "./app.ts";
 import { type ConfigSources, loadConfig } from "./config/load.ts";
-import type { Config } from "./config/schema.ts";
-import { DeviceNotFound } from "./domain/error-catalogue.ts";
 import type { Event } from "./domain/event.ts";
-import type { Cidr } from "./net/cidr.ts";
-import type { Ipv4 } from "./net/ipv4.ts";
 import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
 import { systemClock } from "./platform/clock.ts";
@@ -14,30 +10,10 @@ import { systemIds } from "./platform/ids.ts";
 import { createLineWriter } from "./platform/line-writer.ts";
 import { openIcmp6 } from "./platform/icmp6-socket.ts";
 import { createLogger } from "./platform/logger.ts";
-import {
-  addressOfDevice,
-  defaultRouteDevice,
-  ipv4ByDevice,
-  networksOfDevice,
-} from "./platform/network-devices.ts";
+import { servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
-
-/** The interfaces of the config, or that of the default route. @throws DeviceNotFound */
-export function servedInterfaces(config: Config): { device: string; address: Ipv4; networks: Cidr[] }[] {
-  const named =
-    config.interfaces.length > 0
-      ? config.interfaces
-      : [defaultRouteDevice()].filter((device) => device !== undefined);
-  if (named.length === 0)
-    throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
-  return named.map((device) => ({
-    device,
-    address: addressOfDevice(device),
-    networks: networksOfDevice(device),
-  }));
-}
 
 /** The command that shows this server's roll, as it works from the directory that the server was started in. */
 export function commandFor(dataDir: string, from = process.cwd()): string {
@@ -52,7 +28,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
   // The store's reads of large assets wait in libuv's pool; four threads are too few for a room.
   process.env["UV_THREADPOOL_SIZE"] ??= "16";
   const { config } = loadConfig(sources);
-  const interfaces = servedInterfaces(config);
+  const interfaces = servedInterfaces(config.interfaces);
   process.umask(0o077);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const log = createLogger(config.log.level);

@@ -4,8 +4,10 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 /** The parts of `npm test`, in order. A part that can't run here is a failure, unless it was left out by name. */
-const partNames = ["check", "unit", "e2e"] as const;
+const partNames = ["check", "unit", "e2e", "slow"] as const;
 type Part = (typeof partNames)[number];
+/** Run when they are named only: `npm test -- --only slow`. */
+const extraParts: readonly Part[] = ["slow"];
 
 const root = resolve(import.meta.dirname, "..");
 const node = process.execPath;
@@ -21,6 +23,9 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/atftp": "atftp",
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/sbin/dhclient": "isc-dhcp-client",
+    "/usr/sbin/dhcpcd": "dhcpcd-base",
+    "/usr/sbin/nft": "nftables",
+    "/usr/bin/unshare": "util-linux",
     "/sbin/ip": "iproute2",
     "/usr/bin/tcpdump": "tcpdump",
     "/usr/bin/docker-compose": "docker-compose",
@@ -34,8 +39,10 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/mksquashfs": "squashfs-tools",
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/usr/bin/curl": "curl",
+    "/usr/sbin/nft": "nftables",
     "/sbin/ip": "iproute2",
   },
+  slow: {},
 };
 
 interface Result {
@@ -210,6 +217,7 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
       false,
     ),
   e2e: () => runFiles(testFiles("test/e2e"), 1, {}, true),
+  slow: () => runFiles(testFiles("test/slow"), 1, { NODE_OPTIONS: "--expose-gc" }, true),
 };
 
 const { values } = parseArgs({
@@ -226,7 +234,9 @@ for (const name of [...values.without, ...values.only]) {
   }
 }
 const chosen = partNames.filter(
-  (part) => !values.without.includes(part) && (values.only.length === 0 || values.only.includes(part)),
+  (part) =>
+    !values.without.includes(part) &&
+    (values.only.length === 0 ? !extraParts.includes(part) : values.only.includes(part)),
 );
 const began = Date.now();
 const total: Result = { passed: 0, failed: 0 };
@@ -244,7 +254,7 @@ for (const part of chosen) {
   total.passed += result.passed;
   total.failed += result.failed;
 }
-const left = partNames.filter((part) => !chosen.includes(part));
+const left = partNames.filter((part) => !chosen.includes(part) && !extraParts.includes(part));
 say(
   `\nRollcall ${(JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }).version}, Node ${process.versions.node}, ${Math.round((Date.now() - began) / 1000)} s`,
 );

@@ -89,13 +89,17 @@ t.test("percentiles are values that were measured (nearest rank)", (t) => {
 });
 
 /** Runs a script; what is loaded succeeds unless its address has "broken" in it. */
-function runScript(text: string): { effects: Effect[]; ending: Ending; screen: string[] } {
+function runScript(
+  text: string,
+  lacks: readonly string[] = [],
+): { effects: Effect[]; ending: Ending; screen: string[] } {
   const script = new IpxeScript(
     `#!ipxe\n${text}`,
     new Map([
       ["netX/mac", "02:53:49:00:00:01"],
       ["serial", "A B"],
     ]),
+    new Set(lacks),
   );
   const effects: Effect[] = [];
   const run = script.run();
@@ -130,6 +134,8 @@ t.test("an iPXE script is obeyed: settings, labels, || after a failure, waits", 
     ending: { kind: "exit", status: 1 },
     screen: ["nosuch: command not found", "it goes on"],
   });
+  t.match(runScript("iflinkwait\nexit 1", ["iflinkwait"]).ending, { kind: "error", reason: /iflinkwait/ });
+  t.match(runScript("iflinkwait ||\nexit 1", ["iflinkwait"]).ending, { kind: "exit", status: 1 });
   t.match(runScript(":a\ngoto a").ending, { kind: "error", reason: /circles/ });
   t.end();
 });

@@ -118,6 +118,8 @@ export class Exchange {
       strategies: deps.strategies,
       onSwitch: this.notices.strategySwitched,
       onDriverSwitch: this.notices.driverSwitched,
+      // Where this server gives the addresses, too, there is but one offer to take.
+      ...(deps.mode === "proxy" ? { onIgnored: this.notices.offersIgnored } : {}),
     });
     this.#table = new AddressTable({
       leases,

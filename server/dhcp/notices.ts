@@ -4,6 +4,7 @@ import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { DhcpMode, Silence } from "./policy/decision.ts";
 import type { DriverSwitch } from "./policy/switch-driver.ts";
+import type { IgnoredOffers } from "./policy/ignored-offers.ts";
 import type { StrategySwitch } from "./policy/switch-strategy.ts";
 import { createRateLimitedLog } from "./rate-limited-log.ts";
 import { describeDriverSwitch, describeSwitch } from "./strategy-book.ts";
@@ -113,6 +114,26 @@ export function createNotices({ clock, log, mode, record, identify }: NoticesDep
         message: `${machine?.name ?? mac}: first-stage driver ${from} -> ${to}: ${because}`,
         data: { mac, from, to, hangs, because },
       });
+    },
+
+    /** @returns false while no other server is known to give addresses: then that is what is wrong, not the firmware */
+    offersIgnored(mac: Mac, { rounds, firstMs, lastMs }: IgnoredOffers): boolean {
+      if (!within(serverSeenMs)) return false;
+      const machine = identify?.(mac);
+      const server = [...servers.keys()].at(-1);
+      const forMs = Math.round(lastMs - firstMs);
+      log.warn(
+        { mac, rounds, server },
+        "a machine takes neither the address nor the boot file that it is offered",
+      );
+      record?.({
+        type: "boot.offers-ignored",
+        level: "warning",
+        machineId: machine?.id,
+        message: `${machine?.name ?? mac} asked ${rounds} times in ${Math.round(forMs / 1000)} s and took nothing, though ${server ?? "another server"} offers an address and this one a boot file: its firmware does not put two offers together. Let the server that gives the addresses name the boot file (boot config dhcp-snippet), or give the addresses here (dhcp.mode: authoritative)`,
+        data: { mac, rounds, forMs, ...(server === undefined ? {} : { server }) },
+      });
+      return true;
     },
 
     /** Another DHCP server showed itself: a client named it, or it answered our probe. */

@@ -3,6 +3,7 @@ import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
 import type { FirstStageProgress } from "../domain/contact.ts";
 import type { Mac } from "../net/mac.ts";
+import { countIgnored, type IgnoredOffers, looksLikeNoMerge } from "./policy/ignored-offers.ts";
 import {
   type DriverSwitch,
   type DriverTrial,
@@ -32,6 +33,8 @@ export interface StrategyBookDeps {
   readonly strategies: BootStrategyRepository | undefined;
   onSwitch(mac: Mac, change: StrategySwitch): void;
   onDriverSwitch(mac: Mac, change: DriverSwitch): void;
+  /** It takes nobody's offer, whatever it is told. @returns false when that is no news of its firmware (yet) */
+  onIgnored?(mac: Mac, ignored: IgnoredOffers): boolean;
 }
 
 /** What a machine gets instead of what its kind gets. */
@@ -47,6 +50,7 @@ export class StrategyBook {
   readonly #chosen = new Map<Mac, Chosen>();
   readonly #trials = new Map<Mac, StrategyTrial>();
   readonly #driverTrials = new Map<Mac, DriverTrial>();
+  readonly #ignored = new Map<Mac, IgnoredOffers>();
   #toldSinceMs = Number.NEGATIVE_INFINITY;
   #told = 0;
 
@@ -94,6 +98,15 @@ export class StrategyBook {
   onOffer(mac: Mac, strategy: string): void {
     const trial = countRound(this.#trials.get(mac), strategy, this.#deps.clock.monotonicMs());
     putLast(this.#trials, mac, trial, trialMemory);
+    this.#watchIgnored(mac);
+  }
+
+  #watchIgnored(mac: Mac): void {
+    const { clock, onIgnored } = this.#deps;
+    if (!onIgnored) return;
+    const ignored = countIgnored(this.#ignored.get(mac), clock.monotonicMs());
+    const isTold = looksLikeNoMerge(ignored) && this.#mayTell() && onIgnored(mac, ignored);
+    putLast(this.#ignored, mac, isTold ? { ...ignored, isTold } : ignored, trialMemory);
   }
 
   /** The firmware was offered a program whose driver nobody chose for it. */
@@ -115,6 +128,7 @@ export class StrategyBook {
   #step(mac: Mac, step: TrialStep): void {
     const trial = this.#trials.get(mac);
     if (trial) this.#trials.set(mac, countStep(trial, step));
+    this.#ignored.delete(mac);
   }
 
   /** In force at once; what too many would say is neither saved nor told. */

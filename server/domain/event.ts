@@ -34,6 +34,8 @@ export const eventTypes = {
     "A machine loaded its first-stage program and it was not heard of again, twice: it gets the one with another network driver from now on.",
   "tftp.fallback":
     "A machine's TFTP transfer died on the way, and it gets smaller blocks and windows from now on.",
+  "boot.offers-ignored":
+    "A machine takes neither the other server's address nor our boot file: its firmware does not put two offers together.",
   "dhcp.conflict":
     "An address of a pool is used by another host: a client declined it, or a probe was answered.",
   "dhcp.exhausted": "No address of a pool is free for a machine that asked.",

@@ -42,6 +42,20 @@ export function defaultRouteDevice(routes = readRoutes()): string | undefined {
   return defaults[0]?.[0];
 }
 
+/** The devices that were named, or that of the default route, with their addresses. @throws DeviceNotFound */
+export function servedInterfaces(
+  names: readonly string[],
+): { device: string; address: Ipv4; networks: Cidr[] }[] {
+  const named = names.length > 0 ? names : [defaultRouteDevice()].filter((device) => device !== undefined);
+  if (named.length === 0)
+    throw DeviceNotFound({ device: "(no default route)", known: [...ipv4ByDevice().keys()] });
+  return named.map((device) => ({
+    device,
+    address: addressOfDevice(device),
+    networks: networksOfDevice(device),
+  }));
+}
+
 function readRoutes(): string {
   try {
     return readFileSync("/proc/self/net/route", "utf8");

@@ -85,7 +85,7 @@ async function discover(
       if (replyType(reply) !== "OFFER") return undefined;
       if (!address && !proxy) record.took(phase, timeline.nowMs() - beganMs);
       const boots =
-        isBootClient && isForNetboot(reply, habits.vendorClass) && bootFileOf(reply) !== undefined;
+        isBootClient && isForNetboot(reply, habits.vendorClass) && bootFileOf(reply, habits) !== undefined;
       if (reply.yiaddr === UnspecifiedAddress) {
         if (isForNetboot(reply, habits.vendorClass)) proxy ??= reply;
       } else {
@@ -156,7 +156,9 @@ async function bootOf(
   { address: offer, boot }: Choice,
 ): Promise<BootFile | undefined> {
   const isProxy = boot !== undefined && boot !== offer;
-  const told = isProxy ? bootFileOf(boot) : (bootFileOf(ack) ?? (offer && bootFileOf(offer)));
+  const told = isProxy
+    ? bootFileOf(boot, habits)
+    : (bootFileOf(ack, habits) ?? (offer && bootFileOf(offer, habits)));
   const isIpxe = habits.userClass !== undefined;
   const isUefi = (habits.architecture ?? 0) >= 6;
   // UEFI does not look at 43.6 and asks; BIOS boots what the offer names when 43.6 says so (firmware-quirk Q3).
@@ -196,7 +198,7 @@ async function askBootServer(
     });
     if (!ack) throw new Stopped(phase, `no answer of ${server} on port ${plan.ports.pxe}`);
     record.took(phase, timeline.nowMs() - beganMs);
-    const boot = bootFileOf(ack);
+    const boot = bootFileOf(ack, habits);
     if (!boot) throw new Stopped(phase, "the boot server names no boot file");
     return boot;
   } finally {

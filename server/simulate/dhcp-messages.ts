@@ -1,5 +1,5 @@
 import { type Ipv4, ipv4ToOctets, parseIpv4, UnspecifiedAddress } from "../net/ipv4.ts";
-import { macToOctets } from "../net/mac.ts";
+import { type Mac, macToOctets } from "../net/mac.ts";
 import { BootRequest, type DhcpMessage } from "../dhcp/wire/message.ts";
 import { MessageType, OptionCode } from "../dhcp/wire/option-codes.ts";
 import { ipv4Option, octetOption, textOption, textToOctets } from "../dhcp/wire/options.ts";
@@ -44,11 +44,15 @@ export function clientMessage(
     chaddr,
     sname: "",
     file: "",
-    options: clientOptions(uuid, habits, fields),
+    options: clientOptions(mac, habits.machineId === "shared" ? sharedUuid : uuid, habits, fields),
   };
 }
 
+/** All ones: no board of its own has that (SMBIOS 2.6 s.7.2.1). */
+export const sharedUuid = new Uint8Array(16).fill(0xff);
+
 function clientOptions(
+  mac: Mac,
   uuid: Uint8Array,
   habits: DhcpHabits,
   { type, requested, server }: RequestFields,
@@ -70,7 +74,9 @@ function clientOptions(
   if (habits.undi)
     add(OptionCode.ClientArchitecture, architecture === undefined ? undefined : [0, architecture]);
   add(OptionCode.ClientNdi, habits.undi);
-  if (habits.hasMachineId) add(OptionCode.ClientMachineId, [0, ...uuid]);
+  if (habits.machineId !== "none") add(OptionCode.ClientMachineId, [0, ...uuid]);
+  if (habits.clientId === "uuid") add(OptionCode.ClientId, [0, ...uuid]);
+  if (habits.clientId === "mac") add(OptionCode.ClientId, [1, ...macToOctets(mac)]);
   add(
     OptionCode.Ipxe,
     habits.ipxeFeatures?.flatMap((feature) => [feature, 1, 1]),
@@ -95,7 +101,11 @@ export interface BootFile {
 }
 
 /** Option 67 up to its first NUL, else the header's `file`; the server is siaddr, else option 66, else the sender. */
-export function bootFileOf({ options, file, siaddr }: DhcpMessage): BootFile | undefined {
+export function bootFileOf(
+  { options, file, siaddr }: DhcpMessage,
+  { readsBootFrom }: Pick<DhcpHabits, "readsBootFrom">,
+): BootFile | undefined {
+  if (readsBootFrom === "header") return file === "" ? undefined : { name: file, server: siaddr };
   const option = textOption(options, OptionCode.BootfileName)?.replace(/\0.*$/s, "");
   const name = option === undefined || option === "" ? file : option;
   if (name === "") return undefined;

@@ -1,7 +1,7 @@
 import { type Ipv4, UnspecifiedAddress } from "../net/ipv4.ts";
 import { uuidFromClientMachineId } from "../net/uuid.ts";
 import { type Lease, obtainLease } from "./dhcp-client.ts";
-import type { BootFile } from "./dhcp-messages.ts";
+import { type BootFile, sharedUuid } from "./dhcp-messages.ts";
 import {
   createHttpClient,
   type HttpAnswer,
@@ -156,6 +156,7 @@ export async function timed<T>(
 }
 
 function settingsOf({ machine, plan }: Station, address: Ipv4, server: Ipv4): Map<string, string> {
+  const uuid = profileOf(machine.profile).dhcp.machineId === "shared" ? sharedUuid : machine.uuid;
   return new Map([
     ["netX/mac", machine.mac],
     ["netX/ip", address],
@@ -163,7 +164,7 @@ function settingsOf({ machine, plan }: Station, address: Ipv4, server: Ipv4): Ma
     ["mac", machine.mac],
     ["next-server", server],
     ["netX/next-server", server],
-    ["uuid", uuidFromClientMachineId(Uint8Array.of(0, ...machine.uuid)) ?? ""],
+    ["uuid", uuidFromClientMachineId(Uint8Array.of(0, ...uuid)) ?? ""],
     ["serial", machine.serial],
     ["manufacturer", "Rollcall"],
     ["product", `simulated ${machine.profile}`],
@@ -177,14 +178,15 @@ function settingsOf({ machine, plan }: Station, address: Ipv4, server: Ipv4): Ma
 
 /** Runs script after script until one boots, ends, or only waits. */
 async function runScripts(station: Station, address: Ipv4, first: string, server: Ipv4): Promise<Arrival> {
-  const { plan } = station;
+  const { plan, machine } = station;
+  const lacks = profileOf(machine.profile).ipxe?.lacks;
   const http = createHttpClient(address);
   let text = first;
   let waits = 0;
   let errors = 0;
   try {
     for (let round = 0; round < maximumChain; round++) {
-      const script = new IpxeScript(text, settingsOf(station, address, server));
+      const script = new IpxeScript(text, settingsOf(station, address, server), new Set(lacks));
       const { ending, next, slept } = await play(station, http, script, round === 0);
       const error = script.screen.map((line) => errorLine.exec(line)?.[1]).find((code) => code !== undefined);
       if (next === undefined) return endScripts(station, address, ending, script);

@@ -8,8 +8,12 @@ export interface DhcpHabits {
   readonly vendorClass: string;
   /** Option 94: type, major, minor. */
   readonly undi: readonly number[] | undefined;
-  /** Option 97. */
-  readonly hasMachineId: boolean;
+  /** Option 97; `shared`: what whole production runs of boards say (firmware-quirk Q34). */
+  readonly machineId: "own" | "shared" | "none";
+  /** Option 61: ROM, iPXE and operating system of one machine each send another one (firmware-quirk Q33). */
+  readonly clientId: "uuid" | "mac" | "none";
+  /** Where it looks for its boot file: the header alone, or option 67 before it (firmware-quirk Q9). */
+  readonly readsBootFrom: "header" | "options";
   /** Option 55. */
   readonly requested: readonly number[];
   /** Option 57. */
@@ -43,8 +47,17 @@ export interface TftpHabits {
   readonly probesSize: boolean;
   /** Appended to every name; old ROMs read option 67 beyond its end (firmware-quirk Q8). */
   readonly nameSuffix: string;
+  /** Loads nothing whose size it is not told (firmware-quirk Q21). */
+  readonly needsSize: boolean;
   readonly repeatMs: DurationMs;
   readonly repeats: number;
+}
+
+export interface IpxeBuild {
+  readonly dhcp: DhcpHabits;
+  readonly loadsAutoexec: boolean;
+  /** Commands that it does not know (firmware-quirk Q43). */
+  readonly lacks: readonly string[];
 }
 
 export interface Profile {
@@ -54,7 +67,7 @@ export interface Profile {
   readonly firstStage:
     { readonly by: "tftp"; readonly tftp: TftpHabits } | { readonly by: "http" } | undefined;
   /** The iPXE that runs then; undefined: only an operating system. */
-  readonly ipxe: { readonly dhcp: DhcpHabits; readonly loadsAutoexec: boolean } | undefined;
+  readonly ipxe: IpxeBuild | undefined;
   /** The switch port forwards nothing for so long after power-on. */
   readonly linkBlockedMs: DurationMs;
   /** Not in the mix that is taken when no profile is named. */
@@ -72,7 +85,9 @@ const bios: DhcpHabits = {
   architecture: 0,
   vendorClass: "PXEClient:Arch:00000:UNDI:002001",
   undi: [1, 2, 1],
-  hasMachineId: true,
+  machineId: "own",
+  clientId: "uuid",
+  readsBootFrom: "options",
   requested: [
     1, 2, 3, 5, 6, 11, 12, 13, 15, 16, 17, 18, 43, 54, 60, 67, 128, 129, 130, 131, 132, 133, 134, 135,
   ],
@@ -111,6 +126,7 @@ const ipxeOnBios: DhcpHabits = {
   ],
   maximumMessageOctets: 1472,
   userClass: "iPXE",
+  clientId: "mac",
   ipxeFeatures: [16, 17, 19, 21, 23, 39],
   discoverMs: seconds(1, 2, 4, 8),
   requestMs: seconds(0.25, 0.5, 1, 2, 4, 8),
@@ -131,7 +147,8 @@ export const operatingSystem: DhcpHabits = {
   architecture: undefined,
   vendorClass: "udhcp 1.35.0",
   undi: undefined,
-  hasMachineId: false,
+  machineId: "none",
+  clientId: "mac",
   requested: [1, 3, 6, 12, 15, 28, 42, 121],
   maximumMessageOctets: 576,
   discoverMs: seconds(3, 3, 3, 3),
@@ -144,6 +161,7 @@ const romTftp: TftpHabits = {
   windowBlocks: 1,
   probesSize: false,
   nameSuffix: "",
+  needsSize: false,
   repeatMs: 4000,
   repeats: 6,
 };
@@ -152,8 +170,8 @@ const edk2Tftp: TftpHabits = { ...romTftp, blockSizeBytes: 1468, windowBlocks: 4
 /** What iPXE loads by TFTP, e.g. autoexec.ipxe: src/net/udp/tftp.c. */
 export const ipxeTftp: TftpHabits = { ...romTftp, blockSizeBytes: 1432, repeatMs: 1000 };
 
-const onBios = { dhcp: ipxeOnBios, loadsAutoexec: false };
-const onUefi = { dhcp: ipxeOnUefi, loadsAutoexec: false };
+const onBios: IpxeBuild = { dhcp: ipxeOnBios, loadsAutoexec: false, lacks: [] };
+const onUefi: IpxeBuild = { ...onBios, dhcp: ipxeOnUefi };
 
 const biosPxe: Profile = {
   summary: "BIOS, PXE 2.1 ROM of a network card, then undionly.kpxe",
@@ -199,7 +217,7 @@ export const profiles = {
   "ipxe-autoexec": {
     ...uefiPxe,
     summary: "UEFI, then an iPXE that loads autoexec.ipxe before anything else (firmware-quirk Q16)",
-    ipxe: { dhcp: ipxeOnUefi, loadsAutoexec: true },
+    ipxe: { ...onUefi, loadsAutoexec: true },
   },
   "ipxe-no-http": {
     ...biosPxe,
@@ -210,7 +228,22 @@ export const profiles = {
   "bios-no-uuid": {
     ...biosPxe,
     summary: "BIOS ROM without options 93, 94 and 97 (firmware-quirks Q6, Q7)",
-    dhcp: { ...bios, hasMachineId: false, undi: undefined },
+    dhcp: { ...bios, machineId: "none", clientId: "none", undi: undefined },
+  },
+  "bios-shared-uuid": {
+    ...biosPxe,
+    summary: "BIOS whose board has the UUID of all its sisters (firmware-quirk Q34)",
+    dhcp: { ...bios, machineId: "shared" },
+  },
+  "bios-header-only": {
+    ...biosPxe,
+    summary: "BIOS ROM that reads file and siaddr of the header and no option of them (firmware-quirk Q9)",
+    dhcp: { ...bios, readsBootFrom: "header" },
+  },
+  "bios-needs-size": {
+    ...biosPxe,
+    summary: "BIOS ROM that loads no file whose size TFTP does not tell (firmware-quirk Q21)",
+    firstStage: { by: "tftp", tftp: { ...romTftp, needsSize: true } },
   },
   "bios-0xff": {
     ...biosPxe,
@@ -226,6 +259,26 @@ export const profiles = {
     ...biosPxe,
     summary: "BIOS behind a switch port that spanning tree blocks for 30 s (firmware-quirk Q31)",
     linkBlockedMs: 30_000,
+  },
+  "uefi-small-blocks": {
+    ...uefiPxe,
+    summary: "UEFI behind a tunnel: TFTP in blocks of 1024 octets, one at a time (firmware-quirk Q22)",
+    firstStage: { by: "tftp", tftp: { ...edk2Tftp, blockSizeBytes: 1024, windowBlocks: 1 } },
+  },
+  "uefi-wide-window": {
+    ...uefiPxe,
+    summary: "UEFI that asks for windows of 64 blocks, more than is granted (firmware-quirk Q23)",
+    firstStage: { by: "tftp", tftp: { ...edk2Tftp, windowBlocks: 64 } },
+  },
+  "ipxe-old-commands": {
+    ...biosPxe,
+    summary: "iPXE of 2015 in the card's ROM, without newer and optional commands (firmware-quirk Q43)",
+    dhcp: ipxeOnBios,
+    firstStage: undefined,
+    ipxe: {
+      ...onBios,
+      lacks: ["iflinkwait", "ifconf", "param", "params", "console", "imgverify", "imgtrust", "ntp", "nstat"],
+    },
   },
   "uefi-one-offer": {
     ...uefiPxe,

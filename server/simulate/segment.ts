@@ -31,6 +31,8 @@ export interface Reply {
 const receiveBufferBytes = 4 * 1024 * 1024;
 const clientPort = 68;
 const relayPort = 67;
+/** Relay agents drop what is shorter than a BOOTP message (firmware-quirk Q28). */
+const minimumOctets = 300;
 
 export async function openSegment(udp: Udp, { way, servers, ports }: Plan): Promise<Segment> {
   const isRelay = way.kind === "relay";
@@ -45,6 +47,7 @@ export async function openSegment(udp: Udp, { way, servers, ports }: Plan): Prom
   }));
   const listeners = new Map<number, (reply: Reply) => void>();
   socket.onMessage((datagram, from) => {
+    if (isRelay && datagram.length < minimumOctets) return;
     const xid =
       (((datagram[4] ?? 0) << 24) |
         ((datagram[5] ?? 0) << 16) |

@@ -49,6 +49,17 @@ function optionsOf({ blockSizeBytes, windowBlocks, probesSize }: TftpHabits, isP
   ];
 }
 
+/** What firmware takes no OACK with: an option that it did not ask for, or more than it asked for (RFC 2347, firmware-quirk Q20). */
+function problemOf(granted: readonly WireOption[], asked: readonly WireOption[]): string | undefined {
+  for (const [name, text] of granted) {
+    const wanted = asked.find(([other]) => other === name);
+    if (!wanted) return `${name} was not asked for`;
+    if (name !== "tsize" && Number(text) > Number(wanted[1]))
+      return `${name} ${text} is more than ${wanted[1]}`;
+  }
+  return undefined;
+}
+
 /** The state of one transfer on the client's side. */
 interface Progress {
   serverPort: number | undefined;
@@ -83,6 +94,7 @@ async function transfer(
     ackedBlocks: 0,
     toldGapAt: -1,
   };
+  const asked = optionsOf(habits, isProbe);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   let repeats = 0;
   let isOver = false;
@@ -91,7 +103,7 @@ async function transfer(
     kind: "rrq",
     file: `${file}${habits.nameSuffix}`,
     mode: "octet",
-    options: optionsOf(habits, isProbe),
+    options: asked,
   });
 
   function send(datagram: Uint8Array): void {
@@ -131,6 +143,11 @@ async function transfer(
 
   function takeOptions(options: readonly WireOption[]): void {
     if (progress.blocks > 0) return;
+    const problem = problemOf(options, asked);
+    if (problem !== undefined) {
+      send(encodeError(ErrorCode.optionRefused, problem));
+      return reject(new Stopped(phase, `TFTP: ${file}: ${problem}`));
+    }
     for (const [name, text] of options) {
       if (name === "blksize") progress.blockSizeBytes = Number(text);
       else if (name === "windowsize") progress.windowBlocks = Number(text);
@@ -177,6 +194,8 @@ async function transfer(
   try {
     say(last);
     await promise;
+    if (habits.needsSize && progress.sizeBytes === undefined)
+      throw new Stopped(phase, `TFTP: the size of ${file} was not told`);
     if (!isProbe && progress.sizeBytes !== undefined && progress.sizeBytes !== progress.octets)
       throw new Stopped(
         phase,

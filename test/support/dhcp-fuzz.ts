@@ -86,7 +86,7 @@ function seeds(): Uint8Array[] {
 }
 
 /** xorshift: the same packets in each run. */
-function randomFrom(seed: number): (below: number) => number {
+export function randomFrom(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state ^= state << 13;
@@ -96,14 +96,9 @@ function randomFrom(seed: number): (below: number) => number {
   };
 }
 
-/**
- * Random and mutated packets through both codecs and through the decision in both modes. What may be thrown is
- * MalformedPacket and nothing else; every reply can be written, is no longer than a frame, and can be read again.
- */
-export function fuzz(packets: number, seed = 4711): FuzzResult {
-  const random = randomFrom(seed);
+/** Packets to throw at a DHCP server: noise, what firmware sends, the same damaged, and well-formed senseless ones. */
+export function createPacketSource(random: (below: number) => number): () => Uint8Array {
   const from = seeds();
-  const counts = { malformed: 0, "no client": 0, silence: 0, reply: 0, tftp: 0 };
   const oneOf = <T>(all: readonly T[]): T => all[random(all.length)] as T;
 
   const messages = from.map((octets) => decodeMessage(octets)).filter(({ op }) => op === BootRequest);
@@ -145,6 +140,17 @@ export function fuzz(packets: number, seed = 4711): FuzzResult {
     return joined;
   }
 
+  return mutate;
+}
+
+/**
+ * Random and mutated packets through both codecs and through the decision in both modes. What may be thrown is
+ * MalformedPacket and nothing else; every reply can be written, is no longer than a frame, and can be read again.
+ */
+export function fuzz(packets: number, seed = 4711): FuzzResult {
+  const random = randomFrom(seed);
+  const mutate = createPacketSource(random);
+  const counts = { malformed: 0, "no client": 0, silence: 0, reply: 0, tftp: 0 };
   function dhcp(octets: Uint8Array): void {
     const request = decodeMessage(octets);
     const type = clientMessageType(request);

@@ -13,10 +13,13 @@ export interface DhcpRelay {
   readonly port: number;
   /** All that came, in order. */
   readonly replies: DhcpMessage[];
-  send(shape: RequestShape, to: number): void;
+  /** The same as octets, with the port that they came from. */
+  readonly datagrams: { readonly octets: Uint8Array; readonly from: number }[];
+  /** @param address of the server */
+  send(shape: RequestShape, to: number, address?: string): void;
   sendRaw(datagram: Uint8Array, to: number): void;
   /** Sends and waits for the reply with the same xid. @throws when none comes in time */
-  ask(shape: RequestShape, to: number): Promise<DhcpMessage>;
+  ask(shape: RequestShape, to: number, address?: string): Promise<DhcpMessage>;
   /** DISCOVER, OFFER, REQUEST, ACK. */
   lease(shape: Omit<RequestShape, "type">, to: number): Promise<DhcpMessage>;
   close(): Promise<void>;
@@ -31,8 +34,10 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
   const socket = createSocket({ type: "udp4", recvBufferSize: 4 * 1024 * 1024 });
   await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
   const replies: DhcpMessage[] = [];
+  const datagrams: { octets: Uint8Array; from: number }[] = [];
   const waiting = new Map<number, (message: DhcpMessage) => void>();
-  socket.on("message", (datagram) => {
+  socket.on("message", (datagram, { port }) => {
+    datagrams.push({ octets: datagram, from: port });
     const message = decodeMessage(datagram);
     replies.push(message);
     waiting.get(message.xid)?.(message);
@@ -41,10 +46,11 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
   const relay: DhcpRelay = {
     port: socket.address().port,
     replies,
-    send: (shape, to) =>
-      socket.send(encodeMessage(requestMessage({ giaddr: "127.0.0.1", ...shape })), to, "127.0.0.1"),
+    datagrams,
+    send: (shape, to, address = "127.0.0.1") =>
+      socket.send(encodeMessage(requestMessage({ giaddr: "127.0.0.1", ...shape })), to, address),
     sendRaw: (datagram, to) => socket.send(datagram, to, "127.0.0.1"),
-    ask(shape, to) {
+    ask(shape, to, address) {
       const id = shape.xid ?? xid++;
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => {
@@ -56,7 +62,7 @@ export async function createDhcpRelay(): Promise<DhcpRelay> {
           waiting.delete(id);
           resolve(message);
         });
-        relay.send({ ...shape, xid: id }, to);
+        relay.send({ ...shape, xid: id }, to, address);
       });
     },
     async lease(shape, to) {

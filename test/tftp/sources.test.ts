@@ -5,7 +5,7 @@ import v8 from "node:v8";
 import { runInNewContext } from "node:vm";
 import t from "tap";
 import type { UdpSocket } from "../../server/domain/capabilities.ts";
-import { type ServedInterface, tftpClients } from "../../server/app.ts";
+import { type ServedInterface, tftpClients } from "../../server/served-networks.ts";
 import { loadConfig } from "../../server/config/load.ts";
 import type { Config } from "../../server/config/schema.ts";
 import { type Cidr, formatCidr, networkOf, parseCidr } from "../../server/net/cidr.ts";

@@ -1,10 +1,13 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { join } from "node:path";
 import { type ConfigSources, describeConfig, type LoadedConfig, loadConfig } from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
+import { loadBootAssets } from "../../content/boot-assets.ts";
+import { dhcpSnippet, type SnippetDialect, snippetDialects } from "../../dhcp/policy/dhcp-snippets.ts";
 import { ConfigInvalid } from "../../domain/error-catalogue.ts";
+import type { Ipv4 } from "../../net/ipv4.ts";
 import { root } from "../../platform/checkout.ts";
-import { ipv4ByDevice } from "../../platform/network-devices.ts";
+import { ipv4ByDevice, servedInterfaces } from "../../platform/network-devices.ts";
 import { loadRoles } from "../../render/load-roles.ts";
 import { configFiles } from "../config-files.ts";
 import { formatTable, formatValue, type OutputFormat } from "../output.ts";
@@ -86,5 +89,28 @@ export function configCommands(program: Command): void {
       const { file, config, origins } = loadConfig(configSources(command.optsWithGlobals<ConfigOptions>()));
       refuseAbsentNames(config, origins);
       process.stdout.write(`${file ?? "no config file, defaults only"}: fine\n`);
+    });
+  config
+    .command("dhcp-snippet")
+    .description(
+      "what another DHCP server is to be told, for machines that do not take our boot file beside its address",
+    )
+    .option("--config <file>", "config file")
+    .addOption(
+      new Option("--for <server>", "kind of DHCP server; default: all of them").choices(snippetDialects),
+    )
+    .addHelpText("after", "\nExample:\n  boot config dhcp-snippet --for kea")
+    .action((_options: ConfigOptions, command: Command) => {
+      const options = command.optsWithGlobals<ConfigOptions & { for?: SnippetDialect }>();
+      const { config } = loadConfig(configSources(options));
+      const address = (config.address ?? servedInterfaces(config.interfaces)[0]?.address) as Ipv4;
+      const url = `http://${address}:${config.http.port}`;
+      const input = {
+        serverAddress: address,
+        urls: { script: `${url}/boot.ipxe`, nbp: (name: string) => `${url}/nbp/${name}` },
+        available: new Set(loadBootAssets(join(root, "boot-assets")).assets.keys()),
+      };
+      const dialects = options.for === undefined ? snippetDialects : [options.for];
+      process.stdout.write(dialects.map((dialect) => dhcpSnippet(dialect, input)).join("\n"));
     });
 }

@@ -1,0 +1,152 @@
+import type { Ipv4 } from "../../net/ipv4.ts";
+import { type BootUrls, nbpNames } from "./choose-bootfile.ts";
+
+/** DHCP servers that we can say it to, in their own words. */
+export const snippetDialects = ["isc", "kea", "dnsmasq", "windows"] as const;
+export type SnippetDialect = (typeof snippetDialects)[number];
+
+export interface SnippetInput {
+  /** Where TFTP and HTTP are served. */
+  readonly serverAddress: Ipv4;
+  readonly urls: BootUrls;
+  readonly available: ReadonlySet<string>;
+}
+
+/** What machines of some architectures (option 93, RFC 4578 s.2.1) are to be told. */
+interface Row {
+  readonly name: string;
+  readonly architectures: readonly number[];
+  readonly bootfile: string;
+  /** UEFI HTTP boot takes no answer without "HTTPClient" in option 60. */
+  readonly isHttp: boolean;
+}
+
+const { bios, uefi } = nbpNames;
+const kinds: readonly { name: string; architectures: readonly number[]; names: readonly string[] }[] = [
+  { name: "bios", architectures: [0], names: bios },
+  { name: "uefi-x86", architectures: [6], names: uefi.x86 },
+  { name: "uefi-x64", architectures: [7, 9], names: uefi.x86_64 },
+  { name: "uefi-arm", architectures: [10], names: uefi.arm },
+  { name: "uefi-arm64", architectures: [11], names: uefi.arm64 },
+];
+const httpKinds: typeof kinds = [
+  { name: "http-x86", architectures: [15], names: uefi.x86 },
+  { name: "http-x64", architectures: [16], names: uefi.x86_64 },
+  { name: "http-arm", architectures: [18], names: uefi.arm },
+  { name: "http-arm64", architectures: [19], names: uefi.arm64 },
+];
+
+function rowsOf({ urls, available }: SnippetInput): Row[] {
+  const rows = (all: typeof kinds, isHttp: boolean): Row[] =>
+    all.flatMap(({ name, architectures, names }) => {
+      const file = names.find((candidate) => available.has(candidate));
+      return file === undefined
+        ? []
+        : [{ name, architectures, isHttp, bootfile: isHttp ? urls.nbp(file) : file }];
+    });
+  return [...rows(kinds, false), ...rows(httpKinds, true)];
+}
+
+/**
+ * What the administrator of another DHCP server puts into its config, so that machines whose firmware does not put two
+ * offers together boot from here (firmware-quirks Q1, Q2).
+ */
+export function dhcpSnippet(dialect: SnippetDialect, input: SnippetInput): string {
+  const rows = rowsOf(input);
+  const lines = writers[dialect](rows, input);
+  return `${lines.join("\n")}\n`;
+}
+
+type Writer = (rows: readonly Row[], input: SnippetInput) => string[];
+
+const isc: Writer = (rows, { serverAddress, urls }) => {
+  const hex = (code: number) => `00:${code.toString(16).padStart(2, "0")}`;
+  return [
+    "# ISC dhcpd: at the top of dhcpd.conf, outside every subnet.",
+    "option rollcall-architecture code 93 = unsigned integer 16;",
+    `next-server ${serverAddress};`,
+    'if exists user-class and option user-class = "iPXE" {',
+    `  filename "${urls.script}";`,
+    ...rows.flatMap(({ architectures, bootfile, isHttp }) => [
+      `} elsif ${architectures.map((code) => `option rollcall-architecture = ${hex(code)}`).join(" or ")} {`,
+      ...(isHttp ? ['  option vendor-class-identifier "HTTPClient";'] : []),
+      `  filename "${bootfile}";`,
+    ]),
+    "}",
+  ];
+};
+
+const kea: Writer = (rows, { serverAddress, urls }) => {
+  const classes = [
+    { name: "rollcall-ipxe", test: "option[77].hex == 'iPXE'", "boot-file-name": urls.script },
+    ...rows.map(({ name, architectures, bootfile, isHttp }) => ({
+      name: `rollcall-${name}`,
+      test: `not member('rollcall-ipxe') and (${architectures.map((code) => `option[93].hex == 0x${code.toString(16).padStart(4, "0")}`).join(" or ")})`,
+      "next-server": serverAddress,
+      "boot-file-name": bootfile,
+      ...(isHttp
+        ? { "option-data": [{ name: "vendor-class-identifier", data: "HTTPClient", "always-send": true }] }
+        : {}),
+    })),
+  ];
+  return [
+    "// Kea: in Dhcp4 of kea-dhcp4.conf.",
+    `"client-classes": ${JSON.stringify(classes, undefined, 2)}`,
+  ];
+};
+
+const dnsmasq: Writer = (rows, { serverAddress, urls }) => [
+  "# dnsmasq: in dnsmasq.conf.",
+  "dhcp-userclass=set:rollcall-ipxe,iPXE",
+  ...rows.flatMap(({ name, architectures, bootfile, isHttp }) => {
+    const tag = `rollcall-${name}`;
+    return [
+      ...architectures.map((code) => `dhcp-match=set:${tag},option:client-arch,${code}`),
+      isHttp
+        ? `dhcp-boot=tag:!rollcall-ipxe,tag:${tag},${bootfile}`
+        : `dhcp-boot=tag:!rollcall-ipxe,tag:${tag},${bootfile},,${serverAddress}`,
+      ...(isHttp ? [`dhcp-option-force=tag:!rollcall-ipxe,tag:${tag},60,HTTPClient`] : []),
+    ];
+  }),
+  `dhcp-boot=tag:rollcall-ipxe,${urls.script}`,
+];
+
+const windows: Writer = (rows, { serverAddress, urls }) => {
+  const policy = (name: string, condition: string, options: readonly (readonly [number, string])[]) => [
+    `Add-DhcpServerv4Policy -Name "Rollcall ${name}" -Condition AND ${condition}`,
+    ...options.map(
+      ([id, value]) =>
+        `Set-DhcpServerv4OptionValue -PolicyName "Rollcall ${name}" -OptionId ${id} -Value "${value}"`,
+    ),
+  ];
+  return [
+    "# Windows Server: in PowerShell on the DHCP server. Put -ScopeId behind each policy to have it in one scope only.",
+    "Add-DhcpServerv4OptionDefinition -OptionId 60 -Name PXEClient -Type String -ErrorAction SilentlyContinue",
+    'Add-DhcpServerv4Class -Name "Rollcall iPXE" -Type User -Data "iPXE"',
+    ...policy("iPXE", '-UserClass EQ,"Rollcall iPXE"', [[67, urls.script]]),
+    ...rows.flatMap(({ name, architectures, bootfile, isHttp }) =>
+      architectures.flatMap((code) => {
+        const title = `${name} ${code}`;
+        const vendor = `${isHttp ? "HTTPClient" : "PXEClient"}:Arch:${String(code).padStart(5, "0")}`;
+        return [
+          `Add-DhcpServerv4Class -Name "Rollcall ${title}" -Type Vendor -Data "${vendor}"`,
+          ...policy(
+            title,
+            `-VendorClass EQ,"Rollcall ${title}*" -UserClass NE,"Rollcall iPXE"`,
+            isHttp
+              ? [
+                  [60, "HTTPClient"],
+                  [67, bootfile],
+                ]
+              : [
+                  [66, serverAddress],
+                  [67, bootfile],
+                ],
+          ),
+        ];
+      }),
+    ),
+  ];
+};
+
+const writers: Readonly<Record<SnippetDialect, Writer>> = { isc, kea, dnsmasq, windows };
