@@ -37,6 +37,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /groups": everybody,
   "POST /groups": operators,
   "GET /groups/{group}": everybody,
+  "PATCH /groups/{group}": operators,
   "DELETE /groups/{group}": operators,
   "PUT /groups/{group}/role": operators,
   "DELETE /groups/{group}/role": operators,

@@ -73,6 +73,16 @@ interface Packet {
 
 /** An iPXE without HTTP that comes back within this time is in a loop, and not switched on anew. */
 const chainWindowMs = 60_000;
+/** It is back if it loaded ours, or asked anew so often: once may be a reply that was lost, and the load can be out of our sight. */
+const chainTries = 4;
+/** An iPXE without HTTP that was sent to our own build. */
+interface Chain {
+  readonly xid: number;
+  readonly atMs: number;
+  /** Exchanges in which it was sent there. */
+  readonly tries: number;
+  readonly isLoaded: boolean;
+}
 const chainMemory = 10_000;
 /** Replies that wait for their time. */
 const maximumDelayed = 1000;
@@ -98,8 +108,7 @@ export class Exchange {
   readonly notices: Notices;
   /** REQUESTs whose lease is on the way to the disk, by MAC and xid. */
   readonly #committing = new Set<string>();
-  /** iPXEs without HTTP that were sent to our own build. */
-  readonly #chained = new Map<Mac, { readonly xid: number; readonly atMs: number }>();
+  readonly #chained = new Map<Mac, Chain>();
   /** Leases are reckoned by a clock that no step of the wall clock moves: one hour forth and all would have expired. */
   readonly #now: () => EpochMs;
   #hasEnded = false;
@@ -152,6 +161,8 @@ export class Exchange {
 
   /** The machine loads a file of ours: what it was told its boot file by has worked. */
   machineProgressed(mac: Mac, progress: FirstStageProgress): void {
+    const chain = this.#chained.get(mac);
+    if (chain && progress === "loaded") this.#chained.set(mac, { ...chain, isLoaded: true });
     this.#strategies.onProgress(mac, progress);
   }
 
@@ -217,7 +228,10 @@ export class Exchange {
       urls: this.#deps.urls(port.serverAddress),
       mayNetboot: machines.mayNetboot(mac),
       chainedBefore:
-        chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
+        chain !== undefined &&
+        (chain.isLoaded || chain.tries >= chainTries) &&
+        chain.xid !== request.xid &&
+        clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
       strategy: this.#strategies.strategyFor(mac),
       driver: choice === "auto" ? this.#strategies.driverFor(mac) : choice,
@@ -303,9 +317,17 @@ export class Exchange {
 
   #rememberChain({ client, request }: Packet): void {
     const chained = this.#chained;
-    if (chained.get(client.mac)?.xid === request.xid) return;
+    const before = chained.get(client.mac);
+    if (before?.xid === request.xid) return;
+    const atMs = this.#deps.clock.monotonicMs();
+    const isSameBoot = before !== undefined && atMs - before.atMs < chainWindowMs;
     chained.delete(client.mac);
-    chained.set(client.mac, { xid: request.xid, atMs: this.#deps.clock.monotonicMs() });
+    chained.set(client.mac, {
+      xid: request.xid,
+      atMs,
+      tries: isSameBoot ? before.tries + 1 : 1,
+      isLoaded: isSameBoot && before.isLoaded,
+    });
     const oldest = chained.size > chainMemory ? chained.keys().next().value : undefined;
     if (oldest !== undefined) chained.delete(oldest);
   }
