@@ -122,6 +122,18 @@ t.test("exit codes tell a script what happened", async (t) => {
     ["the address is none", ["--server", "ftp://x", "status"], 3, /written like http:\/\/10\.0\.0\.1:8080/],
     ["no token", ["--server", server.url, "status"], 1, /^TOKEN_MISSING[\s\S]*--token TOKEN/],
     ["a machine without a MAC", [...local, "machine", "add", "s9"], 1, /^INVALID_REQUEST[\s\S]*--mac/],
+    [
+      "a local boot method that there is none of",
+      [...local, "machine", "edit", "s1", "--local-boot", "reboot"],
+      2,
+      /Allowed choices are exit, sanboot, http-404/,
+    ],
+    [
+      "a group that there is none of",
+      [...local, "group", "edit", "none", "--driver", "ipxe"],
+      1,
+      /^GROUP_NOT_FOUND/,
+    ],
     ["no such directory of roles", ["role", "lint", nowhere + "/x"], 1, /^ROLE_INVALID: .*it is not there/],
   ];
   const ended = await Promise.all(cases.map(([, words]) => boot(words)));

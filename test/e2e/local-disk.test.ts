@@ -21,6 +21,11 @@ function writeDisk(e2e: E2eLab, content: "greeting" | "nothing"): string {
   return file;
 }
 
+/** A text that the 80 columns of the screen may break anywhere. */
+function wrapped(text: string): RegExp {
+  return new RegExp(Array.from(text, (character) => character.replace(/[().]/, "\\$&")).join("\\n?"));
+}
+
 async function localLab(test: Test, words: readonly string[], config = authoritativeConfig) {
   const e2e = await createE2eLab(test, { config, bridges: { br0: "10.77.0.1/24" } });
   const mac = "52:54:00:77:00:01";
@@ -79,11 +84,7 @@ t.test(
     await e2e.boot("s1", "http://10.77.0.1:8080/nothing-here.ipxe");
     const machine = await powerOn("bios", "greeting");
     for (const failure of [1, 2, 3]) {
-      await machine.waitForScreen(
-        new RegExp(
-          `nothing-here.ipxe could not be loaded \\(failure ${failure} of 30\\). Next try in \\d+ s`,
-        ),
-      );
+      await machine.waitForScreen(wrapped(`could not be loaded (failure ${failure} of 30). Next try in `));
       t.comment(`failure ${failure} is told`);
     }
     await e2e.boot("s1", "local");
