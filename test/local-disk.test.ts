@@ -1,4 +1,5 @@
 import t from "tap";
+import type { AssignedTarget } from "../server/domain/assignment.ts";
 import {
   type BootPreferences,
   driverChoices,
@@ -45,7 +46,10 @@ t.test("the script of the role local follows the machine, its group, its role an
   await lab.inventory.editGroup("lab1", { localBoot: null }, "anna");
   await lab.assign("s1", "disk");
   t.equal(await script(), sanboot, "its role");
-  t.match(lab.boots.preview(lab.machine("s1"), "ipxe", "http://10.0.0.1"), /\nsanboot /, "the preview too");
+  const preview = (...target: AssignedTarget[]) =>
+    lab.boots.preview(lab.machine("s1"), "ipxe", "http://10.0.0.1", ...target);
+  t.match(preview(), /\nsanboot /, "the preview too");
+  t.match(preview({ kind: "role", role: "local", params: {} }), /\nexit 1\n$/, "of what is asked for");
   t.same(
     lab.of("group.edited").map(({ data }) => data),
     [

@@ -124,7 +124,7 @@ export function createBootService(deps: BootServiceDeps) {
       serverUrl,
       bootId: boot?.id ?? "none",
       pollSeconds: pollSeconds(mac),
-      localBoot: disk.methodOf(machine).value,
+      localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
     };
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
     const claim =
@@ -295,7 +295,7 @@ export function createBootService(deps: BootServiceDeps) {
         bootId: "b_preview",
         claim: needsClaim(plan) ? maskedClaim : undefined,
         pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)),
-        localBoot: disk.methodOf(machine).value,
+        localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
       };
       return kind === "ipxe"
         ? renderScript(rendering, renderer)

@@ -25,17 +25,17 @@ export function createLocalDisk(
   const roleOf = ({ target }: Selection) =>
     target.kind === "role" ? deps.roles().roles.get(target.role) : undefined;
 
-  /** How this machine gets to its disk, were that its role now; and who says so. */
-  function methodOf(machine: Machine): Preference<LocalBootMethod> {
-    const role = roleOf(select(machine));
+  /** How this machine gets to its disk in a role, its own one if none is given; and who says so. */
+  function methodOf(machine: Machine, role = roleOf(select(machine))): Preference<LocalBootMethod> {
     return preferLocalBoot(machine, inventory.groupOf(machine), role?.localBoot, deps.localBoot);
   }
 
   /** The machine of this address is to find nothing of ours, so that its firmware goes on with its disk. */
   function findsNothing(address: string): Machine | undefined {
     const machine = machineAt(address);
-    if (!machine || roleOf(select(machine))?.boot !== "local") return undefined;
-    return methodOf(machine).value === "http-404" ? machine : undefined;
+    const role = machine && roleOf(select(machine));
+    if (!machine || role?.boot !== "local") return undefined;
+    return methodOf(machine, role).value === "http-404" ? machine : undefined;
   }
 
   /** Nothing comes after this: it is all that the assignment asked for. */
