@@ -54,7 +54,8 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
   const architectures =
     uint16List(message.options.get(OptionCode.ClientArchitecture)) ?? architectureOf(vendorClass);
   const machineId = message.options.get(OptionCode.ClientMachineId);
-  const fingerprint = isIpxe ? undefined : fingerprintOf(mac, architectures, vendorClass);
+  const requested = [...new Set(message.options.get(OptionCode.ParameterRequestList) ?? [])];
+  const fingerprint = isIpxe ? undefined : fingerprintOf(mac, architectures, vendorClass, requested);
   return {
     mac,
     speaker: isIpxe ? "ipxe" : netboot || fingerprint ? "firmware" : "os",
@@ -70,7 +71,7 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     ipxeFeatures: ipxeOption && decodeIpxeFeatures(ipxeOption),
     machineId: machineId?.length === 17 && machineId[0] === 0 ? machineId : undefined,
     uuid: machineId && uuidFromClientMachineId(machineId),
-    requested: [...new Set(message.options.get(OptionCode.ParameterRequestList) ?? [])],
+    requested,
   };
 }
 
