@@ -187,6 +187,10 @@ t.test(
     const edk2 = { ...arm64, 55: [1, 3, 43, 54, 60, 66, 67, 97] };
     const all = ["ipxe-arm64.efi", "grubaa64.efi", "snponly.efi"];
     t.match(boot(uboot, all), { bootfile: "grubaa64.efi", client: "uboot" });
+    const firmwareOf = (options: typeof uboot) =>
+      classifyClient(requestMessage({ type: "Discover", options }))?.firmware?.name;
+    t.equal(firmwareOf(uboot), "uboot-arm64", "both of its questions are one machine's");
+    t.equal(firmwareOf(edk2), "uefi-arm64");
     t.match(boot(edk2, all), { bootfile: "ipxe-arm64.efi", client: "uefi" });
     t.match(boot(arm64, all), { bootfile: "ipxe-arm64.efi", client: "uefi" }, "who asks for nothing by name");
     t.match(boot(uboot, ["ipxe-arm64.efi"]), {

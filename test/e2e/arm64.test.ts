@@ -84,3 +84,38 @@ t.test("AAVMF, proxy: it comes to port 4011 for its boot file and gets its scrip
   );
   t.ok(loaded(boot, "ipxe-arm64.efi"), "arm64's iPXE went by TFTP");
 });
+
+t.test("U-Boot, authoritative: it finds no script of its own, and as UEFI it loads GRUB", async (t) => {
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges });
+  const machine = await e2e.lab.powerOn({ name: "a1", mac, firmware: "u-boot", memoryMiB: 1024 });
+  await machine.waitForScreen("Booting /grubaa64.efi");
+  await machine.waitForScreen("Welcome to GRUB!");
+  const boot = await e2e.newestBoot("m-52540077000a");
+  t.ok(loaded(boot, "grubaa64.efi"), "arm64's GRUB went by TFTP");
+  t.match(
+    boot.steps.find(({ step }) => step === "discover")?.detail,
+    { firmware: "uboot-arm64" },
+    "it is known as U-Boot",
+  );
+});
+
+t.test("a Raspberry Pi is served from the data directory as soon as its files are there", async (t) => {
+  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges });
+  const ask = (file: string) =>
+    e2e.lab.run("curl", "-s", `tftp://10.77.0.1/${file}`).then(
+      ({ stdout }) => stdout,
+      ({ code }: { code: number }) => code,
+    );
+  const notFound = 68;
+  t.equal(await ask("9ffefdef/start4.elf"), notFound, "and refused at once before");
+  writeFiles(join(e2e.server.dataDir, "tftp"), {
+    "start4.elf": "the firmware of all",
+    "config.txt": "of all",
+    "9ffefdef/config.txt": "its own",
+  });
+  t.equal(await ask("9ffefdef/start4.elf"), "the firmware of all");
+  t.equal(await ask("9ffefdef/config.txt"), "its own");
+  t.equal(await ask("dc-a6-32-01-36-c2/config.txt"), "of all");
+  t.equal(await ask("9ffefdef/recovery.elf"), notFound);
+  t.equal(await ask("../rollcall.db"), notFound);
+});
