@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
@@ -6,10 +7,10 @@ import { createClaims, hashSecret } from "./boot/claims.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
-import { loadBootAssets } from "./content/boot-assets.ts";
+import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRateLimitedLog } from "./dhcp/rate-limited-log.ts";
-import { createDhcpServer } from "./dhcp/server.ts";
+import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
 import { NotReady } from "./domain/error-catalogue.ts";
@@ -29,7 +30,7 @@ import { readSubnet, type ServedInterface, tftpClients, warnOfSubnets } from "./
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
-import { bufferRoute } from "./tftp/file-routes.ts";
+import { bufferRoute, directoryRoute, sharedBetweenBoards } from "./tftp/file-routes.ts";
 import { createTftpServer } from "./tftp/server.ts";
 
 export interface AppDeps {
@@ -67,6 +68,13 @@ export async function createApp(deps: AppDeps) {
   await content.sweepUploads();
   const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
   for (const problem of problems) log.warn({ code: problem.name }, problem.message);
+
+  const boardFiles = join(config.dataDir, "tftp");
+  mkdirSync(boardFiles, { recursive: true });
+  const nbpNames = remember(
+    clock,
+    () => new Set([...assets.keys(), ...fileNamesIn(boardFiles).filter((name) => boardFileNames.has(name))]),
+  );
 
   // What strangers can cause must fill neither the disk nor the log.
   const limitedLog = createRateLimitedLog(log, clock, strangersLogEveryMs);
@@ -231,7 +239,11 @@ export async function createApp(deps: AppDeps) {
     unknownShare: config.dhcp.unknownSharePercent / 100,
     raspberryPiDelayMs: config.dhcp.raspberryPiDelayMs,
     neighbours: () => parseNeighbours(deps.readNeighbourTable()),
-    nbp: { available: new Set(assets.keys()) },
+    nbp: {
+      get available() {
+        return nbpNames();
+      },
+    },
     urls: (address) => ({
       script: `${urlFor(address)}/boot.ipxe`,
       nbp: (name) => `${urlFor(address)}/nbp/${name}`,
@@ -273,6 +285,7 @@ export async function createApp(deps: AppDeps) {
           : undefined,
       ),
       bufferRoute("boot assets", (name) => assets.get(name)?.content),
+      sharedBetweenBoards(directoryRoute(boardFiles, undefined, { name: "board files" })),
     ],
     onContact: boots.tftpContact,
   });
@@ -343,14 +356,14 @@ export async function createApp(deps: AppDeps) {
 }
 export type App = Awaited<ReturnType<typeof createApp>>;
 
-/** An edited role is in force within this time, and a storm of scripts does not read the disk for each. */
-const rolesAgeMs = 1000;
+/** An edited role or a new file is in force within this time, and a storm of boots does not read the disk for each. */
+const rereadMs = 1000;
 
 function remember<T>(clock: Clock, read: () => T): () => T {
   let known: { value: T; until: number } | undefined;
   return () => {
     const now = clock.monotonicMs();
-    if (!known || now >= known.until) known = { value: read(), until: now + rolesAgeMs };
+    if (!known || now >= known.until) known = { value: read(), until: now + rereadMs };
     return known.value;
   };
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import t, { type Test } from "tap";
 import { fillBootAssets } from "../server/cli/commands/asset.ts";
@@ -29,6 +29,14 @@ t.test("a file that only some machines need may be missing: nobody is troubled",
   const { assets, problems } = loadBootAssets(join(top, "target"));
   t.same([...assets.keys()], ["pc.efi"]);
   t.same(problems, []);
+});
+
+t.test("a manifest that is missing or names nothing is told, and nothing is filled from it", async (t) => {
+  t.capture(process.stdout, "write", () => true);
+  const options = { directory: t.testdir({}), quiet: true };
+  await t.rejects(fillBootAssets(options), { name: "BOOT_MANIFEST_INVALID" });
+  writeFileSync(join(options.directory, "manifest.json"), JSON.stringify({ assets: [] }));
+  await t.rejects(fillBootAssets(options), { name: "BOOT_MANIFEST_INVALID" });
 });
 
 t.test("an optional file of another content is not taken, and a needed one is refused aloud", async (t) => {

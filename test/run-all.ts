@@ -33,8 +33,11 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
   },
   e2e: {
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/bin/qemu-system-aarch64": "qemu-system-arm",
     "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",
     "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
+    "/usr/share/AAVMF/AAVMF_CODE.fd": "qemu-efi-aarch64",
+    "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu",
     "/usr/bin/mmdebstrap": "mmdebstrap",
     "/usr/bin/mksquashfs": "squashfs-tools",
     "/usr/sbin/dnsmasq": "dnsmasq-base",

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { BootAssetDigestMismatch, BootAssetMissing, BootManifestInvalid } from "../domain/error-catalogue.ts";
 
@@ -72,6 +72,17 @@ export function readManifestFile(file: string): BootAssetEntry[] | undefined {
       throw BootManifestInvalid({ file, problem: `assets[${index}]: optional is neither true nor false` });
   }
   return assets as BootAssetEntry[];
+}
+
+/** Names of the files that lie directly in a directory; none when it is not there. */
+export function fileNamesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+      entry.isDirectory() ? [] : [entry.name],
+    );
+  } catch {
+    return [];
+  }
 }
 
 /**

@@ -208,7 +208,9 @@ export function qemuWords(
           "virtio-blk-pci,drive=disk0,bootindex=1",
         ]),
   ];
-  const card = `virtio-net-pci,netdev=net0,mac=${mac},bootindex=0`;
+  // U-Boot 2023.01 reads the first octet of a virtio card's MAC six times over.
+  const model = firmware === "u-boot" ? "e1000" : "virtio-net-pci";
+  const card = `${model},netdev=net0,mac=${mac},bootindex=0`;
   if (firmware === "bios") return [...words, "-device", card];
   // No option ROM: the firmware's own network stack loads the first stage, not QEMU's built-in iPXE.
   words.push("-device", `${card},romfile=`);

@@ -14,6 +14,8 @@ import type { DhcpMode } from "./policy/decision.ts";
 import { probeMacOf } from "./probe-servers.ts";
 import type { Subnet } from "./policy/subnet.ts";
 
+export { boardFileNames } from "./policy/choose-bootfile.ts";
+
 export type { DhcpCounters } from "./exchange.ts";
 export type { DhcpMachines } from "./address-table.ts";
 export type { Subnet as DhcpSubnet } from "./policy/subnet.ts";

@@ -86,6 +86,29 @@ export function bufferRoute(
   };
 }
 
+/**
+ * The name without the folder of its own that a board asks in. A Raspberry Pi puts its serial number before every name, or
+ * its MAC as the bootloader's TFTP_PREFIX=2 has it (firmware-quirk Q30).
+ * @returns undefined for a name without such a folder
+ */
+export function withoutBoardFolder(name: string): string | undefined {
+  return /^(?:[0-9a-f]{8}|[0-9a-f]{16}|[0-9a-f]{2}(?:-[0-9a-f]{2}){5})\/(.+)$/i.exec(name)?.[1];
+}
+
+/** Each board has its own files where they are there, and shares all others: the same name without its folder. */
+export function sharedBetweenBoards(route: FileRoute): FileRoute {
+  return {
+    name: route.name,
+    async open(request) {
+      const own = await route.open(request);
+      if (own !== NotMine) return own;
+      const name = cleanFileName(request.file);
+      const shared = name === undefined ? undefined : withoutBoardFolder(name);
+      return shared === undefined ? NotMine : route.open({ ...request, file: shared });
+    },
+  };
+}
+
 export interface DirectoryRouteOptions {
   readonly name?: string;
   /** Files up to this size are read at once and kept. Default 4 MiB. */

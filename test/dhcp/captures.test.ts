@@ -36,7 +36,7 @@ function decide({ payload, from, to }: CapturedDatagram, mode: Sidecar["mode"]) 
     mode,
     subnets: [{ subnet, range: { from: ip("10.77.0.100"), to: ip("10.77.0.199") }, leaseSeconds: 3600 }],
     serverAddresses: new Set([server]),
-    availableNbps: new Set(["undionly.kpxe", "snponly.efi", "ipxe.efi"]),
+    availableNbps: new Set(["undionly.kpxe", "snponly.efi", "ipxe.efi", "ipxe-arm64.efi", "grubaa64.efi"]),
     relayPort: 67,
     clientPort: 68,
   };

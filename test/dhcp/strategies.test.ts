@@ -148,7 +148,7 @@ t.test(
     t.match(decide(pi, { strategy: "proxy-raspberry-pi-slow" }), { delayMs: 2000 });
     t.match(boot(pi.options ?? {}, ["undionly.kpxe", "ipxe.pxe"], piMac), {
       kind: "none",
-      reason: "none of bootcode.bin, start4.elf, config.txt is in boot-assets",
+      reason: "none of bootcode.bin, start4.elf, config.txt is in the data directory's tftp/",
     });
     const efi = { 60: "PXEClient:Arch:00011:UNDI:003000", 93: [0, 11] };
     t.match(boot(efi, ["snponly-arm64.efi"], piMac), { bootfile: "snponly-arm64.efi" }, "UEFI on a Pi");
@@ -172,14 +172,48 @@ t.test("U-Boot gets a script for its architecture or a reason, never another one
     bootfile: "http://10.0.0.1:8080/nbp/boot-arm64.scr.uimg",
     client: "uefi-http",
   });
-  const efi = { 60: "PXEClient:Arch:00011:UNDI:003000", 93: [0, 11] };
-  t.match(boot(efi, all), { bootfile: "snponly-arm64.efi" }, "U-Boot as UEFI");
   t.match(decide({ type: "Discover", options: uboot64 }), {
     kind: "silence",
     reason: "U-Boot knows no proxyDHCP",
   });
   t.end();
 });
+
+t.test(
+  "U-Boot as UEFI says what EDK2 says and is known by not asking for option 43: it gets GRUB, for iPXE sleeps for ever there (sidero#806)",
+  (t) => {
+    const arm64 = { 60: "PXEClient:Arch:00011:UNDI:003000", 93: [0, 11] };
+    const uboot = { ...arm64, 55: [1, 3, 6, 12, 17] };
+    const edk2 = { ...arm64, 55: [1, 3, 43, 54, 60, 66, 67, 97] };
+    const all = ["ipxe-arm64.efi", "grubaa64.efi", "snponly.efi"];
+    t.match(boot(uboot, all), { bootfile: "grubaa64.efi", client: "uboot" });
+    const firmwareOf = (options: typeof uboot) =>
+      classifyClient(requestMessage({ type: "Discover", options }))?.firmware?.name;
+    t.equal(firmwareOf(uboot), "uboot-arm64", "both of its questions are one machine's");
+    t.equal(firmwareOf(edk2), "uefi-arm64");
+    t.match(boot(edk2, all), { bootfile: "ipxe-arm64.efi", client: "uefi" });
+    t.match(boot(arm64, all), { bootfile: "ipxe-arm64.efi", client: "uefi" }, "who asks for nothing by name");
+    t.match(boot(uboot, ["ipxe-arm64.efi"]), {
+      kind: "none",
+      reason: "none of snp-uboot-arm64.efi, grubaa64.efi is in boot-assets",
+    });
+    t.match(
+      boot(uboot, [...all, "snp-uboot-arm64.efi"]),
+      { bootfile: "snp-uboot-arm64.efi" },
+      "an iPXE made for it",
+    );
+    t.match(boot({ 60: "PXEClient:Arch:00007:UNDI:003016", 93: [0, 7], 55: [1, 3] }, all), {
+      bootfile: "snponly.efi",
+      client: "uefi",
+    });
+    t.match(
+      decide({ type: "Discover", options: uboot }),
+      { kind: "silence", reason: "U-Boot knows no proxyDHCP" },
+      "an OFFER without an address would be the end of its boot",
+    );
+    t.end();
+  },
+);
 
 /** What a book decides over DISCOVERs at these times, s. */
 function strategiesAt(times: readonly number[], act: (at: number, book: StrategyBook) => void = () => {}) {

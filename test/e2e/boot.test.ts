@@ -1,14 +1,13 @@
-import { spawn } from "node:child_process";
 import t, { type Test } from "tap";
 import {
   type BootView,
   checkServerTime,
   createE2eLab,
-  type E2eLab,
   ensureImage,
   type EventView,
   prepare,
 } from "../support/e2e-lab.ts";
+import { startForeignDhcp } from "../support/foreign-dhcp.ts";
 import { authoritativeConfig, proxyConfig } from "../support/lab-configs.ts";
 
 /** The stations of a boot that was seen from end to end. */
@@ -24,33 +23,6 @@ function checkWholeBoot(t: Test, boot: BootView): void {
 }
 
 const becameReady = (event: EventView) => event.type === "machine.phase" && event.data["to"] === "ready";
-
-/** The campus network's own DHCP server, which knows nothing of us. */
-async function startForeignDhcp(e2e: E2eLab): Promise<() => void> {
-  const host = await e2e.lab.addHost("campus", "br0", "02:00:00:00:00:fe", "10.77.0.254/24");
-  const dnsmasq = spawn(
-    "ip",
-    [
-      "netns",
-      "exec",
-      host,
-      "dnsmasq",
-      "--no-daemon",
-      "--conf-file=/dev/null",
-      "--port=0",
-      "--interface=eth0",
-      "--bind-interfaces",
-      "--dhcp-range=10.77.0.50,10.77.0.90,1h",
-      `--dhcp-leasefile=${e2e.lab.directory}/campus.leases`,
-    ],
-    { stdio: ["ignore", "ignore", "pipe"] },
-  );
-  await new Promise<void>((resolve, reject) => {
-    dnsmasq.stderr.on("data", (chunk: Buffer) => chunk.toString().includes("DHCP, IP range") && resolve());
-    dnsmasq.once("exit", (code) => reject(new Error(`dnsmasq ended with ${code}`)));
-  });
-  return () => dnsmasq.kill();
-}
 
 t.test(
   "BIOS, authoritative: a machine boots our Debian image to ready through cloud-init's own callback",
@@ -90,7 +62,7 @@ t.test(
   async (t) => {
     const image = await ensureImage(t);
     const e2e = await createE2eLab(t, { config: proxyConfig, bridges: { br0: "10.77.0.1/24" } });
-    t.teardown(await startForeignDhcp(e2e));
+    t.teardown(await startForeignDhcp(e2e.lab));
     await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
     await e2e.boot("s1", "worker");
     await e2e.lab.powerOn({ name: "s1", mac: "52:54:00:77:00:01", firmware: "bios", memoryMiB: 1536 });
@@ -136,7 +108,7 @@ t.test(
 t.test("UEFI, proxy: the firmware comes to port 4011 for its boot file, and the kernel runs", async (t) => {
   const image = await ensureImage(t);
   const e2e = await createE2eLab(t, { config: proxyConfig, bridges: { br0: "10.77.0.1/24" } });
-  t.teardown(await startForeignDhcp(e2e));
+  t.teardown(await startForeignDhcp(e2e.lab));
   await prepare(e2e, image, { u1: "52:54:00:77:00:02" });
   await e2e.boot("u1", "worker");
   await e2e.lab.powerOn({ name: "u1", mac: "52:54:00:77:00:02", firmware: "uefi", memoryMiB: 1536 });

@@ -84,7 +84,7 @@ const server = createDhcpServer({
     ownerOf: () => undefined,
     mayNetboot: () => true,
   },
-  nbp: { available: new Set(["undionly.kpxe", "snponly.efi", "snponly-arm64.efi"]) },
+  nbp: { available: new Set(["undionly.kpxe", "snponly.efi", "ipxe-arm64.efi"]) },
   urls: (address) => ({
     script: `http://${address}:8080/boot.ipxe`,
     nbp: (name) => `http://${address}:8080/nbp/${name}`,

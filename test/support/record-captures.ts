@@ -9,6 +9,7 @@ import { join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startLabServer } from "../../server/demo/lab-server.ts";
 import { createVirtualLab, type VirtualFirmware, type VirtualLab } from "../../server/demo/virtual-lab.ts";
+import { startForeignDhcp } from "./foreign-dhcp.ts";
 import { authoritativeConfig, proxyConfig } from "./lab-configs.ts";
 import type { DhcpProcessOptions } from "./dhcp-server-process.ts";
 
@@ -26,28 +27,14 @@ const recordings: readonly Recording[] = [
   { name: "qemu-ovmf-pxe-authoritative", firmware: "uefi", server: "authoritative", seconds: 75 },
   { name: "qemu-ovmf-pxe-proxy", firmware: "uefi", server: "proxy", seconds: 75 },
   { name: "qemu-ovmf-http-authoritative", firmware: "uefi", server: "http-only", seconds: 240 },
+  { name: "qemu-aavmf-pxe-authoritative", firmware: "uefi-arm64", server: "authoritative", seconds: 60 },
+  { name: "qemu-aavmf-pxe-proxy", firmware: "uefi-arm64", server: "proxy", seconds: 75 },
+  { name: "qemu-aavmf-http-authoritative", firmware: "uefi-arm64", server: "http-only", seconds: 240 },
+  { name: "qemu-uboot-authoritative", firmware: "u-boot", server: "authoritative", seconds: 40 },
+  { name: "qemu-uboot-proxy", firmware: "u-boot", server: "proxy", seconds: 40 },
 ];
 
 const fixtures = resolve(import.meta.dirname, "../fixtures/captures");
-
-/** A DHCP server that knows nothing of booting, beside the proxy. */
-async function startForeignDhcp(lab: VirtualLab): Promise<() => void> {
-  const host = await lab.addHost("campus", "br0", "02:00:00:00:00:fe", "10.77.0.254/24");
-  const inHost = ["netns", "exec", host, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0"];
-  const dnsmasq = spawn(
-    "ip",
-    [
-      ...inHost,
-      "--interface=eth0",
-      "--bind-interfaces",
-      "--dhcp-range=10.77.0.50,10.77.0.90,1h",
-      `--dhcp-leasefile=${lab.directory}/campus.leases`,
-    ],
-    { stdio: "ignore" },
-  );
-  await sleep(1500);
-  return () => dnsmasq.kill();
-}
 
 async function startServer(lab: VirtualLab, kind: Recording["server"]): Promise<() => Promise<void>> {
   if (kind !== "http-only") {
@@ -80,11 +67,12 @@ async function record({ name, firmware, server, seconds }: Recording): Promise<v
     await lab.addBridge("br0", "10.77.0.1/24");
     const stop = await startServer(lab, server);
     const file = join(fixtures, `${name}.pcap`);
-    const filter = "udp and (port 67 or port 68 or port 4011)";
+    // Without the server's own search for other DHCP servers.
+    const filter = "udp and (port 67 or port 68 or port 4011) and not (src host 10.77.0.1 and src port 68)";
     const tcpdump = lab.spawn(["tcpdump", "-i", "br0", "-U", "-s", "0", "-Z", "root", "-w", file, filter]);
     await sleep(1000);
     const mac = "52:54:00:77:00:09";
-    const machine = await lab.powerOn({ name, mac, firmware, memoryMiB: 512 });
+    const machine = await lab.powerOn({ name, mac, firmware, memoryMiB: 1024 });
     await sleep(seconds * 1000);
     await machine.powerOff();
     tcpdump.kill("SIGINT");

@@ -20,6 +20,8 @@ import {
   directoryRoute,
   NotMine,
   openFirst,
+  sharedBetweenBoards,
+  withoutBoardFolder,
   type FileRoute,
   type TftpFile,
 } from "../../server/tftp/file-routes.ts";
@@ -294,3 +296,50 @@ t.test("small files are read once for all transfers, and read again when they ch
   writeFileSync(path, Buffer.alloc(2000, "x"));
   t.not((await bytesOf()).buffer, (await bytesOf()).buffer, "what is larger than the cache is not kept");
 });
+
+t.test("the folder of its own that a board asks in: serial number or MAC (firmware-quirk Q30)", (t) => {
+  for (const [name, shared] of [
+    ["9ffefdef/start4.elf", "start4.elf"],
+    ["9FFEFDEF/start4.elf", "start4.elf"],
+    ["10000000a1b2c3d4/config.txt", "config.txt"],
+    ["dc-a6-32-01-36-c2/overlays/map.dtb", "overlays/map.dtb"],
+    ["start4.elf", undefined],
+    ["9ffefdef", undefined],
+    ["9ffefdef/", undefined],
+    ["9ffefde/start4.elf", undefined],
+    ["9ffefdef1/start4.elf", undefined],
+    ["overlays/start4.elf", undefined],
+    ["dc:a6:32:01:36:c2/start4.elf", undefined],
+    ["x/9ffefdef/start4.elf", undefined],
+  ] as const)
+    t.equal(withoutBoardFolder(name), shared, name);
+  t.end();
+});
+
+t.test(
+  "a board has its own files where they are there, shares the others, and learns at once what is not there",
+  async (t) => {
+    const folder = t.testdir({
+      "start4.elf": "for all",
+      "config.txt": "for all",
+      "9ffefdef": { "config.txt": "of one", secret: "of one" },
+    });
+    const { address } = await startTftpLab(t, [sharedBetweenBoards(directoryRoute(folder, undefined))]);
+    const get = (file: string) =>
+      fetchFile(address, file).then(
+        ({ content }) => content.toString(),
+        (error: Error) => error.message,
+      );
+    t.equal(await get("9ffefdef/config.txt"), "of one");
+    t.equal(await get("9ffefdef/start4.elf"), "for all");
+    t.equal(await get("aaaaaaaa/config.txt"), "for all", "one without a folder");
+    t.equal(await get("config.txt"), "for all");
+    for (const name of [
+      "9ffefdef/recovery.elf",
+      "recovery.elf",
+      "9ffefdef/../secret",
+      "aaaaaaaa/bbbbbbbb/config.txt",
+    ])
+      t.match(await get(name), /^ERROR 1\b/, `${name}: file not found`);
+  },
+);

@@ -32,7 +32,9 @@ export async function fillBootAssets(options: FillOptions): Promise<void> {
     const { assets } = loadBootAssets(directory);
     return readManifest(directory).filter(({ name }) => !assets.has(name));
   };
-  if (from === undefined && missing().every(({ optional }) => quiet && optional)) {
+  const isFilled = () =>
+    loadBootAssets(directory).problems.length === 0 && missing().every(({ optional }) => quiet && optional);
+  if (from === undefined && isFilled()) {
     if (!quiet)
       process.stdout.write("boot-assets/: everything in the manifest is there and has its digest\n");
     return;

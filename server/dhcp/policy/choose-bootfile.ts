@@ -2,6 +2,7 @@ import type { Driver } from "../../domain/boot-preferences.ts";
 import { type Arch, type Firmware, firmwareByCode } from "../../domain/firmware.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { Client } from "./classify-client.ts";
+import { type FingerprintKind, isUboot } from "./fingerprints.ts";
 
 /** Where machines find what they boot, by the server address that their network reaches us at. */
 export interface BootUrls {
@@ -33,6 +34,7 @@ export const nbpNames: {
   readonly bios: readonly string[];
   readonly uefi: Readonly<Record<Arch, readonly string[]>>;
   readonly uboot: Readonly<Partial<Record<Arch, readonly string[]>>>;
+  readonly ubootUefi: Readonly<Partial<Record<Arch, readonly string[]>>>;
   readonly raspberryPi: readonly string[];
 } = {
   bios: ["undionly.kpxe", "ipxe.pxe"],
@@ -48,9 +50,22 @@ export const nbpNames: {
     arm: ["boot-arm32.scr.uimg", "boot.scr.uimg"],
     arm64: ["boot-arm64.scr.uimg", "boot.scr.uimg"],
   },
+  // iPXE as Debian builds it puts the processor to sleep until an interrupt, and in U-Boot none ever comes (sidero#806):
+  // GRUB does not sleep. `snp-uboot` is for an iPXE of one's own without it (config/nap.h).
+  ubootUefi: {
+    arm: ["snp-uboot-arm32.efi", "grubarm.efi"],
+    arm64: ["snp-uboot-arm64.efi", "grubaa64.efi"],
+    riscv64: ["snp-uboot-riscv64.efi", "grubriscv64.efi"],
+  },
   // A Pi asks for these by itself whatever it is told (firmware-quirk Q30): one of them says that we have its files.
   raspberryPi: ["bootcode.bin", "start4.elf", "config.txt"],
 };
+
+/** What boards load by TFTP alone: the administrator's own files, which no manifest names. */
+export const boardFileNames: ReadonlySet<string> = new Set([
+  ...nbpNames.raspberryPi,
+  ...Object.values(nbpNames.uboot).flat(),
+]);
 
 export interface ChooseBootfileInput {
   readonly client: Client;
@@ -93,7 +108,10 @@ export function chooseBootfile({
   if (client.fingerprint === "raspberry-pi") {
     const name = nbpNames.raspberryPi.find((candidate) => available.has(candidate));
     return name === undefined
-      ? { kind: "none", reason: `none of ${nbpNames.raspberryPi.join(", ")} is in boot-assets` }
+      ? {
+          kind: "none",
+          reason: `none of ${nbpNames.raspberryPi.join(", ")} is in the data directory's tftp/`,
+        }
       : { kind: "boot", bootfile: name, client: "raspberry-pi", isChainload: false };
   }
   if (client.architectures.length === 0) return { kind: "none", reason: "client names no architecture" };
@@ -101,8 +119,7 @@ export function chooseBootfile({
   for (const code of client.architectures) {
     const firmware = firmwareByCode(code);
     if (!firmware) continue;
-    // U-Boot runs on PCs too and says 0 there, but what it loads is no BIOS program.
-    const names = client.fingerprint === "uboot" ? (nbpNames.uboot[firmware.arch] ?? []) : namesFor(firmware);
+    const names = namesFor(firmware, client.fingerprint);
     const usable = names.filter((candidate) => available.has(candidate));
     const name =
       usable.find((candidate) => driver !== undefined && driverOf(candidate) === driver) ?? usable[0];
@@ -121,7 +138,7 @@ export function chooseBootfile({
     return {
       kind: "boot",
       bootfile: name,
-      client: client.fingerprint === "uboot" ? "uboot" : firmware.kind === "bios" ? "bios" : "uefi",
+      client: isUboot(client.fingerprint) ? "uboot" : firmware.kind === "bios" ? "bios" : "uefi",
       isChainload: false,
       drivers,
     };
@@ -132,7 +149,10 @@ export function chooseBootfile({
   return { kind: "none", reason: `unknown architecture ${client.architectures.join(", ")}` };
 }
 
-function namesFor({ kind, arch }: Firmware): readonly string[] {
+function namesFor({ kind, arch }: Firmware, fingerprint: FingerprintKind | undefined): readonly string[] {
+  // U-Boot runs on PCs too and says 0 there, but what it loads is no BIOS program.
+  if (fingerprint === "uboot") return nbpNames.uboot[arch] ?? [];
+  if (fingerprint === "uboot-uefi") return nbpNames.ubootUefi[arch] ?? [];
   switch (kind) {
     case "bios":
       return nbpNames.bios;

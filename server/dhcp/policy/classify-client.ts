@@ -1,5 +1,5 @@
 import type { Speaker } from "../../domain/contact.ts";
-import { type Firmware, firmwareByCode } from "../../domain/firmware.ts";
+import { type Firmware, firmwareByCode, firmwares } from "../../domain/firmware.ts";
 import { isUnusableMac, type Mac, macFromOctets } from "../../net/mac.ts";
 import { type Uuid, uuidFromClientMachineId } from "../../net/uuid.ts";
 import type { DhcpMessage } from "../wire/message.ts";
@@ -54,7 +54,8 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
   const architectures =
     uint16List(message.options.get(OptionCode.ClientArchitecture)) ?? architectureOf(vendorClass);
   const machineId = message.options.get(OptionCode.ClientMachineId);
-  const fingerprint = isIpxe ? undefined : fingerprintOf(mac, architectures, vendorClass);
+  const requested = [...new Set(message.options.get(OptionCode.ParameterRequestList) ?? [])];
+  const fingerprint = isIpxe ? undefined : fingerprintOf(mac, architectures, vendorClass, requested);
   return {
     mac,
     speaker: isIpxe ? "ipxe" : netboot || fingerprint ? "firmware" : "os",
@@ -62,16 +63,24 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     // An iPXE behind a relay that rewrites option 60 is a network boot client all the same, and so is U-Boot.
     netboot: netboot ?? (isIpxe || fingerprint ? "PXEClient" : undefined),
     architectures,
-    firmware:
-      fingerprint === "raspberry-pi"
-        ? firmwareByCode(raspberryPiCode)
-        : architectures.map(firmwareByCode).find((firmware) => firmware !== undefined),
+    firmware: firmwareOf(architectures, fingerprint),
     fingerprint,
     ipxeFeatures: ipxeOption && decodeIpxeFeatures(ipxeOption),
     machineId: machineId?.length === 17 && machineId[0] === 0 ? machineId : undefined,
     uuid: machineId && uuidFromClientMachineId(machineId),
-    requested: [...new Set(message.options.get(OptionCode.ParameterRequestList) ?? [])],
+    requested,
   };
+}
+
+/** By the first architecture that we know, and what it is in truth where it is known to say something else. */
+function firmwareOf(
+  architectures: readonly number[],
+  fingerprint: FingerprintKind | undefined,
+): Firmware | undefined {
+  if (fingerprint === "raspberry-pi") return firmwareByCode(raspberryPiCode);
+  const said = architectures.map(firmwareByCode).find((firmware) => firmware !== undefined);
+  if (fingerprint !== "uboot-uefi") return said;
+  return firmwares.find(({ kind, arch }) => kind === "uboot" && arch === said?.arch) ?? said;
 }
 
 /**

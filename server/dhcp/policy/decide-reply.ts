@@ -6,6 +6,7 @@ import { bootChoice, buildReply } from "./build-reply.ts";
 import type { Client } from "./classify-client.ts";
 import { decideAuthoritative } from "./decide-authoritative.ts";
 import { type Decision, type DhcpPolicy, type Facts, silence } from "./decision.ts";
+import { isUboot } from "./fingerprints.ts";
 import { isRelayTrusted } from "./subnet.ts";
 
 export type ClientMessageType = "DISCOVER" | "REQUEST" | "DECLINE" | "RELEASE" | "INFORM";
@@ -68,7 +69,7 @@ function decideProxy(
   const isForUs = server !== undefined || (requested === undefined && request.ciaddr !== UnspecifiedAddress);
   if (type === "REQUEST" && !isForUs) return silence("leases are another server's");
   // It takes the first OFFER that comes, and one without an address would be the end of its boot (U-Boot net/bootp.c).
-  if (client.fingerprint === "uboot") return silence("U-Boot knows no proxyDHCP");
+  if (isUboot(client.fingerprint)) return silence("U-Boot knows no proxyDHCP");
   const boot = bootChoice(client, facts, policy);
   if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
   return buildReply({
