@@ -336,7 +336,7 @@ t.test("an iPXE script has the same lines and commands, whatever the machine say
 });
 
 t.test("a cloud-init document has the same keys, whatever the machine says of itself", (t) => {
-  const role = { name: "r", boot: "wait", templates: {} } as unknown as Role;
+  const role = { name: "r", boot: "wait", templates: {}, files: {} } as unknown as Role;
   const boot0 = { match: { macaddress: "52:54:00:00:00:01" }, dhcp4: true, "dhcp-identifier": "mac" };
   const network = { version: 2, ethernets: { boot0 } };
   const post = ["instance_id", "hostname", "pub_key_ed25519"];
@@ -372,7 +372,11 @@ t.test("a value that looks like a template is text", (t) => {
 
 t.test("the same source is written for each syntax in its own way", (t) => {
   const template = { file: "x", source: "#!ipxe\n# {{machine.name}}" };
-  const role = { name: "r", templates: { ipxe: template, "network-config": template } } as unknown as Role;
+  const role = {
+    name: "r",
+    templates: { ipxe: template, "network-config": template },
+    files: {},
+  } as unknown as Role;
   const context = contextWith('a"b');
   t.equal(renderer.ownScript(role, context), "#!ipxe\n# a_b");
   t.equal(renderer.document(role, "network-config", context), '#!ipxe\n# "a\\"b"');
