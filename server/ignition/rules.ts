@@ -23,7 +23,10 @@ export function brokenRules(config: IgnitionConfig, minor: number): Problem[] {
   eachOf(
     security?.tls?.certificateAuthorities,
     (one, path) => requiredReference(one, path, report),
-    ...["ignition", "security", "tls", "certificateAuthorities"],
+    "ignition",
+    "security",
+    "tls",
+    "certificateAuthorities",
   );
   for (const key of ["httpProxy", "httpsProxy"] as const)
     if (proxy?.[key] !== undefined && !/^https?:\/\/./.test(proxy[key]))

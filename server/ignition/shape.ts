@@ -42,7 +42,8 @@ export const boolean = (): Field => field({ kind: "boolean" });
 export const object = (fields: Readonly<Record<string, Field>>, sugar?: ObjectShape["sugar"]): Field =>
   field({ kind: "object", fields, sugar });
 
-const whole = (item: unknown) => String(item);
+/** The whole item is its key. */
+const whole = (item: unknown) => (typeof item === "string" ? item : JSON.stringify(item));
 export const list = (
   of: Field,
   {
@@ -57,7 +58,7 @@ export const options = (): Field =>
 export const by =
   (name: string) =>
   (item: unknown): string =>
-    String((item as Readonly<Record<string, unknown>>)[name] ?? "");
+    whole((item as Readonly<Record<string, unknown>>)[name] ?? "");
 
 export const since = (minor: number, one: Field): Field => ({ ...one, since: minor });
 export const required = (one: Field): Field => ({ ...one, isRequired: true });

@@ -1,10 +1,10 @@
-import type { Directory, IgnitionConfig, Storage, Unit } from "./config.ts";
+import type { IgnitionConfig, Storage, Unit } from "./config.ts";
 import { configShape } from "./config-shape.ts";
 import { encodeContents } from "./data-url.ts";
 import { LocalFileFault, type LocalFiles } from "./local-files.ts";
 import { mergeUnits, mountUnit } from "./mount-units.ts";
 import { ignitionName, isObject, type ObjectShape, type Path, type Problem, type Shape } from "./shape.ts";
-import { growTrees } from "./trees.ts";
+import { growTrees, type Tree } from "./trees.ts";
 import { validateConfig } from "./validate.ts";
 import { firstVersionWith, parseVariant, refusedKeys, type Variant } from "./variants.ts";
 
@@ -56,7 +56,7 @@ export function translateButane(source: ButaneSource, outside: Outside): Transla
 type Draft = Record<string, unknown>;
 
 function createTranslator(
-  { value: top, writtenAt }: ButaneSource,
+  { writtenAt }: ButaneSource,
   { files, gzip }: Outside,
   { variant, minor }: { variant: Variant; minor: number },
 ) {
@@ -64,6 +64,8 @@ function createTranslator(
   const report = (path: Path, message: string) => void problems.push({ path, message });
   /** Ignition path -> Butane path. */
   const origins = new Map<string, Path>();
+  /** What Butane alone knows, converted, by its path. */
+  const beyond = new Map<string, unknown>();
   const note = (to: Path, from: Path) => void origins.set(JSON.stringify(to), from);
 
   /** Runs `work` with a local file; a file that can't be used is a problem of the key. */
@@ -140,11 +142,13 @@ function createTranslator(
       const name = ignitionName(key);
       const converted = convert(item, field.shape, path, [...to, name]);
       if (converted === undefined) continue;
-      if (field.only === "butane") sugar[key] = converted;
-      else result[name] = converted;
+      if (field.only === "butane") {
+        sugar[key] = converted;
+        beyond.set(JSON.stringify(path), converted);
+      } else result[name] = converted;
     }
     if (shape.sugar === "resource") drawInContents(result, sugar, from, to);
-    if (shape.sugar === "unit") drawInUnit(result, sugar, from);
+    if (shape.sugar === "unit") drawInUnit(result, sugar, from, to);
     if (shape.sugar === "user") drawInKeys(result, sugar, from, to);
     return result;
   }
@@ -197,12 +201,15 @@ function createTranslator(
       report(place, path.length > 0 ? `in it, ${path.join(".")}: ${message}` : `in it, ${message}`);
   }
 
-  function drawInUnit(result: Draft, sugar: Draft, from: Path): void {
+  function drawInUnit(result: Draft, sugar: Draft, from: Path, to: Path): void {
     const local = sugar["contents_local"];
     if (typeof local !== "string") return;
     const place = [...from, "contents_local"];
     if ("contents" in result) report(place, "only one of contents and contents_local may be there");
-    else result["contents"] = readText(local, place);
+    else {
+      note([...to, "contents"], place);
+      result["contents"] = readText(local, place);
+    }
   }
 
   /** Each line of the files is a key. */
@@ -224,12 +231,10 @@ function createTranslator(
     if (variant === "flatcar")
       for (const [index, luks] of (storage.luks ?? []).entries())
         if (luks.clevis) report(["storage", "luks", index, "clevis"], "is not there on Flatcar");
-    const sources = isObject(top) && isObject(top["storage"]) ? top["storage"]["filesystems"] : undefined;
     const made: Unit[] = [];
     for (const [index, filesystem] of (storage.filesystems ?? []).entries()) {
       const place = ["storage", "filesystems", index, "with_mount_unit"];
-      const asked = Array.isArray(sources) ? (sources[index] as Draft)["with_mount_unit"] : undefined;
-      if (convert(asked, { kind: "boolean" }, place, place) !== true) continue;
+      if (beyond.get(JSON.stringify(place)) !== true) continue;
       if (!filesystem.format) report(place, "needs the key format");
       else if (filesystem.format !== "swap" && !filesystem.path) report(place, "needs the key path");
       else {
@@ -250,14 +255,12 @@ function createTranslator(
   }
 
   function withTrees(config: IgnitionConfig): IgnitionConfig {
-    const trees = isObject(top) && isObject(top["storage"]) ? top["storage"]["trees"] : undefined;
-    if (!Array.isArray(trees)) return config;
-    const shape = (configShape.fields["storage"]?.shape as ObjectShape).fields["trees"]?.shape;
-    if (!shape) return config;
     const at = ["storage", "trees"];
+    const trees = beyond.get(JSON.stringify(at)) as readonly Tree[] | undefined;
+    if (!trees) return config;
     let storage: Storage = config.storage ?? {};
-    for (const [index, tree] of (convert(trees, shape, at, at) as Directory[]).entries())
-      storage = growTrees(tree as never, storage, {
+    for (const [index, tree] of trees.entries())
+      storage = growTrees(tree, storage, {
         read: (path) => fromOutside([...at, index], () => files.tree(path)),
         encode: (bytes, isCompressed) => encodeContents(bytes, gzip, isCompressed),
         report: (message) => report([...at, index], message),

@@ -116,7 +116,10 @@ function repeatedItems(
       if (shape.of.kind === "object" && !isObject(one)) continue;
       const key = shape.key(one);
       if (keys.has(key))
-        problems.push({ path: [...path, ignitionName(name), index], message: "stands there twice" });
+        problems.push({
+          path: [...path, ignitionName(name), index],
+          message: "is there twice: another entry has the same path, name or device",
+        });
       keys.add(key);
     }
   }

@@ -52,7 +52,10 @@ export function loadRoles(directories: readonly string[]): LoadedRoles {
     const names = foldersIn(directory);
     if (!names)
       problems.push({
-        ...{ role: "", file: directory, line: 1, column: 1 },
+        role: "",
+        file: directory,
+        line: 1,
+        column: 1,
         code: "ROLE_FILE_MISSING",
         message: "there is no such directory",
       });

@@ -17,7 +17,7 @@ const gzip = (bytes: Uint8Array) => gzipSync(bytes, { level: 9 });
 export function readIgnition(text: string, files: LocalFiles, isRendered: boolean): IgnitionConfig {
   // JSON is YAML too, so that one reader tells the place of every key.
   const yaml = readYaml(text, { isYaml11: true });
-  const isButane = isObject(yaml.value) ? "variant" in yaml.value : !/^\s*\{/.test(text);
+  const isButane = !/^\s*\{/.test(text) || (isObject(yaml.value) && "variant" in yaml.value);
   const code = isButane ? "BUTANE_INVALID" : "IGNITION_INVALID";
   const fault = (sentence: string, at: { line: number; column: number }) =>
     new DocumentFault(code, sentence, { at, isRendered });

@@ -119,17 +119,16 @@ export function publishedRoleSchema(): object {
     ...(JSON.parse(JSON.stringify(roleSchema)) as object),
     anyOf: [{ required: ["extends"] }, { required: ["description", "boot"] }],
     allOf: [
-      {
-        if: { properties: { boot: { const: "image" } }, required: ["boot"] },
-        then: { anyOf: [{ required: ["image"] }, { required: ["extends"] }] },
-      },
-      {
-        if: { properties: { boot: { enum: ["wait", "local", "script"] } }, required: ["boot"] },
-        then: { not: { anyOf: [{ required: ["image"] }, { required: ["arguments"] }] } },
-      },
+      never(boots("image"), { not: { required: ["image"] } }, { not: { required: ["extends"] } }),
+      never(boots("wait", "local", "script"), {
+        anyOf: [{ required: ["image"] }, { required: ["arguments"] }],
+      }),
     ],
   };
 }
+
+const boots = (...words: string[]) => ({ properties: { boot: { enum: words } }, required: ["boot"] });
+const never = (...together: object[]) => ({ not: { allOf: together } });
 
 /** What may stand at a path of role.yaml; the first row that fits speaks. */
 const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
