@@ -1,6 +1,16 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { lstatSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import t from "tap";
 import type { IgnitionConfig } from "../../server/ignition/config.ts";
 import { createBootLab } from "../support/boot-lab.ts";
@@ -131,6 +141,19 @@ t.test(
         "no machine-id: presets are for first boots",
       );
       t.end();
+    });
+    t.test("the callback waits for multi-user.target, which wants it, without a circle", async (t) => {
+      const units = join(root, "etc/systemd/system");
+      mkdirSync(join(units, "multi-user.target.wants"));
+      symlinkSync("../rollcall-ready.service", join(units, "multi-user.target.wants/rollcall-ready.service"));
+      const { stdout, stderr } = await promisify(execFile)(
+        "systemd-analyze",
+        ["verify", "multi-user.target"],
+        {
+          env: { ...process.env, SYSTEMD_UNIT_PATH: `${units}:` },
+        },
+      ).catch((error: { stdout: string; stderr: string }) => error);
+      t.notMatch(stdout + stderr, /rollcall|cycle/);
     });
     t.equal((await server.api("GET", "/machines/s4")).json["phase"], "configuring");
     t.equal(
