@@ -25,7 +25,7 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
-import { loadRoles } from "./render/load-roles.ts";
+import { createRoleReader } from "./render/role-reader.ts";
 import { readSubnet, type ServedInterface, tftpClients, warnOfSubnets } from "./served-networks.ts";
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
@@ -90,7 +90,7 @@ export async function createApp(deps: AppDeps) {
     join(root, "templates/roles"),
     ...(config.rolesDir === undefined ? [] : [config.rolesDir]),
   ];
-  const roles = remember(clock, () => loadRoles(roleDirectories));
+  const roles = remember(clock, createRoleReader(roleDirectories));
   for (const problem of roles().problems) log.warn({ ...problem }, "a role is broken and left out");
   const renderer = createRenderer(loadStandardTemplates(join(root, "templates")), config.boot.afterFailures);
 

@@ -25,9 +25,10 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "net", "yaml"],
     libraries: ["typebox", "typebox/value", "node:fs", "node:path"],
   },
+  ignition: { imports: [], libraries: [], pure: true },
   render: {
-    imports: ["domain", "net", "yaml"],
-    libraries: ["handlebars", "typebox", "typebox/value", "node:fs", "node:path"],
+    imports: ["domain", "ignition", "net", "yaml"],
+    libraries: ["handlebars", "typebox", "typebox/value", "node:crypto", "node:fs", "node:path", "node:zlib"],
   },
   content: { imports: ["domain"], libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path"] },
   store: {

@@ -1,6 +1,6 @@
 import t from "tap";
 import { ClaimRefused } from "../server/domain/error-catalogue.ts";
-import { createBootLab } from "./support/boot-lab.ts";
+import { createBootLab, serverUrl } from "./support/boot-lab.ts";
 import { addressOf, macOf, neighbourTable } from "./support/samples.ts";
 
 const minutes = 60_000;
@@ -31,7 +31,10 @@ t.test("a claim", async (t) => {
       await lab.add(1, "s1");
       await lab.assign("s1", "worker");
       const claim = await lab.claim(1);
-      await t.rejects(lab.boots.config(claim, later, "user-data", "http://10.0.0.1:8080"), refused);
+      await t.rejects(
+        lab.boots.config({ secret: claim, address: later, kind: "user-data", serverUrl }),
+        refused,
+      );
       t.match(
         lab.alarms(),
         [{ data: { reason: "wrong-address" } }],
@@ -41,7 +44,7 @@ t.test("a claim", async (t) => {
       t.throws(() => lab.boots.reporter(claim, later, "its log"), refused, "another machine's address");
       table.set(later, macOf(1));
       t.match(
-        (await lab.boots.config(claim, later, "user-data", "http://10.0.0.1:8080")).text,
+        (await lab.boots.config({ secret: claim, address: later, kind: "user-data", serverUrl })).text,
         /^#cloud-config/,
       );
       t.match(await lab.boots.joined(claim, later), { name: "s1" });

@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import t from "tap";
 import { createClient } from "../server/cli/client.ts";
 import { importImage } from "../server/cli/commands/image.ts";
@@ -135,3 +137,51 @@ t.test("the roll shows what a machine runs, and its next role only where that is
   t.equal(doing({ ...machine, boot }), "starting Debian");
   t.end();
 });
+
+t.test(
+  "roles: where each part came from, every fault with place and code, what becomes of a Butane file",
+  async (t) => {
+    const roles = {
+      "kiosk/role.yaml": "extends: worker\nminimumRam: 4 GiB\nfiles: { ignition: coreos.yml }\n",
+      "kiosk/coreos.yml": "variant: flatcar\nversion: 1.0.0\npasswd: { users: [{ name: core }] }\n",
+      "broken/role.yaml": "description: d\nboot: wait\nfiles: { ignition: coreos.yml }\n",
+      "broken/coreos.yml": "variant: flatcar\nversion: 1.0.0\npasswd: { users: [{ nmae: core }] }\n",
+    };
+    const server = await startServer(t, { roles });
+    await server.addImage();
+    await server.add(1, "s1");
+    await server.assign("s1", "kiosk");
+    const boot = async (...words: string[]) => {
+      const program = [join(root, "server/cli/main.ts"), "--data", server.dataDir, ...words];
+      try {
+        const { stdout } = await promisify(execFile)(process.execPath, program);
+        return stdout;
+      } catch (error) {
+        return (error as { stdout: string }).stdout;
+      }
+    };
+    t.equal(
+      await boot("role", "show", "kiosk"),
+      `kiosk: A Kubernetes worker. As of this version it boots the Debian image and calls back; joining a cluster comes next. (from worker)
+boots: debian-node (from worker)
+extends: worker
+documents:
+  user-data: user-data.hbs, filled in (from worker)
+  ignition: coreos.yml, as it is
+parameters:
+  sshKeys (string[], default []): SSH public keys of those who may log in as the user \`debian\`. (from worker)
+    boot s4 kiosk --param sshKeys=TEXT --param sshKeys=ANOTHER
+`,
+    );
+    t.match(
+      await boot("role", "lint", join(server.rolesDir, "broken")),
+      /broken\/coreos\.yml:3:21: BUTANE_INVALID: passwd\.users\.0\.nmae: unknown key; known are .*\n1 fault\n$/,
+    );
+    t.match(await boot("role", "lint", join(server.rolesDir, "kiosk")), /^1 role checked, all fine\n$/);
+    t.match(JSON.parse(await boot("preview", "s1", "ignition-role")), {
+      ignition: { version: "3.3.0" },
+      passwd: { users: [{ name: "core" }] },
+    });
+    t.match(await boot("preview", "s1", "ignition"), /claims\/\*{8}\/ignition\/role\.json/);
+  },
+);

@@ -5,7 +5,8 @@ import { configKeys } from "../server/config/schema.ts";
 import "../server/domain/error-catalogue.ts";
 import { definedErrors } from "../server/domain/errors.ts";
 import { eventTypes } from "../server/domain/event.ts";
-import { commandCodes, machineCodes } from "../server/domain/reported-codes.ts";
+import { commandCodes, machineCodes, roleFaultCodes } from "../server/domain/reported-codes.ts";
+import { publishedRoleSchema } from "../server/render/role-schema.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const cell = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
@@ -41,6 +42,14 @@ function errorsPage(): string {
     "| code | what to do |",
     "|---|---|",
     ...adviceRows(commandCodes),
+    "",
+    "## What `boot role lint` says of roles",
+    "",
+    "Each fault with file, line and column.",
+    "",
+    "| code | what to do |",
+    "|---|---|",
+    ...adviceRows(roleFaultCodes),
     "",
   ].join("\n");
 }
@@ -91,6 +100,7 @@ const pages: Readonly<Record<string, () => string>> = {
   "docs/errors.md": errorsPage,
   "docs/configuration.md": configurationPage,
   "docs/events.md": eventsPage,
+  "docs/role.schema.json": () => `${JSON.stringify(publishedRoleSchema(), null, 2)}\n`,
 };
 
 t.test("pages made from code are what the code says", (t) => {
@@ -143,6 +153,7 @@ t.test("every error and event that the pages list is raised somewhere, and none 
   t.same([...new Set(reported)].sort(), Object.keys(machineCodes).sort(), "codes of our initramfs");
   const said = [...code.matchAll(/"(IMAGE_[A-Z_]+|DEMO_[A-Z_]+)"/g)].map(([, word = ""]) => word);
   t.same([...new Set(said)].sort(), Object.keys(commandCodes).sort(), "codes of the command");
+  for (const roleCode of Object.keys(roleFaultCodes)) t.ok(code.includes(`"${roleCode}"`), roleCode);
   t.end();
 });
 

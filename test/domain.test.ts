@@ -342,6 +342,9 @@ t.test("parameters of roles", (t) => {
       keys: { type: "string[]", default: [], description: "d" },
     },
     templates: {},
+    files: {},
+    extends: undefined,
+    inherited: {},
     directory: "/r",
   };
 

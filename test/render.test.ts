@@ -10,6 +10,7 @@ import type { Role } from "../server/domain/role.ts";
 import { buildContext, type RenderContext } from "../server/render/context.ts";
 import { createRenderer, loadStandardTemplates, type StandardScript } from "../server/render/documents.ts";
 import { compileTemplate } from "../server/render/engine.ts";
+import { anyText, everyText, hostile } from "./support/hostile-texts.ts";
 import {
   ipxeText,
   ipxeWord,
@@ -25,88 +26,6 @@ const renderer = createRenderer(loadStandardTemplates(templates));
 const render = (syntax: Syntax, source: string, context: Record<string, unknown>) =>
   compileTemplate(source, syntax).render(context);
 
-/** What a hostile machine would call itself. */
-const hostile = [
-  ...Array.from(
-    "|&;#$`\\'\"{}[]()<>*?!~%@=+-,:. \t\n\r\0\u001b\u007f\u0085\u00a0\u2028\u2029\ufeff\ufffe\uffff",
-  ),
-  "",
-  " ",
-  "null",
-  "~",
-  "true",
-  "no",
-  "1e3",
-  "0x10",
-  "0o7",
-  "1_000",
-  "2001-01-01",
-  "<<",
-  "---",
-  "...",
-  "- a",
-  "a: b",
-  " #",
-  "#",
-  "? a",
-  "!!python/object/apply:os.system ['id']",
-  "*a",
-  "&a b",
-  "|",
-  ">-",
-  "\t- a",
-  "a\nb: c",
-  "a\r\n- b",
-  "\n\n",
-  "]}, x",
-  "'''",
-  '"""',
-  "x || reboot",
-  "&& shell",
-  "x\nreboot",
-  "x\rreboot",
-  "${uuid}",
-  "$${x}",
-  "; shell",
-  "&&",
-  "||",
-  "??",
-  "-n",
-  "--help",
-  "\\\nreboot",
-  "x \\",
-  "$(reboot)",
-  "`reboot`",
-  "';reboot;'",
-  "'\\''",
-  "a'b'c",
-  "!!",
-  "{{constructor}}",
-  "{{{x}}}",
-  "\\{{x}}",
-  "%00",
-  "../../etc/passwd",
-  "\ud800",
-  "a\udfffb",
-  "😀",
-  "é",
-  "日本",
-  "\u{10ffff}",
-  "x".repeat(3000),
-];
-const fragments = fc
-  .array(fc.constantFrom(...hostile, "reboot", "a", " "), { maxLength: 6 })
-  .map((parts) => parts.join(""));
-const anyText = fc.oneof(
-  fc.string({ unit: "binary", maxLength: 40 }),
-  fc.string({ unit: "grapheme", maxLength: 20 }),
-  fragments,
-);
-/** All of the hostile texts, then some more. */
-const everyText: fc.Parameters<[string]> = {
-  numRuns: hostile.length + 200,
-  examples: hostile.map((text) => [text]),
-};
 /** Lone surrogates are no characters; what is written in their place is U+FFFD. */
 const sample = [...hostile, ...fc.sample(anyText, { numRuns: 400, seed: 20260102 })].map((text) =>
   text.toWellFormed(),
@@ -336,7 +255,7 @@ t.test("an iPXE script has the same lines and commands, whatever the machine say
 });
 
 t.test("a cloud-init document has the same keys, whatever the machine says of itself", (t) => {
-  const role = { name: "r", boot: "wait", templates: {} } as unknown as Role;
+  const role = { name: "r", boot: "wait", templates: {}, files: {} } as unknown as Role;
   const boot0 = { match: { macaddress: "52:54:00:00:00:01" }, dhcp4: true, "dhcp-identifier": "mac" };
   const network = { version: 2, ethernets: { boot0 } };
   const post = ["instance_id", "hostname", "pub_key_ed25519"];
@@ -372,7 +291,11 @@ t.test("a value that looks like a template is text", (t) => {
 
 t.test("the same source is written for each syntax in its own way", (t) => {
   const template = { file: "x", source: "#!ipxe\n# {{machine.name}}" };
-  const role = { name: "r", templates: { ipxe: template, "network-config": template } } as unknown as Role;
+  const role = {
+    name: "r",
+    templates: { ipxe: template, "network-config": template },
+    files: {},
+  } as unknown as Role;
   const context = contextWith('a"b');
   t.equal(renderer.ownScript(role, context), "#!ipxe\n# a_b");
   t.equal(renderer.document(role, "network-config", context), '#!ipxe\n# "a\\"b"');

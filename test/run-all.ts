@@ -30,6 +30,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/tcpdump": "tcpdump",
     "/usr/bin/docker-compose": "docker-compose",
     "/usr/bin/systemd-analyze": "systemd",
+    "/usr/bin/ignition-validate": "ignition",
+    "/usr/bin/cloud-init": "cloud-init",
   },
   e2e: {
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",

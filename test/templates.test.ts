@@ -230,9 +230,15 @@ t.test("documents", (t) => {
     joins: false,
     parameters: {},
     templates: Object.fromEntries(
-      Object.entries(templates).map(([kind, source]) => [kind, { file: `${kind}.hbs`, source }]),
+      Object.entries(templates).map(([kind, source]) => [
+        kind,
+        { file: `${kind}.hbs`, source, directory: import.meta.dirname },
+      ]),
     ),
-    directory: "/r",
+    files: {},
+    extends: undefined,
+    inherited: {},
+    directory: import.meta.dirname,
     ...more,
   });
   const failure = (
@@ -263,13 +269,9 @@ t.test("documents", (t) => {
       ],
       ["meta-data", "local-hostname: x\n", "instance-id is missing"],
       ["meta-data", "", "instance-id is missing"],
-      ["ignition", "{}", "ignition.version is missing"],
-      ["ignition", "null", "ignition.version is missing"],
-      [
-        "ignition",
-        '{\n "a" 1 }',
-        "line 2 as rendered, column 6: this is no JSON: Expected ':' after property name",
-      ],
+      ["ignition", "{}", "line 1 as rendered: the key ignition.version is missing"],
+      ["ignition", "null", "line 1 as rendered: a config is a mapping of keys"],
+      ["ignition", '{\n "a" 1 }', "line 2 as rendered: this is no JSON: Expected ':' after property name"],
       ["ipxe", "#!/bin/sh\n", "line 1: the first line must be #!ipxe"],
       ["ipxe", "#!ipxe\n{{zz}}", "line 2: unknown name zz"],
     ] as const;

@@ -1,10 +1,11 @@
+import { createHash } from "node:crypto";
 import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
 import type { LocalBootMethod } from "../domain/boot-preferences.ts";
 import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
 import type { Image } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
-import { documentKinds, type DocumentKind, resolveParameters, type Role } from "../domain/role.ts";
+import { documentKinds, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
 import { refuseMisfit } from "./machine-fit.ts";
 import { macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
@@ -159,12 +160,53 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
 /** One document for this machine, or undefined when the role has none of that kind. @throws TemplateFailed */
 export function renderPlannedDocument(
   rendering: Rendering,
-  kind: Exclude<DocumentKind, "ipxe">,
+  kind: Exclude<ServedKind, "ipxe">,
   renderer: Renderer,
 ): string | undefined {
   const { plan } = rendering;
   if (plan.kind === "url") return undefined;
-  return renderer.document(plan.role, kind, contextOf({ ...rendering, plan }));
+  if (kind === "ignition") return renderIgnition(rendering, renderer)?.machinePart;
+  return renderer.document(
+    plan.role,
+    kind === "ignition-role" ? "ignition" : kind,
+    contextOf({ ...rendering, plan }),
+  );
+}
+
+/** Both parts of a machine's Ignition config: the one that it fetches first names the digest of the other. */
+export interface IgnitionParts {
+  readonly machinePart: string;
+  readonly rolePart: string;
+  /** The version of Ignition that the role's part is made for. */
+  readonly version: string;
+  /** The role's part has keys that the machine's Ignition does not know. */
+  readonly isTooNew: boolean;
+}
+
+/**
+ * Undefined: the role has no Ignition config.
+ * @param maximumMinor the machine's Ignition speaks 3.0 to 3.`maximumMinor` @throws TemplateFailed
+ */
+export function renderIgnition(
+  rendering: Rendering,
+  renderer: Renderer,
+  maximumMinor?: number,
+): IgnitionParts | undefined {
+  const { plan } = rendering;
+  if (plan.kind === "url") return undefined;
+  const context = contextOf({ ...rendering, plan });
+  const role = renderer.ignition(plan.role, context, maximumMinor);
+  if (!role) return undefined;
+  const rolePart = {
+    url: `${context.configUrl ?? `${context.server.url}/`}ignition/role.json`,
+    sha512: createHash("sha512").update(role.text).digest("hex"),
+  };
+  return {
+    machinePart: renderer.machineIgnition(context, rolePart),
+    rolePart: role.text,
+    version: role.version,
+    isTooNew: role.isTooNew,
+  };
 }
 
 /** Renders everything that the machine will ask for later, so that a fault shows now, on its screen. @throws TemplateFailed */

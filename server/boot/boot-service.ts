@@ -13,7 +13,7 @@ import { AssetNotFound, BootNotOpen, InvalidMac } from "../domain/error-catalogu
 import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
-import type { DocumentKind } from "../domain/role.ts";
+import type { ServedKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
@@ -28,6 +28,7 @@ import {
   renderScript,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
+import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
@@ -72,6 +73,7 @@ export function createBootService(deps: BootServiceDeps) {
   const { record, inventory, assignments, claims, tracker, addresses, gate, renderer, onProgress } = deps;
   const faults = createFaultScripts(deps);
   const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
+  const configs = createConfigs(deps);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -263,19 +265,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (mac) onProgress(mac, progress);
     },
 
-    /** A document behind a claim. Undefined: this role has none of the kind. @throws ClaimRefused, TemplateFailed */
-    async config(
-      secret: string,
-      address: string,
-      kind: Exclude<DocumentKind, "ipxe">,
-      serverUrl: string,
-    ): Promise<{ text: string | undefined; machine: Machine }> {
-      const claim = await claims.fetch(secret, address, kind);
-      const machine = inventory.get(claim.machineId);
-      const text = renderFor(machine, claim, kind, serverUrl, secret);
-      if (kind === "user-data" || kind === "ignition") tracker.advance(machine.id, "config.served");
-      return { text, machine };
-    },
+    /** A document behind a claim. @throws ClaimRefused, ConfigNotReady */
+    config: configs.config,
 
     /**
      * What a machine would get now, or with another target, secrets masked.
@@ -283,7 +274,7 @@ export function createBootService(deps: BootServiceDeps) {
      */
     preview(
       machine: Machine,
-      kind: DocumentKind,
+      kind: ServedKind,
       serverUrl: string,
       target: AssignedTarget = select(machine).target,
     ): string | undefined {
@@ -343,29 +334,6 @@ export function createBootService(deps: BootServiceDeps) {
     return current === undefined || current.id === bootId;
   }
 
-  function renderFor(
-    machine: Machine,
-    claim: Claim,
-    kind: Exclude<DocumentKind, "ipxe">,
-    serverUrl: string,
-    secret: string,
-  ): string | undefined {
-    const plan = planBoot(claim.target, deps);
-    return renderPlannedDocument(
-      {
-        machine: bootedFrom(machine, claim.mac),
-        plan,
-        serverUrl,
-        bootId: claim.bootId,
-        claim: secret,
-        pollSeconds: 5,
-        localBoot: deps.localBoot,
-      },
-      kind,
-      renderer,
-    );
-  }
-
   /** Takes the assignment for one boot away: the boot that was made from it is done. */
   async function useUpOnce(machine: Machine, bootId: string | undefined): Promise<void> {
     const subject = { kind: "machine", machineId: machine.id } as const;
@@ -383,10 +351,3 @@ export function createBootService(deps: BootServiceDeps) {
   return service;
 }
 export type BootService = ReturnType<typeof createBootService>;
-
-/** A machine has several MACs; documents speak of the one it boots from. */
-function bootedFrom(machine: Machine, mac: Mac): Machine {
-  return machine.macs[0] === mac
-    ? machine
-    : { ...machine, macs: [mac, ...machine.macs.filter((other) => other !== mac)] };
-}

@@ -222,6 +222,20 @@ export const TemplateFailed = defineError("TEMPLATE_FAILED", {
     `template ${d.file} of role ${d.role} does not render: ${d.problem}`,
   advice: "`boot role lint` and `boot preview MACHINE KIND` show the fault without a machine.",
 });
+export const ConfigNotReady = defineError("CONFIG_NOT_READY", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { machine: string; problem: string }) =>
+    `the config of ${d.machine} can't be made now: ${d.problem}`,
+  advice: "Correct the role (`boot role lint` names the place); the machine asks again by itself.",
+});
+export const IgnitionTooNew = defineError("IGNITION_TOO_NEW", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { version: string; newest: string }) =>
+    `the machine's Ignition reads configs up to ${d.newest}, and that of its role is ${d.version} with keys that need it`,
+  advice: "Leave the newer keys out of the role's config, or give the role a newer image.",
+});
 export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   kind: "operational",
   httpStatus: 404,

@@ -25,6 +25,7 @@ export const eventTypes = {
   "boot.step": "A machine passed a station of its boot; told live only, the boot's timeline keeps it.",
   "boot.ended": "A boot attempt ended.",
   "script.failed": "A machine got a script that prints an error, since its own could not be made.",
+  "config.failed": "A machine asked for a config that can't be made, or that its Ignition is too old for.",
   "claim.refused": "Somebody showed a claim that is not theirs, too old or used up.",
   "mac.unverified": "An address asked for a script, and nothing shows that it is that machine.",
   "mac.contradicted": "An address asked for the script of a MAC that is not its own.",

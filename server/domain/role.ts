@@ -12,6 +12,28 @@ export const documentKinds = [
 ] as const;
 export type DocumentKind = (typeof documentKinds)[number];
 
+/** What a role may have templates for: its documents, and Butane, which becomes its Ignition config. */
+export const templateKinds = [...documentKinds, "butane"] as const;
+export type TemplateKind = (typeof templateKinds)[number];
+
+/** What a machine may be served, or a preview show: `ignition` is its own part, which draws in the part of the role. */
+export const servedKinds = [...documentKinds, "ignition-role"] as const;
+export type ServedKind = (typeof servedKinds)[number];
+
+/** The document that a template makes. */
+export function documentOf(kind: TemplateKind): DocumentKind {
+  return kind === "butane" ? "ignition" : kind;
+}
+
+/** A file of a role, as it is written. */
+export interface RoleText {
+  /** Its name in the role's folder. */
+  readonly file: string;
+  readonly source: string;
+  /** The folder, that of another role where it is inherited. */
+  readonly directory: string;
+}
+
 /** How a machine of this role boots. */
 export type RoleBoot =
   /** Kernel, initrd and root of an image in the store. */
@@ -50,11 +72,15 @@ export interface Role {
   /** The machine joins a cluster after its boot: `configuring` leads to `joining` and not to `ready`. */
   readonly joins: boolean;
   readonly parameters: Readonly<Record<string, RoleParameter>>;
-  /** Template source by document kind, with the file it came from. */
-  readonly templates: Readonly<
-    Partial<Record<DocumentKind, { readonly file: string; readonly source: string }>>
-  >;
+  /** What is filled in for each machine. */
+  readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;
+  /** What is taken as it is; `ignition` may be Butane. A document stands here or under templates. */
+  readonly files: Readonly<Partial<Record<DocumentKind, RoleText>>>;
   readonly directory: string;
+  /** The role that this one takes everything of that it does not name itself. */
+  readonly extends: string | undefined;
+  /** Which role a part came from, by its key (`image`, `templates.user-data`); parts of its own are not in it. */
+  readonly inherited: Readonly<Record<string, string>>;
 }
 
 /** Names of roles are path segments and words of the command line. */

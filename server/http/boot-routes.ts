@@ -3,7 +3,7 @@ import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import { InvalidMac } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
-import type { DocumentKind } from "../domain/role.ts";
+import type { ServedKind } from "../domain/role.ts";
 import type { MachineFacts } from "../inventory/inventory.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
@@ -47,13 +47,22 @@ function factsFrom(query: Record<string, unknown>): MachineFacts {
   };
 }
 
-const documents: Readonly<Record<string, { kind: Exclude<DocumentKind, "ipxe">; type: string }>> = {
-  "ignition.json": { kind: "ignition", type: "application/vnd.coreos.ignition+json" },
+const ignitionType = "application/vnd.coreos.ignition+json";
+const documents: Readonly<Record<string, { kind: Exclude<ServedKind, "ipxe">; type: string }>> = {
+  "ignition.json": { kind: "ignition", type: ignitionType },
+  "ignition/role.json": { kind: "ignition-role", type: ignitionType },
   "cloud-init/user-data": { kind: "user-data", type: "text/cloud-config; charset=utf-8" },
   "cloud-init/meta-data": { kind: "meta-data", type: "text/yaml; charset=utf-8" },
   "cloud-init/vendor-data": { kind: "vendor-data", type: "text/cloud-config; charset=utf-8" },
   "cloud-init/network-config": { kind: "network-config", type: "text/yaml; charset=utf-8" },
 };
+
+/** Ignition asks for `application/vnd.coreos.ignition+json;version=3.4.0`: the newest version that it reads. */
+function ignitionMinor(accept: string | undefined): number | undefined {
+  const [, minor] =
+    /^application\/vnd\.coreos\.ignition\+json; ?version=3\.(\d{1,3})\.\d/.exec(accept ?? "") ?? [];
+  return minor === undefined ? undefined : Number(minor);
+}
 
 /** What firmware and first boots load. To firmware an error is a script (200, `#!ipxe`), to the rest it is a problem document. */
 export function registerBootRoutes(
@@ -121,16 +130,17 @@ export function registerBootRoutes(
         schema: { summary: `The machine's ${kind}, behind its claim`, tags: ["boot"] },
       },
       async (request, reply) => {
-        const { text, machine } = await boots.config(
-          request.params.claim,
-          clientAddress(request),
+        const { text, machine } = await boots.config({
+          secret: request.params.claim,
+          address: clientAddress(request),
           kind,
-          serverUrl(request, address),
-        );
+          serverUrl: serverUrl(request, address),
+          ignitionMinor: ignitionMinor(request.headers.accept),
+        });
         request.bootStep = { machineId: machine.id, step: "config", detail: { document: kind } };
         void reply.header("cache-control", "no-store").type(type);
         // cloud-init asks 10 times for a document that is 404, so one that the role does not have is empty; Ignition takes 204 as empty.
-        return text === undefined && kind === "ignition" ? reply.code(204).send() : reply.send(text ?? "");
+        return text === undefined && type === ignitionType ? reply.code(204).send() : reply.send(text ?? "");
       },
     );
   }

@@ -1,14 +1,21 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { TemplateFailed } from "../domain/error-catalogue.ts";
-import type { DocumentKind, Role } from "../domain/role.ts";
-import { readYaml } from "../yaml/read-yaml.ts";
+import { type DocumentKind, type Role, type RoleText, type TemplateKind } from "../domain/role.ts";
+import type { IgnitionConfig } from "../ignition/config.ts";
+import type { LocalFiles } from "../ignition/local-files.ts";
+import { machinePart } from "../ignition/machine-part.ts";
+import { forOlderIgnition } from "../ignition/validate.ts";
 import type { RenderContext } from "./context.ts";
 import { compileTemplate, type Template } from "./engine.ts";
+import { multipart } from "./multipart.ts";
 import type { Syntax } from "./quoting.ts";
+import { cloudInitType, refuseUnreadable } from "./readable.ts";
 import { retryPlan } from "./retry-plan.ts";
+import { createLocalFiles } from "./role-folder.ts";
+import { readIgnition } from "./role-ignition.ts";
 
-const syntaxes: Readonly<Record<DocumentKind | "argument", Syntax>> = {
+const syntaxes: Readonly<Record<TemplateKind | "argument", Syntax>> = {
   ipxe: "ipxe",
   argument: "ipxe",
   "user-data": "yaml",
@@ -16,9 +23,10 @@ const syntaxes: Readonly<Record<DocumentKind | "argument", Syntax>> = {
   "vendor-data": "yaml",
   "network-config": "yaml",
   ignition: "json",
+  butane: "yaml",
 };
 
-export function syntaxOf(kind: DocumentKind | "argument"): Syntax {
+export function syntaxOf(kind: TemplateKind | "argument"): Syntax {
   return syntaxes[kind];
 }
 
@@ -79,7 +87,11 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
     compiled.set(key, template);
     return template;
   }
-  function attempt(role: string, file: string, work: () => string): string {
+  /** What does not change from machine to machine is made once; a role that is read anew has new texts. */
+  const ignitionOfFile = new WeakMap<RoleText, IgnitionConfig>();
+  const filesOf = new WeakMap<RoleText, LocalFiles>();
+  const attempt = (role: string, file: string, work: () => string): string => attemptAny(role, file, work);
+  function attemptAny<T>(role: string, file: string, work: () => T): T {
     try {
       return work();
     } catch (error) {
@@ -102,60 +114,105 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
         attempt(role.name, "role.yaml", () => compile(argument, "ipxe").render(context)),
       ),
 
-    /** A document of the role, or the standard one; undefined when neither has it. @throws TemplateFailed */
+    /**
+     * A document of the role, or the standard one; undefined when neither has it. `ignition` is the role's part alone.
+     * @throws TemplateFailed
+     */
     document(role: Role, kind: Exclude<DocumentKind, "ipxe">, context: RenderContext): string | undefined {
-      const template = role.templates[kind] ?? standard.documents[kind];
-      if (!template) return undefined;
-      return attempt(role.name, template.file, () => {
-        const text = compile(template.source, syntaxes[kind]).render(context);
-        refuseUnreadable(kind, text);
-        return text;
-      });
+      if (kind === "ignition") return this.ignition(role, context)?.text;
+      const standardText = standard.documents[kind];
+      const own = ownText(role, kind, context);
+      if (own === undefined && !standardText) return undefined;
+      const made =
+        standardText && (own === undefined || kind === "vendor-data")
+          ? attempt(role.name, standardText.file, () => {
+              const text = compile(standardText.source, "yaml").render(context);
+              refuseUnreadable(kind, text, { isRendered: true });
+              return text;
+            })
+          : "";
+      if (own === undefined) return made;
+      // The server's part stays beside the role's: without it the machine would never call back.
+      return kind === "vendor-data" ? vendorParts(made, own) : own;
     },
 
     /** The role's own iPXE script. @throws TemplateFailed */
-    ownScript(role: Role, context: RenderContext): string | undefined {
-      const template = role.templates.ipxe;
-      if (!template) return undefined;
-      return attempt(role.name, template.file, () => {
-        const text = compile(template.source, "ipxe").render(context);
-        refuseUnreadable("ipxe", text);
-        return text;
-      });
+    ownScript: (role: Role, context: RenderContext): string | undefined => ownText(role, "ipxe", context),
+
+    /**
+     * The Ignition config of the role, made for an Ignition that speaks no more than 3.`maximumMinor`; `isTooNew` where that can't be.
+     * @throws TemplateFailed
+     */
+    ignition(
+      role: Role,
+      context: RenderContext,
+      maximumMinor = Infinity,
+    ): { text: string; version: string; isTooNew: boolean } | undefined {
+      const config = roleIgnition(role, context);
+      if (!config) return undefined;
+      const older = forOlderIgnition(config, maximumMinor);
+      const { version } = (older ?? config).ignition;
+      return { text: writeJson(older ?? config), version, isTooNew: older === undefined };
     },
+
+    /** The config that a machine fetches first, which draws in the role's. */
+    machineIgnition: (
+      context: RenderContext,
+      rolePart: { url: string; sha512: string } | undefined,
+    ): string =>
+      writeJson(
+        machinePart({ hostname: context.machine.name, joinedUrl: context.joinedUrl ?? undefined, rolePart }),
+      ),
   };
-}
 
-/** @throws Error when the reader of this document would refuse it */
-export function refuseUnreadable(kind: DocumentKind, text: string): void {
-  const firstLine = kind === "ipxe" ? "#!ipxe" : kind === "user-data" ? "#cloud-config" : undefined;
-  if (firstLine !== undefined && !text.startsWith(`${firstLine}\n`))
-    throw new Error(`line 1: the first line must be ${firstLine}`);
-  if (kind === "ipxe") return;
-  if (kind === "ignition") {
-    const config = parseJson(text) as { ignition?: { version?: unknown } } | null;
-    if (typeof config?.ignition?.version !== "string") throw new Error("ignition.version is missing");
-    return;
+  /** A document that the role brings, checked; undefined: it brings none. */
+  function ownText(
+    role: Role,
+    kind: Exclude<DocumentKind, "ignition">,
+    context: RenderContext,
+  ): string | undefined {
+    const file = role.files[kind];
+    const template = role.templates[kind];
+    const origin = file ?? template;
+    if (!origin) return undefined;
+    return attempt(role.name, origin.file, () => {
+      const text = file?.source ?? compile(origin.source, syntaxes[kind]).render(context);
+      refuseUnreadable(kind, text, { isRendered: !file });
+      return text;
+    });
   }
-  const yaml = readYaml(text);
-  const [problem] = yaml.problems;
-  if (problem) throw new Error(`line ${problem.line} as rendered: ${problem.message}`);
-  const value = yaml.value ?? {};
-  if (typeof value !== "object" || Array.isArray(value))
-    throw new Error("line 1: the document must be a mapping of keys");
-  if (kind === "meta-data" && typeof (value as Record<string, unknown>)["instance-id"] !== "string")
-    throw new Error("instance-id is missing");
-}
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    const { message } = error as Error;
-    const [, line, column] = /\(line (\d+) column (\d+)\)$/.exec(message) ?? [];
-    const at = line === undefined ? "" : `line ${line} as rendered, column ${column}: `;
-    throw new Error(
-      `${at}this is no JSON: ${message.replace(/ in JSON at position .*$/s, "").slice(0, 100)}`,
+  function roleIgnition(role: Role, context: RenderContext): IgnitionConfig | undefined {
+    const file = role.files.ignition;
+    if (file) {
+      const known = ignitionOfFile.get(file);
+      if (known) return known;
+      const config = attemptAny(role.name, file.file, () =>
+        readIgnition(file.source, localFiles(file), false),
+      );
+      ignitionOfFile.set(file, config);
+      return config;
+    }
+    const kind = role.templates.butane ? "butane" : "ignition";
+    const template = role.templates[kind];
+    if (!template) return undefined;
+    return attemptAny(role.name, template.file, () =>
+      readIgnition(compile(template.source, syntaxes[kind]).render(context), localFiles(template), true),
     );
   }
+
+  function localFiles(text: RoleText): LocalFiles {
+    const known = filesOf.get(text) ?? createLocalFiles(text.directory);
+    filesOf.set(text, known);
+    return known;
+  }
 }
+
+function vendorParts(ours: string, own: string): string {
+  return multipart([
+    { type: "text/cloud-config", name: "rollcall.cfg", text: ours },
+    { type: cloudInitType(own) ?? "text/plain", name: "role.cfg", text: own },
+  ]);
+}
+
+const writeJson = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;

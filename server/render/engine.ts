@@ -1,4 +1,5 @@
 import Handlebars from "handlebars";
+import { DocumentFault, type TextPlace } from "./document-fault.ts";
 import {
   defaultQuote,
   ipxeText,
@@ -11,7 +12,7 @@ import {
   yamlValue,
 } from "./quoting.ts";
 
-/** A compiled template: context in, text out. @throws Error with a sentence that names what is missing */
+/** A compiled template: context in, text out. @throws DocumentFault that names what is missing */
 export interface Template {
   render(context: Readonly<Record<string, unknown>>): string;
 }
@@ -65,25 +66,34 @@ function engineFor(syntax: Syntax): typeof Handlebars {
  * that without them it is a helper inside another one.
  */
 function told(outermost: Quote, inner: Quote) {
-  return (value: unknown, name: unknown, line: unknown): string => {
+  return (value: unknown, name: unknown, line: unknown, column: unknown): string => {
     if (typeof line !== "number") return inner(value);
     try {
       return outermost(value);
     } catch (error) {
-      throw new Error(`line ${line}: ${String(name)} ${(error as Error).message}`);
+      throw fault({ line, column: Number(column) }, `${String(name)} ${(error as Error).message}`);
     }
   };
+}
+
+function fault(at: TextPlace, sentence: string): DocumentFault {
+  return new DocumentFault("TEMPLATE_INVALID", sentence, { at });
+}
+
+/** Handlebars counts columns from 0. */
+function placeOf({ loc }: AstNode): TextPlace {
+  return { line: loc.start.line, column: loc.start.column + 1 };
 }
 
 /** Templates are written by administrators; the limit is against a slip, not an attack. */
 const maximumSourceBytes = 256 * 1024;
 
 /**
- * Compiles a template. @throws Error with the line of the fault
+ * Compiles a template. @throws DocumentFault
  */
 export function compileTemplate(source: string, syntax: Syntax): Template {
   if (Buffer.byteLength(source) > maximumSourceBytes)
-    throw new Error(`a template may have ${maximumSourceBytes} octets at most`);
+    throw new DocumentFault("TEMPLATE_INVALID", `a template may have ${maximumSourceBytes} octets at most`);
   const engine = engineFor(syntax);
   const ast = parse(engine, source);
   const paths: NotedPath[] = [];
@@ -105,9 +115,8 @@ export function compileTemplate(source: string, syntax: Syntax): Template {
   });
   return {
     render(context) {
-      for (const { parts, line } of paths) {
-        if (!hasPath(context, parts)) throw new Error(`line ${line}: unknown name ${parts.join(".")}`);
-      }
+      for (const { parts, at } of paths)
+        if (!hasPath(context, parts)) throw fault(at, `unknown name ${parts.join(".")}`);
       return compiled(context, { allowProtoPropertiesByDefault: false, allowProtoMethodsByDefault: false });
     },
   };
@@ -116,7 +125,7 @@ export function compileTemplate(source: string, syntax: Syntax): Template {
 /** A name that the template reads from the top of the context, e.g. `params.sshKeys`. */
 interface NotedPath {
   readonly parts: readonly string[];
-  readonly line: number;
+  readonly at: TextPlace;
 }
 
 interface Place {
@@ -128,7 +137,7 @@ interface Place {
 
 interface AstNode {
   type: string;
-  loc: { start: { line: number } };
+  loc: { start: { line: number; column: number } };
   body?: AstNode[];
   program?: AstNode;
   inverse?: AstNode;
@@ -146,7 +155,7 @@ interface AstExpression extends AstNode {
   data?: boolean;
 }
 
-/** Handlebars' own messages show its grammar; these say what to look for. @throws Error that begins with the line */
+/** Handlebars' own messages show its grammar; these say what to look for. @throws DocumentFault */
 function parse(engine: typeof Handlebars, source: string): AstNode {
   try {
     return engine.parse(source) as unknown as AstNode;
@@ -155,14 +164,14 @@ function parse(engine: typeof Handlebars, source: string): AstNode {
     const [, line, excerpt = "", got] =
       /^Parse error on line (\d+):\n(.*)\n.*\n.*?got '(.*)'$/s.exec(message) ?? [];
     if (line !== undefined) {
+      const at = { line: Number(line), column: 1 };
       if (got === "EOF" && message.includes("'OPEN_ENDBLOCK'"))
-        throw new Error(`line ${line}: a block is still open at the end, e.g. {{#if}} without {{/if}}`);
-      if (got === "OPEN_ENDBLOCK")
-        throw new Error(`line ${line}: a block is closed here that was not opened`);
-      throw new Error(`line ${line}: this is no template syntax: ${excerpt.trim()}`);
+        throw fault(at, "a block is still open at the end, e.g. {{#if}} without {{/if}}");
+      if (got === "OPEN_ENDBLOCK") throw fault(at, "a block is closed here that was not opened");
+      throw fault(at, `this is no template syntax: ${excerpt.trim()}`);
     }
-    const [, sentence = message, at = "1"] = /^(.*) - (\d+):\d+$/s.exec(message) ?? [];
-    throw new Error(`line ${at}: ${sentence}`);
+    const [, sentence = message, where = "1", column = "0"] = /^(.*) - (\d+):(\d+)$/s.exec(message) ?? [];
+    throw fault({ line: Number(where), column: Number(column) + 1 }, sentence);
   }
 }
 
@@ -173,22 +182,21 @@ const dataNames = new Set(["index", "key", "first", "last"]);
 function quoteStatements(node: AstNode, place: Place): void {
   const body = node.body ?? [];
   for (const [index, statement] of body.entries()) {
-    const line = statement.loc.start.line;
+    const at = placeOf(statement);
     const name = String(statement.path?.original ?? "");
-    if ((statement.hash?.pairs.length ?? 0) > 0)
-      throw new Error(`line ${line}: name=value has no meaning in a template`);
+    if ((statement.hash?.pairs.length ?? 0) > 0) throw fault(at, "name=value has no meaning in a template");
     switch (statement.type) {
       case "ContentStatement":
       case "CommentStatement":
         break;
       case "MustacheStatement":
         if (place.syntax === "yaml" && statement.params?.length === 0)
-          refuseGlued(name, line, body[index - 1], body[index + 1]);
+          refuseGlued(name, at, body[index - 1], body[index + 1]);
         quoteStatement(statement, name, place);
         break;
       case "BlockStatement": {
         if (!blockHelpers.has(name))
-          throw new Error(`line ${line}: unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
+          throw fault(at, `unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
         notePaths(statement, `{{#${name}}}`, 1, place);
         const depth = name === "each" || name === "with" ? place.depth + 1 : place.depth;
         if (statement.program) quoteStatements(statement.program, { ...place, depth });
@@ -196,13 +204,13 @@ function quoteStatements(node: AstNode, place: Place): void {
         break;
       }
       default:
-        throw new Error(`line ${line}: ${statement.type} is not allowed in templates`);
+        throw fault(at, `${statement.type} is not allowed in templates`);
     }
   }
 }
 
-/** A value in YAML comes with its quotes, so that what touches it would stand outside of them. @throws Error that begins with the line */
-function refuseGlued(name: string, line: number, before?: AstNode, after?: AstNode): void {
+/** A value in YAML comes with its quotes, so that what touches it would stand outside of them. @throws DocumentFault */
+function refuseGlued(name: string, at: TextPlace, before?: AstNode, after?: AstNode): void {
   const textOf = (node?: AstNode) =>
     node?.type === "ContentStatement" ? String((node as AstExpression).value) : "";
   const head = textOf(before).split("\n").at(-1) ?? "";
@@ -210,20 +218,21 @@ function refuseGlued(name: string, line: number, before?: AstNode, after?: AstNo
   if (/^\s*#/.test(head)) return;
   const [opening = ""] = /["']$/.exec(head) ?? [];
   if (opening !== "" && tail.startsWith(opening))
-    throw new Error(`line ${line}: ${name}: values are quoted already: drop your quotes around {{${name}}}`);
+    throw fault(at, `${name}: values are quoted already: drop your quotes around {{${name}}}`);
   if (/[\w=/.@%+~$-]$/.test(head) || /^([\w=/@%+~$-]|\.\w)/.test(tail))
-    throw new Error(
-      `line ${line}: ${name}: a value comes with its quotes, so text that touches it stands outside of them: put the whole text into the value, or write {{uri ${name}}} inside an address or {{sh ${name}}} on a line of shell`,
+    throw fault(
+      at,
+      `${name}: a value comes with its quotes, so text that touches it stands outside of them: put the whole text into the value, or write {{uri ${name}}} inside an address or {{sh ${name}}} on a line of shell`,
     );
 }
 
 function quoteStatement(statement: AstNode, name: string, place: Place): void {
   const { loc, path, params = [] } = statement;
-  const { line } = loc.start;
+  const at = placeOf(statement);
   if (statement.escaped === false)
-    throw new Error(`line ${line}: {{{raw}}} output is not allowed; {{value}} is quoted for you`);
+    throw fault(at, `{{{raw}}} output is not allowed; {{value}} is quoted for you`);
   if (params.length === 0 && path) {
-    if (Object.hasOwn(quoteHelpers, name)) throw new Error(`line ${line}: ${name} takes one value`);
+    if (Object.hasOwn(quoteHelpers, name)) throw fault(at, `${name} takes one value`);
     statement.params = [path];
     notePaths(statement, name, 1, place);
     statement.path = {
@@ -237,10 +246,10 @@ function quoteStatement(statement: AstNode, name: string, place: Place): void {
   } else {
     const here = outermostHelpers[place.syntax];
     if (!Object.hasOwn(here, name)) {
-      const fault = Object.hasOwn(quoteHelpers, name)
+      const problem = Object.hasOwn(quoteHelpers, name)
         ? `${name} is not for ${place.syntax} documents`
         : `unknown helper ${name}`;
-      throw new Error(`line ${line}: ${fault}; there are ${Object.keys(here).join(", ")}`);
+      throw fault(at, `${problem}; there are ${Object.keys(here).join(", ")}`);
     }
     notePaths(statement, name, 1, place);
   }
@@ -248,42 +257,39 @@ function quoteStatement(statement: AstNode, name: string, place: Place): void {
   const shown = value?.type === "PathExpression" ? String(value.original) : "this value";
   statement.params?.push(
     { type: "StringLiteral", loc, original: shown, value: shown },
-    { type: "NumberLiteral", loc, original: line, value: line },
+    { type: "NumberLiteral", loc, original: at.line, value: at.line },
+    { type: "NumberLiteral", loc, original: at.column, value: at.column },
   );
 }
 
-/** Notes what a statement or sub-expression reads. @throws Error when it has another number of values than `count` */
+/** Notes what a statement or sub-expression reads. @throws DocumentFault when it has another number of values than `count` */
 function notePaths(node: AstNode, name: string, count: number, place: Place): void {
-  const { line } = node.loc.start;
+  const at = placeOf(node);
   if (node.params?.length !== count)
-    throw new Error(`line ${line}: ${name} takes ${count === 1 ? "one value" : `${count} values`}`);
-  for (const parameter of node.params) notePath(parameter, line, place);
+    throw fault(at, `${name} takes ${count === 1 ? "one value" : `${count} values`}`);
+  for (const parameter of node.params) notePath(parameter, at, place);
 }
 
-function notePath(expression: AstExpression, line: number, place: Place): void {
+function notePath(expression: AstExpression, at: TextPlace, place: Place): void {
   if (expression.type === "SubExpression") {
     const name = String(expression.path?.original ?? "");
     if (name !== "eq" && !Object.hasOwn(quoteHelpers, name))
-      throw new Error(
-        `line ${line}: unknown helper ${name}; there are eq, ${Object.keys(quoteHelpers).join(", ")}`,
-      );
+      throw fault(at, `unknown helper ${name}; there are eq, ${Object.keys(quoteHelpers).join(", ")}`);
     notePaths(expression, name, name === "eq" ? 2 : 1, place);
     return;
   }
   if (expression.type !== "PathExpression") return;
   const { parts = [], depth = 0, data = false } = expression;
-  if (depth > place.depth) throw new Error(`line ${line}: ${expression.original} leads out of the template`);
+  if (depth > place.depth) throw fault(at, `${expression.original} leads out of the template`);
   if (data) {
     const [head = "", ...rest] = parts;
-    if (head === "root") place.paths.push({ parts: rest, line });
+    if (head === "root") place.paths.push({ parts: rest, at });
     else if (rest.length > 0 || !dataNames.has(head))
-      throw new Error(
-        `line ${line}: unknown name @${parts.join(".")}; there are @root, @${[...dataNames].join(", @")}`,
-      );
+      throw fault(at, `unknown name @${parts.join(".")}; there are @root, @${[...dataNames].join(", @")}`);
     return;
   }
   // Inside each and with, a path may start anywhere; strict mode watches those when they are printed.
-  if (depth === place.depth) place.paths.push({ parts, line });
+  if (depth === place.depth) place.paths.push({ parts, at });
 }
 
 function hasPath(context: unknown, parts: readonly string[]): boolean {

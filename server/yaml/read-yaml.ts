@@ -1,4 +1,13 @@
-import { isCollection, isMap, isNode, isScalar, LineCounter, parseDocument, stringify } from "yaml";
+import {
+  isCollection,
+  isMap,
+  isNode,
+  isScalar,
+  LineCounter,
+  parseDocument,
+  type ScalarTag,
+  stringify,
+} from "yaml";
 
 export interface YamlPosition {
   /** From 1. */
@@ -10,14 +19,31 @@ export interface YamlText {
   /** The document as plain values; undefined when it can't be read or is empty. */
   readonly value: unknown;
   readonly problems: readonly (YamlPosition & { readonly message: string })[];
+  /** A number or truth value as it is written: `1_000`, `0644`. */
+  writtenAt(path: readonly (string | number)[]): string | undefined;
   /** Where a key or list item stands: the nearest enclosing one when it is not there itself. */
   positionOf(path: readonly (string | number)[]): YamlPosition;
 }
 
-/** Reads one YAML 1.2 document (core schema, no custom tags; aliases are bounded against "billion laughs"). */
-export function readYaml(text: string): YamlText {
+/** `0644` is an octal number in YAML 1.1, and a decimal one in 1.2. */
+const octalTag: ScalarTag = {
+  tag: "tag:yaml.org,2002:int",
+  default: true,
+  test: /^0[0-7]+$/,
+  resolve: (text) => Number.parseInt(text, 8),
+};
+
+/**
+ * Reads one YAML 1.2 document (core schema, no custom tags; aliases are bounded against "billion laughs").
+ * @param isYaml11 numbers as YAML 1.1 and Butane have them, and the merge key `<<`
+ */
+export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    uniqueKeys: true,
+    ...(isYaml11 ? { merge: true, customTags: (tags) => [octalTag, ...tags] } : {}),
+  });
   const position = (offset: number): YamlPosition => {
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
@@ -37,6 +63,10 @@ export function readYaml(text: string): YamlText {
   return {
     value,
     problems,
+    writtenAt(path) {
+      const node = document.getIn(path, true);
+      return isScalar(node) ? node.source : undefined;
+    },
     positionOf(path) {
       let offset = 0;
       let node: unknown = document.contents;

@@ -6,6 +6,7 @@ import { createAskerGate } from "../../server/boot/asker-gate.ts";
 import { createClaims } from "../../server/boot/claims.ts";
 import { createBootTracker } from "../../server/boot/tracker.ts";
 import type { AssignedTarget, AssignmentMode } from "../../server/domain/assignment.ts";
+import type { ServedKind } from "../../server/domain/role.ts";
 import type { Ids } from "../../server/domain/capabilities.ts";
 import type { DhcpContact, FirstStageProgress, TftpContact } from "../../server/domain/contact.ts";
 import type { Event, NewEvent } from "../../server/domain/event.ts";
@@ -221,8 +222,12 @@ export async function createBootLab(
       if (!claim) throw new Error(`no claim in the script:\n${script}`);
       return claim;
     },
-    config: (claim: string, from: number, kind: "user-data" | "meta-data" = "user-data") =>
-      boots.config(claim, addressOf(from), kind, serverUrl),
+    config: (
+      claim: string,
+      from: number,
+      kind: Exclude<ServedKind, "ipxe"> = "user-data",
+      ignitionMinor?: number,
+    ) => boots.config({ secret: claim, address: addressOf(from), kind, serverUrl, ignitionMinor }),
     machine: (name: string) => inventory.get(name),
     boot: (name: string) => {
       const boot = tracker.current(inventory.get(name).id);

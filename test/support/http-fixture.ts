@@ -56,6 +56,8 @@ export interface ServerOptions {
   readonly roles?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
   readonly clock?: Clock;
+  /** The machine at 127.0.0.1, where programs of this host ask from. */
+  readonly machineHere?: number;
 }
 
 /** Runs curl beside this process; @returns what it wrote. */
@@ -119,7 +121,12 @@ export async function startServer(
     udp: loopbackUdp,
     interfaces: [{ address: "127.0.0.1" as Ipv4 }],
     readNeighbourTable: () =>
-      neighbourTable(sampleNumbers.map((number) => [loopbackOf(number), macOf(number)])),
+      neighbourTable([
+        ...sampleNumbers.map((number) => [loopbackOf(number), macOf(number)] as const),
+        ...(options.machineHere === undefined
+          ? []
+          : [["127.0.0.1" as Ipv4, macOf(options.machineHere)] as const]),
+      ]),
     version: "0.0.0-test",
   });
   await app.start();

@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { Refused } from "../client.ts";
 import { root } from "../../platform/checkout.ts";
@@ -14,6 +14,11 @@ export interface RoleView {
   boot: string;
   image: string | null;
   parameters: Record<string, { type: string; default: unknown; description: string }>;
+  templates: Record<string, string>;
+  files: Record<string, string>;
+  extends: string | null;
+  /** Key -> the role that it came from. */
+  inherited: Record<string, string>;
 }
 
 /** @throws Refused in words when the directory can't be read */
@@ -60,14 +65,24 @@ export function roleCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       const one = await session.client.get<RoleView>(`/roles/${encodeURIComponent(name)}`);
+      /** Behind what another role said. */
+      const from = (key: string) => (one.inherited[key] === undefined ? "" : ` (from ${one.inherited[key]})`);
+      const documents = (["templates", "files"] as const).flatMap((key) =>
+        Object.entries(one[key]).map(
+          ([kind, file]) =>
+            `  ${kind}: ${file}, ${key === "files" ? "as it is" : "filled in"}${from(`${key}.${kind}`)}`,
+        ),
+      );
       const parameters = Object.entries(one.parameters).map(
         ([key, { type, default: value, description }]) =>
-          `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}\n    boot s4 ${one.name} ${parameterExample(key, type, value)}`,
+          `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}${from(`parameters.${key}`)}\n    boot s4 ${one.name} ${parameterExample(key, type, value)}`,
       );
       session.show(one, () =>
         [
-          `${one.name}: ${one.description}`,
-          `boots: ${one.image ?? one.boot}`,
+          `${one.name}: ${one.description}${from("description")}`,
+          `boots: ${one.image ?? one.boot}${from(one.image === null ? "boot" : "image")}`,
+          ...(one.extends === null ? [] : [`extends: ${one.extends}`]),
+          ...(documents.length > 0 ? ["documents:", ...documents] : []),
           parameters.length > 0 ? "parameters:" : "no parameters",
           ...parameters,
           "",
@@ -81,11 +96,13 @@ export function roleCommands(program: Command, open: () => Session): void {
     .action((directory: string | undefined) => {
       const path = resolve(directory ?? join(root, "templates/roles"));
       const names = foldersOf(path);
+      // What a role extends may be its neighbour or one of the shipped roles.
+      const shipped = join(root, "templates/roles");
       const { problems, count } = names.includes("role.yaml")
-        ? { problems: loadRole(path, path.split("/").at(-1) ?? "").problems, count: 1 }
-        : { problems: loadRoles([path]).problems, count: names.length };
-      for (const { file, line, column, message } of problems)
-        process.stdout.write(`${file}:${line}:${column}: ${message}\n`);
+        ? { problems: loadRole(path, basename(path), [shipped, dirname(path)]).problems, count: 1 }
+        : { problems: loadRoles(path === shipped ? [path] : [shipped, path]).problems, count: names.length };
+      for (const { file, line, column, code, message } of problems)
+        process.stdout.write(`${file}:${line}:${column}: ${code}: ${message}\n`);
       process.stdout.write(
         problems.length === 0
           ? `${count} ${count === 1 ? "role" : "roles"} checked, all fine\n`

@@ -11,7 +11,7 @@ import { operators, readers } from "../authorization.ts";
 import { planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import type { Machine } from "../../domain/machine.ts";
-import { type DocumentKind, documentKinds } from "../../domain/role.ts";
+import { type ServedKind, servedKinds } from "../../domain/role.ts";
 import { previewUrl } from "../request-facts.ts";
 
 export interface AssignmentApiDeps {
@@ -51,8 +51,8 @@ const diffBody = Type.Object(
   {
     machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set" }),
     ...targetFields,
-    documents: Type.Array(Type.Union(documentKinds.map((kind) => Type.Literal(kind))), {
-      default: [...documentKinds],
+    documents: Type.Array(Type.Union(servedKinds.map((kind) => Type.Literal(kind))), {
+      default: [...servedKinds],
       description: "only these; all of them without it",
     }),
   },
@@ -164,7 +164,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
         actor: request.actor,
       });
       const url = previewUrl(request, deps);
-      const rendered = (machine: Machine, kind: DocumentKind, target: AssignedTarget) => {
+      const rendered = (machine: Machine, kind: ServedKind, target: AssignedTarget) => {
         try {
           return { text: boots.preview(machine, kind, url, target) ?? null, problem: null };
         } catch (error) {

@@ -14,7 +14,7 @@ import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
-import { documentKinds, type DocumentKind } from "../../domain/role.ts";
+import { servedKinds } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
@@ -200,19 +200,19 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       schema: { summary: "What the machine would be served now, secrets masked", tags: ["machines"] },
     },
     (request, reply) => {
-      const kind = documentKinds.find((kind) => kind === request.params.kind);
+      const kind = servedKinds.find((kind) => kind === request.params.kind);
       if (!kind)
         throw InvalidRequest({
-          problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${documentKinds.join(", ")}`,
+          problem: `there is no document ${request.params.kind.slice(0, 40)}; there are ${servedKinds.join(", ")}`,
           advice: "Name one of them, e.g. `boot preview MACHINE user-data`; without one it is ipxe.",
         });
       const url = previewUrl(request, deps);
-      const text = boots.preview(inventory.get(request.params.machine), kind as DocumentKind, url);
+      const text = boots.preview(inventory.get(request.params.machine), kind, url);
       if (text === undefined)
         throw InvalidRequest({
           problem: `the role of ${request.params.machine} has no ${kind}`,
           advice:
-            "`boot explain MACHINE` shows its role; a role of your own has the documents under `templates` in its role.yaml.",
+            "`boot explain MACHINE` shows its role; a role of your own has the documents under `templates` or `files` in its role.yaml.",
         });
       return reply.type("text/plain; charset=utf-8").send(text);
     },

@@ -96,6 +96,9 @@ export function bootView(boot: Boot, machineName: string) {
   };
 }
 
+const fileNames = (texts: Role["templates"]) =>
+  Object.fromEntries(Object.entries(texts).map(([kind, { file }]) => [kind, file]));
+
 export function roleView(role: Role) {
   return {
     name: role.name,
@@ -108,7 +111,10 @@ export function roleView(role: Role) {
     localBoot: role.localBoot ?? null,
     arguments: role.arguments,
     parameters: role.parameters,
-    templates: Object.fromEntries(Object.entries(role.templates).map(([kind, { file }]) => [kind, file])),
+    templates: fileNames(role.templates),
+    files: fileNames(role.files),
+    extends: role.extends ?? null,
+    inherited: role.inherited,
   };
 }
 

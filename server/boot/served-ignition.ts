@@ -1,0 +1,34 @@
+import type { IgnitionParts } from "./boot-plan.ts";
+
+/** Boots whose configs are kept, and octets of them all together; the oldest go first. */
+const maximumBoots = 2000;
+const maximumOctets = 64 * 1024 * 1024;
+
+/**
+ * What each claim was served. Ignition checks the role's part against the digest in the machine's part, and asks again after a lost
+ * reply: within one boot it must get the same octets, also when somebody edits the role meanwhile.
+ */
+export function createServedIgnition() {
+  const kept = new Map<string, IgnitionParts>();
+  let octets = 0;
+  const sizeOf = ({ machinePart, rolePart }: IgnitionParts) =>
+    Buffer.byteLength(machinePart) + Buffer.byteLength(rolePart);
+  const forget = (key: string) => {
+    const parts = kept.get(key);
+    if (parts && kept.delete(key)) octets -= sizeOf(parts);
+  };
+  return {
+    /** @param key claim and Ignition version; `make` is called where nothing is kept */
+    parts(key: string, make: () => IgnitionParts | undefined): IgnitionParts | undefined {
+      const before = kept.get(key);
+      if (before) return before;
+      const parts = make();
+      if (!parts) return undefined;
+      kept.set(key, parts);
+      octets += sizeOf(parts);
+      while (kept.size > 1 && (kept.size > maximumBoots || octets > maximumOctets))
+        forget(kept.keys().next().value ?? "");
+      return parts;
+    },
+  };
+}

@@ -1,0 +1,78 @@
+import type { IgnitionConfig } from "./config.ts";
+import { encodeContents } from "./data-url.ts";
+
+export interface MachineFacts {
+  readonly hostname: string;
+  /** Where the machine tells that it is through; a secret of this boot. Undefined where the boot has no claim. */
+  readonly joinedUrl: string | undefined;
+  /** The role's config, apart from this one: where it is, and its SHA-512 in hex. */
+  readonly rolePart: { readonly url: string; readonly sha512: string } | undefined;
+}
+
+const callbackFile = "/etc/rollcall/ready.curl";
+
+/** Waits for everything that the role starts; a server that is away for a while is asked again, for about ten minutes. */
+const callbackUnit = `[Unit]
+Description=Tell Rollcall that this machine is ready
+Wants=network-online.target
+After=network-online.target multi-user.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/curl --config ${callbackFile}
+
+[Install]
+WantedBy=multi-user.target
+`;
+
+/**
+ * The config that a machine fetches first: what the server adds for this one machine, and a reference to the role's config, which is
+ * merged over it, so that the role has the last word. It is Ignition 3.0, which every Ignition 3 reads.
+ * There is no machine-id in it: with one, systemd takes the boot for a later one and enables no units (machine-id(5), "First Boot").
+ */
+export function machinePart({ hostname, joinedUrl, rolePart }: MachineFacts): IgnitionConfig {
+  const merge = rolePart && {
+    merge: [{ source: rolePart.url, verification: { hash: `sha512-${rolePart.sha512}` } }],
+  };
+  const written = (text: string) => {
+    const { source } = encodeContents(new TextEncoder().encode(text), (bytes) => bytes, true);
+    return { source };
+  };
+  const hostnameFile = {
+    path: "/etc/hostname",
+    mode: 0o644,
+    overwrite: true,
+    contents: written(`${hostname}\n`),
+  };
+  if (joinedUrl === undefined)
+    return {
+      ignition: { version: "3.0.0", ...(merge ? { config: merge } : {}) },
+      storage: { files: [hostnameFile] },
+    };
+  // curl(1), --config: a quoted value knows \\ and \" only. The claim stays out of the unit, which everybody may read.
+  const url = joinedUrl.replaceAll(/["\\]/g, (character) => `\\${character}`);
+  const curlConfig = [
+    `url = "${url}"`,
+    'request = "POST"',
+    'data = "source=ignition"',
+    "silent",
+    "show-error",
+    "fail",
+    "retry = 120",
+    "retry-delay = 5",
+    "retry-all-errors",
+    "max-time = 30",
+    "",
+  ].join("\n");
+  return {
+    ignition: { version: "3.0.0", ...(merge ? { config: merge } : {}) },
+    storage: {
+      files: [
+        hostnameFile,
+        { path: callbackFile, mode: 0o600, overwrite: true, contents: written(curlConfig) },
+      ],
+    },
+    systemd: { units: [{ name: "rollcall-ready.service", enabled: true, contents: callbackUnit }] },
+  };
+}

@@ -1,0 +1,160 @@
+import { join } from "node:path";
+import {
+  documentKinds,
+  documentOf,
+  hasType,
+  type Role,
+  type TemplateKind,
+  typeInWords,
+} from "../domain/role.ts";
+import type { RoleFaultCode } from "../domain/reported-codes.ts";
+import type { YamlText } from "../yaml/read-yaml.ts";
+import { sampleContext } from "./context.ts";
+import { DocumentFault, DocumentFaults } from "./document-fault.ts";
+import { syntaxOf } from "./documents.ts";
+import { compileTemplate } from "./engine.ts";
+import type { Report } from "./load-roles.ts";
+import { ipxeWord } from "./quoting.ts";
+import { refuseUnreadable } from "./readable.ts";
+import { createLocalFiles } from "./role-folder.ts";
+import { readIgnition } from "./role-ignition.ts";
+import type { RoleFile } from "./role-schema.ts";
+
+/**
+ * What a schema can't say of a role, and, with `withDocuments`, each of its documents tried with sample facts, so that a slip shows
+ * when the role is read.
+ */
+export function checkRole(
+  role: Role,
+  source: RoleFile,
+  yaml: YamlText,
+  report: Report,
+  withDocuments: boolean,
+): void {
+  let isWhole = withDocuments;
+  const note: Report = (...words) => {
+    isWhole = false;
+    report(...words);
+  };
+  checkMeaning(role, source, yaml, note);
+  if (!isWhole) return;
+  checkArguments(role, yaml, report);
+  checkDocuments(role, report);
+}
+
+const parameterName = /^[a-z][A-Za-z0-9]{0,30}$/;
+
+function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Report): void {
+  const conflict = (message: string, key: string) =>
+    report("ROLE_KEYS_CONFLICT", message, yaml.positionOf(key.split(".")));
+  if (role.boot === "image" && !role.image) conflict("boot: image needs the key image", "boot");
+  if (role.boot !== "image" && source.image)
+    conflict(`image: has no meaning with boot: ${role.boot}`, "image");
+  if (role.boot === "script" && !role.templates.ipxe && !role.files.ipxe)
+    conflict("boot: script needs templates.ipxe", "boot");
+  if (role.boot !== "image" && source.arguments)
+    conflict(`arguments: has no meaning with boot: ${role.boot}`, "arguments");
+  if (role.boot !== "local" && source.localBoot)
+    conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");
+  for (const document of documentKinds) {
+    const brought = [
+      ...Object.keys(source.templates ?? {})
+        .filter((kind) => documentOf(kind as TemplateKind) === document)
+        .map((kind) => `templates.${kind}`),
+      ...(source.files?.[document] === undefined ? [] : [`files.${document}`]),
+    ];
+    const [first, second] = brought;
+    if (second) conflict(`${second}: ${first} makes the same document`, second);
+  }
+  for (const [name, parameter] of Object.entries(source.parameters ?? {})) {
+    if (!parameterName.test(name))
+      report(
+        "ROLE_VALUE_INVALID",
+        `parameters.${name}: a name is letters and digits, the first a small letter, at most 31`,
+        yaml.positionOf(["parameters", name]),
+      );
+    if (!hasType(parameter.default, parameter.type))
+      report(
+        "ROLE_VALUE_INVALID",
+        `parameters.${name}.default: must be ${typeInWords[parameter.type]}`,
+        yaml.positionOf(["parameters", name, "default"]),
+      );
+  }
+}
+
+/** Runs one check and tells each of its faults, at `at` of role.yaml where a fault has no place of its own in `file`. */
+function attempt(
+  report: Report,
+  code: RoleFaultCode,
+  work: () => void,
+  { at, file }: { at: { line: number; column: number }; file?: string },
+): void {
+  const oneLine = (text: string) => text.replaceAll(/\s*\n\s*/g, " ").slice(0, 500);
+  try {
+    work();
+  } catch (error) {
+    const faults = error instanceof DocumentFaults ? error.faults : [error as Error];
+    for (const fault of faults)
+      if (fault instanceof DocumentFault)
+        report(fault.code, oneLine(fault.sentence), (file === undefined ? undefined : fault.at) ?? at, file);
+      else report(code, oneLine(fault.message), at, file);
+  }
+}
+
+function checkArguments(role: Role, yaml: YamlText, report: Report): void {
+  const context = sampleContext(role);
+  role.arguments.forEach((argument, index) =>
+    attempt(
+      report,
+      "ARGUMENT_INVALID",
+      () => {
+        const text = compileTemplate(argument, syntaxOf("argument")).render(context);
+        if (text === "" || ipxeWord(text) !== text)
+          throw new Error(
+            `arguments.${index}: ${JSON.stringify(text)} is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces`,
+          );
+      },
+      { at: yaml.positionOf(["arguments", index]) },
+    ),
+  );
+}
+
+/** Reads every file and renders every template, as for a machine of which all is known and for one of which nothing is. */
+function checkDocuments(role: Role, report: Report): void {
+  const top = { line: 1, column: 1 };
+  for (const kind of documentKinds) {
+    const text = role.files[kind];
+    if (!text) continue;
+    const work =
+      kind === "ignition"
+        ? () => void readIgnition(text.source, createLocalFiles(text.directory), false)
+        : () => refuseUnreadable(kind, text.source, { isRendered: false });
+    attempt(report, "ROLE_VALUE_INVALID", work, { at: top, file: join(text.directory, text.file) });
+  }
+  for (const [kind, text] of Object.entries(role.templates)) {
+    const work = () => tryTemplate(role, kind as TemplateKind, text.source, text.directory);
+    attempt(report, "TEMPLATE_INVALID", work, { at: top, file: join(text.directory, text.file) });
+  }
+}
+
+/** @throws DocumentFault, DocumentFaults */
+function tryTemplate(role: Role, kind: TemplateKind, source: string, directory: string): void {
+  const template = compileTemplate(source, syntaxOf(kind));
+  const look = (isNew: boolean) => {
+    const text = template.render(sampleContext(role, isNew));
+    if (kind === "ignition" || kind === "butane") readIgnition(text, createLocalFiles(directory), true);
+    else refuseUnreadable(kind, text, { isRendered: true });
+  };
+  look(false);
+  try {
+    look(true);
+  } catch (error) {
+    const fault = error instanceof DocumentFaults ? error.faults[0] : error;
+    if (!(fault instanceof DocumentFault)) throw error;
+    throw new DocumentFault(
+      fault.code,
+      `${fault.sentence}, on a machine of which only the MAC is known; put it inside {{#if ...}}`,
+      { at: fault.at },
+    );
+  }
+}
