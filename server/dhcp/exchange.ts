@@ -219,6 +219,7 @@ export class Exchange {
       chainedBefore:
         chain !== undefined && chain.xid !== request.xid && clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
+      secureBoot: machines.identify?.(mac)?.secureBoot,
       strategy: this.#strategies.strategyFor(mac),
       driver: choice === "auto" ? this.#strategies.driverFor(mac) : choice,
     };

@@ -23,7 +23,7 @@ const urls: BootUrls = {
   script: "http://10.0.0.1:8080/boot.ipxe",
   nbp: (name) => `http://10.0.0.1:8080/nbp/${name}`,
 };
-const allNames = new Set([...nbpNames.bios, ...Object.values(nbpNames.uefi).flat()]);
+const allNames = new Set([...nbpNames.bios, ...Object.values(uefiLoaders).flatMap(({ ipxe }) => ipxe)]);
 
 function clientOf(options: RequestShape["options"], more: Partial<RequestShape> = {}): Client {
   const client = classifyClient(requestMessage({ type: "Discover", ...more, options: { ...options } }));

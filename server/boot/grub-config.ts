@@ -1,0 +1,73 @@
+import { RoleNeedsIpxe } from "../domain/error-catalogue.ts";
+import { describeTarget } from "../domain/assignment.ts";
+import type { Arch } from "../domain/firmware.ts";
+import { archByGrubCpu, uefiLoaders } from "../domain/uefi-loaders.ts";
+import type { Renderer } from "../render/documents.ts";
+import { contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
+
+/** What GRUB says of the machine it runs on, in the address of its config. */
+export interface GrubFacts {
+  readonly arch: Arch | undefined;
+  /** GRUB is locked down exactly where Secure Boot is on (kern/efi/sb.c). */
+  readonly secureBoot: boolean;
+}
+
+/** @param query of the config's address, as templates/grub/first-contact.cfg.hbs writes it */
+export function readGrubFacts(query: Readonly<Record<string, unknown>>): GrubFacts {
+  const { cpu, lockdown } = query;
+  return { arch: typeof cpu === "string" ? archByGrubCpu(cpu) : undefined, secureBoot: lockdown === "y" };
+}
+
+/** An address of ours as GRUB names it: `http://10.0.0.1:8080/x` is `(http,10.0.0.1:8080)/x`. */
+export function grubFile(url: string): string {
+  const { host, pathname } = new URL(url);
+  return `(http,${host})${pathname}`;
+}
+
+/** What GRUB loads first, from us by TFTP or HTTP: no question of a machine, so that everybody may have it. */
+export function firstGrubConfig(serverUrl: string, renderer: Renderer): string {
+  return renderer.grubConfig("first-contact", { serverUrl, device: `(http,${new URL(serverUrl).host})` });
+}
+
+/** The name of the iPXE that a machine without Secure Boot goes on with; undefined: there is none for its architecture. */
+export function ipxeFor({ arch, secureBoot }: GrubFacts, available: ReadonlySet<string>): string | undefined {
+  return secureBoot || !arch ? undefined : uefiLoaders[arch].ipxe.find((name) => available.has(name));
+}
+
+/** Hands the machine over to iPXE. */
+export function ipxeConfig(
+  machine: { readonly name: string },
+  loader: string,
+  serverUrl: string,
+  renderer: Renderer,
+): string {
+  return renderer.grubConfig("ipxe", {
+    machine: { name: machine.name },
+    loader: grubFile(`${serverUrl}/nbp/${loader}`),
+  });
+}
+
+/** The GRUB config of a plan: what renderScript makes for iPXE. @throws TemplateFailed, RoleNeedsIpxe */
+export function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
+  const { plan, pollSeconds } = rendering;
+  if (plan.kind === "url") throw RoleNeedsIpxe({ role: describeTarget(plan) });
+  const context = contextOf({ ...rendering, plan });
+  const { role } = plan;
+  if (role.templates.ipxe || role.boot === "script") throw RoleNeedsIpxe({ role: role.name });
+  switch (role.boot) {
+    case "image": {
+      const { image } = context;
+      if (!image) throw new Error(`the plan of ${role.name} has no image`);
+      return renderer.grubConfig("image", {
+        ...context,
+        kernel: grubFile(image.kernelUrl),
+        initrd: grubFile(image.initrdUrl),
+        arguments: kernelArguments(role, context, renderer),
+      });
+    }
+    case "wait":
+      return renderer.grubConfig("wait", { ...context, pollSeconds });
+    case "local":
+      return renderer.grubConfig("local", context);
+  }
+}
