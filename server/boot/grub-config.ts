@@ -4,6 +4,7 @@ import type { Arch } from "../domain/firmware.ts";
 import { archByGrubCpu, uefiLoaders } from "../domain/uefi-loaders.ts";
 import type { Renderer } from "../render/documents.ts";
 import { contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
+import type { LoaderLanguage } from "./loader-language.ts";
 
 /** What GRUB says of the machine it runs on, in the address of its config. */
 export interface GrubFacts {
@@ -25,7 +26,7 @@ export function grubFile(url: string): string {
 }
 
 /** What GRUB loads first, from us by TFTP or HTTP: no question of a machine, so that everybody may have it. */
-export function firstGrubConfig(serverUrl: string, renderer: Renderer): string {
+export function firstGrubConfig(serverUrl: string, renderer: Pick<Renderer, "grubConfig">): string {
   return renderer.grubConfig("first-contact", { serverUrl, device: `(http,${new URL(serverUrl).host})` });
 }
 
@@ -47,27 +48,40 @@ export function ipxeConfig(
   });
 }
 
-/** The GRUB config of a plan: what renderScript makes for iPXE. @throws TemplateFailed, RoleNeedsIpxe */
-export function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
+/** What iPXE is told by its scripts, GRUB is told by configs; each is sourced by a loop that asks for the next one. */
+export function grubLanguage(renderer: Renderer): LoaderLanguage {
+  return {
+    refuse(plan) {
+      if (plan.kind === "url") throw RoleNeedsIpxe({ role: describeTarget(plan) });
+      if (plan.role.templates.ipxe || plan.role.boot === "script")
+        throw RoleNeedsIpxe({ role: plan.role.name });
+    },
+    script: (rendering) => renderGrubConfig(rendering, renderer),
+    local: (machine) => renderer.grubConfig("local", { machine }),
+    fault: (facts) => renderer.grubConfig("error", facts),
+  };
+}
+
+function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
   const { plan, pollSeconds } = rendering;
   if (plan.kind === "url") throw RoleNeedsIpxe({ role: describeTarget(plan) });
   const context = contextOf({ ...rendering, plan });
-  const { role } = plan;
-  if (role.templates.ipxe || role.boot === "script") throw RoleNeedsIpxe({ role: role.name });
-  switch (role.boot) {
+  switch (plan.role.boot) {
     case "image": {
       const { image } = context;
-      if (!image) throw new Error(`the plan of ${role.name} has no image`);
+      if (!image) throw new Error(`the plan of ${plan.role.name} has no image`);
       return renderer.grubConfig("image", {
         ...context,
         kernel: grubFile(image.kernelUrl),
         initrd: grubFile(image.initrdUrl),
-        arguments: kernelArguments(role, context, renderer),
+        arguments: kernelArguments(plan.role, context, plan.image, renderer),
       });
     }
     case "wait":
       return renderer.grubConfig("wait", { ...context, pollSeconds });
     case "local":
       return renderer.grubConfig("local", context);
+    case "script":
+      throw RoleNeedsIpxe({ role: plan.role.name });
   }
 }

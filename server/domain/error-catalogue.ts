@@ -222,6 +222,14 @@ export const TemplateFailed = defineError("TEMPLATE_FAILED", {
     `template ${d.file} of role ${d.role} does not render: ${d.problem}`,
   advice: "`boot role lint` and `boot preview MACHINE KIND` show the fault without a machine.",
 });
+export const RoleNeedsIpxe = defineError("ROLE_NEEDS_IPXE", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { role: string }) =>
+    `${d.role} is a script for iPXE, and this machine has GRUB: its Secure Boot lets no iPXE start`,
+  advice:
+    "Assign a role that boots an image, or switch Secure Boot off in the machine's firmware setup: GRUB then hands over to iPXE by itself.",
+});
 export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   kind: "operational",
   httpStatus: 404,

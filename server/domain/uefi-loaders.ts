@@ -48,6 +48,11 @@ export const uefiLoaders: Readonly<Record<Arch, UefiLoaders>> = {
   },
 };
 
+/** Files that shim and GRUB look for and do without: their lack is no fault of a boot. */
+export function isOptionalForLoaders(file: string): boolean {
+  return /(^|\/)(revocations_[a-z]+\.efi|shim_certificate_[0-9]+\.efi|[a-z]+\.lst)$/.test(file);
+}
+
 export function archByGrubCpu(cpu: string): Arch | undefined {
   return (Object.keys(uefiLoaders) as Arch[]).find((arch) => uefiLoaders[arch].grubCpu === cpu);
 }

@@ -4,6 +4,7 @@ import { type Cidr, parseCidr } from "../../server/net/cidr.ts";
 import { type Ipv4, ipv4FromNumber } from "../../server/net/ipv4.ts";
 import { chooseAddress, createAddressPool, isAssignable } from "../../server/dhcp/policy/allocate-address.ts";
 import { type BootUrls, chooseBootfile, nbpNames } from "../../server/dhcp/policy/choose-bootfile.ts";
+import { uefiLoaders } from "../../server/domain/uefi-loaders.ts";
 import { type Client, classifyClient, userClasses } from "../../server/dhcp/policy/classify-client.ts";
 import { pxeStrategies, pxeStrategy } from "../../server/dhcp/policy/pxe-strategies.ts";
 import { replyDestination } from "../../server/dhcp/policy/reply-destination.ts";
