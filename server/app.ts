@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
+import { firstGrubConfig } from "./boot/grub-config.ts";
 import { createClaims, hashSecret } from "./boot/claims.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
@@ -139,6 +140,7 @@ export async function createApp(deps: AppDeps) {
     images: store.images,
     gate,
     hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
+    firstStage: new Set(assets.keys()),
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
     hearsDhcp: config.dhcp.mode !== "off",
@@ -283,6 +285,9 @@ export async function createApp(deps: AppDeps) {
         name === "autoexec.ipxe" && !boots.disk.findsNothing(clientAddress)
           ? firstContact(clientAddress, serverAddress)
           : undefined,
+      ),
+      bufferRoute("GRUB's first contact", (name, { serverAddress }) =>
+        name === "grub/grub.cfg" ? Buffer.from(firstGrubConfig(urlFor(serverAddress), renderer)) : undefined,
       ),
       bufferRoute("boot assets", (name) => assets.get(name)?.content),
       sharedBetweenBoards(directoryRoute(boardFiles, undefined, { name: "board files" })),

@@ -18,6 +18,7 @@ function machine(name: string, facts: Partial<Machine> = {}): Machine {
     product: undefined,
     arch: undefined,
     firmware: undefined,
+    secureBoot: undefined,
     group: undefined,
     seat: undefined,
     labels: {},

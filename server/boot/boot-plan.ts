@@ -98,6 +98,16 @@ function standardArguments(context: RenderContext, arch: Arch | undefined): stri
   ];
 }
 
+/** All kernel arguments of a role. @throws TemplateFailed */
+export function kernelArguments(
+  role: Role,
+  context: RenderContext,
+  image: Image | undefined,
+  renderer: Renderer,
+): string[] {
+  return [...standardArguments(context, image?.arch), ...renderer.kernelArguments(role, context)];
+}
+
 export interface Rendering {
   readonly machine: Machine;
   readonly plan: BootPlan;
@@ -141,13 +151,11 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
   const own = renderer.ownScript(plan.role, context);
   if (own !== undefined) return own;
   switch (plan.role.boot) {
-    case "image": {
-      const kernelArguments = [
-        ...standardArguments(context, plan.image?.arch),
-        ...renderer.kernelArguments(plan.role, context),
-      ];
-      return renderer.standardScript("image", mac, { ...context, arguments: kernelArguments });
-    }
+    case "image":
+      return renderer.standardScript("image", mac, {
+        ...context,
+        arguments: kernelArguments(plan.role, context, plan.image, renderer),
+      });
     case "wait":
       return renderer.standardScript("wait", mac, { ...context, pollSeconds });
     case "local":

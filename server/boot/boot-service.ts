@@ -5,13 +5,14 @@ import {
   selectTarget,
   type UnknownPolicy,
 } from "../domain/assignment.ts";
-import type { Boot, Contact } from "../domain/boot.ts";
+import { type Boot, type Contact, furthestStep } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, FirstStageProgress, TftpContact } from "../domain/contact.ts";
 import { AssetNotFound, BootNotOpen, InvalidMac } from "../domain/error-catalogue.ts";
 import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import { isOptionalForLoaders } from "../domain/uefi-loaders.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
 import type { ServedKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
@@ -25,11 +26,12 @@ import {
   type PlanSources,
   proveDocuments,
   renderPlannedDocument,
-  renderScript,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
+import { type GrubFacts, grubLanguage, ipxeConfig, ipxeFor } from "./grub-config.ts";
+import { ipxeLanguage } from "./loader-language.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
@@ -45,6 +47,8 @@ export interface BootServiceDeps extends PlanSources {
   readonly addresses: AddressBook;
   readonly gate: AskerGate;
   readonly hasContent: (sha256: string) => Promise<boolean>;
+  /** Names of the first-stage binaries that are there. */
+  readonly firstStage: ReadonlySet<string>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
   readonly localBoot: LocalDiskDeps["localBoot"];
@@ -66,12 +70,23 @@ export interface ScriptRequest {
   readonly address: Ipv4;
   readonly serverUrl: string;
   readonly facts: MachineFacts;
+  /** It is GRUB that asks, and what it says; undefined: it is iPXE. */
+  readonly grub?: GrubFacts | undefined;
+}
+
+interface MadeScript {
+  readonly script: string;
+  readonly machine: Machine | undefined;
+  /** It has no role yet, and comes back every few seconds. */
+  readonly isWaiting?: boolean;
 }
 
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
 export function createBootService(deps: BootServiceDeps) {
   const { record, inventory, assignments, claims, tracker, addresses, gate, renderer, onProgress } = deps;
   const faults = createFaultScripts(deps);
+  const ipxe = ipxeLanguage(renderer);
+  const grub = grubLanguage(renderer);
   const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
   const configs = createConfigs(deps);
 
@@ -94,25 +109,23 @@ export function createBootService(deps: BootServiceDeps) {
     return selection.source !== "unknown-policy" || deps.unknownMachines === "local";
   }
 
-  async function makeScript(
-    request: ScriptRequest,
-  ): Promise<{ script: string; machine: Machine | undefined }> {
+  async function makeScript(request: ScriptRequest): Promise<MadeScript> {
     const { mac, address, serverUrl } = request;
+    const language = request.grub ? grub : ipxe;
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     const known = inventory.findByMac(mac);
     gate.refuseStranger(known, mac, address);
     if (!known && deps.unknownMachines === "ignore")
       return {
-        script: renderer.standardScript("local", mac, {
-          machine: { name: nameFromMac(mac) },
-          method: deps.localBoot,
-        }),
+        script: language.local({ name: nameFromMac(mac) }, mac, deps.localBoot),
         machine: undefined,
       };
     const machine = await inventory.meet(mac, request.facts);
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
     if (!boot) throw BootNotOpen({ machine: machine.name });
+    const loader = request.grub && ipxeFor(request.grub, deps.firstStage);
+    if (loader) return { script: ipxeConfig(machine, loader, serverUrl, renderer), machine };
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps, machine);
@@ -128,6 +141,7 @@ export function createBootService(deps: BootServiceDeps) {
       pollSeconds: pollSeconds(mac),
       localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
     };
+    language.refuse(plan);
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
     const claim =
       needsClaim(plan) && boot
@@ -140,10 +154,10 @@ export function createBootService(deps: BootServiceDeps) {
             assignmentId: selection.assignment?.id,
           })
         : undefined;
-    const script = renderScript({ ...rendering, claim }, renderer);
+    const script = language.script({ ...rendering, claim });
     tracker.target(machine.id, describeTarget(selection.target));
     if (plan.kind === "role" && plan.role.boot === "local") await disk.endAtDisk(machine, selection);
-    return { script, machine };
+    return { script, machine, isWaiting: plan.kind === "role" && plan.role.boot === "wait" };
   }
 
   /** The boot that a contact belongs to. Where a new one begins, what the last one alone was assigned to is over. */
@@ -178,6 +192,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (!known && deps.unknownMachines === "ignore") return;
       const machine =
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
+      if (contact.speaker === "firmware" && machine.secureBoot === false && !hasStarted(machine))
+        inventory.forgetSecureBoot(machine);
       const boot = await beginOrGoOn(machine, contact.mac, contact.speaker);
       if (!boot) return;
       if (known && contact.firmware && (contact.speaker === "firmware" || !known.firmware))
@@ -210,7 +226,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (contact.outcome === "cancelled") return;
       const mac = addresses.macAt(contact.clientAddress);
       if (!mac) return;
-      const step = contact.file.endsWith(".ipxe") ? "contact" : "nbp";
+      if (contact.outcome === "not-found" && isOptionalForLoaders(contact.file)) return;
+      const step = /\.(ipxe|cfg)$/.test(contact.file) ? "contact" : "nbp";
       if (contact.sentBytes > 0)
         onProgress(
           mac,
@@ -236,9 +253,7 @@ export function createBootService(deps: BootServiceDeps) {
     disk,
 
     /** The machine's own script; a fault becomes a script that tells it and retries. */
-    async script(
-      request: ScriptRequest,
-    ): Promise<{ script: string; machine: Machine | undefined; error: RollcallError | undefined }> {
+    async script(request: ScriptRequest): Promise<MadeScript & { error: RollcallError | undefined }> {
       try {
         const made = await makeScript(request);
         faults.forget(request.mac);
@@ -246,7 +261,7 @@ export function createBootService(deps: BootServiceDeps) {
         return { ...made, error: undefined };
       } catch (failure) {
         const { mac, address } = request;
-        const { script, error } = faults.make(failure, mac, request.serverUrl);
+        const { script, error } = faults.make(failure, mac, request.serverUrl, request.grub ? grub : ipxe);
         const machine = inventory.findByMac(mac);
         faults.tell(error, { mac, address, machine, bootId: machine && tracker.current(machine.id)?.id });
         // What a stranger asks is no step of the machine's boot.
@@ -257,7 +272,8 @@ export function createBootService(deps: BootServiceDeps) {
     },
 
     /** A script that tells an error, for requests that name no machine. */
-    errorScript: (error: unknown, serverUrl: string) => faults.make(error, undefined, serverUrl),
+    errorScript: (error: unknown, serverUrl: string, isGrub = false) =>
+      faults.make(error, undefined, serverUrl, isGrub ? grub : ipxe),
 
     /** What the machine of an address loaded over HTTP: the first-stage program, or a first script. */
     firstStageServed(address: string, progress: FirstStageProgress): void {
@@ -288,9 +304,7 @@ export function createBootService(deps: BootServiceDeps) {
         pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)),
         localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
       };
-      return kind === "ipxe"
-        ? renderScript(rendering, renderer)
-        : renderPlannedDocument(rendering, kind, renderer);
+      return kind === "ipxe" ? ipxe.script(rendering) : renderPlannedDocument(rendering, kind, renderer);
     },
 
     /** Throws what a machine with this target would see on its screen. */
@@ -327,6 +341,12 @@ export function createBootService(deps: BootServiceDeps) {
   function machineAt(address: string): Machine | undefined {
     const mac = addresses.macAt(address as Ipv4);
     return mac && inventory.findByMac(mac);
+  }
+
+  /** False: the last that was seen of it is a first-stage binary which it loaded and, for all we know, refused. */
+  function hasStarted(machine: Machine): boolean {
+    const boot = tracker.current(machine.id);
+    return boot?.outcome !== "running" || furthestStep(boot) !== "nbp";
   }
 
   function isCurrent({ machineId, bootId }: Claim): boolean {

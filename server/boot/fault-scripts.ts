@@ -5,8 +5,8 @@ import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { type Mac, macWithHyphens } from "../net/mac.ts";
-import type { Renderer } from "../render/documents.ts";
 import { spread } from "../render/retry-plan.ts";
+import type { LoaderLanguage } from "./loader-language.ts";
 
 /** Machines that are remembered; a flood of MACs does not grow it. */
 const capacity = 5000;
@@ -17,11 +17,10 @@ export interface FaultScriptDeps {
   readonly ids: Ids;
   readonly log: Pick<Log, "error">;
   readonly record: RecordEvent;
-  readonly renderer: Pick<Renderer, "standardScript">;
 }
 
 /** Scripts in the place of those that could not be made: they tell the fault on the machine's screen and come back. */
-export function createFaultScripts({ ids, log, record, renderer }: FaultScriptDeps) {
+export function createFaultScripts({ ids, log, record }: FaultScriptDeps) {
   /** A script that fails is asked for again every few seconds: the machine's last failure is not told anew. */
   const last = new Map<Mac, string>();
   return {
@@ -29,12 +28,13 @@ export function createFaultScripts({ ids, log, record, renderer }: FaultScriptDe
       error: unknown,
       mac: Mac | undefined,
       serverUrl: string,
+      language: Pick<LoaderLanguage, "fault">,
     ): { readonly script: string; readonly error: RollcallError } {
       const reference = ids.id("e");
       const known = error instanceof RollcallError ? error : InternalError({ reference });
       if (known !== error) log.error({ err: error, reference }, "failed to make a script");
       const seed = mac ?? "unknown";
-      const script = renderer.standardScript("error", seed, {
+      const script = language.fault({
         code: known.code,
         message: known.message,
         advice: known.advice.replaceAll("`", "'"),

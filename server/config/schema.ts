@@ -133,11 +133,17 @@ export const configSchema = Type.Object(
             "how a machine whose role is its local disk gets there, where neither it nor its group nor its role says: exit, sanboot, http-404",
         }),
         driver: Type.Union(
-          [Type.Literal("auto"), Type.Literal("snponly"), Type.Literal("ipxe"), Type.Literal("undionly")],
+          [
+            Type.Literal("auto"),
+            Type.Literal("snponly"),
+            Type.Literal("ipxe"),
+            Type.Literal("undionly"),
+            Type.Literal("shim"),
+          ],
           {
             default: "auto",
             description:
-              "network driver of the first-stage program, where neither the machine nor its group says: auto (another one after a hang), snponly, ipxe, undionly",
+              "network driver of the first-stage program, where neither the machine nor its group says: auto (another one after a hang), snponly, ipxe, undionly, shim (signed, for Secure Boot)",
           },
         ),
         afterFailures: Type.Union([Type.Literal("reboot"), Type.Literal("exit")], {

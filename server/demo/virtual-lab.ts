@@ -12,7 +12,8 @@ export const labPackages: Readonly<Record<string, string>> = {
   "qemu-system-x86_64": "qemu-system-x86",
 };
 
-export type VirtualFirmware = "bios" | "uefi" | "uefi-arm64" | "u-boot";
+export type VirtualFirmware =
+  "bios" | "uefi" | "uefi-http" | "uefi-secure-boot" | "uefi-http-secure-boot" | "uefi-arm64" | "u-boot";
 
 export interface VirtualMachineOptions {
   readonly name: string;
@@ -40,16 +41,40 @@ export interface VirtualMachine {
   powerOff(): Promise<void>;
 }
 
+const ovmf = { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables: "/usr/share/OVMF/OVMF_VARS_4M.fd" };
+/** With Microsoft's keys enrolled, and Secure Boot on. */
+const secureOvmf = {
+  code: "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+  variables: "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+};
 /** Where Debian's packages put firmware for virtual machines: UEFI's code, and the variables that each machine gets a copy of. */
 const uefiFiles = {
-  uefi: { code: "/usr/share/OVMF/OVMF_CODE_4M.fd", variables: "/usr/share/OVMF/OVMF_VARS_4M.fd" },
+  uefi: ovmf,
+  "uefi-http": ovmf,
+  "uefi-secure-boot": secureOvmf,
+  "uefi-http-secure-boot": secureOvmf,
   "uefi-arm64": { code: "/usr/share/AAVMF/AAVMF_CODE.fd", variables: "/usr/share/AAVMF/AAVMF_VARS.fd" },
 } as const;
 const ubootFile = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 
+const pc = ["qemu-system-x86_64", "-machine", "q35,graphics=off", "-cpu", "max"];
+/** Its variables can be written in system management mode only, so that nothing but the firmware changes its keys. */
+const securePc = [
+  "qemu-system-x86_64",
+  "-machine",
+  "q35,graphics=off,smm=on",
+  "-global",
+  "driver=cfi.pflash01,property=secure,value=on",
+  "-cpu",
+  "max",
+];
+
 const hardware: Readonly<Record<VirtualFirmware, readonly string[]>> = {
-  bios: ["qemu-system-x86_64", "-machine", "q35,graphics=off", "-cpu", "max"],
-  uefi: ["qemu-system-x86_64", "-machine", "q35,graphics=off", "-cpu", "max"],
+  bios: pc,
+  uefi: pc,
+  "uefi-http": pc,
+  "uefi-secure-boot": securePc,
+  "uefi-http-secure-boot": securePc,
   // Not `max`: it signs its pointers, and emulating that makes UEFI several times slower.
   "uefi-arm64": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
   "u-boot": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
@@ -215,6 +240,10 @@ export function qemuWords(
   // No option ROM: the firmware's own network stack loads the first stage, not QEMU's built-in iPXE.
   words.push("-device", `${card},romfile=`);
   if (firmware === "u-boot") return [...words, "-bios", ubootFile];
+  // It would try PXE first, for half a minute where nobody answers.
+  if (firmware.startsWith("uefi-http"))
+    for (const version of ["4", "6"])
+      words.push("-fw_cfg", `name=opt/org.tianocore/IPv${version}PXESupport,string=n`);
   const { code, variables: template } = uefiFiles[firmware];
   const variables = join(work, `${name}-vars.fd`);
   copyFileSync(template, variables);

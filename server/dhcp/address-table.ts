@@ -20,7 +20,9 @@ export interface DhcpMachines {
   /** False for a MAC that nobody added or accepted: it has to share a part of the pool with all of its kind. */
   isRegistered?(mac: Mac): boolean;
   /** The machine of a MAC, if it is known. */
-  identify?(mac: Mac): { readonly id: string; readonly name: string } | undefined;
+  identify?(
+    mac: Mac,
+  ): { readonly id: string; readonly name: string; readonly secureBoot?: boolean | undefined } | undefined;
 }
 
 /** An offer that nobody takes is free again after this (RFC 2131 s.3.1). */

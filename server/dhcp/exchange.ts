@@ -233,6 +233,7 @@ export class Exchange {
         chain.xid !== request.xid &&
         clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
+      secureBoot: machines.identify?.(mac)?.secureBoot,
       strategy: this.#strategies.strategyFor(mac),
       driver: choice === "auto" ? this.#strategies.driverFor(mac) : choice,
     };

@@ -5,8 +5,11 @@
 export const localBootMethods = ["exit", "sanboot", "http-404"] as const;
 export type LocalBootMethod = (typeof localBootMethods)[number];
 
-/** Which network driver the first-stage program uses: that of the firmware (`snponly` on UEFI, `undionly` on BIOS) or iPXE's own. */
-export const drivers = ["snponly", "ipxe", "undionly"] as const;
+/**
+ * The first-stage program by the network driver that it uses: that of the firmware (`snponly` on UEFI, `undionly` on BIOS) or iPXE's own.
+ * `shim` is the signed chain of UEFI (domain/uefi-loaders.ts), with the firmware's driver: the only one that Secure Boot lets start.
+ */
+export const drivers = ["snponly", "ipxe", "undionly", "shim"] as const;
 export type Driver = (typeof drivers)[number];
 
 /** `auto`: the first one of the architecture; another one for a machine that hung in it. */

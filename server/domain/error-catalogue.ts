@@ -236,6 +236,14 @@ export const IgnitionTooNew = defineError("IGNITION_TOO_NEW", {
     `the machine's Ignition reads configs up to ${d.newest}, and that of its role is ${d.version} with keys that need it`,
   advice: "Leave the newer keys out of the role's config, or give the role a newer image.",
 });
+export const RoleNeedsIpxe = defineError("ROLE_NEEDS_IPXE", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { role: string }) =>
+    `${d.role} is a script for iPXE, and this machine has GRUB: its Secure Boot lets no iPXE start`,
+  advice:
+    "Assign a role that boots an image, or switch Secure Boot off in the machine's firmware setup: GRUB then hands over to iPXE by itself.",
+});
 export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   kind: "operational",
   httpStatus: 404,

@@ -19,6 +19,8 @@ export interface Machine extends BootPreferences {
   readonly arch: Arch | undefined;
   /** Name of the firmware it was last seen with, e.g. `uefi-x86_64`. */
   readonly firmware: string | undefined;
+  /** Whether its firmware refuses what nobody signed, by its own word; undefined: it has not said. */
+  readonly secureBoot: boolean | undefined;
   readonly group: string | undefined;
   readonly seat: string | undefined;
   readonly labels: Readonly<Record<string, string>>;

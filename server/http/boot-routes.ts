@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import { InvalidMac } from "../domain/error-catalogue.ts";
@@ -8,12 +8,13 @@ import type { MachineFacts } from "../inventory/inventory.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
 import type { Renderer } from "../render/documents.ts";
+import { registerGrubRoutes } from "./grub-routes.ts";
 import { clientAddress, serverUrl } from "./request-facts.ts";
 
 export interface BootRouteDeps {
   readonly boots: BootService;
   readonly tracker: BootTracker;
-  readonly renderer: Pick<Renderer, "standardScript">;
+  readonly renderer: Pick<Renderer, "standardScript" | "grubConfig">;
   /** `address` of the config. */
   readonly address: string | undefined;
 }
@@ -28,7 +29,7 @@ const archByBuildarch: Readonly<Record<string, Arch>> = {
 };
 
 /** iPXE leaves a `+` as it is in a query (core/uri.c), so it is no blank there. */
-function queryAsWritten(url: string): Record<string, unknown> {
+export function queryAsWritten(url: string): Record<string, unknown> {
   const [, query = ""] = url.split("?", 2);
   return Object.fromEntries(new URLSearchParams(query.replaceAll("+", "%2B")));
 }
@@ -64,15 +65,31 @@ function ignitionMinor(accept: string | undefined): number | undefined {
   return minor === undefined ? undefined : Number(minor);
 }
 
-/** What firmware and first boots load. To firmware an error is a script (200, `#!ipxe`), to the rest it is a problem document. */
-export function registerBootRoutes(
-  app: FastifyInstance,
-  { boots, tracker, renderer, address }: BootRouteDeps,
-): void {
-  const sendScript = (reply: FastifyReply, script: string) =>
-    reply.header("cache-control", "no-store").type("text/plain; charset=utf-8").send(script);
+export function sendScript(reply: FastifyReply, script: string): FastifyReply {
+  return reply.header("cache-control", "no-store").type("text/plain; charset=utf-8").send(script);
+}
 
-  for (const path of ["/boot.ipxe", "/autoexec.ipxe"]) {
+/** The step that a machine's own script is. One that waits, or that fails again as before, asks every few seconds: that is one step. */
+export function noteScript(
+  request: FastifyRequest,
+  { machine, error, isWaiting }: Awaited<ReturnType<BootService["script"]>>,
+  tracker: BootTracker,
+): void {
+  if (!machine) return;
+  const step = isWaiting ? "wait" : "script";
+  const last = tracker.current(machine.id)?.steps.at(-1);
+  const isRepeated = isWaiting
+    ? tracker.hasStep(machine.id, "wait")
+    : error !== undefined && last?.step === "script" && last.detail["code"] === error.code;
+  if (!isRepeated)
+    request.bootStep = { machineId: machine.id, step, detail: error ? { code: error.code } : {} };
+}
+
+/** What firmware and first boots load. To firmware an error is a script (200, `#!ipxe`), to the rest it is a problem document. */
+export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): void {
+  const { boots, tracker, renderer, address } = deps;
+  // A newer iPXE looks for autoexec.ipxe beside the file that it was loaded as.
+  for (const path of ["/boot.ipxe", "/autoexec.ipxe", "/nbp/autoexec.ipxe"]) {
     app.get(
       path,
       { schema: { summary: "First contact: chains to the machine's own script", tags: ["boot"] } },
@@ -100,24 +117,14 @@ export function registerBootRoutes(
       const mac = parseMac(request.params.mac);
       if (!mac)
         return sendScript(reply, boots.errorScript(InvalidMac({ text: request.params.mac }), url).script);
-      const { script, machine, error } = await boots.script({
+      const made = await boots.script({
         mac,
         address: clientAddress(request),
         serverUrl: url,
         facts: factsFrom(queryAsWritten(request.url)),
       });
-      if (machine) {
-        const step = script.includes("\n:wait\n") ? "wait" : "script";
-        // A machine that waits, or that fails again as before, asks every few seconds: that is one step.
-        const last = tracker.current(machine.id)?.steps.at(-1);
-        const isRepeated =
-          step === "wait"
-            ? tracker.hasStep(machine.id, "wait")
-            : error !== undefined && last?.step === "script" && last.detail["code"] === error.code;
-        if (!isRepeated)
-          request.bootStep = { machineId: machine.id, step, detail: error ? { code: error.code } : {} };
-      }
-      return sendScript(reply, script);
+      noteScript(request, made, tracker);
+      return sendScript(reply, made.script);
     },
   );
 
@@ -144,4 +151,5 @@ export function registerBootRoutes(
       },
     );
   }
+  registerGrubRoutes(app, deps);
 }

@@ -13,6 +13,7 @@ import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import "./request-facts.ts";
+import { TitledResponse } from "./titled-response.ts";
 import { strictValidator } from "./validation.ts";
 
 declare module "fastify" {
@@ -78,7 +79,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     // Node's own limit knows no exception for uploads, so limitBodies has it.
     requestTimeout: 0,
     keepAliveTimeout: 65_000,
-    http: { headersTimeout: 10_000 },
+    http: { headersTimeout: 10_000, ServerResponse: TitledResponse },
     routerOptions: { ignoreDuplicateSlashes: true, maxParamLength: 300 },
     exposeHeadRoutes: true,
     // Addresses that can't be read, like /%zz: Fastify finds them before any handler.

@@ -21,6 +21,7 @@ export interface MachineFacts {
   readonly product?: string | undefined;
   readonly firmware?: Firmware | undefined;
   readonly arch?: Arch | undefined;
+  readonly secureBoot?: boolean | undefined;
   readonly ramBytes?: number | undefined;
 }
 
@@ -69,6 +70,7 @@ export function createInventory(deps: InventoryDeps) {
       product: undefined,
       arch: undefined,
       firmware: undefined,
+      secureBoot: undefined,
       group: undefined,
       seat: undefined,
       labels: {},
@@ -139,6 +141,13 @@ export function createInventory(deps: InventoryDeps) {
       machines
         .update(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
         .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's firmware"));
+    },
+
+    /** What it said of its Secure Boot seems to hold no longer. */
+    forgetSecureBoot(machine: Machine): void {
+      machines
+        .update(machine.id, (before) => ({ ...before, secureBoot: undefined }))
+        .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's Secure Boot"));
     },
 
     async add(input: MachineInput, actor: string): Promise<Machine> {
@@ -330,6 +339,7 @@ function withFacts(machine: Machine, facts: MachineFacts): Machine {
     product: cut(facts.product) ?? machine.product,
     arch: facts.firmware?.arch ?? facts.arch ?? machine.arch,
     firmware: facts.firmware?.name ?? machine.firmware,
+    secureBoot: facts.secureBoot ?? machine.secureBoot,
     ramBytes: facts.ramBytes ?? machine.ramBytes,
   };
 }

@@ -34,6 +34,7 @@ export function syntaxOf(kind: TemplateKind | "argument"): Syntax {
 export interface StandardTemplates {
   readonly documents: Readonly<Partial<Record<DocumentKind, { file: string; source: string }>>>;
   readonly scripts: Readonly<Record<StandardScript, { file: string; source: string }>>;
+  readonly grub: Readonly<Record<GrubConfig, { file: string; source: string }>>;
 }
 export type StandardScript = "first-contact" | "image" | "wait" | "local" | "url" | "error";
 const standardScripts: readonly StandardScript[] = [
@@ -49,7 +50,10 @@ const standardScripts: readonly StandardScript[] = [
 export const lastResorts = ["reboot", "exit"] as const;
 export type LastResort = (typeof lastResorts)[number];
 
-/** Reads templates/ipxe and templates/cloud-init. */
+export type GrubConfig = "first-contact" | "image" | "wait" | "local" | "ipxe" | "error";
+const grubConfigs: readonly GrubConfig[] = ["first-contact", "image", "wait", "local", "ipxe", "error"];
+
+/** Reads templates/ipxe, templates/grub and templates/cloud-init. */
 export function loadStandardTemplates(directory: string): StandardTemplates {
   const text = (file: string) => readFileSync(join(directory, file), "utf8");
   const read = (file: string) => ({ file, source: text(file) });
@@ -69,6 +73,9 @@ export function loadStandardTemplates(directory: string): StandardTemplates {
     scripts: Object.fromEntries(
       standardScripts.map((name) => [name, readScript(name)]),
     ) as StandardTemplates["scripts"],
+    grub: Object.fromEntries(
+      grubConfigs.map((name) => [name, read(`grub/${name}.cfg.hbs`)]),
+    ) as StandardTemplates["grub"],
   };
 }
 
@@ -106,6 +113,12 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
       const { file, source } = standard.scripts[name];
       const retry = retryPlan(seed);
       return attempt("-", file, () => compile(source, "ipxe").render({ ...context, retry, afterFailures }));
+    },
+
+    /** One of templates/grub. @throws TemplateFailed */
+    grubConfig(name: GrubConfig, context: Readonly<Record<string, unknown>>): string {
+      const { file, source } = standard.grub[name];
+      return attempt("-", file, () => compile(source, "grub").render(context));
     },
 
     /** The kernel arguments of the role, rendered one by one. @throws TemplateFailed */

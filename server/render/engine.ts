@@ -32,6 +32,7 @@ const quoteHelpers: Readonly<Record<string, Quote>> = {
  */
 const outermostHelpers: Readonly<Record<Syntax, Readonly<Record<string, Quote>>>> = {
   ipxe: { text: ipxeText, uri: uriComponent },
+  grub: {},
   yaml: { yaml: yamlValue, json: jsonValue, uri: uriComponent, sh: shellWordInYaml },
   json: { json: jsonValue, uri: uriComponent },
   shell: { sh: shellWord, uri: uriComponent },

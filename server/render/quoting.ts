@@ -2,7 +2,7 @@
  * How a value is written into each output syntax. Every string may come from a hostile machine: after quoting it is data,
  * whatever it says.
  */
-export type Syntax = "ipxe" | "yaml" | "json" | "shell";
+export type Syntax = "ipxe" | "grub" | "yaml" | "json" | "shell";
 
 export type Quote = (value: unknown) => string;
 
@@ -37,6 +37,12 @@ export const ipxeText: Quote = (value) =>
     .replaceAll(/[^A-Za-z0-9 ._:;/@=+,%~()'"!?*<>[\]-]/g, "_")
     .replaceAll(/(?<![^ ]);(?![^ ])/g, "_")
     .replace(/^( *)-/, "$1_");
+
+/**
+ * One word of a GRUB command, blanks and all: between single quotes GRUB expands nothing and `;` ends no command (firmware-quirk Q38).
+ * There is no way to write a single quote between them, and its console shows ASCII alone; both become `_`.
+ */
+export const grubWord: Quote = (value) => `'${asText(value).replaceAll(/[^\x20-\x7e]|'/g, "_")}'`;
 
 /**
  * A scalar or a collection in YAML 1.2 flow style: JSON, but with every character outside printable ASCII escaped, since YAML
@@ -100,6 +106,7 @@ export const uriComponent: Quote = (value) =>
 /** How `{{value}}` is written by default. */
 export const defaultQuote: Readonly<Record<Syntax, Quote>> = {
   ipxe: ipxeWord,
+  grub: grubWord,
   yaml: yamlValue,
   json: jsonValue,
   shell: shellWord,

@@ -17,6 +17,7 @@ interface Row {
   product: string | null;
   arch: string | null;
   firmware: string | null;
+  secure_boot: number | null;
   group_name: string | null;
   seat: string | null;
   labels: string;
@@ -41,6 +42,7 @@ function fromRow(row: Row, macs: readonly Mac[]): Machine {
     product: row.product ?? undefined,
     arch: (row.arch ?? undefined) as Arch | undefined,
     firmware: row.firmware ?? undefined,
+    secureBoot: row.secure_boot === null ? undefined : row.secure_boot === 1,
     group: row.group_name ?? undefined,
     seat: row.seat ?? undefined,
     labels: JSON.parse(row.labels) as Record<string, string>,
@@ -65,6 +67,7 @@ function toRow(machine: Machine): Row {
     product: machine.product ?? null,
     arch: machine.arch ?? null,
     firmware: machine.firmware ?? null,
+    secure_boot: machine.secureBoot === undefined ? null : Number(machine.secureBoot),
     group_name: machine.group ?? null,
     seat: machine.seat ?? null,
     labels: JSON.stringify(machine.labels),

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import t from "tap";
 import { chooseBootfile, driverOf, nbpNames } from "../../server/dhcp/policy/choose-bootfile.ts";
+import { uefiLoaders } from "../../server/domain/uefi-loaders.ts";
 import { classifyClient } from "../../server/dhcp/policy/classify-client.ts";
 import { firmwareIsBack, noteProgress, offerDriver } from "../../server/dhcp/policy/switch-driver.ts";
 import { StrategyBook } from "../../server/dhcp/strategy-book.ts";
@@ -49,7 +50,7 @@ t.test(
       { bootfile: "snponly-arm64.efi" },
       "what is not in boot-assets is not told",
     );
-    for (const names of [nbpNames.bios, ...Object.values(nbpNames.uefi)])
+    for (const names of [nbpNames.bios, ...Object.values(uefiLoaders).map(({ ipxe }) => ipxe)])
       t.ok(
         names.every((name) => driverOf(name) !== undefined),
         names.join(" "),

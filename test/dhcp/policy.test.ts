@@ -4,6 +4,7 @@ import { type Cidr, parseCidr } from "../../server/net/cidr.ts";
 import { type Ipv4, ipv4FromNumber } from "../../server/net/ipv4.ts";
 import { chooseAddress, createAddressPool, isAssignable } from "../../server/dhcp/policy/allocate-address.ts";
 import { type BootUrls, chooseBootfile, nbpNames } from "../../server/dhcp/policy/choose-bootfile.ts";
+import { uefiLoaders } from "../../server/domain/uefi-loaders.ts";
 import { type Client, classifyClient, userClasses } from "../../server/dhcp/policy/classify-client.ts";
 import { pxeStrategies, pxeStrategy } from "../../server/dhcp/policy/pxe-strategies.ts";
 import { replyDestination } from "../../server/dhcp/policy/reply-destination.ts";
@@ -23,7 +24,7 @@ const urls: BootUrls = {
   script: "http://10.0.0.1:8080/boot.ipxe",
   nbp: (name) => `http://10.0.0.1:8080/nbp/${name}`,
 };
-const allNames = new Set([...nbpNames.bios, ...Object.values(nbpNames.uefi).flat()]);
+const allNames = new Set([...nbpNames.bios, ...Object.values(uefiLoaders).flatMap(({ ipxe }) => ipxe)]);
 
 function clientOf(options: RequestShape["options"], more: Partial<RequestShape> = {}): Client {
   const client = classifyClient(requestMessage({ type: "Discover", ...more, options: { ...options } }));

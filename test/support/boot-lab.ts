@@ -119,6 +119,7 @@ export async function createBootLab(
     claims,
     tracker,
     addresses,
+    firstStage: new Set<string>(["snponly.efi"]),
     unknownMachines,
     defaultRole,
     hearsDhcp,

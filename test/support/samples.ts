@@ -39,6 +39,7 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
     product: undefined,
     arch: undefined,
     firmware: undefined,
+    secureBoot: undefined,
     group: undefined,
     seat: undefined,
     labels: {},

@@ -13,6 +13,7 @@ interface MachineDetails extends MachineView {
   readonly product: string | null;
   readonly arch: string | null;
   readonly firmware: string | null;
+  readonly secureBoot: boolean | null;
   readonly roleSource: string;
   readonly labels: Record<string, string>;
   readonly bootsBy: {
@@ -91,6 +92,7 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
         .join(" ") || null,
     ],
     ["firmware", [machine.firmware, machine.arch].filter(Boolean).join(", ") || null],
+    ["Secure Boot", machine.secureBoot === null ? null : machine.secureBoot ? "on" : "off"],
     ["local boot", `${bootsBy.localBoot.value} (${bootsBy.localBoot.source})`],
     ["driver", `${bootsBy.driver.value}${learned} (${bootsBy.driver.source})`],
     ["UUID", machine.uuid],

@@ -61,7 +61,7 @@ const essential: ReadonlySet<number> = new Set([
 export function bootChoice(client: Client, facts: Facts, policy: DhcpPolicy): BootChoice | undefined {
   if (!client.netboot) return undefined;
   if (!facts.mayNetboot) return { kind: "none", reason: "network boot is off for this machine" };
-  const { serverAddress, urls, chainedBefore, driver } = facts;
+  const { serverAddress, urls, chainedBefore, driver, secureBoot } = facts;
   return chooseBootfile({
     client,
     available: policy.availableNbps,
@@ -69,6 +69,7 @@ export function bootChoice(client: Client, facts: Facts, policy: DhcpPolicy): Bo
     urls,
     chainedBefore,
     driver,
+    secureBoot,
   });
 }
 

@@ -1,5 +1,6 @@
 import type { Driver } from "../../domain/boot-preferences.ts";
 import { type Arch, type Firmware, firmwareByCode } from "../../domain/firmware.ts";
+import { uefiFirstStage, uefiLoaders } from "../../domain/uefi-loaders.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { Client } from "./classify-client.ts";
 import { type FingerprintKind, isUboot } from "./fingerprints.ts";
@@ -27,24 +28,16 @@ export type BootChoice =
   | { readonly kind: "none"; readonly reason: string };
 
 /**
- * First-stage binaries in the order of preference. `snponly` uses the firmware's own network driver, so it works on
- * every card the firmware booted from; the full build brings drivers of its own (firmware-quirk Q36).
+ * First-stage binaries in the order of preference. `undionly` and, for UEFI (domain/uefi-loaders.ts), `snponly` use the firmware's own
+ * network driver, so they work on every card the firmware booted from; the full build brings drivers of its own (firmware-quirk Q36).
  */
 export const nbpNames: {
   readonly bios: readonly string[];
-  readonly uefi: Readonly<Record<Arch, readonly string[]>>;
   readonly uboot: Readonly<Partial<Record<Arch, readonly string[]>>>;
   readonly ubootUefi: Readonly<Partial<Record<Arch, readonly string[]>>>;
   readonly raspberryPi: readonly string[];
 } = {
   bios: ["undionly.kpxe", "ipxe.pxe"],
-  uefi: {
-    x86_64: ["snponly.efi", "ipxe.efi"],
-    x86: ["snponly-i386.efi", "ipxe-i386.efi"],
-    arm64: ["snponly-arm64.efi", "snp-arm64.efi", "ipxe-arm64.efi"],
-    arm: ["snponly-arm32.efi", "ipxe-arm32.efi"],
-    riscv64: ["snponly-riscv64.efi", "ipxe-riscv64.efi"],
-  },
   // U-Boot runs a script of its own format, which says what it loads next. boot.scr.uimg is what it looks for by itself.
   uboot: {
     arm: ["boot-arm32.scr.uimg", "boot.scr.uimg"],
@@ -77,11 +70,14 @@ export interface ChooseBootfileInput {
   readonly chainedBefore: boolean;
   /** Taken where there is one for this client's architecture, else the first one there is. */
   readonly driver?: Driver | undefined;
+  /** What the machine said of its Secure Boot; undefined: nothing yet. */
+  readonly secureBoot?: boolean | undefined;
 }
 
 /** The network driver that a first-stage program works with, by its name; undefined: it is none of those with a choice. */
 export function driverOf(name: string): Driver | undefined {
   if (name.startsWith("undionly")) return "undionly";
+  if (name.startsWith("shim")) return "shim";
   if (name.startsWith("snp")) return "snponly";
   return name.startsWith("ipxe") ? "ipxe" : undefined;
 }
@@ -90,14 +86,8 @@ export function driverOf(name: string): Driver | undefined {
  * What the client boots. The one place where the chain iPXE -> iPXE ends: an iPXE that can load the script gets the
  * script and never a binary (RFC 3004 user class, option 175).
  */
-export function chooseBootfile({
-  client,
-  available,
-  serverAddress,
-  urls,
-  chainedBefore,
-  driver,
-}: ChooseBootfileInput): BootChoice {
+export function chooseBootfile(input: ChooseBootfileInput): BootChoice {
+  const { client, available, serverAddress, urls, chainedBefore, driver } = input;
   if (client.speaker === "ipxe") {
     // No option 175 at all: a relay or an ancient build took it away, and the default build has HTTP.
     if (client.ipxeFeatures?.has("http") ?? true) {
@@ -119,7 +109,7 @@ export function chooseBootfile({
   for (const code of client.architectures) {
     const firmware = firmwareByCode(code);
     if (!firmware) continue;
-    const names = namesFor(firmware, client.fingerprint);
+    const names = namesFor(firmware, input);
     const usable = names.filter((candidate) => available.has(candidate));
     const name =
       usable.find((candidate) => driver !== undefined && driverOf(candidate) === driver) ?? usable[0];
@@ -149,16 +139,18 @@ export function chooseBootfile({
   return { kind: "none", reason: `unknown architecture ${client.architectures.join(", ")}` };
 }
 
-function namesFor({ kind, arch }: Firmware, fingerprint: FingerprintKind | undefined): readonly string[] {
+function namesFor({ kind, arch }: Firmware, input: ChooseBootfileInput): readonly string[] {
+  const { client, available, secureBoot } = input;
   // U-Boot runs on PCs too and says 0 there, but what it loads is no BIOS program.
-  if (fingerprint === "uboot") return nbpNames.uboot[arch] ?? [];
-  if (fingerprint === "uboot-uefi") return nbpNames.ubootUefi[arch] ?? [];
+  if (client.fingerprint === "uboot") return nbpNames.uboot[arch] ?? [];
+  if (client.fingerprint === "uboot-uefi") return nbpNames.ubootUefi[arch] ?? [];
   switch (kind) {
     case "bios":
       return nbpNames.bios;
     case "uefi":
     case "uefi-http":
-      return nbpNames.uefi[arch];
+      // An iPXE without HTTP that runs shows that what nobody signed runs there.
+      return client.speaker === "ipxe" ? uefiLoaders[arch].ipxe : uefiFirstStage(arch, secureBoot, available);
     case "uboot":
     case "uboot-http":
       return nbpNames.uboot[arch] ?? [];

@@ -37,6 +37,8 @@ export interface Facts extends AddressFacts {
   readonly chainedBefore: boolean;
   /** How many addresses this MAC has set aside by DECLINE. */
   readonly declinedCount: number;
+  /** What this machine said of its Secure Boot; undefined: nothing yet. */
+  readonly secureBoot?: boolean | undefined;
   /** Name of the strategy that this MAC gets instead of its kind's first one. */
   readonly strategy?: string | undefined;
   /** The network driver that this MAC's first-stage program is to have; undefined: the first one of its architecture. */

@@ -1,3 +1,5 @@
+import type { Arch } from "../../domain/firmware.ts";
+import { uefiFirstStage } from "../../domain/uefi-loaders.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import { type BootUrls, nbpNames } from "./choose-bootfile.ts";
 
@@ -21,25 +23,31 @@ interface Row {
   readonly isHttp: boolean;
 }
 
-const { bios, uefi } = nbpNames;
-const kinds: readonly { name: string; architectures: readonly number[]; names: readonly string[] }[] = [
-  { name: "bios", architectures: [0], names: bios },
-  { name: "uefi-x86", architectures: [6], names: uefi.x86 },
-  { name: "uefi-x64", architectures: [7, 9], names: uefi.x86_64 },
-  { name: "uefi-arm", architectures: [10], names: uefi.arm },
-  { name: "uefi-arm64", architectures: [11], names: uefi.arm64 },
+const { bios } = nbpNames;
+/** No other DHCP server can be told what a machine said of its Secure Boot, so each gets what starts with it and without it. */
+const uefi = (arch: Arch) => (available: ReadonlySet<string>) => uefiFirstStage(arch, undefined, available);
+const kinds: readonly {
+  name: string;
+  architectures: readonly number[];
+  names: (available: ReadonlySet<string>) => readonly string[];
+}[] = [
+  { name: "bios", architectures: [0], names: () => bios },
+  { name: "uefi-x86", architectures: [6], names: uefi("x86") },
+  { name: "uefi-x64", architectures: [7, 9], names: uefi("x86_64") },
+  { name: "uefi-arm", architectures: [10], names: uefi("arm") },
+  { name: "uefi-arm64", architectures: [11], names: uefi("arm64") },
 ];
 const httpKinds: typeof kinds = [
-  { name: "http-x86", architectures: [15], names: uefi.x86 },
-  { name: "http-x64", architectures: [16], names: uefi.x86_64 },
-  { name: "http-arm", architectures: [18], names: uefi.arm },
-  { name: "http-arm64", architectures: [19], names: uefi.arm64 },
+  { name: "http-x86", architectures: [15], names: uefi("x86") },
+  { name: "http-x64", architectures: [16], names: uefi("x86_64") },
+  { name: "http-arm", architectures: [18], names: uefi("arm") },
+  { name: "http-arm64", architectures: [19], names: uefi("arm64") },
 ];
 
 function rowsOf({ urls, available }: SnippetInput): Row[] {
   const rows = (all: typeof kinds, isHttp: boolean): Row[] =>
     all.flatMap(({ name, architectures, names }) => {
-      const file = names.find((candidate) => available.has(candidate));
+      const file = names(available).find((candidate) => available.has(candidate));
       return file === undefined
         ? []
         : [{ name, architectures, isHttp, bootfile: isHttp ? urls.nbp(file) : file }];

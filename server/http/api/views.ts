@@ -32,6 +32,7 @@ export function machineView(
     product: machine.product ?? null,
     arch: machine.arch ?? null,
     firmware: machine.firmware ?? null,
+    secureBoot: machine.secureBoot ?? null,
     group: machine.group ?? null,
     seat: machine.seat ?? null,
     labels: machine.labels,
