@@ -73,15 +73,17 @@ interface Packet {
 
 /** An iPXE without HTTP that comes back within this time is in a loop, and not switched on anew. */
 const chainWindowMs = 60_000;
-/** It is back if it loaded ours, or asked anew so often: once may be a reply that was lost, and the load can be out of our sight. */
-const chainTries = 4;
+/** Loads of ours after which nothing but the old iPXE was heard: once may be a hand at the switch. */
+const chainLoads = 2;
+/** Exchanges, where the loads are out of our sight: some may be replies that were lost. */
+const chainTries = 8;
 /** An iPXE without HTTP that was sent to our own build. */
 interface Chain {
   readonly xid: number;
   readonly atMs: number;
   /** Exchanges in which it was sent there. */
   readonly tries: number;
-  readonly isLoaded: boolean;
+  readonly loads: number;
 }
 const chainMemory = 10_000;
 /** Replies that wait for their time. */
@@ -162,7 +164,7 @@ export class Exchange {
   /** The machine loads a file of ours: what it was told its boot file by has worked. */
   machineProgressed(mac: Mac, progress: FirstStageProgress): void {
     const chain = this.#chained.get(mac);
-    if (chain && progress === "loaded") this.#chained.set(mac, { ...chain, isLoaded: true });
+    if (chain && progress === "loaded") this.#chained.set(mac, { ...chain, loads: chain.loads + 1 });
     this.#strategies.onProgress(mac, progress);
   }
 
@@ -229,7 +231,7 @@ export class Exchange {
       mayNetboot: machines.mayNetboot(mac),
       chainedBefore:
         chain !== undefined &&
-        (chain.isLoaded || chain.tries >= chainTries) &&
+        (chain.loads >= chainLoads || chain.tries >= chainTries) &&
         chain.xid !== request.xid &&
         clock.monotonicMs() - chain.atMs < chainWindowMs,
       declinedCount: table.declinedCount(mac),
@@ -327,7 +329,7 @@ export class Exchange {
       xid: request.xid,
       atMs,
       tries: isSameBoot ? before.tries + 1 : 1,
-      isLoaded: isSameBoot && before.isLoaded,
+      loads: isSameBoot ? before.loads : 0,
     });
     const oldest = chained.size > chainMemory ? chained.keys().next().value : undefined;
     if (oldest !== undefined) chained.delete(oldest);
@@ -341,6 +343,8 @@ export class Exchange {
     else if (type === "DISCOVER") this.notices.addressAsked();
     else if (request.ciaddr !== UnspecifiedAddress) this.notices.addressSeen();
     if (speaker === "ipxe") this.#strategies.onProgress(mac, "started");
+    // Ours runs: the chain has ended well.
+    if (speaker === "ipxe" && client.ipxeFeatures?.has("http")) this.#chained.delete(mac);
     if (speaker !== "firmware") return;
     if (type === "REQUEST") this.#strategies.onRequest(mac);
     else if (decision.kind === "reply" && decision.message === "OFFER" && decision.strategy) {
