@@ -1,3 +1,4 @@
+import { ipxeFor } from "../server/boot/grub-config.ts";
 import t from "tap";
 import type { MachineFacts } from "../server/inventory/inventory.ts";
 import { createBootLab } from "./support/boot-lab.ts";
@@ -351,3 +352,17 @@ t.test("a preview shows what would be served, without a secret and without leavi
   t.equal(JSON.stringify([lab.boot("s1"), lab.events]), before);
   t.ok((await lab.config(claim, 1)).text, "the claim still holds");
 });
+
+t.test(
+  "GRUB hands a machine without Secure Boot over to iPXE, and none with U-Boot: iPXE sleeps there for ever",
+  (t) => {
+    const available = new Set(["ipxe-arm64.efi"]);
+    const off = { arch: "arm64", secureBoot: false } as const;
+    t.equal(ipxeFor(off, "uefi-arm64", available), "ipxe-arm64.efi");
+    t.equal(ipxeFor(off, undefined, available), "ipxe-arm64.efi");
+    t.equal(ipxeFor(off, "uboot-arm64", available), undefined);
+    t.equal(ipxeFor({ ...off, secureBoot: true }, "uefi-arm64", available), undefined);
+    t.equal(ipxeFor({ ...off, arch: undefined }, "uefi-arm64", available), undefined);
+    t.end();
+  },
+);

@@ -124,7 +124,7 @@ export function createBootService(deps: BootServiceDeps) {
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
     if (!boot) throw BootNotOpen({ machine: machine.name });
-    const loader = request.grub && ipxeFor(request.grub, deps.firstStage);
+    const loader = request.grub && ipxeFor(request.grub, machine.firmware, deps.firstStage);
     if (loader) return { script: ipxeConfig(machine, loader, serverUrl, renderer), machine };
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");

@@ -1,6 +1,6 @@
 import { RoleNeedsIpxe } from "../domain/error-catalogue.ts";
 import { describeTarget } from "../domain/assignment.ts";
-import type { Arch } from "../domain/firmware.ts";
+import { type Arch, firmwares } from "../domain/firmware.ts";
 import { archByGrubCpu, uefiLoaders } from "../domain/uefi-loaders.ts";
 import type { Renderer } from "../render/documents.ts";
 import { contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
@@ -30,9 +30,20 @@ export function firstGrubConfig(serverUrl: string, renderer: Pick<Renderer, "gru
   return renderer.grubConfig("first-contact", { serverUrl, device: `(http,${new URL(serverUrl).host})` });
 }
 
-/** The name of the iPXE that a machine without Secure Boot goes on with; undefined: there is none for its architecture. */
-export function ipxeFor({ arch, secureBoot }: GrubFacts, available: ReadonlySet<string>): string | undefined {
-  return secureBoot || !arch ? undefined : uefiLoaders[arch].ipxe.find((name) => available.has(name));
+/**
+ * The name of the iPXE that a machine without Secure Boot goes on with.
+ * @param firmware of the machine, as it was last seen with
+ * @returns undefined: there is none for its architecture, or its firmware is U-Boot, where iPXE sleeps and never wakes
+ */
+export function ipxeFor(
+  { arch, secureBoot }: GrubFacts,
+  firmware: string | undefined,
+  available: ReadonlySet<string>,
+): string | undefined {
+  const isUboot = firmwares.some(({ name, kind }) => name === firmware && kind === "uboot");
+  return secureBoot || isUboot || !arch
+    ? undefined
+    : uefiLoaders[arch].ipxe.find((name) => available.has(name));
 }
 
 /** Hands the machine over to iPXE. */

@@ -85,19 +85,25 @@ t.test("AAVMF, proxy: it comes to port 4011 for its boot file and gets its scrip
   t.ok(loaded(boot, "ipxe-arm64.efi"), "arm64's iPXE went by TFTP");
 });
 
-t.test("U-Boot, authoritative: it finds no script of its own, and as UEFI it loads GRUB", async (t) => {
-  const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges });
-  const machine = await e2e.lab.powerOn({ name: "a1", mac, firmware: "u-boot", memoryMiB: 1024 });
-  await machine.waitForScreen("Booting /grubaa64.efi");
-  await machine.waitForScreen("Welcome to GRUB!");
-  const boot = await e2e.newestBoot("m-52540077000a");
-  t.ok(loaded(boot, "grubaa64.efi"), "arm64's GRUB went by TFTP");
-  t.match(
-    boot.steps.find(({ step }) => step === "discover")?.detail,
-    { firmware: "uboot-arm64" },
-    "it is known as U-Boot",
-  );
-});
+t.test(
+  "U-Boot, authoritative: as UEFI it loads GRUB, is told what is not for it, and starts an arm64 kernel",
+  async (t) => {
+    const e2e = await createArm64Lab(t, authoritativeConfig);
+    await e2e.boot("a1", "pc");
+    const machine = await e2e.lab.powerOn({ name: "a1", mac, firmware: "u-boot", memoryMiB: 1024 });
+    await machine.waitForScreen("Booting /grubaa64.efi");
+    await machine.waitForScreen("ARCH_MISMATCH");
+    await e2e.boot("a1", "arm");
+    const boot = await e2e.waitForStep("a1", "kernel");
+    t.ok(loaded(boot, "grubaa64.efi"), "arm64's GRUB went by TFTP");
+    t.match(
+      boot.steps.find(({ step }) => step === "discover")?.detail,
+      { firmware: "uboot-arm64" },
+      "it is known as U-Boot",
+    );
+    await machine.waitForScreen(/Booting Linux on physical CPU|Linux version 6/);
+  },
+);
 
 t.test("a Raspberry Pi is served from the data directory as soon as its files are there", async (t) => {
   const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges });
