@@ -138,7 +138,7 @@ function peerSocket(c: CLibrary, descriptor: number, address: Uint8Array, forget
     send,
     sendSegments(data, bytes) {
       if (canSegment && segmentBytes !== bytes) setSegment(bytes);
-      const burst = Math.min(MaxSegments, Math.floor(MaxBurstBytes / bytes)) * bytes;
+      const burst = Math.max(1, Math.min(MaxSegments, Math.floor(MaxBurstBytes / bytes))) * bytes;
       for (let at = 0; at < data.length; at += burst) {
         const part = data.subarray(at, at + burst);
         if (canSegment && send(part) >= 0) continue;
