@@ -1,5 +1,5 @@
 /**
- * The thread that plays TFTP transfers (docs/adr/0014), for `Worker`; and the function that starts it.
+ * The thread that plays TFTP transfers (docs/adr/0016), for `Worker`; and the function that starts it.
  */
 import { isMainThread, parentPort, receiveMessageOnPort, Worker, workerData } from "node:worker_threads";
 import type { Clock, Log, Udp } from "./domain/capabilities.ts";
