@@ -32,6 +32,7 @@ import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import { bufferRoute, directoryRoute, sharedBetweenBoards } from "./tftp/file-routes.ts";
+import type { TransferEngine } from "./tftp/player.ts";
 import { createTftpServer } from "./tftp/server.ts";
 
 export interface AppDeps {
@@ -40,6 +41,8 @@ export interface AppDeps {
   readonly ids: Ids;
   readonly log: Log;
   readonly udp: Udp;
+  /** Plays TFTP transfers; the sockets of `udp` do unless told otherwise. */
+  readonly tftpEngine?: TransferEngine | undefined;
   /** Served interfaces with the address that machines there reach us by. */
   readonly interfaces: readonly ServedInterface[];
   readonly readNeighbourTable: () => string;
@@ -267,6 +270,7 @@ export async function createApp(deps: AppDeps) {
     clock,
     log,
     bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
+    engine: deps.tftpEngine,
     singlePort: config.tftp.singlePort,
     clients: tftpClients(config, interfaces),
     clientAt: (address) => addresses.macAt(address as Ipv4) ?? address,

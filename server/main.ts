@@ -14,6 +14,7 @@ import { servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
+import { startTftpThread } from "./tftp-thread.ts";
 
 /** The command that shows this server's roll, as it works from the directory that the server was started in. */
 export function commandFor(dataDir: string, from = process.cwd()): string {
@@ -40,6 +41,8 @@ export async function serve(sources: ConfigSources): Promise<number> {
     open: openIcmp6,
     log,
   });
+  const udp = createUdp({ log, clock: systemClock });
+  const tftpThread = await startTftpThread({ udp, clock: systemClock, log });
   const app = await createApp({
     onIpxe: routers.end,
     config,
@@ -48,7 +51,8 @@ export async function serve(sources: ConfigSources): Promise<number> {
     clock: systemClock,
     ids: systemIds,
     log,
-    udp: createUdp({ log, clock: systemClock }),
+    udp,
+    tftpEngine: tftpThread?.engine,
     readNeighbourTable: createNeighbourReader(log),
     version: readVersion(),
   });
@@ -56,11 +60,12 @@ export async function serve(sources: ConfigSources): Promise<number> {
     await app.start();
   } catch (error) {
     await app.stop().catch(() => undefined);
+    await tftpThread?.stop();
     throw error;
   }
   const ended = stopOnSignals(
     process,
-    () => app.stop(),
+    () => app.stop().finally(() => tftpThread?.stop()),
     (error) => log.error({ err: error }, "failed to stop cleanly"),
   );
   const token = await app.ensureAdminToken();

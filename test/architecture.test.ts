@@ -95,7 +95,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "store",
       "tftp",
     ],
-    libraries: ["node:fs", "node:path"],
+    libraries: ["node:fs", "node:path", "node:worker_threads"],
   },
 };
 

@@ -2,33 +2,23 @@
  * UDP sockets that belong to one network device. Node's own sockets hear the broadcasts of every interface and can't
  * tell which one a datagram came by, so this asks the C library, by koffi, an optional dependency.
  */
-import { constants } from "node:os";
+import {
+  AfInet,
+  type CLibrary,
+  int32,
+  loadCLibrary,
+  sockaddrInOctets,
+  socketAddress,
+  SystemCallError,
+} from "./c-library.ts";
 
 export interface DeviceSocketRequest {
-  readonly device: string;
+  /** Undefined: any. */
+  readonly device: string | undefined;
   readonly address: string;
   readonly port: number;
   readonly broadcast: boolean;
   readonly receiveBufferBytes: number | undefined;
-}
-
-/** A call of the C library that failed. */
-export class SystemCallError extends Error {
-  readonly call: string;
-  /** As in `os.constants.errno`, e.g. `EADDRINUSE`. */
-  readonly code: string;
-  constructor(call: string, code: string) {
-    super(`${call}: ${code}`);
-    this.name = "SystemCallError";
-    this.call = call;
-    this.code = code;
-  }
-}
-
-export function systemError(call: string, errno: number): SystemCallError {
-  const [name = `errno ${errno}`] =
-    Object.entries(constants.errno).find(([, value]) => value === errno) ?? [];
-  return new SystemCallError(call, name);
 }
 
 export interface DeviceSockets {
@@ -42,7 +32,6 @@ export interface DeviceSockets {
 }
 
 // Linux, the same on x86-64 and arm64 (asm-generic/socket.h).
-const AfInet = 2;
 const SockDgram = 2;
 const SockCloexec = 0o2000000;
 const SolSocket = 1;
@@ -51,55 +40,22 @@ const SoBroadcast = 6;
 const SoRcvbuf = 8;
 const SoBindToDevice = 25;
 const SoRcvbufForce = 33;
-const sockaddrInOctets = 16;
 /** IFNAMSIZ: longest device name with its NUL. */
 const deviceNameOctets = 16;
 
-type SystemCall = (...values: (number | Uint8Array)[]) => number;
-
-interface CLibrary {
-  readonly socket: SystemCall;
-  readonly setsockopt: SystemCall;
-  readonly getsockopt: SystemCall;
-  readonly bind: SystemCall;
-  readonly close: SystemCall;
-  errno(): number;
-}
-
 /** @returns undefined where koffi is not installed, or not for this machine */
 export async function loadDeviceSockets(): Promise<DeviceSockets | undefined> {
-  if (process.platform !== "linux") return undefined;
-  let library: CLibrary;
-  try {
-    const { default: koffi } = await import("koffi");
-    const c = koffi.load(null);
-    library = {
-      socket: c.func("int socket(int domain, int type, int protocol)"),
-      setsockopt: c.func("int setsockopt(int fd, int level, int name, const void *value, uint32_t length)"),
-      getsockopt: c.func("int getsockopt(int fd, int level, int name, void *value, void *length)"),
-      bind: c.func("int bind(int fd, const void *address, uint32_t length)"),
-      close: c.func("int close(int fd)"),
-      errno: () => koffi.errno(),
-    };
-  } catch {
-    return undefined;
-  }
-  return deviceSockets(library);
+  const library = await loadCLibrary();
+  return library && deviceSockets(library);
 }
 
-function deviceSockets(library: CLibrary): DeviceSockets {
-  function check(call: string, result: number): number {
-    if (result >= 0) return result;
-    throw systemError(call, library.errno());
-  }
+export function deviceSockets(library: CLibrary): DeviceSockets {
+  const { check } = library;
   function setInt(descriptor: number, option: number, value: number): number {
     return library.setsockopt(descriptor, SolSocket, option, int32(value), 4);
   }
 
-  function configure(
-    descriptor: number,
-    { device, address, port, broadcast, receiveBufferBytes }: DeviceSocketRequest,
-  ): void {
+  function bindToDevice(descriptor: number, device: string): void {
     const name = new TextEncoder().encode(`${device}\0`);
     if (name.length > deviceNameOctets) throw new SystemCallError("setsockopt(SO_BINDTODEVICE)", "ENODEV");
     // Before bind(): two sockets may have one port when their devices differ. SO_REUSEADDR stays off, since with it a
@@ -108,6 +64,13 @@ function deviceSockets(library: CLibrary): DeviceSockets {
       "setsockopt(SO_BINDTODEVICE)",
       library.setsockopt(descriptor, SolSocket, SoBindToDevice, name, name.length),
     );
+  }
+
+  function configure(
+    descriptor: number,
+    { device, address, port, broadcast, receiveBufferBytes }: DeviceSocketRequest,
+  ): void {
+    if (device !== undefined) bindToDevice(descriptor, device);
     if (broadcast) check("setsockopt(SO_BROADCAST)", setInt(descriptor, SoBroadcast, 1));
     if (receiveBufferBytes !== undefined) {
       // FORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN; what was obtained is asked for later.
@@ -144,16 +107,4 @@ function deviceSockets(library: CLibrary): DeviceSockets {
       setInt(descriptor, SoReuseaddr, 0);
     },
   };
-}
-
-/** In the byte order of this machine; x86-64 and arm64 both have the lowest octet first. */
-function int32(value: number): Uint8Array {
-  return new Uint8Array(Int32Array.of(value).buffer);
-}
-
-/** A `struct sockaddr_in`: the family in the machine's byte order, port and address in the network's. */
-function socketAddress(address: string, port: number): Uint8Array {
-  const octets = new Uint8Array(sockaddrInOctets);
-  octets.set([AfInet, 0, port >> 8, port & 255, ...address.split(".").map(Number)]);
-  return octets;
 }

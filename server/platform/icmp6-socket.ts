@@ -1,4 +1,4 @@
-import { SystemCallError, systemError } from "./device-socket.ts";
+import { int32, loadCLibrary, SystemCallError } from "./c-library.ts";
 
 // Linux, the same on x86-64 and arm64 (asm-generic/socket.h, linux/in6.h).
 const AfInet6 = 10;
@@ -16,44 +16,24 @@ const linkHopLimit = 255;
 
 /** Sends ICMPv6 by one device. Needs CAP_NET_RAW. @returns undefined where koffi is not there @throws SystemCallError */
 export async function openIcmp6(device: string) {
-  if (process.platform !== "linux") return undefined;
-  const koffi = await import("koffi").then(
-    (module) => module.default,
-    () => undefined,
-  );
-  if (koffi === undefined) return undefined;
-  const c = koffi.load(null);
-  const socket = c.func("int socket(int domain, int type, int protocol)");
-  const setsockopt = c.func(
-    "int setsockopt(int fd, int level, int name, const void *value, uint32_t length)",
-  );
-  const sendto = c.func(
-    "int64_t sendto(int fd, const void *data, size_t length, int flags, const void *address, uint32_t addressLength)",
-  );
-  const close = c.func("int close(int fd)");
-  const check = (call: string, result: number): number => {
-    if (result < 0) throw systemError(call, koffi.errno());
-    return result;
-  };
-
+  const c = await loadCLibrary();
+  if (c === undefined) return undefined;
   const name = new TextEncoder().encode(`${device}\0`);
   if (name.length > 16) throw new SystemCallError("setsockopt(SO_BINDTODEVICE)", "ENODEV");
-  const descriptor = check(
-    "socket(ICMPv6)",
-    socket(AfInet6, SockRaw | SockCloexec | SockNonblock, IpprotoIcmpv6) as number,
-  );
+  const type = SockRaw | SockCloexec | SockNonblock;
+  const descriptor = c.check("socket(ICMPv6)", c.socket(AfInet6, type, IpprotoIcmpv6));
   try {
-    const hops = new Uint8Array(Int32Array.of(linkHopLimit).buffer);
-    check(
+    const hops = int32(linkHopLimit);
+    c.check(
       "setsockopt(SO_BINDTODEVICE)",
-      setsockopt(descriptor, SolSocket, SoBindToDevice, name, name.length) as number,
+      c.setsockopt(descriptor, SolSocket, SoBindToDevice, name, name.length),
     );
-    check(
+    c.check(
       "setsockopt(IPV6_UNICAST_HOPS)",
-      setsockopt(descriptor, IpprotoIpv6, Ipv6UnicastHops, hops, hops.length) as number,
+      c.setsockopt(descriptor, IpprotoIpv6, Ipv6UnicastHops, hops, hops.length),
     );
   } catch (error) {
-    close(descriptor);
+    c.close(descriptor);
     throw error;
   }
   return {
@@ -61,10 +41,10 @@ export async function openIcmp6(device: string) {
       const to = new Uint8Array(sockaddrIn6Octets);
       to[0] = AfInet6;
       to.set(address, 8);
-      check("sendto", Number(sendto(descriptor, message, message.length, 0, to, to.length)));
+      c.check("sendto", c.sendto(descriptor, message, message.length, 0, to, to.length));
     },
     close(): void {
-      close(descriptor);
+      c.close(descriptor);
     },
   };
 }

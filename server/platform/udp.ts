@@ -7,7 +7,8 @@ import {
   PortInUse,
   PortNotPermitted,
 } from "../domain/error-catalogue.ts";
-import { type DeviceSockets, loadDeviceSockets, SystemCallError } from "./device-socket.ts";
+import { SystemCallError } from "./c-library.ts";
+import { type DeviceSockets, loadDeviceSockets } from "./device-socket.ts";
 import { systemdSocketNames, systemdSockets } from "./systemd-sockets.ts";
 
 export interface UdpDeps {

@@ -6,7 +6,7 @@ import type { TftpFile } from "./file-routes.ts";
 import { createTransfer, step, type Transfer, type TransferEffect, type TransferInput } from "./transfer.ts";
 import type { TransferTimings } from "./timings.ts";
 import type { NegotiatedOptions } from "./wire/options.ts";
-import { decodePacket, encodeError, ErrorCode, MalformedPacket, type TftpPacket } from "./wire/packet.ts";
+import { answerToStranger, decodeOrNothing } from "./wire/packet.ts";
 
 export interface TransferJob {
   readonly client: UdpEndpoint;
@@ -110,13 +110,13 @@ function playTransfer(clock: Clock, log: Log, job: TransferJob, socket: UdpSocke
   }
 
   socket.onMessage((datagram, from) => {
-    const packet = decodeOrNothing(datagram);
     if (from.port !== client.port || from.address !== client.address) {
-      // A stranger is told off and the transfer goes on (RFC 1350 section 4); an ERROR is never answered by an ERROR.
-      if (packet !== undefined && packet.kind !== "error") {
-        socket.send(encodeError(ErrorCode.unknownTransferId, "unknown transfer id"), from);
-      }
-    } else if (packet?.kind === "ack" || packet?.kind === "error") feed(packet);
+      const answer = answerToStranger(datagram);
+      if (answer !== undefined) socket.send(answer, from);
+      return;
+    }
+    const packet = decodeOrNothing(datagram);
+    if (packet?.kind === "ack" || packet?.kind === "error") feed(packet);
   });
   feed({ kind: "start" });
   return {
@@ -159,13 +159,4 @@ function createDeadline(clock: Clock, onPassed: () => void) {
   }
 
   return { set, clear };
-}
-
-function decodeOrNothing(datagram: Uint8Array): TftpPacket | undefined {
-  try {
-    return decodePacket(datagram);
-  } catch (error) {
-    if (error instanceof MalformedPacket) return undefined;
-    throw error;
-  }
 }

@@ -6,7 +6,7 @@ import type { Ipv4 } from "../net/ipv4.ts";
 import type { FileRoute } from "./file-routes.ts";
 import { createAdmission, DefaultLimits, type Admission, type TftpLimits } from "./admission.ts";
 import { createFallbacks, type FallbackNotice } from "./fallback.ts";
-import { createPlayer, ownPorts } from "./player.ts";
+import { createPlayer, ownPorts, type TransferEngine } from "./player.ts";
 import { type Carriage, printable } from "./session.ts";
 import { type SharedPort, sharePort } from "./shared-port.ts";
 import { createSources } from "./sources.ts";
@@ -46,6 +46,8 @@ export interface TftpServerOptions {
   readonly clientAt?: (address: string) => string;
   /** Requests from elsewhere are not answered, not even by an ERROR; undefined: all are. */
   readonly clients?: readonly Cidr[] | undefined;
+  /** Plays transfers that have a port of their own; this thread's sockets do unless told otherwise. */
+  readonly engine?: TransferEngine | undefined;
   /** Transfers are answered from the listening port. */
   readonly singlePort?: boolean;
   readonly limits?: Partial<TftpLimits>;
@@ -87,7 +89,10 @@ export function createTftpServer(options: TftpServerOptions): TftpServer {
     tell: safely("contact", options.onContact),
   });
   const openOwnPort = ownPorts(udp);
-  const onOwnPorts: Carriage = { openSocket: openOwnPort, engine: createPlayer(clock, log, openOwnPort) };
+  const onOwnPorts: Carriage = {
+    openSocket: openOwnPort,
+    engine: options.engine ?? createPlayer(clock, log, openOwnPort),
+  };
   let listeners: UdpSocket[] = [];
 
   async function closeListeners(): Promise<void> {

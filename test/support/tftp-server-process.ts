@@ -9,6 +9,7 @@ import { createLogger } from "../../server/platform/logger.ts";
 import { createUdp } from "../../server/platform/udp.ts";
 import { directoryRoute } from "../../server/tftp/file-routes.ts";
 import type { TftpLimits } from "../../server/tftp/admission.ts";
+import { startTftpThread } from "../../server/tftp-thread.ts";
 import { createTftpServer } from "../../server/tftp/server.ts";
 
 export interface TftpProcess {
@@ -19,6 +20,8 @@ export interface TftpProcess {
   readonly singlePort?: boolean;
   readonly clients?: readonly string[];
   readonly limits?: Partial<TftpLimits>;
+  /** Transfers are played by the main thread, as where koffi is missing. */
+  readonly mainThread?: boolean;
 }
 
 /** The words that start it, after the program of Node. */
@@ -29,8 +32,12 @@ export function tftpProcessWords(what: TftpProcess): string[] {
 async function serve(what: TftpProcess): Promise<void> {
   const log = createLogger("error");
   const tell = (line: object) => what.tells === true && process.stdout.write(`${JSON.stringify(line)}\n`);
+  const udp = createUdp({ log, clock: systemClock });
+  const thread =
+    what.mainThread === true ? undefined : await startTftpThread({ udp, clock: systemClock, log });
   const server = createTftpServer({
-    udp: createUdp({ log, clock: systemClock }),
+    udp,
+    engine: thread?.engine,
     clock: systemClock,
     log,
     bindings: [{ device: what.device, address: what.address as Ipv4, port: 69 }],

@@ -96,6 +96,24 @@ export function decodePacket(octets: Uint8Array): TftpPacket {
 }
 
 /**
+ * What somebody hears who sends to the port of another's transfer. A stranger is told off and the transfer goes on (RFC 1350 section 4); an ERROR is never answered by an ERROR.
+ */
+export function answerToStranger(datagram: Uint8Array): Uint8Array | undefined {
+  const packet = decodeOrNothing(datagram);
+  if (packet === undefined || packet.kind === "error") return undefined;
+  return encodeError(ErrorCode.unknownTransferId, "unknown transfer id");
+}
+
+export function decodeOrNothing(datagram: Uint8Array): TftpPacket | undefined {
+  try {
+    return decodePacket(datagram);
+  } catch (error) {
+    if (error instanceof MalformedPacket) return undefined;
+    throw error;
+  }
+}
+
+/**
  * Whether a datagram that does not decode was meant as a request: its sender waits for an answer, any other sender does not.
  */
 export function looksLikeRequest(octets: Uint8Array): boolean {
