@@ -3,7 +3,7 @@ import { type Arch, type Firmware, firmwareByCode } from "../../domain/firmware.
 import { uefiFirstStage, uefiLoaders } from "../../domain/uefi-loaders.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import type { Client } from "./classify-client.ts";
-import { type FingerprintKind, isUboot } from "./fingerprints.ts";
+import { isUboot } from "./fingerprints.ts";
 
 /** Where machines find what they boot, by the server address that their network reaches us at. */
 export interface BootUrls {
