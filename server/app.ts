@@ -143,7 +143,6 @@ export async function createApp(deps: AppDeps) {
     images: store.images,
     gate,
     hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
-    firstStage: new Set(assets.keys()),
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
     hearsDhcp: config.dhcp.mode !== "off",

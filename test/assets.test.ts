@@ -35,7 +35,12 @@ t.test("assets", async (t) => {
       "cache-control": /immutable/,
       "content-type": "application/octet-stream",
     });
-    t.equal((await server.ask(`/assets/${sha256}/x.efi`)).headers["content-type"], "application/efi");
+    for (const [name, type] of [
+      ["x.efi", "application/efi"],
+      ["x.iso", "application/vnd.efi-iso"],
+      ["x.img", "application/vnd.efi-img"],
+    ])
+      t.equal((await server.ask(`/assets/${sha256}/${name}`)).headers["content-type"], type);
   });
   t.test("HEAD has the headers of GET and no body, also with Range (RFC 9110 section 14.2)", async (t) => {
     const { headers: whole } = await get();

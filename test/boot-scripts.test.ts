@@ -1,4 +1,6 @@
-import { ipxeFor } from "../server/boot/grub-config.ts";
+import { resolve } from "node:path";
+import { restartIntoIpxe } from "../server/boot/grub-config.ts";
+import { createRenderer, loadStandardTemplates } from "../server/render/documents.ts";
 import t from "tap";
 import type { MachineFacts } from "../server/inventory/inventory.ts";
 import { createBootLab } from "./support/boot-lab.ts";
@@ -353,16 +355,15 @@ t.test("a preview shows what would be served, without a secret and without leavi
   t.ok((await lab.config(claim, 1)).text, "the claim still holds");
 });
 
-t.test(
-  "GRUB hands a machine without Secure Boot over to iPXE, and none with U-Boot: iPXE sleeps there for ever",
-  (t) => {
-    const available = new Set(["ipxe-arm64.efi"]);
-    const off = { arch: "arm64", secureBoot: false } as const;
-    t.equal(ipxeFor(off, "uefi-arm64", available), "ipxe-arm64.efi");
-    t.equal(ipxeFor(off, undefined, available), "ipxe-arm64.efi");
-    t.equal(ipxeFor(off, "uboot-arm64", available), undefined);
-    t.equal(ipxeFor({ ...off, secureBoot: true }, "uefi-arm64", available), undefined);
-    t.equal(ipxeFor({ ...off, arch: undefined }, "uefi-arm64", available), undefined);
-    t.end();
-  },
-);
+t.test("with U-Boot a machine stays with GRUB, whatever its role: iPXE sleeps there for ever", async (t) => {
+  const grub = { arch: "arm64", secureBoot: false } as const;
+  const renderer = createRenderer(
+    loadStandardTemplates(resolve(import.meta.dirname, "../templates")),
+    "reboot",
+  );
+  const restart = (firmware: string | undefined, before?: boolean) =>
+    restartIntoIpxe({ name: "s1", firmware }, { kind: "url", url: "http://x/" }, grub, before, renderer);
+  t.match(restart("uefi-arm64"), /\nreboot\n/);
+  t.equal(restart("uefi-arm64", false), undefined, "once only");
+  t.equal(restart("uboot-arm64"), undefined);
+});

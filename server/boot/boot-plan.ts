@@ -7,7 +7,7 @@ import type { Image } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
 import { documentKinds, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
 import { refuseMisfit } from "./machine-fit.ts";
-import { macWithHyphens } from "../net/mac.ts";
+import { type Mac, macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
 import type { Renderer } from "../render/documents.ts";
 import type { LoadedRoles } from "../render/load-roles.ts";
@@ -229,4 +229,9 @@ export function needsClaim(plan: BootPlan): boolean {
 
 export function describeSelection(selection: Selection): string {
   return `${describeTarget(selection.target)} (${selection.why})`;
+}
+
+/** A waiting machine asks again after this many seconds, spread by its MAC so that a room does not ask at once. */
+export function pollSeconds(mac: Mac): number {
+  return 4 + (Number.parseInt(mac.slice(-2), 16) % 3);
 }

@@ -5,7 +5,7 @@ import {
   selectTarget,
   type UnknownPolicy,
 } from "../domain/assignment.ts";
-import { type Boot, type Contact, furthestStep } from "../domain/boot.ts";
+import { type Boot, type Contact, endedAtFirstStage } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, FirstStageProgress, TftpContact } from "../domain/contact.ts";
@@ -24,13 +24,14 @@ import {
   needsClaim,
   planBoot,
   type PlanSources,
+  pollSeconds,
   proveDocuments,
   renderPlannedDocument,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
-import { type GrubFacts, grubLanguage, ipxeConfig, ipxeFor } from "./grub-config.ts";
+import { type GrubFacts, grubLanguage, restartIntoIpxe } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
@@ -47,8 +48,6 @@ export interface BootServiceDeps extends PlanSources {
   readonly addresses: AddressBook;
   readonly gate: AskerGate;
   readonly hasContent: (sha256: string) => Promise<boolean>;
-  /** Names of the first-stage binaries that are there. */
-  readonly firstStage: ReadonlySet<string>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
   readonly localBoot: LocalDiskDeps["localBoot"];
@@ -56,11 +55,6 @@ export interface BootServiceDeps extends PlanSources {
   readonly onProgress: (mac: Mac, progress: FirstStageProgress) => void;
   /** False where DHCP is switched off here: then a machine's start can't be heard, and its script request stands for it. */
   readonly hearsDhcp: boolean;
-}
-
-/** A waiting machine asks again after this many seconds, spread by its MAC so that a room does not ask at once. */
-export function pollSeconds(mac: Mac): number {
-  return 4 + (Number.parseInt(mac.slice(-2), 16) % 3);
 }
 
 const maskedClaim = "********";
@@ -124,8 +118,6 @@ export function createBootService(deps: BootServiceDeps) {
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
     if (!boot) throw BootNotOpen({ machine: machine.name });
-    const loader = request.grub && ipxeFor(request.grub, machine.firmware, deps.firstStage);
-    if (loader) return { script: ipxeConfig(machine, loader, serverUrl, renderer), machine };
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps, machine);
@@ -141,6 +133,8 @@ export function createBootService(deps: BootServiceDeps) {
       pollSeconds: pollSeconds(mac),
       localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
     };
+    const restart = request.grub && restartIntoIpxe(machine, plan, request.grub, known?.secureBoot, renderer);
+    if (restart) return { script: restart, machine };
     language.refuse(plan);
     proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
     const claim =
@@ -192,7 +186,11 @@ export function createBootService(deps: BootServiceDeps) {
       if (!known && deps.unknownMachines === "ignore") return;
       const machine =
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
-      if (contact.speaker === "firmware" && machine.secureBoot === false && !hasStarted(machine))
+      if (
+        contact.speaker === "firmware" &&
+        machine.secureBoot === false &&
+        endedAtFirstStage(tracker.current(machine.id))
+      )
         inventory.forgetSecureBoot(machine);
       const boot = await beginOrGoOn(machine, contact.mac, contact.speaker);
       if (!boot) return;
@@ -341,12 +339,6 @@ export function createBootService(deps: BootServiceDeps) {
   function machineAt(address: string): Machine | undefined {
     const mac = addresses.macAt(address as Ipv4);
     return mac && inventory.findByMac(mac);
-  }
-
-  /** False: the last that was seen of it is a first-stage binary which it loaded and, for all we know, refused. */
-  function hasStarted(machine: Machine): boolean {
-    const boot = tracker.current(machine.id);
-    return boot?.outcome !== "running" || furthestStep(boot) !== "nbp";
   }
 
   function isCurrent({ machineId, bootId }: Claim): boolean {

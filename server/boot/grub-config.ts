@@ -1,9 +1,8 @@
 import { RoleNeedsIpxe } from "../domain/error-catalogue.ts";
-import { describeTarget } from "../domain/assignment.ts";
 import { type Arch, firmwares } from "../domain/firmware.ts";
-import { archByGrubCpu, uefiLoaders } from "../domain/uefi-loaders.ts";
-import type { Renderer } from "../render/documents.ts";
-import { contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
+import { archByGrubCpu } from "../domain/uefi-loaders.ts";
+import type { GrubConfig, Renderer } from "../render/documents.ts";
+import { type BootPlan, contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
 import type { LoaderLanguage } from "./loader-language.ts";
 
 /** What GRUB says of the machine it runs on, in the address of its config. */
@@ -31,57 +30,78 @@ export function firstGrubConfig(serverUrl: string, renderer: Pick<Renderer, "gru
 }
 
 /**
- * The name of the iPXE that a machine without Secure Boot goes on with.
- * @param firmware of the machine, as it was last seen with
- * @returns undefined: there is none for its architecture, or its firmware is U-Boot, where iPXE sleeps and never wakes
+ * Every config of a machine has this length, so that HEAD can tell it before the config is made: GRUB, where it loads through the
+ * firmware's HTTP, reads as much of it as HEAD said. Linux takes a command line of 2 KiB, the rest is a few lines.
  */
-export function ipxeFor(
-  { arch, secureBoot }: GrubFacts,
-  firmware: string | undefined,
-  available: ReadonlySet<string>,
-): string | undefined {
-  const isUboot = firmwares.some(({ name, kind }) => name === firmware && kind === "uboot");
-  return secureBoot || isUboot || !arch
-    ? undefined
-    : uefiLoaders[arch].ipxe.find((name) => available.has(name));
+export const grubConfigBytes = 8192;
+
+/** @throws Error when it is too long, which only kernel arguments far beyond what Linux takes can make it */
+function pad(text: string): string {
+  if (text.length > grubConfigBytes)
+    throw new Error(`a GRUB config of ${text.length} octets is longer than ${grubConfigBytes}`);
+  return text.padEnd(grubConfigBytes, "\n");
 }
 
-/** Hands the machine over to iPXE. */
-export function ipxeConfig(
-  machine: { readonly name: string },
-  loader: string,
-  serverUrl: string,
+function machineConfig(
   renderer: Renderer,
+  name: GrubConfig,
+  context: Readonly<Record<string, unknown>>,
 ): string {
-  return renderer.grubConfig("ipxe", {
-    machine: { name: machine.name },
-    loader: grubFile(`${serverUrl}/nbp/${loader}`),
-  });
+  return pad(renderer.grubConfig(name, context));
+}
+
+/** The role of that plan is a script that only iPXE understands. */
+function needsIpxe(plan: BootPlan): boolean {
+  return plan.kind === "url" || plan.role.templates.ipxe !== undefined || plan.role.boot === "script";
+}
+
+/** Its iPXE sleeps and never wakes, so it stays with GRUB. */
+function isUboot(firmware: string | undefined): boolean {
+  return firmwares.some(({ name, kind }) => name === firmware && kind === "uboot");
+}
+
+/**
+ * What sends a machine from GRUB to iPXE: where Secure Boot is off, iPXE is what it gets from its next start on. Once only; a machine that
+ * comes to GRUB all the same would start again for ever.
+ * @param before what was known of its Secure Boot
+ */
+export function restartIntoIpxe(
+  machine: { readonly name: string; readonly firmware: string | undefined },
+  plan: BootPlan,
+  { secureBoot }: GrubFacts,
+  before: boolean | undefined,
+  renderer: Renderer,
+): string | undefined {
+  if (!needsIpxe(plan) || secureBoot || before === false || isUboot(machine.firmware)) return undefined;
+  return machineConfig(renderer, "restart", { machine: { name: machine.name } });
 }
 
 /** What iPXE is told by its scripts, GRUB is told by configs; each is sourced by a loop that asks for the next one. */
 export function grubLanguage(renderer: Renderer): LoaderLanguage {
   return {
     refuse(plan) {
-      if (plan.kind === "url") throw RoleNeedsIpxe({ role: describeTarget(plan) });
-      if (plan.role.templates.ipxe || plan.role.boot === "script")
-        throw RoleNeedsIpxe({ role: plan.role.name });
+      if (needsIpxe(plan)) throw roleNeedsIpxe(plan);
     },
     script: (rendering) => renderGrubConfig(rendering, renderer),
-    local: (machine) => renderer.grubConfig("local", { machine }),
-    fault: (facts) => renderer.grubConfig("error", facts),
+    local: (machine) => machineConfig(renderer, "local", { machine }),
+    fault: (facts) => {
+      // A single quote can't be written in GRUB's single quotes.
+      const message = facts.message.replaceAll("'", '"');
+      const advice = facts.advice.replaceAll("'", '"');
+      return machineConfig(renderer, "error", { ...facts, message, advice });
+    },
   };
 }
 
 function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
   const { plan, pollSeconds } = rendering;
-  if (plan.kind === "url") throw RoleNeedsIpxe({ role: describeTarget(plan) });
+  if (plan.kind === "url") throw roleNeedsIpxe(plan);
   const context = contextOf({ ...rendering, plan });
   switch (plan.role.boot) {
     case "image": {
       const { image } = context;
       if (!image) throw new Error(`the plan of ${plan.role.name} has no image`);
-      return renderer.grubConfig("image", {
+      return machineConfig(renderer, "image", {
         ...context,
         kernel: grubFile(image.kernelUrl),
         initrd: grubFile(image.initrdUrl),
@@ -89,10 +109,14 @@ function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
       });
     }
     case "wait":
-      return renderer.grubConfig("wait", { ...context, pollSeconds });
+      return machineConfig(renderer, "wait", { ...context, pollSeconds });
     case "local":
-      return renderer.grubConfig("local", context);
+      return machineConfig(renderer, "local", context);
     case "script":
-      throw RoleNeedsIpxe({ role: plan.role.name });
+      throw roleNeedsIpxe(plan);
   }
+}
+
+function roleNeedsIpxe(plan: BootPlan): Error {
+  return RoleNeedsIpxe({ role: plan.kind === "url" ? plan.url : plan.role.name });
 }

@@ -69,6 +69,11 @@ function isPast(boot: Boot, step: BootStepName): boolean {
   return furthest !== undefined && (order.get(furthest) ?? 0) >= (order.get(step) ?? 0);
 }
 
+/** It loaded a first-stage binary, and nothing more was seen of it: for all we know its firmware refused to start it. */
+export function endedAtFirstStage(boot: Boot | undefined): boolean {
+  return boot?.outcome === "running" && furthestStep(boot) === "nbp";
+}
+
 /** A firmware that repeats its DISCOVER for longer than this was switched off and on in between. */
 export const sameBootWindowMs: DurationMs = 5 * 60_000;
 

@@ -240,9 +240,9 @@ export const RoleNeedsIpxe = defineError("ROLE_NEEDS_IPXE", {
   kind: "user",
   httpStatus: 409,
   message: (d: { role: string }) =>
-    `${d.role} is a script for iPXE, and this machine has GRUB: its Secure Boot lets no iPXE start`,
+    `${d.role} is a script for iPXE, and this machine was started with GRUB, as Secure Boot wants it`,
   advice:
-    "Assign a role that boots an image, or switch Secure Boot off in the machine's firmware setup: GRUB then hands over to iPXE by itself.",
+    "Assign a role that boots an image. Or switch Secure Boot off in the machine's firmware setup and start it again; with the driver `shim` chosen for it, choose another: `boot machine edit MACHINE --driver auto`.",
 });
 export const AssetNotFound = defineError("ASSET_NOT_FOUND", {
   kind: "operational",

@@ -76,6 +76,7 @@ function contentType(name: string): string {
   // UEFI 2.10 s.24.7.3.1 names these for HTTP boot.
   if (name.endsWith(".efi")) return "application/efi";
   if (name.endsWith(".iso")) return "application/vnd.efi-iso";
+  if (name.endsWith(".img")) return "application/vnd.efi-img";
   return "application/octet-stream";
 }
 

@@ -8,7 +8,6 @@ import type { MachineFacts } from "../inventory/inventory.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
 import type { Renderer } from "../render/documents.ts";
-import { registerGrubRoutes } from "./grub-routes.ts";
 import { clientAddress, serverUrl } from "./request-facts.ts";
 
 export interface BootRouteDeps {
@@ -151,5 +150,4 @@ export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): v
       },
     );
   }
-  registerGrubRoutes(app, deps);
 }

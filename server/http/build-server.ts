@@ -11,6 +11,7 @@ import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
 import { installAuthorization, installHostCheck } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
+import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import "./request-facts.ts";
 import { TitledResponse } from "./titled-response.ts";
@@ -133,6 +134,7 @@ export async function buildHttpServer(deps: HttpDeps) {
   await app.register(swaggerUi, { routePrefix: "/api/docs" });
   await app.register(async (scope) => {
     registerBootRoutes(scope, deps);
+    registerGrubRoutes(scope, deps);
     registerCallbackRoutes(scope, deps);
     registerAssetRoutes(scope, deps);
     registerHealth(scope, deps.ready);

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from "fastify";
-import { firstGrubConfig, readGrubFacts } from "../boot/grub-config.ts";
+import { firstGrubConfig, grubConfigBytes, readGrubFacts } from "../boot/grub-config.ts";
 import { InvalidMac } from "../domain/error-catalogue.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
@@ -17,7 +17,8 @@ export function registerGrubRoutes(
     (request, reply) => {
       const from = clientAddress(request);
       const machine = boots.machineAt(from);
-      if (machine) request.bootStep = { machineId: machine.id, step: "contact", detail: {} };
+      if (machine && request.method === "GET")
+        request.bootStep = { machineId: machine.id, step: "contact", detail: {} };
       boots.firstStageServed(from, "started");
       return sendScript(reply, firstGrubConfig(serverUrl(request, address), renderer));
     },
@@ -30,22 +31,23 @@ export function registerGrubRoutes(
     (_request, reply) => reply.type("text/plain; charset=utf-8").send(""),
   );
 
+  const path = "/boot/:mac/grub.cfg";
+  const schema = { summary: "The machine's own GRUB config; always 200", tags: ["boot"] };
+  // Through the firmware's HTTP, GRUB asks for the length first. A config is made for GET alone, since making it mints a claim.
+  app.head(path, { schema: { ...schema, hide: true } }, (_request, reply) =>
+    sendScript(reply.header("content-length", grubConfigBytes), ""),
+  );
   app.get<{ Params: { mac: string }; Querystring: Record<string, unknown> }>(
-    "/boot/:mac/grub.cfg",
-    // As for the iPXE script, and for the same reason, there is no HEAD.
-    {
-      exposeHeadRoute: false,
-      schema: { summary: "The machine's own GRUB config; always 200", tags: ["boot"] },
-    },
+    path,
+    { exposeHeadRoute: false, schema },
     async (request, reply) => {
       const url = serverUrl(request, address);
       const grub = readGrubFacts(request.query);
       const mac = parseMac(request.params.mac);
-      if (!mac)
-        return sendScript(
-          reply,
-          boots.errorScript(InvalidMac({ text: request.params.mac }), url, true).script,
-        );
+      if (!mac) {
+        const { script } = boots.errorScript(InvalidMac({ text: request.params.mac }), url, true);
+        return sendScript(reply, script);
+      }
       const { uuid } = request.query;
       const made = await boots.script({
         mac,

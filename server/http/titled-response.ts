@@ -27,9 +27,13 @@ export class TitledResponse<Request extends IncomingMessage> extends ServerRespo
     reason?: string | OutgoingHttpHeaders | unknown[],
     headers?: OutgoingHttpHeaders | unknown[],
   ): this {
-    const given = (typeof reason === "string" ? headers : reason) as OutgoingHttpHeaders | undefined;
-    for (const [name, value] of Object.entries(given ?? {}))
-      if (value !== undefined) this.setHeader(name, value);
+    const given = typeof reason === "string" ? headers : reason;
+    // Node itself writes a list of names and values in turn.
+    if (Array.isArray(given))
+      for (let at = 0; at < given.length; at += 2) this.setHeader(String(given[at]), String(given[at + 1]));
+    else
+      for (const [name, value] of Object.entries(given ?? {}))
+        if (value !== undefined) this.setHeader(name, value);
     return typeof reason === "string" ? super.writeHead(statusCode, reason) : super.writeHead(statusCode);
   }
 }

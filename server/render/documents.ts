@@ -50,8 +50,8 @@ const standardScripts: readonly StandardScript[] = [
 export const lastResorts = ["reboot", "exit"] as const;
 export type LastResort = (typeof lastResorts)[number];
 
-export type GrubConfig = "first-contact" | "image" | "wait" | "local" | "ipxe" | "error";
-const grubConfigs: readonly GrubConfig[] = ["first-contact", "image", "wait", "local", "ipxe", "error"];
+export type GrubConfig = "first-contact" | "image" | "wait" | "local" | "restart" | "error";
+const grubConfigs: readonly GrubConfig[] = ["first-contact", "image", "wait", "local", "restart", "error"];
 
 /** Reads templates/ipxe, templates/grub and templates/cloud-init. */
 export function loadStandardTemplates(directory: string): StandardTemplates {

@@ -88,6 +88,8 @@ t.test(
     const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
     await prepare(e2e, image, { u1: "52:54:00:77:00:02" });
     await e2e.boot("u1", "worker");
+    // As for a machine that has said that its Secure Boot is off; what others get is in firmware.test.ts.
+    await e2e.boot("machine", "edit", "u1", "--driver", "snponly");
     await e2e.lab.powerOn({ name: "u1", mac: "52:54:00:77:00:02", firmware: "uefi", memoryMiB: 1536 });
     const boot = await e2e.waitForStep("u1", "rootfs");
     t.ok(

@@ -119,7 +119,6 @@ export async function createBootLab(
     claims,
     tracker,
     addresses,
-    firstStage: new Set<string>(["snponly.efi"]),
     unknownMachines,
     defaultRole,
     hearsDhcp,

@@ -237,6 +237,14 @@ export async function startServer(
       api("POST", "/assignments", { machines, role, ...more }),
     script: (number: number, { from = number, query = "" }: { from?: number; query?: string } = {}) =>
       ask(`/boot/${macWithHyphens(macOf(number))}/boot.ipxe${query}`, { from }),
+    grub: (
+      number: number,
+      {
+        from = number,
+        lockdown = "y",
+        method = "GET",
+      }: { from?: number; lockdown?: string; method?: "GET" | "HEAD" } = {},
+    ) => ask(`/boot/${macOf(number)}/grub.cfg?uuid=&cpu=x86_64&lockdown=${lockdown}`, { from, method }),
     /** The claim in the machine's script. */
     async claim(number: number): Promise<string> {
       const { text } = await server.script(number);
