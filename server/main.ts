@@ -65,7 +65,10 @@ export async function serve(sources: ConfigSources): Promise<number> {
   }
   const ended = stopOnSignals(
     process,
-    () => app.stop().finally(() => tftpThread?.stop()),
+    async () => {
+      await app.stop();
+      await tftpThread?.stop();
+    },
     (error) => log.error({ err: error }, "failed to stop cleanly"),
   );
   const token = await app.ensureAdminToken();

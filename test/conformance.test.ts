@@ -24,6 +24,7 @@ t.test("docs/conformance.md has each row once", (t) => {
     ...numbers("P-", 12, 2),
     ...numbers("H-", 3, 2),
     ...numbers("W-", 9, 2),
+    ...numbers("T-", 20, 2),
   ];
   t.same(
     rows.map(({ id }) => id),
