@@ -20,18 +20,13 @@ import { isUnusableMac, type Mac } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
-import {
-  needsClaim,
-  planBoot,
-  type PlanSources,
-  proveDocuments,
-  renderPlannedDocument,
-} from "./boot-plan.ts";
+import { maskedClaim, needsClaim, planBoot, type PlanSources, renderPlannedDocument } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
 import { type GrubFacts, grubLanguage, ipxeConfig, ipxeFor } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
+import { createProofs } from "./proofs.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
@@ -63,8 +58,6 @@ export function pollSeconds(mac: Mac): number {
   return 4 + (Number.parseInt(mac.slice(-2), 16) % 3);
 }
 
-const maskedClaim = "********";
-
 export interface ScriptRequest {
   readonly mac: Mac;
   readonly address: Ipv4;
@@ -89,6 +82,7 @@ export function createBootService(deps: BootServiceDeps) {
   const grub = grubLanguage(renderer);
   const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
   const configs = createConfigs(deps);
+  const proofs = createProofs(renderer);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -142,7 +136,7 @@ export function createBootService(deps: BootServiceDeps) {
       localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
     };
     language.refuse(plan);
-    proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
+    proofs.prove(rendering);
     const claim =
       needsClaim(plan) && boot
         ? await claims.mint({

@@ -139,7 +139,7 @@ export function createInventory(deps: InventoryDeps) {
     noteFirmware(machine: Machine, firmware: Firmware): void {
       if (machine.firmware === firmware.name) return;
       machines
-        .update(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
+        .updateNow(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
         .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's firmware"));
     },
 

@@ -4,6 +4,7 @@ import {
   type BenchLab,
   roomFirst,
   roomLast,
+  roomNetmask,
   roomNetwork,
   type Running,
   serverAddress,
@@ -45,8 +46,8 @@ export function startDnsmasqDhcp(lab: BenchLab): Promise<Running> {
   const leases = join(lab.scratch("dnsmasq"), "leases");
   return lab.serve([
     ...dnsmasqBase,
-    `--dhcp-range=${roomFirst},${roomLast},255.255.0.0,1h`,
-    "--dhcp-lease-max=65000",
+    `--dhcp-range=${roomFirst},${roomLast},${roomNetmask},1h`,
+    "--dhcp-lease-max=1000000",
     `--dhcp-leasefile=${leases}`,
     "--no-ping",
     "--dhcp-authoritative",
