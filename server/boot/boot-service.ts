@@ -184,6 +184,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (contact.speaker === "os") return;
       const known = inventory.findByMac(contact.mac);
       if (!known && deps.unknownMachines === "ignore") return;
+      // Not by an exception: a flood of unknown MACs comes here thousands of times a second.
+      if (!known && !inventory.mayMeet(contact.mac)) return;
       const machine =
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
       if (contact.speaker === "firmware" && machine.secureBoot === false && !hasStarted(machine))

@@ -39,6 +39,9 @@ export interface MachineInput extends PreferencesInput {
 const maximumUnaccepted = 2000;
 /** One of them that was silent for longer makes room for a newcomer, so that random MACs do not lock real machines out for good, ms. */
 const makesRoomAfterMs = 3_600_000;
+/** A search among all of them that found none is not repeated before this: random MACs come thousands a second, ms. */
+const searchesRoomEveryMs = 1000;
+const tooMany = "too many unknown machines, this one is not recorded";
 
 export interface InventoryDeps {
   readonly clock: Clock;
@@ -109,6 +112,8 @@ export function createInventory(deps: InventoryDeps) {
   const meeting = new Map<Mac, Promise<Machine>>();
   /** Machines that are being removed to make room. */
   const leaving = new Set<string>();
+  /** No search for one that may be removed was of use before, on the wall clock. */
+  let noneBefore: EpochMs = 0;
 
   return {
     all: () => machines.all(),
@@ -134,6 +139,13 @@ export function createInventory(deps: InventoryDeps) {
       const discovered = discover(mac, facts).finally(() => meeting.delete(mac));
       meeting.set(mac, discovered);
       return discovered;
+    },
+
+    /** Whether a machine that nobody knows would be recorded; said in the log when not. */
+    mayMeet(mac: Mac): boolean {
+      if (meeting.has(mac) || hasRoom() || findReplaceable() !== undefined) return true;
+      log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
+      return false;
     },
 
     noteFirmware(machine: Machine, firmware: Firmware): void {
@@ -264,20 +276,31 @@ export function createInventory(deps: InventoryDeps) {
     return machine;
   }
 
+  function hasRoom(): boolean {
+    // Those that are on their way to the store are not among the unaccepted yet.
+    return machines.unaccepted().size + meeting.size < maximumUnaccepted;
+  }
+
+  /** The one that was silent for longest, if that is long enough. */
+  function findReplaceable(): Machine | undefined {
+    const now = clock.now();
+    if (now < noneBefore) return undefined;
+    let oldest: Machine | undefined;
+    for (const machine of machines.unaccepted().values()) {
+      if (lastSign(machine) >= now - makesRoomAfterMs || !isOnlyMet(machine) || leaving.has(machine.id))
+        continue;
+      if (!oldest || lastSign(machine) < lastSign(oldest)) oldest = machine;
+    }
+    if (!oldest) noneBefore = now + searchesRoomEveryMs;
+    return oldest;
+  }
+
   /** @throws MachineNotFound when there are too many machines that nobody accepted, and all of them were seen of late */
   async function makeRoom(mac: Mac): Promise<void> {
-    const unaccepted = machines.all().filter((machine) => machine.acceptedAt === undefined);
-    // Those that are on their way to the store are not among them yet.
-    if (unaccepted.length + meeting.size < maximumUnaccepted) return;
-    const longAgo = clock.now() - makesRoomAfterMs;
-    const oldest = unaccepted
-      .filter((machine) => lastSign(machine) < longAgo && isOnlyMet(machine) && !leaving.has(machine.id))
-      .reduce<Machine | undefined>(
-        (first, machine) => (first && lastSign(first) <= lastSign(machine) ? first : machine),
-        undefined,
-      );
+    if (hasRoom()) return;
+    const oldest = findReplaceable();
     if (!oldest) {
-      log.warn({ mac, unaccepted: unaccepted.length }, "too many unknown machines, this one is not recorded");
+      log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
       throw MachineNotFound({ name: mac });
     }
     leaving.add(oldest.id);

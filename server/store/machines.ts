@@ -87,6 +87,7 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   const byMac = new Map<Mac, Machine>();
   const byName = new Map<string, Machine>();
   const byAddress = new Map<Ipv4, Machine>();
+  const unaccepted = new Map<string, Machine>();
 
   const columns = Object.keys(toRow({ labels: {} } as Machine));
   const upsert = db.prepare(
@@ -113,9 +114,11 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     byName.set(machine.name, machine);
     for (const mac of machine.macs) byMac.set(mac, machine);
     if (machine.address) byAddress.set(machine.address, machine);
+    if (machine.acceptedAt === undefined) unaccepted.set(machine.id, machine);
   }
   function unindex(machine: Machine): void {
     byId.delete(machine.id);
+    unaccepted.delete(machine.id);
     byName.delete(machine.name);
     for (const mac of machine.macs) byMac.delete(mac);
     if (machine.address) byAddress.delete(machine.address);
@@ -167,6 +170,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   return {
     all: (): Machine[] => [...byId.values()],
     count: (): number => byId.size,
+    /** Those that nobody added or accepted. */
+    unaccepted: (): ReadonlyMap<string, Machine> => unaccepted,
     find: (id: string): Machine | undefined => byId.get(id),
     findByMac: (mac: Mac): Machine | undefined => byMac.get(mac),
     findByAddress: (address: Ipv4): Machine | undefined => byAddress.get(address),

@@ -4,6 +4,7 @@ import {
   type BenchLab,
   roomFirst,
   roomLast,
+  relayAddress,
   roomNetmask,
   roomNetwork,
   type Running,
@@ -57,7 +58,7 @@ export function startDnsmasqDhcp(lab: BenchLab): Promise<Running> {
 export function startDnsmasqProxy(lab: BenchLab): Promise<Running> {
   return lab.serve([
     ...dnsmasqBase,
-    `--dhcp-range=${serverAddress},proxy`,
+    `--dhcp-range=${relayAddress},proxy,${roomNetmask}`,
     "--pxe-service=x86PC,boot,undionly.kpxe",
     "--pxe-service=x86-64_EFI,boot,snponly.efi",
     `--dhcp-leasefile=${join(lab.scratch("dnsmasq"), "leases")}`,

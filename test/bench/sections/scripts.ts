@@ -23,7 +23,7 @@ export const scripts: Section = {
     results.declare({ id: "scripts p99", what: "the same: p99", unit: "ms", better: "less" });
     for (let round = 1; round <= rounds; round++) {
       process.stdout.write(`  round ${round} of ${rounds}\n`);
-      const server = await startRollcall(lab, { profile, wrapper: ["taskset", "-c", "0"] });
+      const server = await startRollcall(lab, { profile });
       try {
         await importSampleImage(lab, server.client, { kernel: 4096, initrd: 4096, rootfs: 4096 });
         await addMachines(server.client, machines);
@@ -39,10 +39,10 @@ export const scripts: Section = {
         ]);
         if (leased.failed > 0) throw new Error(`${leased.failed} machines got no address`);
         // The address of a machine is what the server says it leased: a script is for nobody else.
-        const { items } = await server.client.get<{ items: { macs: string[]; address: string | null }[] }>(
-          "/machines?limit=500",
-        );
-        const known = new Map(items.map(({ macs, address }) => [macs[0], address]));
+        const { items } = await server.client.get<{
+          items: { macs: string[]; currentAddress: string | null }[];
+        }>("/machines?limit=500");
+        const known = new Map(items.map(({ macs, currentAddress }) => [macs[0], currentAddress]));
         const load: ScriptLoad = {
           origin: `http://${serverAddress}:8080`,
           seconds: 4,
@@ -52,7 +52,7 @@ export const scripts: Section = {
           })),
         };
         const program = join(import.meta.dirname, "../loads/script-load.ts");
-        const output = await lab.client(["taskset", "-c", "1", ...node, program, JSON.stringify(load)]);
+        const output = await lab.client([...node, program, JSON.stringify(load)]);
         const result = JSON.parse(output) as ScriptLoadResult;
         if (result.failed > 0)
           results.note(
