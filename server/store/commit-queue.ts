@@ -12,10 +12,12 @@ interface Pending {
   readonly reject: (error: unknown) => void;
 }
 
-/** A piece of work that is committed and not yet on stable storage. */
+/** One commit that is not yet on stable storage. */
 interface Committed {
-  settle(): void;
-  fail(error: unknown): void;
+  readonly settled: readonly (() => void)[];
+  readonly group: readonly Pending[];
+  /** What takes its changes of memory back, in the order of the changes. */
+  readonly undos: readonly (() => void)[];
 }
 
 /** Brings what was committed to stable storage. */
@@ -29,7 +31,7 @@ export interface Durability {
 const laterMs = 100;
 /** Commits are this far apart, ms, unless a group is large: each costs some tenths of a millisecond however small it is. */
 const spacingMs = 4;
-const largeGroup = 64;
+const largeGroup = 16;
 
 /**
  * Group commit: all work that arrives in one turn of the event loop shares one transaction and one fdatasync, and every promise
@@ -162,9 +164,7 @@ export class CommitQueue {
       for (const pending of group) pending.reject(failure);
       return;
     }
-    group.forEach((pending, index) =>
-      this.#committed.push({ settle: settled[index] ?? (() => {}), fail: pending.reject }),
-    );
+    this.#committed.push({ settled, group, undos });
     if (this.#durability) this.#startSync();
     else this.#tell(this.#take());
   }
@@ -181,11 +181,11 @@ export class CommitQueue {
   }
 
   #tell(committed: readonly Committed[]): void {
-    for (const { settle } of committed) settle();
+    for (const { settled } of committed) for (const settle of settled) settle();
   }
 
   #startSync(): void {
-    if (!this.#durability || this.#isSyncing || this.#committed.length === 0) return;
+    if (!this.#durability || this.#isSyncing || this.#closed || this.#committed.length === 0) return;
     const group = this.#take();
     this.#isSyncing = true;
     this.#durability.sync().then(
@@ -208,7 +208,9 @@ export class CommitQueue {
     this.#broken = StoreFailed({
       reason: `the disk failed, and nothing is written until the restart: ${reason}`,
     });
-    for (const { fail } of committed) fail(this.#broken);
+    // Memory must not tell of leases that may not be there after the restart.
+    for (const { undos } of [...committed].reverse()) for (const undo of [...undos].reverse()) undo();
+    for (const { group } of committed) for (const { reject } of group) reject(this.#broken);
     for (const { reject } of [...this.#pending, ...this.#takeAlone()]) reject(this.#broken);
     this.#pending = [];
   }
@@ -238,8 +240,8 @@ export class CommitQueue {
 
   /** Commits and syncs what is pending. What is under way at the disk resolves when the disk is done. */
   close(): void {
-    this.flush();
     this.#closed = true;
+    this.flush();
     const last = this.#take();
     if (last.length === 0) return;
     try {
