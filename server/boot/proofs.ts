@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
 import type { Renderer } from "../render/documents.ts";
 import { maskedClaim, proveDocuments, type Rendering } from "./boot-plan.ts";
 
@@ -7,7 +6,7 @@ const capacity = 20_000;
 
 /**
  * That all documents of a boot can be read, found once and good for as long as nothing they are made of changes. The proof holds for
- * every claim, which is letters and digits: a machine that asks again, and then fetches its documents, costs no second reading.
+ * every claim, which is letters and digits: a machine that asks for its script again costs no second reading.
  */
 export function createProofs(renderer: Renderer) {
   const proven = new Map<string, Rendering>();
@@ -18,7 +17,6 @@ export function createProofs(renderer: Renderer) {
   }
 
   return {
-    holds,
     /** Renders everything that the machine will ask for later, so that a fault shows now, on its screen. @throws TemplateFailed */
     prove(rendering: Omit<Rendering, "claim">): void {
       const masked = { ...rendering, claim: maskedClaim };
@@ -43,13 +41,17 @@ function saysTheSame(one: Rendering, other: Rendering): boolean {
       (["name", "uuid", "serial", "group", "seat", "address"] as const).every(
         (fact) => one.machine[fact] === other.machine[fact],
       )) &&
-    isDeepStrictEqual(one.machine.macs, other.machine.macs) &&
-    isDeepStrictEqual(one.machine.labels, other.machine.labels)
+    isSame(one.machine.macs, other.machine.macs) &&
+    isSame(one.machine.labels, other.machine.labels)
   );
 }
 
 function hasSamePlan({ plan: one }: Rendering, { plan: other }: Rendering): boolean {
   if (one.kind !== "role" || other.kind !== "role") return one.kind === other.kind;
   // Roles and images are the same objects until they are changed.
-  return one.role === other.role && one.image === other.image && isDeepStrictEqual(one.params, other.params);
+  return one.role === other.role && one.image === other.image && isSame(one.params, other.params);
+}
+
+function isSame(one: unknown, other: unknown): boolean {
+  return one === other || JSON.stringify(one) === JSON.stringify(other);
 }

@@ -1,9 +1,6 @@
 import { closeSync, fdatasync, fdatasyncSync, fsyncSync, openSync } from "node:fs";
 import { dirname } from "node:path";
-import { promisify } from "node:util";
 import type { Durability } from "./commit-queue.ts";
-
-const datasync = promisify(fdatasync);
 
 /**
  * Syncs SQLite's write-ahead log as `synchronous=FULL` would, but beside the event loop.
@@ -33,7 +30,9 @@ export function openWalSync(path: string): Durability & { close(): void } {
     async sync() {
       running++;
       try {
-        await datasync(log);
+        await new Promise<void>((resolve, reject) =>
+          fdatasync(log, (error) => (error ? reject(error) : resolve())),
+        );
       } finally {
         running--;
         closeWhenIdle();

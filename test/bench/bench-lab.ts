@@ -33,7 +33,12 @@ export interface BenchLab {
   /** Starts a server and waits until it says so (`ready`), or until it has been up for a moment. */
   serve(
     words: readonly string[],
-    options?: { ready?: RegExp; environment?: NodeJS.ProcessEnv },
+    options?: {
+      ready?: RegExp;
+      environment?: NodeJS.ProcessEnv;
+      /** False: on all cores, beside its clients. */
+      isPinned?: boolean;
+    },
   ): Promise<Running>;
   /** Runs a client to its end. @throws when it fails or takes longer than `limitMs` */
   client(words: readonly string[], limitMs?: number): Promise<string>;
@@ -92,13 +97,11 @@ export function createBenchLab(): BenchLab {
   ip("-n", clients, "address", "add", `${relayAddress}/32`, "dev", clientDevice);
   ip("-n", clients, "route", "add", "local", roomNetwork, "dev", "lo");
 
-  const inside = (namespace: string, words: readonly string[]) => [
+  const inside = (namespace: string, words: readonly string[], cores?: string) => [
     "netns",
     "exec",
     namespace,
-    "taskset",
-    "--cpu-list",
-    namespace === servers ? serverCore : clientCores,
+    ...(cores === undefined ? [] : ["taskset", "--cpu-list", cores]),
     ...words,
   ];
 
@@ -107,7 +110,7 @@ export function createBenchLab(): BenchLab {
       const before = childrenCpuSeconds();
       execFile(
         "ip",
-        inside(clients, words),
+        inside(clients, words, clientCores),
         { maxBuffer: 256 * 1024 * 1024, timeout: limitMs, killSignal: "SIGKILL" },
         (error, stdout, stderr) => {
           clientCpu += childrenCpuSeconds() - before;
@@ -132,8 +135,8 @@ export function createBenchLab(): BenchLab {
       mkdirSync(path, { mode: 0o777 });
       return path;
     },
-    async serve(words, { ready, environment = {} } = {}) {
-      const child = spawn("ip", inside(servers, words), {
+    async serve(words, { ready, environment = {}, isPinned = true } = {}) {
+      const child = spawn("ip", inside(servers, words, isPinned ? serverCore : undefined), {
         stdio: ["ignore", "pipe", "pipe"],
         env: { ...process.env, ...environment },
       });

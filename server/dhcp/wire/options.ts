@@ -201,10 +201,9 @@ export function uint16Option(options: OptionMap, code: number): number | undefin
 /** A list of unsigned 16-bit numbers; undefined when absent, empty or of odd length. */
 export function uint16List(value: Uint8Array | undefined): number[] | undefined {
   if (!value || value.length === 0 || value.length % 2 !== 0) return undefined;
-  return Array.from(
-    { length: value.length / 2 },
-    (_, i) => (value[2 * i] ?? 0) * 256 + (value[2 * i + 1] ?? 0),
-  );
+  const list: number[] = [];
+  for (let at = 0; at < value.length; at += 2) list.push((value[at] ?? 0) * 256 + (value[at + 1] ?? 0));
+  return list;
 }
 
 export function ipv4Option(options: OptionMap, code: number): Ipv4 | undefined {
