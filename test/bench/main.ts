@@ -126,5 +126,6 @@ try {
   await lab.close();
 }
 process.stdout.write(`\nMedians of ${rounds} interleaved rounds. ${describeMachine()}\n\n${results.table()}`);
-if (values.write) writePage(`npm run bench -- ${process.argv.slice(2).join(" ")}`.trim(), results.markdown());
+if (values.write)
+  writePage(`npm run bench -- ${[...positionals, "--rounds", values.rounds].join(" ")}`, results.markdown());
 process.exit(failed === 0 ? 0 : 1);
