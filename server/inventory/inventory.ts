@@ -12,6 +12,7 @@ import type { AssignmentRepository } from "../store/assignments.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 import type { GroupRepository } from "../store/groups.ts";
 import type { MachineRepository } from "../store/machines.ts";
+import { createUnknownMachines } from "./unknown-machines.ts";
 
 /** What a machine says of itself: hostile input, cut to length, for display and inventory only. */
 export interface MachineFacts {
@@ -35,12 +36,6 @@ export interface MachineInput extends PreferencesInput {
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Machines that nobody accepted; more are not recorded, so that random MACs do not fill the disk. */
-const maximumUnaccepted = 2000;
-/** One of them that was silent for longer makes room for a newcomer, so that random MACs do not lock real machines out for good, ms. */
-const makesRoomAfterMs = 3_600_000;
-/** A search among all of them that found none is not repeated before this: random MACs come thousands a second, ms. */
-const searchesRoomEveryMs = 1000;
 const tooMany = "too many unknown machines, this one is not recorded";
 
 export interface InventoryDeps {
@@ -112,8 +107,7 @@ export function createInventory(deps: InventoryDeps) {
   const meeting = new Map<Mac, Promise<Machine>>();
   /** Machines that are being removed to make room. */
   const leaving = new Set<string>();
-  /** No search for one that may be removed was of use before, on the wall clock. */
-  let noneBefore: EpochMs = 0;
+  const unknown = createUnknownMachines(deps);
 
   return {
     all: () => machines.all(),
@@ -143,7 +137,8 @@ export function createInventory(deps: InventoryDeps) {
 
     /** Whether a machine that nobody knows would be recorded; said in the log when not. */
     mayMeet(mac: Mac): boolean {
-      if (meeting.has(mac) || hasRoom() || findReplaceable() !== undefined) return true;
+      if (meeting.has(mac) || unknown.hasRoom(meeting.size) || unknown.findReplaceable(leaving) !== undefined)
+        return true;
       log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
       return false;
     },
@@ -276,48 +271,16 @@ export function createInventory(deps: InventoryDeps) {
     return machine;
   }
 
-  function hasRoom(): boolean {
-    // Those that are on their way to the store are not among the unaccepted yet.
-    return machines.unaccepted().size + meeting.size < maximumUnaccepted;
-  }
-
-  /** The one that was silent for longest, if that is long enough. */
-  function findReplaceable(): Machine | undefined {
-    const now = clock.now();
-    if (now < noneBefore) return undefined;
-    let oldest: Machine | undefined;
-    for (const machine of machines.unaccepted().values()) {
-      if (lastSign(machine) >= now - makesRoomAfterMs || !isOnlyMet(machine) || leaving.has(machine.id))
-        continue;
-      if (!oldest || lastSign(machine) < lastSign(oldest)) oldest = machine;
-    }
-    if (!oldest) noneBefore = now + searchesRoomEveryMs;
-    return oldest;
-  }
-
   /** @throws MachineNotFound when there are too many machines that nobody accepted, and all of them were seen of late */
   async function makeRoom(mac: Mac): Promise<void> {
-    if (hasRoom()) return;
-    const oldest = findReplaceable();
+    if (unknown.hasRoom(meeting.size)) return;
+    const oldest = unknown.findReplaceable(leaving);
     if (!oldest) {
       log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
       throw MachineNotFound({ name: mac });
     }
     leaving.add(oldest.id);
     await remove(oldest, undefined).finally(() => leaving.delete(oldest.id));
-  }
-
-  /** Nobody has given it anything: what is removed of it comes back when it is met again. */
-  function isOnlyMet({ id, name, macs: [mac], group, seat, address, labels, ...rest }: Machine): boolean {
-    const subject = { kind: "machine", machineId: id } as const;
-    return (
-      mac !== undefined &&
-      name === nameFromMac(mac) &&
-      (group ?? seat ?? address ?? rest.localBoot ?? rest.driver) === undefined &&
-      Object.keys(labels).length === 0 &&
-      !deps.assignments.find(subject, "always") &&
-      !deps.assignments.find(subject, "once")
-    );
   }
 
   /** @param actor undefined: it made room for another */
@@ -340,9 +303,6 @@ export function createInventory(deps: InventoryDeps) {
     const isSame = (Object.keys(next) as (keyof Machine)[]).every((key) => next[key] === known[key]);
     return isSame ? known : machines.update(known.id, (before) => withFacts(before, facts));
   }
-}
-function lastSign({ lastSeenAt, createdAt }: Machine): EpochMs {
-  return lastSeenAt ?? createdAt;
 }
 
 export type Inventory = ReturnType<typeof createInventory>;
