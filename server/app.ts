@@ -10,6 +10,7 @@ import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
 import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
+import { createRecentContent } from "./content/recent-content.ts";
 import { createRateLimitedLog } from "./dhcp/rate-limited-log.ts";
 import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
@@ -70,6 +71,7 @@ export async function createApp(deps: AppDeps) {
   const store = openStore(storePath, clock);
   const content = createContentStore(join(config.dataDir, "blobs"));
   await content.sweepUploads();
+  const recentContent = createRecentContent(content, clock);
   const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
   for (const problem of problems) log.warn({ code: problem.name }, problem.message);
 
@@ -142,7 +144,7 @@ export async function createApp(deps: AppDeps) {
     assignments: store.assignments,
     images: store.images,
     gate,
-    hasContent: async (sha256) => (await content.find(sha256)) !== undefined,
+    hasContent: async (sha256) => (await recentContent.find(sha256)) !== undefined,
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
     hearsDhcp: config.dhcp.mode !== "off",
@@ -206,6 +208,7 @@ export async function createApp(deps: AppDeps) {
     bootHistory: store.boots,
     events: store.events,
     tokens: store.tokens,
+    settle: store.settle,
     address: config.address,
     port: config.http.port,
     controlSocket: join(config.dataDir, "control.sock"),

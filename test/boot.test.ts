@@ -256,7 +256,7 @@ t.test("where a boot ends and the next begins", async (t) => {
     await lab.settle();
     const stored = () => lab.store.boots.find(lab.boot("s1").id);
     t.same(stored()?.steps, []);
-    lab.clock.advanceMs(250);
+    lab.clock.advanceMs(2000);
     await lab.settle();
     t.equal(stored()?.steps.length, 2);
     t.equal(lab.clock.pendingTimers, 0);

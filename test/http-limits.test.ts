@@ -82,6 +82,7 @@ async function assetServer(t: Test, limits: assets.StreamLimits, content: Uint8A
   installErrorMapper(app, silentLog, systemIds);
   assets.registerAssetRoutes(app, {
     content: store,
+    clock: systemClock,
     images: { all: () => [] },
     boots: { machineAt: () => undefined, disk: {} as never, firstStageServed: () => {} },
     // No machine is known at any address, so nothing is told to it.

@@ -140,12 +140,14 @@ t.test("an iPXE script is obeyed: settings, labels, || after a failure, waits", 
   t.end();
 });
 
-t.test("a room of every kind of machine boots against a real server", async (t) => {
-  const machines = 200;
+t.test("500 machines of every kind boot against a real server", async (t) => {
+  const machines = 500;
   const lab = await createSimulationLab(`rcs${process.pid}`);
   t.teardown(() => lab.close());
-  // Firmware's waits are shortened, or the machine behind a blocked switch port would take a minute.
-  const common = ["--machines", String(machines), "--within", "1", "--speed", "20", "--attempts", "5"];
+  // Firmware's waits are shortened, or the machine behind a blocked switch port would take a minute. The server's own time is not, so
+  // that on a busy host a ROM gives up that would have waited: it is switched on again as often as it takes.
+  const pace = ["--within", "8", "--speed", "5", "--attempts", "100"];
+  const common = ["--machines", String(machines), ...pace];
   const failuresOf = (run: Awaited<ReturnType<typeof lab.simulate>>) =>
     JSON.stringify(run.report.failures, null, 1);
 
@@ -154,7 +156,7 @@ t.test("a room of every kind of machine boots against a real server", async (t) 
     const run = await lab.simulate(...common);
     t.same(run.report.arrived, { joined: machines }, failuresOf(run));
     t.equal(run.exitCode, 0);
-    t.match(run.errors, /[0-9]+ of 200 switched on/, "it tells how far it is");
+    t.match(run.errors, /[0-9]+ of 500 switched on/, "it tells how far it is");
     const measured = new Set(run.report.phases.map(({ phase }) => phase));
     for (const phase of [
       "offer",
@@ -169,7 +171,7 @@ t.test("a room of every kind of machine boots against a real server", async (t) 
     ] as const)
       t.ok(measured.has(phase), `it measured ${phase}`);
     t.same(run.report.remarks, [], "nothing odd happened");
-    const { items } = await lab.client.get<{ items: { phase: string }[] }>("/machines?limit=500");
+    const { items } = await lab.client.get<{ items: { phase: string }[] }>("/machines?limit=1000");
     t.equal(items.filter(({ phase }) => phase === "ready").length, machines, "the server says so too");
   });
 

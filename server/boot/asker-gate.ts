@@ -4,7 +4,7 @@ import type { Machine } from "../domain/machine.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { AddressBook } from "./address-book.ts";
-import { judgeAsker, parseNeighbours } from "./who-asks.ts";
+import { judgeAsker, neighbourAt } from "./who-asks.ts";
 
 export interface AskerGateDeps {
   readonly record: RecordEvent;
@@ -17,7 +17,7 @@ export interface AskerGateDeps {
 export function createAskerGate({ record, addresses, readNeighbourTable }: AskerGateDeps) {
   function facts(address: Ipv4) {
     return {
-      neighbour: parseNeighbours(readNeighbourTable()).get(address),
+      neighbour: neighbourAt(readNeighbourTable(), address),
       holder: addresses.macAt(address),
     };
   }

@@ -108,6 +108,9 @@ export function kernelArguments(
   return [...standardArguments(context, image?.arch), ...renderer.kernelArguments(role, context)];
 }
 
+/** Stands for the claim in texts that are only looked at. */
+export const maskedClaim = "********";
+
 export interface Rendering {
   readonly machine: Machine;
   readonly plan: BootPlan;

@@ -21,11 +21,11 @@ import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
 import {
+  maskedClaim,
   needsClaim,
   planBoot,
   type PlanSources,
   pollSeconds,
-  proveDocuments,
   renderPlannedDocument,
 } from "./boot-plan.ts";
 import type { Claims } from "./claims.ts";
@@ -33,6 +33,7 @@ import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
 import { type GrubFacts, grubLanguage, restartIntoIpxe } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
+import { createProofs } from "./proofs.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
@@ -56,8 +57,6 @@ export interface BootServiceDeps extends PlanSources {
   /** False where DHCP is switched off here: then a machine's start can't be heard, and its script request stands for it. */
   readonly hearsDhcp: boolean;
 }
-
-const maskedClaim = "********";
 
 export interface ScriptRequest {
   readonly mac: Mac;
@@ -83,6 +82,7 @@ export function createBootService(deps: BootServiceDeps) {
   const grub = grubLanguage(renderer);
   const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
   const configs = createConfigs(deps);
+  const proofs = createProofs(renderer);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -136,7 +136,7 @@ export function createBootService(deps: BootServiceDeps) {
     const restart = request.grub && restartIntoIpxe(machine, plan, request.grub, known?.secureBoot, renderer);
     if (restart) return { script: restart, machine };
     language.refuse(plan);
-    proveDocuments({ ...rendering, claim: maskedClaim }, renderer);
+    proofs.prove(rendering);
     const claim =
       needsClaim(plan) && boot
         ? await claims.mint({
@@ -184,6 +184,8 @@ export function createBootService(deps: BootServiceDeps) {
       if (contact.speaker === "os") return;
       const known = inventory.findByMac(contact.mac);
       if (!known && deps.unknownMachines === "ignore") return;
+      // Not by an exception: a flood of unknown MACs comes here thousands of times a second.
+      if (!known && !inventory.mayMeet(contact.mac)) return;
       const machine =
         known ?? (await inventory.meet(contact.mac, { uuid: contact.uuid, firmware: contact.firmware }));
       if (

@@ -36,7 +36,7 @@ export function createClaims({
 }: {
   clock: Clock;
   ids: Ids;
-  claims: Pick<ClaimRepository, "find" | "mint" | "update">;
+  claims: Pick<ClaimRepository, "find" | "mint" | "update" | "updateNow">;
   record: RecordEvent;
   /** Is it shown that this MAC has this address now? */
   isHeldBy: (address: string, mac: Mac) => boolean;
@@ -97,10 +97,9 @@ export function createClaims({
     },
 
     /** Counts one fetch of a document. @throws ClaimRefused */
-    async fetch(secret: string, address: string, document: string): Promise<Claim> {
-      const hash = hashSecret(secret);
+    fetch(secret: string, address: string, document: string): Claim {
       const judged: { verdict: ClaimVerdict } = { verdict: "unknown" };
-      const claim = await claims.update(hash, (current) => {
+      const claim = claims.updateNow(hashSecret(secret), (current) => {
         const from = addressFor(current, address);
         judged.verdict = judgeClaim(current, from, { kind: "config", document }, clock.now());
         if (judged.verdict !== "ok") return current;

@@ -76,7 +76,7 @@ export function createConfigs(deps: BootServiceDeps) {
      */
     async config(request: ConfigRequest): Promise<{ text: string | undefined; machine: Machine }> {
       const { kind } = request;
-      const claim = await claims.fetch(request.secret, request.address, kind);
+      const claim = claims.fetch(request.secret, request.address, kind);
       const machine = inventory.get(claim.machineId);
       try {
         const text = render(request, claim, machine);

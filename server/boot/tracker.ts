@@ -25,7 +25,7 @@ export interface BootProgress {
 /** A boot without any sign of life for this long is lost. */
 const silenceLimitMs = 15 * 60_000;
 /** Steps are written at most this often; phases at once. */
-const writeDelayMs = 250;
+const writeDelayMs = 2000;
 /** A machine in a loop must not fill the disk: beyond this only what is new in this boot is noted. */
 const maximumSteps = 200;
 const maximumPhases = 100;
@@ -60,7 +60,7 @@ export interface TrackerDeps {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;
-  readonly machines: Pick<MachineRepository, "find" | "update">;
+  readonly machines: Pick<MachineRepository, "find" | "updateNow">;
   readonly boots: Pick<BootRepository, "save" | "running" | "ofMachine">;
   readonly record: RecordEvent;
   /** Tells watchers without keeping it. */
@@ -133,7 +133,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
 
   function change(machineId: string, update: (machine: Machine) => Machine): void {
     machines
-      .update(machineId, update)
+      .updateNow(machineId, update)
       .catch((error: unknown) => log.warn({ err: error, machineId }, "failed to save a machine"));
   }
 
@@ -299,7 +299,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       // A machine that was silent for too long and calls back after all was not lost.
       if (running?.boot.outcome === "running" || running?.boot.outcome === "abandoned") {
         running.boot = { ...running.boot, outcome: "running", endedAt: undefined, verdict: undefined };
-        setPhaseThenEnd(running, outcome);
+        end(running, outcome);
       }
     },
 
@@ -317,7 +317,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
           continue;
         const last = furthestStep(running.boot) ?? "nothing";
         tracker.advance(machineId, "boot.timed-out");
-        setPhaseThenEnd(
+        end(
           running,
           "abandoned",
           `no sign of life for ${silenceLimitMs / 60_000} minutes after the step ${last}`,
@@ -337,13 +337,6 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
     },
   };
 
-  /** Ends the boot once the phase change before it, whose commit comes first in the same group, is on its timeline. */
-  function setPhaseThenEnd(running: Running, outcome: BootOutcome, verdict?: string): void {
-    const finish = () => {
-      if (running.boot.outcome === "running") end(running, outcome, verdict);
-    };
-    machines.update(running.boot.machineId, (machine) => machine).then(finish, finish);
-  }
   return tracker;
 }
 export type BootTracker = ReturnType<typeof createBootTracker>;

@@ -28,6 +28,14 @@ export function judgeAsker({ macs, neighbour, holder }: AskerFacts): AskerVerdic
   return "unverified";
 }
 
+/** What {@link parseNeighbours} finds of one address, for a table that is asked at each script. */
+export function neighbourAt(text: string, address: Ipv4): Mac | undefined {
+  const at = text.indexOf(`\n${address} `);
+  if (at < 0) return undefined;
+  const end = text.indexOf("\n", at + 1);
+  return parseNeighbours(text.slice(at, end < 0 ? undefined : end)).get(address);
+}
+
 /** Reads `/proc/net/arp`: complete entries (flag 0x2) only. */
 export function parseNeighbours(text: string): Map<Ipv4, Mac> {
   const neighbours = new Map<Ipv4, Mac>();

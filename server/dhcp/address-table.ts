@@ -128,6 +128,11 @@ export class AddressTable {
     }
   }
 
+  /** True while a lease of the address is on the way to the disk. */
+  isHeld(address: Ipv4): boolean {
+    return this.#held.has(address);
+  }
+
   letGo(address: Ipv4): void {
     const entry = this.#held.get(address);
     if (entry && --entry.count === 0) this.#held.delete(address);

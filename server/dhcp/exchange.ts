@@ -217,10 +217,12 @@ export class Exchange {
     const { mac } = client;
     const chain = this.#chained.get(mac);
     const choice = machines.driverOf?.(mac) ?? "auto";
+    const lease = leases.findByMac(mac);
     return {
       now: this.#now(),
       reservation: machines.reservationOf(mac),
-      lease: leases.findByMac(mac),
+      lease,
+      isBeingSaved: lease !== undefined && table.isHeld(lease.address),
       offered: table.offered(mac),
       isAvailable: (address) => table.isAvailable(mac, address),
       nextFree: (subnet) => table.nextFree(mac, subnet),

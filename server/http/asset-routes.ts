@@ -5,15 +5,17 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import type { ContentStore } from "../content/content-store.ts";
+import { createRecentContent } from "../content/recent-content.ts";
 import type { BootStepName } from "../domain/boot.ts";
-import type { Log } from "../domain/capabilities.ts";
+import type { Clock, Log } from "../domain/capabilities.ts";
 import { AssetNotFound, ServerBusy } from "../domain/error-catalogue.ts";
 import { type Image, imageFileKinds } from "../domain/image.ts";
 import { clientAddress } from "./request-facts.ts";
 import { parseRange } from "./range.ts";
 
 export interface AssetRouteDeps {
-  readonly content: Pick<ContentStore, "open">;
+  readonly clock: Pick<Clock, "monotonicMs">;
+  readonly content: Pick<ContentStore, "open" | "find">;
   readonly images: { all(): readonly Image[] };
   readonly boots: Pick<BootService, "machineAt" | "disk" | "firstStageServed">;
   readonly tracker: BootTracker;
@@ -84,18 +86,27 @@ function contentType(name: string): string {
 export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps): void {
   const limits = deps.streamLimits ?? defaultLimits;
   const count = new StreamCount(limits);
+  const recent = createRecentContent(deps.content, deps.clock);
   app.route<{ Params: { sha256: string; name: string } }>({
     method: ["GET", "HEAD"],
     url: "/assets/:sha256/:name",
     schema: { summary: "Content by SHA-256, with Range", tags: ["boot"] },
     handler: async (request, reply) => {
       const { sha256, name } = request.params;
+      const type = contentType(name);
+      const sending = { ...deps, count, stallMs: limits.stallMs };
+      const stored = request.method === "HEAD" ? await recent.find(sha256) : undefined;
+      const octets = stored ? undefined : await recent.readSmall(sha256);
+      if (stored || octets) {
+        const size = stored?.sizeBytes ?? octets?.length ?? 0;
+        await sendFile(request, reply, { source: octets, size, sha256, type }, sending);
+        return reply;
+      }
       const file = await deps.content.open(sha256);
       if (!file) throw AssetNotFound({ sha256 });
       try {
         const { size } = await file.stat();
-        const content = { file, size, sha256, type: contentType(name) };
-        await sendFile(request, reply, content, { ...deps, count, stallMs: limits.stallMs });
+        await sendFile(request, reply, { source: file, size, sha256, type }, sending);
       } finally {
         await file.close();
       }
@@ -155,7 +166,8 @@ function noteStep(request: FastifyRequest, sha256: string, { images, boots, trac
 }
 
 interface Sending {
-  readonly file: FileHandle;
+  /** Undefined for a HEAD, which needs the size alone. */
+  readonly source: FileHandle | Uint8Array | undefined;
   readonly size: number;
   readonly sha256: string;
   readonly type: string;
@@ -164,7 +176,7 @@ interface Sending {
 async function sendFile(
   request: FastifyRequest,
   reply: FastifyReply,
-  { file, size, sha256, type }: Sending,
+  { source, size, sha256, type }: Sending,
   deps: AssetRouteDeps & { readonly count: StreamCount; readonly stallMs: number },
 ): Promise<void> {
   const etag = `"${sha256}"`;
@@ -208,8 +220,9 @@ async function sendFile(
     response.writeHead(range === "whole" ? 200 : 206, headers);
     // Node counts a part of a chunk that the kernel takes as progress, and puts its own limit back after the answer.
     request.raw.socket.setTimeout(deps.stallMs);
-    if (isHead) response.end();
-    else await stream(file, response, request.raw.socket, { from, to, chunk: Math.min(chunk, length) });
+    if (isHead || source === undefined) response.end();
+    else if (source instanceof Uint8Array) response.end(source.subarray(from, to + 1));
+    else await stream(source, response, request.raw.socket, { from, to, chunk: Math.min(chunk, length) });
   } catch (error) {
     // The disk failed after the header had left: only a broken connection tells the client, who resumes or asks again.
     deps.log.error({ err: error, sha256 }, "failed to read content");

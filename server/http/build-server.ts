@@ -65,6 +65,12 @@ const connectionsPerAddress = 256;
 /** Some kB of memory each; far more than the machines that boot at once. */
 const maximumConnections = 8192;
 
+/**
+ * Connections that wait to be accepted. Node's own 511 are full after a second of a building's power-on, and what is dropped then comes
+ * again after 1, 3, 7, 15 seconds (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
+ */
+const backlog = 4096;
+
 /** Stands where the dashboard will be. */
 const landingPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Rollcall</title>
@@ -159,7 +165,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     app,
     async start(): Promise<number> {
       try {
-        await app.listen({ port: deps.port, host: "0.0.0.0" });
+        await app.listen({ port: deps.port, host: "0.0.0.0", backlog });
       } catch (error) {
         throw listenError(error, deps.port);
       }

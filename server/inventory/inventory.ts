@@ -12,6 +12,7 @@ import type { AssignmentRepository } from "../store/assignments.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 import type { GroupRepository } from "../store/groups.ts";
 import type { MachineRepository } from "../store/machines.ts";
+import { createUnknownMachines } from "./unknown-machines.ts";
 
 /** What a machine says of itself: hostile input, cut to length, for display and inventory only. */
 export interface MachineFacts {
@@ -35,10 +36,7 @@ export interface MachineInput extends PreferencesInput {
   readonly labels?: Readonly<Record<string, string>> | undefined;
 }
 
-/** Machines that nobody accepted; more are not recorded, so that random MACs do not fill the disk. */
-const maximumUnaccepted = 2000;
-/** One of them that was silent for longer makes room for a newcomer, so that random MACs do not lock real machines out for good, ms. */
-const makesRoomAfterMs = 3_600_000;
+const tooMany = "too many unknown machines, this one is not recorded";
 
 export interface InventoryDeps {
   readonly clock: Clock;
@@ -109,6 +107,7 @@ export function createInventory(deps: InventoryDeps) {
   const meeting = new Map<Mac, Promise<Machine>>();
   /** Machines that are being removed to make room. */
   const leaving = new Set<string>();
+  const unknown = createUnknownMachines(deps);
 
   return {
     all: () => machines.all(),
@@ -136,10 +135,18 @@ export function createInventory(deps: InventoryDeps) {
       return discovered;
     },
 
+    /** Whether a machine that nobody knows would be recorded; said in the log when not. */
+    mayMeet(mac: Mac): boolean {
+      if (meeting.has(mac) || unknown.hasRoom(meeting.size) || unknown.findReplaceable(leaving) !== undefined)
+        return true;
+      log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
+      return false;
+    },
+
     noteFirmware(machine: Machine, firmware: Firmware): void {
       if (machine.firmware === firmware.name) return;
       machines
-        .update(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
+        .updateNow(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
         .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's firmware"));
     },
 
@@ -266,35 +273,14 @@ export function createInventory(deps: InventoryDeps) {
 
   /** @throws MachineNotFound when there are too many machines that nobody accepted, and all of them were seen of late */
   async function makeRoom(mac: Mac): Promise<void> {
-    const unaccepted = machines.all().filter((machine) => machine.acceptedAt === undefined);
-    // Those that are on their way to the store are not among them yet.
-    if (unaccepted.length + meeting.size < maximumUnaccepted) return;
-    const longAgo = clock.now() - makesRoomAfterMs;
-    const oldest = unaccepted
-      .filter((machine) => lastSign(machine) < longAgo && isOnlyMet(machine) && !leaving.has(machine.id))
-      .reduce<Machine | undefined>(
-        (first, machine) => (first && lastSign(first) <= lastSign(machine) ? first : machine),
-        undefined,
-      );
+    if (unknown.hasRoom(meeting.size)) return;
+    const oldest = unknown.findReplaceable(leaving);
     if (!oldest) {
-      log.warn({ mac, unaccepted: unaccepted.length }, "too many unknown machines, this one is not recorded");
+      log.warn({ mac, unaccepted: machines.unaccepted().size }, tooMany);
       throw MachineNotFound({ name: mac });
     }
     leaving.add(oldest.id);
     await remove(oldest, undefined).finally(() => leaving.delete(oldest.id));
-  }
-
-  /** Nobody has given it anything: what is removed of it comes back when it is met again. */
-  function isOnlyMet({ id, name, macs: [mac], group, seat, address, labels, ...rest }: Machine): boolean {
-    const subject = { kind: "machine", machineId: id } as const;
-    return (
-      mac !== undefined &&
-      name === nameFromMac(mac) &&
-      (group ?? seat ?? address ?? rest.localBoot ?? rest.driver) === undefined &&
-      Object.keys(labels).length === 0 &&
-      !deps.assignments.find(subject, "always") &&
-      !deps.assignments.find(subject, "once")
-    );
   }
 
   /** @param actor undefined: it made room for another */
@@ -317,9 +303,6 @@ export function createInventory(deps: InventoryDeps) {
     const isSame = (Object.keys(next) as (keyof Machine)[]).every((key) => next[key] === known[key]);
     return isSame ? known : machines.update(known.id, (before) => withFacts(before, facts));
   }
-}
-function lastSign({ lastSeenAt, createdAt }: Machine): EpochMs {
-  return lastSeenAt ?? createdAt;
 }
 
 export type Inventory = ReturnType<typeof createInventory>;

@@ -17,9 +17,12 @@ export function parseMac(text: string): Mac | undefined {
   return (bare.match(/../g) ?? []).join(":") as Mac;
 }
 
+const hexOfOctet = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, "0"));
+
 /** The MAC from the first six octets of a DHCP `chaddr` field. */
 export function macFromOctets(octets: Uint8Array): Mac {
-  return Array.from(octets.subarray(0, 6), (octet) => octet.toString(16).padStart(2, "0")).join(":") as Mac;
+  const hex = (at: number) => hexOfOctet[octets[at] ?? 0];
+  return `${hex(0)}:${hex(1)}:${hex(2)}:${hex(3)}:${hex(4)}:${hex(5)}` as Mac;
 }
 
 export function macToOctets(mac: Mac): Uint8Array {

@@ -20,7 +20,18 @@ function base32(octets: Uint8Array): string {
   return bits > 0 ? text + alphabet[(value << (5 - bits)) & 31] : text;
 }
 
+/** Random octets are asked of the kernel for many ids at once: each call costs more than the id. */
+const poolOctets = 4096;
+let pool = randomBytes(0);
+
+function takeRandom(octets: number): Uint8Array {
+  if (pool.length < octets) pool = randomBytes(poolOctets);
+  const taken = pool.subarray(0, octets);
+  pool = pool.subarray(octets);
+  return taken;
+}
+
 export const systemIds: Ids = {
-  secret: () => base32(randomBytes(16)),
-  id: (prefix) => `${prefix}_${Date.now().toString(36)}${base32(randomBytes(3))}`,
+  secret: () => base32(takeRandom(16)),
+  id: (prefix) => `${prefix}_${Date.now().toString(36)}${base32(takeRandom(3))}`,
 };

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { openSync, readSync } from "node:fs";
 import type { Log } from "../domain/capabilities.ts";
 
 const table = "/proc/self/net/arp";
@@ -9,9 +9,22 @@ const table = "/proc/self/net/arp";
  */
 export function createNeighbourReader(log: Pick<Log, "warn">, file = table): () => string {
   let isTold = false;
+  /** Kept open, since it is read for each script; what it says is made anew at each read. */
+  let descriptor: number | undefined;
+  let buffer = Buffer.allocUnsafe(16 * 1024);
+  function read(): string {
+    descriptor ??= openSync(file, "r");
+    let length = 0;
+    for (;;) {
+      const octets = readSync(descriptor, buffer, length, buffer.length - length, length);
+      if (octets === 0) return buffer.toString("utf8", 0, length);
+      length += octets;
+      if (length === buffer.length) buffer = Buffer.concat([buffer, Buffer.allocUnsafe(buffer.length)]);
+    }
+  }
   return () => {
     try {
-      return readFileSync(file, "utf8");
+      return read();
     } catch (error) {
       if (!isTold)
         log.warn({ err: error }, "the neighbour table can't be read, so nobody's MAC can be checked by it");

@@ -60,7 +60,7 @@ export function createBootRepository(db: Database, queue: CommitQueue) {
 
   return {
     save: (boot: Boot): Promise<void> =>
-      queue.run(() => {
+      queue.runLater(() => {
         upsert.run(
           boot.id,
           boot.machineId,

@@ -21,9 +21,19 @@ interface Row {
 
 export function createClaimRepository(db: Database, queue: CommitQueue, clock: Clock) {
   const byHash = new Map<string, Claim>();
+  /** There is one live claim of each machine. */
+  const hashOfMachine = new Map<string, string>();
+  function index(claim: Claim): void {
+    byHash.set(claim.hash, claim);
+    hashOfMachine.set(claim.machineId, claim.hash);
+  }
+  function unindex(claim: Claim): void {
+    byHash.delete(claim.hash);
+    if (hashOfMachine.get(claim.machineId) === claim.hash) hashOfMachine.delete(claim.machineId);
+  }
   db.prepare("DELETE FROM claims WHERE expires_at_ms < ?").run(clock.now() - reportWindowMs);
   for (const row of db.prepare("SELECT * FROM claims").all() as Row[]) {
-    byHash.set(row.hash, {
+    index({
       hash: row.hash,
       bootId: row.boot_id,
       machineId: row.machine_id,
@@ -60,8 +70,8 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
       claim.spentAt ?? null,
       JSON.stringify(claim.fetches),
     );
-    byHash.set(claim.hash, claim);
-    onRollback(() => (before ? byHash.set(claim.hash, before) : byHash.delete(claim.hash)));
+    index(claim);
+    onRollback(() => (before ? index(before) : unindex(claim)));
   }
 
   return {
@@ -69,26 +79,45 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
     all: (): Iterable<Claim> => byHash.values(),
     /** Stores a new claim; the machine's earlier ones end with it, since there is one live claim per machine. */
     mint: (claim: Claim): Promise<void> =>
-      queue.run((transaction) => {
-        for (const old of byHash.values()) {
-          if (old.machineId !== claim.machineId) continue;
+      queue.runAlone((transaction) => {
+        const old = byHash.get(hashOfMachine.get(claim.machineId) ?? "");
+        if (old) {
           drop.run(old.hash);
-          byHash.delete(old.hash);
-          transaction.onRollback(() => byHash.set(old.hash, old));
+          unindex(old);
+          transaction.onRollback(() => index(old));
         }
         put(claim, transaction);
       }),
     /** Changes one claim inside the commit; `change` sees the newest state, so two uses at once are counted as two. */
     update: (hash: string, change: (current: Claim) => Claim): Promise<Claim | undefined> =>
-      queue.run((transaction) => {
+      queue.runAlone((transaction) => {
         const before = byHash.get(hash);
         if (!before) return undefined;
         const next = change(before);
         if (next !== before) put(next, transaction);
         return next;
       }),
+    /**
+     * The same at once and in memory, to be written down later: what a power cut takes back is a count.
+     * @returns the claim as it was before
+     */
+    updateNow(hash: string, change: (current: Claim) => Claim): Claim | undefined {
+      const before = byHash.get(hash);
+      const next = before && change(before);
+      if (next === undefined || next === before) return before;
+      index(next);
+      queue
+        .runLater((transaction) => {
+          const newest = byHash.get(hash);
+          if (newest) put(newest, transaction);
+        })
+        // The next change of the claim writes it again, and memory is what counts until the restart.
+        .catch(() => undefined);
+      return before;
+    },
     forgetMachine(machineId: string): void {
-      for (const claim of byHash.values()) if (claim.machineId === machineId) byHash.delete(claim.hash);
+      const claim = byHash.get(hashOfMachine.get(machineId) ?? "");
+      if (claim) unindex(claim);
     },
   };
 }

@@ -80,7 +80,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
     },
     /** Appends; listeners hear of it once it is stored. */
     async append(event: NewEvent): Promise<Event> {
-      const stored = await queue.run(() => {
+      const stored = await queue.runLater(() => {
         const at = clock.now();
         const level = event.level ?? "info";
         const { lastInsertRowid } = insert.run(

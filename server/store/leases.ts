@@ -26,9 +26,9 @@ export function createLeaseRepository(db: Database, queue: CommitQueue): LeaseRe
       ...(row.hostname === null ? {} : { hostname: row.hostname }),
     });
   }
-  const drop = db.prepare("DELETE FROM leases WHERE mac = ? OR address = ?");
+  // Takes out what has the same MAC or the same address.
   const insert = db.prepare(
-    "INSERT INTO leases (mac, address, granted_at_ms, expires_at_ms, state, hostname) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT OR REPLACE INTO leases (mac, address, granted_at_ms, expires_at_ms, state, hostname) VALUES (?, ?, ?, ?, ?, ?)",
   );
 
   function index(lease: Lease): void {
@@ -45,11 +45,10 @@ export function createLeaseRepository(db: Database, queue: CommitQueue): LeaseRe
     findByAddress: (address) => byAddress.get(address),
     all: () => byMac.values(),
     save: (lease) =>
-      queue.run(({ onRollback }) => {
+      queue.runAlone(({ onRollback }) => {
         const replaced = [byMac.get(lease.mac), byAddress.get(lease.address)].filter(
           (old) => old !== undefined,
         );
-        drop.run(lease.mac, lease.address);
         insert.run(
           lease.mac,
           lease.address,

@@ -87,6 +87,7 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   const byMac = new Map<Mac, Machine>();
   const byName = new Map<string, Machine>();
   const byAddress = new Map<Ipv4, Machine>();
+  const unaccepted = new Map<string, Machine>();
 
   const columns = Object.keys(toRow({ labels: {} } as Machine));
   const upsert = db.prepare(
@@ -113,9 +114,11 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     byName.set(machine.name, machine);
     for (const mac of machine.macs) byMac.set(mac, machine);
     if (machine.address) byAddress.set(machine.address, machine);
+    if (machine.acceptedAt === undefined) unaccepted.set(machine.id, machine);
   }
   function unindex(machine: Machine): void {
     byId.delete(machine.id);
+    unaccepted.delete(machine.id);
     byName.delete(machine.name);
     for (const mac of machine.macs) byMac.delete(mac);
     if (machine.address) byAddress.delete(machine.address);
@@ -148,9 +151,27 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     });
   }
 
+  /** Changed in memory and not written yet. */
+  const unwritten = new Set<string>();
+  let writing: Promise<void> | undefined;
+  function writeUnwritten(): Promise<void> {
+    return queue.runLater(({ onRollback }) => {
+      writing = undefined;
+      const ids = [...unwritten];
+      unwritten.clear();
+      onRollback(() => ids.forEach((id) => unwritten.add(id)));
+      for (const id of ids) {
+        const machine = byId.get(id);
+        if (machine) upsert.run(toRow(machine));
+      }
+    });
+  }
+
   return {
     all: (): Machine[] => [...byId.values()],
     count: (): number => byId.size,
+    /** Those that nobody added or accepted. */
+    unaccepted: (): ReadonlyMap<string, Machine> => unaccepted,
     find: (id: string): Machine | undefined => byId.get(id),
     findByMac: (mac: Mac): Machine | undefined => byMac.get(mac),
     findByAddress: (address: Ipv4): Machine | undefined => byAddress.get(address),
@@ -180,6 +201,18 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
         if (next !== before) write(before, next, onRollback);
         return next;
       }),
+    /**
+     * Changes what a machine does, not what it is called: its phase, when it was seen. In memory at once; written once for all
+     * that came in a tenth of a second. The promise is for the writing, and a change whose writing fails stays in memory.
+     */
+    updateNow(id: string, change: (current: Machine) => Machine): Promise<void> {
+      const before = byId.get(id);
+      const next = before && change(before);
+      if (next === undefined || next === before) return writing ?? Promise.resolve();
+      index(next);
+      unwritten.add(id);
+      return (writing ??= writeUnwritten());
+    },
     remove: (id: string): Promise<void> =>
       queue.run(({ onRollback }) => {
         const before = byId.get(id);

@@ -1,16 +1,18 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** Servers live at one end of a cable, clients at the other; nothing of it reaches the networks of the host. */
 export const serverAddress = "10.66.0.1";
 export const clientAddress = "10.66.0.2";
 /** The network behind the clients' end, which is its relay agent. All its addresses are local there. */
-export const roomNetwork = "10.50.0.0/16";
-export const roomFirst = "10.50.1.0";
-export const roomLast = "10.50.250.255";
-export const relayAddress = "10.50.0.1";
+export const roomNetwork = "10.128.0.0/9";
+/** Four million: no server may run out of addresses before the load ends. */
+export const roomFirst = "10.128.1.0";
+export const roomLast = "10.191.255.255";
+export const roomNetmask = "255.128.0.0";
+export const relayAddress = "10.128.0.1";
 export const serverDevice = "s0";
 export const clientDevice = "c0";
 
@@ -31,7 +33,12 @@ export interface BenchLab {
   /** Starts a server and waits until it says so (`ready`), or until it has been up for a moment. */
   serve(
     words: readonly string[],
-    options?: { ready?: RegExp; environment?: NodeJS.ProcessEnv },
+    options?: {
+      ready?: RegExp;
+      environment?: NodeJS.ProcessEnv;
+      /** False: on all cores, beside its clients. */
+      isPinned?: boolean;
+    },
   ): Promise<Running>;
   /** Runs a client to its end. @throws when it fails or takes longer than `limitMs` */
   client(words: readonly string[], limitMs?: number): Promise<string>;
@@ -40,11 +47,16 @@ export interface BenchLab {
     words: readonly string[],
     limitMs?: number,
   ): Promise<{ code: number; stdout: string; stderr: string }>;
+  /** User and system time of all clients that have ended, seconds. */
+  clientCpuSeconds(): number;
   /** Datagrams that get lost on the cable from now on, a share for each direction. */
   loseDatagrams(share: number): void;
   close(): Promise<void>;
 }
 
+/** A server has one core to itself, whoever wrote it; what loads it has the others. Else the kernel would move both about. */
+const serverCore = "0";
+const clientCores = cpus().length > 1 ? `1-${cpus().length - 1}` : "0";
 /** A server that is up this long without a word is taken for ready. */
 const settleMs = 700;
 const readyLimitMs = 30_000;
@@ -81,36 +93,50 @@ export function createBenchLab(): BenchLab {
   ip("-n", servers, "link", "set", serverDevice, "up");
   ip("-n", clients, "link", "set", clientDevice, "up");
   ip("-n", servers, "route", "add", roomNetwork, "via", clientAddress);
+  // perfdhcp binds its socket to the device that has this address.
+  ip("-n", clients, "address", "add", `${relayAddress}/32`, "dev", clientDevice);
   ip("-n", clients, "route", "add", "local", roomNetwork, "dev", "lo");
 
-  const inside = (namespace: string, words: readonly string[]) => ["netns", "exec", namespace, ...words];
+  const inside = (namespace: string, words: readonly string[], cores?: string) => [
+    "netns",
+    "exec",
+    namespace,
+    ...(cores === undefined ? [] : ["taskset", "--cpu-list", cores]),
+    ...words,
+  ];
 
   function clientOutput(words: readonly string[], limitMs = 120_000) {
     return new Promise<{ code: number; stdout: string; stderr: string }>((resolve) => {
+      const before = childrenCpuSeconds();
       execFile(
         "ip",
-        inside(clients, words),
+        inside(clients, words, clientCores),
         { maxBuffer: 256 * 1024 * 1024, timeout: limitMs, killSignal: "SIGKILL" },
-        (error, stdout, stderr) =>
+        (error, stdout, stderr) => {
+          clientCpu += childrenCpuSeconds() - before;
           resolve({
             code: error === null ? 0 : typeof error.code === "number" ? error.code : -1,
             stdout,
             stderr,
-          }),
+          });
+        },
       );
     });
   }
 
+  let clientCpu = 0;
+
   return {
     directory,
+    clientCpuSeconds: () => clientCpu,
     scratch(name) {
       const path = join(directory, `${name}-${scratches++}`);
       // Servers that drop their privileges write there too.
       mkdirSync(path, { mode: 0o777 });
       return path;
     },
-    async serve(words, { ready, environment = {} } = {}) {
-      const child = spawn("ip", inside(servers, words), {
+    async serve(words, { ready, environment = {}, isPinned = true } = {}) {
+      const child = spawn("ip", inside(servers, words, isPinned ? serverCore : undefined), {
         stdio: ["ignore", "pipe", "pipe"],
         env: { ...process.env, ...environment },
       });
@@ -145,6 +171,20 @@ export function createBenchLab(): BenchLab {
   };
 }
 
+/** utime, stime, cutime and cstime of proc_pid_stat(5). */
+function cpuTicksOf(pid: number | "self"): number[] {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return fields.slice(11, 15).map(Number);
+}
+
+/** Of all children that have ended. */
+function childrenCpuSeconds(): number {
+  const [, , user = 0, system = 0] = cpuTicksOf("self");
+  return (user + system) / ticksPerSecond;
+}
+
 function watch(child: ChildProcess): Running {
   let output = "";
   const hear = (chunk: Buffer) => {
@@ -160,10 +200,8 @@ function watch(child: ChildProcess): Running {
     peakMemoryBytes: () =>
       Number(/VmHWM:\s+([0-9]+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024,
     cpuSeconds() {
-      const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-        .replace(/^.*\) /, "")
-        .split(" ");
-      return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
+      const [user = 0, system = 0] = cpuTicksOf(pid);
+      return (user + system) / ticksPerSecond;
     },
     async stop() {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");

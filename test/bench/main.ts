@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem } from "node:os";
 import { join } from "node:path";
@@ -26,6 +28,23 @@ export interface Bench {
   readonly rounds: number;
   /** Directory for CPU profiles of our server. */
   readonly profile: string | undefined;
+  /** Measures one server; nobody else who takes turns by the same file measures meanwhile. */
+  turn<T>(work: () => Promise<T>): Promise<T>;
+}
+
+/** Runs `work` while this process has the file's lock (flock(1)). */
+async function withTurn<T>(file: string | undefined, work: () => Promise<T>): Promise<T> {
+  if (file === undefined) return work();
+  const holder = spawn("flock", [file, "sh", "-c", "echo mine; exec cat"], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  await once(holder.stdout, "data");
+  try {
+    return await work();
+  } finally {
+    holder.stdin.end();
+    await once(holder, "exit");
+  }
 }
 
 const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building];
@@ -63,6 +82,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: "string", default: "5" },
     write: { type: "boolean", default: false },
     profile: { type: "string" },
+    turns: { type: "string" },
     help: { type: "boolean", short: "h", default: false },
   },
 });
@@ -72,7 +92,7 @@ const chosen =
 const unknown = positionals.filter((name) => !sections.some((section) => section.name === name));
 if (values.help || unknown.length > 0 || !(rounds >= 1)) {
   process.stdout.write(
-    `npm run bench -- [section...] [--rounds 5] [--write] [--profile DIR]\n${unknown.map((name) => `There is no section ${name}.\n`).join("")}\n` +
+    `npm run bench -- [section...] [--rounds 5] [--write] [--profile DIR] [--turns FILE]\n${unknown.map((name) => `There is no section ${name}.\n`).join("")}\n` +
       sections.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}\n`).join(""),
   );
   process.exit(values.help ? 0 : 2);
@@ -88,7 +108,13 @@ try {
   for (const section of chosen) {
     process.stdout.write(`\n== ${section.name}: ${section.summary}\n`);
     try {
-      await section.run({ lab, results, rounds, profile: values.profile });
+      await section.run({
+        lab,
+        results,
+        rounds,
+        profile: values.profile,
+        turn: (work) => withTurn(values.turns, work),
+      });
     } catch (error) {
       failed++;
       process.stdout.write(
@@ -100,5 +126,6 @@ try {
   await lab.close();
 }
 process.stdout.write(`\nMedians of ${rounds} interleaved rounds. ${describeMachine()}\n\n${results.table()}`);
-if (values.write) writePage(`npm run bench -- ${process.argv.slice(2).join(" ")}`.trim(), results.markdown());
+if (values.write)
+  writePage(`npm run bench -- ${[...positionals, "--rounds", values.rounds].join(" ")}`, results.markdown());
 process.exit(failed === 0 ? 0 : 1);

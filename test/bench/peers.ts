@@ -4,6 +4,8 @@ import {
   type BenchLab,
   roomFirst,
   roomLast,
+  relayAddress,
+  roomNetmask,
   roomNetwork,
   type Running,
   serverAddress,
@@ -45,8 +47,8 @@ export function startDnsmasqDhcp(lab: BenchLab): Promise<Running> {
   const leases = join(lab.scratch("dnsmasq"), "leases");
   return lab.serve([
     ...dnsmasqBase,
-    `--dhcp-range=${roomFirst},${roomLast},255.255.0.0,1h`,
-    "--dhcp-lease-max=65000",
+    `--dhcp-range=${roomFirst},${roomLast},${roomNetmask},1h`,
+    "--dhcp-lease-max=1000000",
     `--dhcp-leasefile=${leases}`,
     "--no-ping",
     "--dhcp-authoritative",
@@ -56,7 +58,7 @@ export function startDnsmasqDhcp(lab: BenchLab): Promise<Running> {
 export function startDnsmasqProxy(lab: BenchLab): Promise<Running> {
   return lab.serve([
     ...dnsmasqBase,
-    `--dhcp-range=${serverAddress},proxy`,
+    `--dhcp-range=${relayAddress},proxy,${roomNetmask}`,
     "--pxe-service=x86PC,boot,undionly.kpxe",
     "--pxe-service=x86-64_EFI,boot,snponly.efi",
     `--dhcp-leasefile=${join(lab.scratch("dnsmasq"), "leases")}`,

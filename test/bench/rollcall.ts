@@ -23,14 +23,18 @@ export interface Rollcall extends Running {
   readonly dataDir: string;
 }
 
-/** @param wrapper words before the server's own, e.g. `taskset -c 0` */
+/** @param isPinned to one core, as its peers are */
 export async function startRollcall(
   lab: BenchLab,
   {
     mode = "authoritative",
-    wrapper = [],
     profile,
-  }: { mode?: "authoritative" | "proxy"; wrapper?: readonly string[]; profile?: string | undefined } = {},
+    isPinned = true,
+  }: {
+    mode?: "authoritative" | "proxy";
+    profile?: string | undefined;
+    isPinned?: boolean;
+  } = {},
 ): Promise<Rollcall> {
   const dataDir = lab.scratch("rollcall");
   const config = join(dataDir, "rollcall.yaml");
@@ -40,18 +44,8 @@ export async function startRollcall(
     `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\n`,
   );
   const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
-  const words = [
-    ...wrapper,
-    ...node,
-    ...profiling,
-    cli,
-    "serve",
-    "--config",
-    config,
-    "--data",
-    join(dataDir, "data"),
-  ];
-  const running = await lab.serve(words, { ready: /Rollcall is up/ });
+  const words = [...node, ...profiling, cli, "serve", "--config", config, "--data", join(dataDir, "data")];
+  const running = await lab.serve(words, { ready: /Rollcall is up/, isPinned });
   const client = createClient({ server: undefined, token: undefined, dataDirs: [join(dataDir, "data")] });
   return {
     ...running,

@@ -428,6 +428,32 @@ t.test(
   },
 );
 
+t.test(
+  "a lease of a moment ago is confirmed with the time that is left, and not written again (RFC 2131 s.4.3.1)",
+  (t) => {
+    const request = { type: "Request", server, requested: "10.0.0.120" } as const;
+    const fresh = leaseOf("10.0.0.120", { grantedAt: now - 20_000, expiresAt: now + 3_580_000 });
+    const ack = replyTo(request, { lease: fresh });
+    t.match(ack, { message: "ACK", commit: undefined, packet: { yiaddr: "10.0.0.120" } });
+    t.same(octets(ack, 51), [0, 0, 13, 252], "3,580 s");
+    const written = (facts: Partial<Facts>, shape: Partial<RequestShape> = {}) =>
+      replyTo({ ...request, ...shape }, facts).commit?.expiresAt;
+    const whole = now + 3_600_000;
+    t.equal(written({ lease: fresh, isBeingSaved: true }), whole, "it is not on the disk yet");
+    t.equal(
+      written({ lease: leaseOf("10.0.0.120", { grantedAt: now - 60_000, expiresAt: now + 3_540_000 }) }),
+      whole,
+      "it is a minute old",
+    );
+    t.equal(written({ lease: { ...fresh, hostname: "other" } }), whole, "the client has another name");
+    t.equal(written({ lease: { ...fresh, expiresAt: now + 5000 } }), whole, "the subnet's time was changed");
+    t.equal(written({ lease: { ...fresh, state: "released" } }), whole, "it was given back");
+    t.equal(written({ lease: { ...fresh, grantedAt: now + 5 } }), whole, "the clock went back");
+    t.equal(written({ lease: leaseOf("10.0.0.7", { ...fresh, address: ip("10.0.0.7") }) }), whole);
+    t.end();
+  },
+);
+
 t.test("DECLINE by the owner sets the address aside, by others it does nothing (RFC 2131 s.4.3.3)", (t) => {
   const decline = (facts: Partial<Facts>, shape: Partial<RequestShape> = {}) =>
     silenceOn({ type: "Decline", server, requested: "10.0.0.120", ...shape }, facts);

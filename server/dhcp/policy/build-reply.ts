@@ -29,6 +29,8 @@ export interface ReplyInput {
   /** The address the client has already, for the record. */
   readonly clientAddress?: Ipv4 | undefined;
   readonly subnet?: Subnet;
+  /** What is left of a lease; undefined: all of the subnet's time. */
+  readonly leaseSeconds?: number;
   readonly commit?: Lease;
   readonly boot?: BootChoice | undefined;
   readonly role?: PxeRole;
@@ -91,7 +93,7 @@ export function buildReply(input: ReplyInput): Reply {
     client,
     serverAddress: facts.serverAddress,
     subnet: input.subnet,
-    leaseSeconds: input.yiaddr === undefined ? undefined : input.subnet?.leaseSeconds,
+    leaseSeconds: input.yiaddr === undefined ? undefined : (input.leaseSeconds ?? input.subnet?.leaseSeconds),
     boot,
     refusal: input.refusal,
   };

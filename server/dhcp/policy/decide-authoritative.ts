@@ -24,6 +24,9 @@ type ClientMessage = "DISCOVER" | "REQUEST" | "DECLINE" | "RELEASE" | "INFORM";
 export const declinedMs = 10 * 60_000;
 /** One MAC sets aside no more than these, so that a flood of DECLINE can't empty the pool. */
 const maximumDeclined = 4;
+/** A lease is not written again when it is younger than this, and than this share of its time. */
+const freshMs = 60_000;
+const freshShare = 0.1;
 /** A host name is shown to people and nothing more. */
 const maximumHostnameLength = 63;
 
@@ -108,6 +111,11 @@ function grant(input: Input, address: Ipv4): Decision {
   const { client, facts, policy, request, subnet } = input;
   if (!cidrContains(subnet.subnet, address)) return refuse(input, "not an address of this subnet");
   const hostname = printable(textOption(request.options, OptionCode.HostName) ?? "");
+  const boot = bootChoice(client, facts, policy);
+  if (isFresh(facts, subnet, address) && (facts.lease?.hostname ?? "") === hostname) {
+    const leaseSeconds = Math.floor((facts.lease.expiresAt - facts.now) / 1000);
+    return buildReply({ ...input, message: "ACK", yiaddr: address, leaseSeconds, boot });
+  }
   const commit: Lease = {
     mac: client.mac,
     address,
@@ -121,8 +129,25 @@ function grant(input: Input, address: Ipv4): Decision {
     message: "ACK",
     yiaddr: address,
     commit,
-    boot: bootChoice(client, facts, policy),
+    boot,
   });
+}
+
+/**
+ * True for a lease of this address that is on the disk already, and about as long as the subnet's: firmware, iPXE and operating
+ * system of one machine each ask for it within a minute, and get what is left of it.
+ */
+function isFresh(facts: Facts, subnet: Subnet, address: Ipv4): facts is Facts & { readonly lease: Lease } {
+  const { lease, now } = facts;
+  if (!isBound(lease, now) || lease.address !== address || facts.isBeingSaved) return false;
+  const ageMs = now - lease.grantedAt;
+  const fullMs = subnet.leaseSeconds * 1000;
+  return (
+    ageMs >= 0 &&
+    ageMs < Math.min(freshMs, fullMs * freshShare) &&
+    lease.expiresAt - lease.grantedAt === fullMs &&
+    facts.isAvailable(address)
+  );
 }
 
 function refuse({ request, client, facts, policy }: Input, refusal: string): Decision {

@@ -35,6 +35,8 @@ export interface Facts extends AddressFacts {
   readonly mayNetboot: boolean;
   /** This machine's iPXE was sent to our own build a moment ago, in an earlier exchange. */
   readonly chainedBefore: boolean;
+  /** The lease is on its way to the disk, and nobody may be told of it yet. */
+  readonly isBeingSaved?: boolean | undefined;
   /** How many addresses this MAC has set aside by DECLINE. */
   readonly declinedCount: number;
   /** What this machine said of its Secure Boot; undefined: nothing yet. */

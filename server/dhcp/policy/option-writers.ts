@@ -116,10 +116,13 @@ const booting: readonly OptionWriter[] = [
   },
 ];
 
+const forLease: readonly OptionWriter[] = [...always, ...granting];
+const forBoot: readonly OptionWriter[] = [...forLease, ...booting];
+
 /** All options of a reply, in no order that matters yet. */
 export function writeOptions(context: ReplyContext): Map<number, Uint8Array> {
   const options = new Map<number, Uint8Array>();
-  const writers = context.message === "NAK" ? always : [...always, ...granting, ...booting];
+  const writers = context.message === "NAK" ? always : context.boot ? forBoot : forLease;
   for (const { code, write } of writers) {
     const value = write(context);
     if (value !== undefined) options.set(code, value);

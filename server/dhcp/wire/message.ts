@@ -1,13 +1,15 @@
-import { type Ipv4, ipv4FromOctets, ipv4ToOctets } from "../../net/ipv4.ts";
+import { type Ipv4, ipv4FromOctets, ipv4ToNumber } from "../../net/ipv4.ts";
 import { MalformedPacket } from "./malformed-packet.ts";
 import { OptionCode } from "./option-codes.ts";
 import {
   decodeOptions,
+  encodedLength,
   encodeOptions,
   octetOption,
   type OptionMap,
   textFromOctets,
   textToOctets,
+  writeOptionsField,
 } from "./options.ts";
 
 /** A BOOTP or DHCP message (RFC 2131 s.2, figure 1). */
@@ -56,7 +58,8 @@ export const MaximumFileLength = 127;
 export const FileOctets = 128;
 export const SnameOctets = 64;
 
-const cookie = [99, 130, 83, 99] as const;
+/** 99, 130, 83, 99 (RFC 2131 s.3). */
+const cookie = 0x63825363;
 const chaddrOctets = 16;
 const snameAt = 44;
 const fileAt = 108;
@@ -72,8 +75,7 @@ const minimumOctets = 300;
  */
 export function decodeMessage(datagram: Uint8Array): DhcpMessage {
   if (datagram.length < HeaderOctets) throw new MalformedPacket("shorter than 240 octets");
-  if (cookie.some((octet, index) => datagram[cookieAt + index] !== octet))
-    throw new MalformedPacket("no magic cookie");
+  if (readUint(datagram, cookieAt, 4) !== cookie) throw new MalformedPacket("no magic cookie");
   const [op = 0, htype = 0, hlen = 0, hops = 0] = datagram;
   if (op !== BootRequest && op !== BootReply) throw new MalformedPacket("op is neither request nor reply");
   if (hlen > chaddrOctets) throw new MalformedPacket("hlen above 16");
@@ -111,24 +113,26 @@ export function decodeMessage(datagram: Uint8Array): DhcpMessage {
  * @throws RangeError when `sname` has more than 64 or `file` more than 128 characters, or one above 255
  */
 export function encodeMessage(message: DhcpMessage): Uint8Array {
-  const options = encodeOptions(message.options);
-  const datagram = new Uint8Array(Math.max(minimumOctets, HeaderOctets + options.length));
-  datagram.set([message.op, message.htype, message.hlen, message.hops]);
-  writeUint(datagram, 4, 4, message.xid);
-  writeUint(datagram, 8, 2, message.secs);
-  writeUint(datagram, 10, 2, message.flags);
-  datagram.set(ipv4ToOctets(message.ciaddr), 12);
-  datagram.set(ipv4ToOctets(message.yiaddr), 16);
-  datagram.set(ipv4ToOctets(message.siaddr), 20);
-  datagram.set(ipv4ToOctets(message.giaddr), 24);
+  const datagram = new Uint8Array(Math.max(minimumOctets, HeaderOctets + encodedLength(message.options)));
+  datagram[0] = message.op;
+  datagram[1] = message.htype;
+  datagram[2] = message.hlen;
+  datagram[3] = message.hops;
+  writeUint32(datagram, 4, message.xid);
+  writeUint16(datagram, 8, message.secs);
+  writeUint16(datagram, 10, message.flags);
+  writeUint32(datagram, 12, ipv4ToNumber(message.ciaddr));
+  writeUint32(datagram, 16, ipv4ToNumber(message.yiaddr));
+  writeUint32(datagram, 20, ipv4ToNumber(message.siaddr));
+  writeUint32(datagram, 24, ipv4ToNumber(message.giaddr));
   datagram.set(message.chaddr.subarray(0, chaddrOctets), 28);
   const { overload } = message;
   if (overload?.sname) writeOctets(datagram, snameAt, fileAt, encodeOptions(overload.sname));
   else writeText(datagram, snameAt, fileAt, message.sname);
   if (overload?.file) writeOctets(datagram, fileAt, cookieAt, encodeOptions(overload.file));
   else writeText(datagram, fileAt, cookieAt, message.file);
-  datagram.set(cookie, cookieAt);
-  datagram.set(options, HeaderOctets);
+  writeUint32(datagram, cookieAt, cookie);
+  writeOptionsField(datagram, HeaderOctets, message.options);
   return datagram;
 }
 
@@ -138,13 +142,18 @@ function readUint(datagram: Uint8Array, at: number, octets: number): number {
   return value;
 }
 
-function writeUint(datagram: Uint8Array, at: number, octets: number, value: number): void {
-  for (let index = 0; index < octets; index++)
-    datagram[at + index] = Math.floor(value / 256 ** (octets - 1 - index)) % 256;
+function writeUint32(datagram: Uint8Array, at: number, value: number): void {
+  writeUint16(datagram, at, value >>> 16);
+  writeUint16(datagram, at + 2, value);
+}
+
+function writeUint16(datagram: Uint8Array, at: number, value: number): void {
+  datagram[at] = value >>> 8;
+  datagram[at + 1] = value;
 }
 
 function writeText(datagram: Uint8Array, from: number, to: number, text: string): void {
-  writeOctets(datagram, from, to, textToOctets(text));
+  if (text !== "") writeOctets(datagram, from, to, textToOctets(text));
 }
 
 function writeOctets(datagram: Uint8Array, from: number, to: number, octets: Uint8Array): void {
@@ -153,6 +162,7 @@ function writeOctets(datagram: Uint8Array, from: number, to: number, octets: Uin
 }
 
 function textUpToNul(field: Uint8Array): string {
+  if (field[0] === 0) return "";
   const end = field.indexOf(0);
   return textFromOctets(end === -1 ? field : field.subarray(0, end));
 }

@@ -7,10 +7,18 @@ import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
-  extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {}
+  extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {
+  /** Writes down what waits for the next commit. */
+  readonly settle: () => void;
+}
 
 /** /api/v1: one file per noun. */
 export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<void> {
+  // Events and phases may wait a moment for company on their way to the store: who asks is told of them all the same.
+  app.addHook("onRequest", (_request, _reply, done) => {
+    deps.settle();
+    done();
+  });
   registerMachineApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);

@@ -1,6 +1,6 @@
 /**
- * A closed loop of DHCP clients as a process of its own: so many exchanges are under way at any time, each new one is a new
- * machine. One argument, JSON `DhcpLoad`; prints JSON `DhcpLoadResult`.
+ * DHCP clients as a process of its own, each exchange a new machine's: a closed loop, in which so many are under way at any time and
+ * nobody asks again, or an open one, in which so many begin in a second and ask again each second. One argument, JSON `DhcpLoad`; prints JSON `DhcpLoadResult`.
  */
 import { createSocket } from "node:dgram";
 import { clientMessage, replyType } from "../../../server/simulate/dhcp-messages.ts";
@@ -20,6 +20,8 @@ export interface DhcpLoad {
   /** `lease`: all four messages; `offer`: DISCOVER and OFFER of a PXE client. */
   readonly kind: "lease" | "offer";
   readonly inFlight: number;
+  /** Open loop: exchanges that begin in a second; undefined for the closed loop. */
+  readonly rate?: number;
   readonly seconds: number;
   /** Tells this run's machines from another's. */
   readonly salt: number;
@@ -27,7 +29,8 @@ export interface DhcpLoad {
 
 export interface DhcpLoadResult {
   readonly perSecond: number;
-  /** Exchanges without an answer within a second, as a share of all. */
+  readonly started: number;
+  /** Exchanges without an answer within a second, as a share of all; in the open loop those that were never answered. */
   readonly lost: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
@@ -37,6 +40,8 @@ interface Exchange {
   readonly mac: Mac;
   readonly beganMs: number;
   isRequested: boolean;
+  askedMs: number;
+  ask: () => void;
 }
 
 const lostAfterMs = 1000;
@@ -73,14 +78,17 @@ function begin(): void {
     .padStart(4, "0")
     .replace(/(..)(..)/, "$1:$2")}:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4)}` as Mac;
   const xid = (load.salt * 0x1000000 + number) >>> 0;
-  exchanges.set(xid, { mac, beganMs: performance.now(), isRequested: false });
-  send(mac, { type: "Discover", xid, secs: 0 });
+  const nowMs = performance.now();
+  const ask = () => send(mac, { type: "Discover", xid, secs: 0 });
+  exchanges.set(xid, { mac, beganMs: nowMs, isRequested: false, askedMs: nowMs, ask });
+  ask();
 }
 
 function finish(xid: number, exchange: Exchange): void {
   exchanges.delete(xid);
-  if (!isOver) took.push(performance.now() - exchange.beganMs);
-  begin();
+  if (!isOver || load.rate !== undefined) took.push(performance.now() - exchange.beganMs);
+  if (load.rate === undefined) begin();
+  else if (isOver && exchanges.size === 0) end();
 }
 
 socket.on("message", (datagram) => {
@@ -92,29 +100,51 @@ socket.on("message", (datagram) => {
   else if (type === "OFFER" && !exchange.isRequested) {
     const server = ipv4Option(reply.options, OptionCode.ServerId);
     exchange.isRequested = true;
-    send(exchange.mac, {
-      type: "Request",
-      xid: reply.xid,
-      secs: 0,
-      requested: reply.yiaddr,
-      ...(server ? { server } : {}),
-    });
+    const fields = { requested: reply.yiaddr, ...(server ? { server } : {}) };
+    exchange.ask = () => send(exchange.mac, { type: "Request", xid: reply.xid, secs: 0, ...fields });
+    exchange.askedMs = performance.now();
+    exchange.ask();
   } else if (type === "ACK") finish(reply.xid, exchange);
 });
 
 await new Promise<void>((resolve) => socket.bind(67, load.relay, resolve));
 const beganMs = performance.now();
-for (let index = 0; index < load.inFlight; index++) begin();
+/** In the open loop nobody is waited for longer than this. */
+const limitMs = 30_000;
+
+if (load.rate === undefined) for (let index = 0; index < load.inFlight; index++) begin();
+else {
+  const { rate } = load;
+  const pace = setInterval(() => {
+    const elapsedMs = Math.min(performance.now() - beganMs, load.seconds * 1000);
+    while (started < (rate * elapsedMs) / 1000) begin();
+    if (elapsedMs < load.seconds * 1000) return;
+    clearInterval(pace);
+    isOver = true;
+    setTimeout(end, limitMs);
+    if (exchanges.size === 0) end();
+  }, 1);
+}
+
 const sweep = setInterval(() => {
   const nowMs = performance.now();
   for (const [xid, exchange] of exchanges) {
-    if (nowMs - exchange.beganMs < lostAfterMs) break;
-    exchanges.delete(xid);
-    lost++;
-    begin();
+    if (nowMs - exchange.askedMs < lostAfterMs) {
+      if (load.rate === undefined) break;
+      continue;
+    }
+    if (load.rate === undefined) {
+      exchanges.delete(xid);
+      lost++;
+      begin();
+    } else {
+      exchange.askedMs = nowMs;
+      exchange.ask();
+    }
   }
 }, 50);
-setTimeout(() => {
+
+function end(): void {
   isOver = true;
   clearInterval(sweep);
   socket.close();
@@ -122,9 +152,11 @@ setTimeout(() => {
   const { p50Ms, p99Ms } = percentilesOf(took);
   const result: DhcpLoadResult = {
     perSecond: took.length / seconds,
-    lost: lost / Math.max(1, started),
+    started,
+    lost: (load.rate === undefined ? lost : exchanges.size) / Math.max(1, started),
     p50Ms,
     p99Ms,
   };
-  process.stdout.write(JSON.stringify(result));
-}, load.seconds * 1000);
+  process.stdout.write(JSON.stringify(result), () => process.exit(0));
+}
+if (load.rate === undefined) setTimeout(end, load.seconds * 1000);

@@ -46,7 +46,7 @@ async function measured(
 export const http: Section = {
   name: "http",
   summary: "assets: a 500 MB file and 4 KB files, against nginx with one worker",
-  async run({ lab, results, rounds, profile }) {
+  async run({ lab, results, rounds, profile, turn }) {
     results.declare({ id: "http 500 MB", what: "HTTP, one 500 MB asset", unit: "MB/s", better: "more" });
     results.declare({
       id: "http 4 KB",
@@ -60,42 +60,43 @@ export const http: Section = {
       unit: "s",
       better: "less",
     });
-    for (let round = 1; round <= rounds; round++) {
-      process.stdout.write(`  round ${round} of ${rounds}\n`);
-      const server = await startRollcall(lab, { profile });
-      let paths: Awaited<ReturnType<typeof importSampleImage>>;
-      try {
-        paths = await importSampleImage(lab, server.client, {
-          kernel: scriptBytes,
-          initrd: scriptBytes + 1,
-          rootfs: assetBytes,
-        });
-        // Once for the page cache.
-        await download(lab, paths.rootfs);
-        const big = await measured(server, () => download(lab, paths.rootfs));
-        results.add("http 500 MB", ours, big.value);
-        results.add("http 500 MB cpu", ours, big.cpuSeconds);
-        results.add("http 4 KB", ours, await requestsPerSecond(lab, paths.kernel));
-      } finally {
-        await server.stop();
-      }
-      const root = lab.scratch("www");
-      for (const [path, size] of [
-        [paths.rootfs, assetBytes],
-        [paths.kernel, scriptBytes],
-      ] as const) {
-        const file = join(root, path);
-        mkdirSync(dirname(file), { recursive: true });
-        writeFileSync(file, Buffer.alloc(size, createHash("sha256").update(path).digest()));
-      }
-      const nginx = await startNginx(lab, root);
-      try {
-        await download(lab, paths.rootfs);
-        results.add("http 500 MB", "nginx", await download(lab, paths.rootfs));
-        results.add("http 4 KB", "nginx", await requestsPerSecond(lab, paths.kernel));
-      } finally {
-        await nginx.stop();
-      }
-    }
+    for (let round = 1; round <= rounds; round++)
+      await turn(async () => {
+        process.stdout.write(`  round ${round} of ${rounds}\n`);
+        const server = await startRollcall(lab, { profile });
+        let paths: Awaited<ReturnType<typeof importSampleImage>>;
+        try {
+          paths = await importSampleImage(lab, server.client, {
+            kernel: scriptBytes,
+            initrd: scriptBytes + 1,
+            rootfs: assetBytes,
+          });
+          // Once for the page cache.
+          await download(lab, paths.rootfs);
+          const big = await measured(server, () => download(lab, paths.rootfs));
+          results.add("http 500 MB", ours, big.value);
+          results.add("http 500 MB cpu", ours, big.cpuSeconds);
+          results.add("http 4 KB", ours, await requestsPerSecond(lab, paths.kernel));
+        } finally {
+          await server.stop();
+        }
+        const root = lab.scratch("www");
+        for (const [path, size] of [
+          [paths.rootfs, assetBytes],
+          [paths.kernel, scriptBytes],
+        ] as const) {
+          const file = join(root, path);
+          mkdirSync(dirname(file), { recursive: true });
+          writeFileSync(file, Buffer.alloc(size, createHash("sha256").update(path).digest()));
+        }
+        const nginx = await startNginx(lab, root);
+        try {
+          await download(lab, paths.rootfs);
+          results.add("http 500 MB", "nginx", await download(lab, paths.rootfs));
+          results.add("http 4 KB", "nginx", await requestsPerSecond(lab, paths.kernel));
+        } finally {
+          await nginx.stop();
+        }
+      });
   },
 };
