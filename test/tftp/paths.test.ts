@@ -133,7 +133,7 @@ t.test(
     t.notOk(await fetched(lan, "client", one, 3000), "the first time nothing comes through");
     t.ok(await fetched(lan, "client", one), "the second time it does");
     await eventually(() => told.fallbacks.length > 0);
-  t.match(told.fallbacks, [
+    t.match(told.fallbacks, [
       {
         client: "10.73.0.2",
         from: { maxBlockSizeBytes: 1468, maxWindowBlocks: 16 },
