@@ -197,7 +197,7 @@ t.test(
         "-O",
         "bootfile",
       );
-      t.match(rom.stdout, /boot_?file=snponly\.efi/, "a PXE client gets its first stage");
+      t.match(rom.stdout, /boot_?file=shimx64\.efi/, "a PXE client gets its first stage");
       await lab.execIn(
         reader,
         "curl",

@@ -11,8 +11,6 @@ export interface UefiLoaders {
   readonly signed: { readonly shim: string; readonly grub: string } | undefined;
   /** GRUB's word for the architecture, `$grub_cpu`; its folder of the configs is `<cpu>-efi`. */
   readonly grubCpu: string;
-  /** Where a disk has its loader when no boot entry names one (UEFI 2.10 s.3.5.1.1). */
-  readonly diskLoader: string;
 }
 
 export const uefiLoaders: Readonly<Record<Arch, UefiLoaders>> = {
@@ -20,31 +18,26 @@ export const uefiLoaders: Readonly<Record<Arch, UefiLoaders>> = {
     ipxe: ["snponly.efi", "ipxe.efi"],
     signed: { shim: "shimx64.efi", grub: "grubx64.efi" },
     grubCpu: "x86_64",
-    diskLoader: "BOOTX64.EFI",
   },
   x86: {
     ipxe: ["snponly-i386.efi", "ipxe-i386.efi"],
     signed: undefined,
     grubCpu: "i386",
-    diskLoader: "BOOTIA32.EFI",
   },
   arm64: {
     ipxe: ["snponly-arm64.efi", "snp-arm64.efi", "ipxe-arm64.efi"],
     signed: { shim: "shimaa64.efi", grub: "grubaa64.efi" },
     grubCpu: "arm64",
-    diskLoader: "BOOTAA64.EFI",
   },
   arm: {
     ipxe: ["snponly-arm32.efi", "ipxe-arm32.efi"],
     signed: undefined,
     grubCpu: "arm",
-    diskLoader: "BOOTARM.EFI",
   },
   riscv64: {
     ipxe: ["snponly-riscv64.efi", "ipxe-riscv64.efi"],
     signed: undefined,
     grubCpu: "riscv64",
-    diskLoader: "BOOTRISCV64.EFI",
   },
 };
 
