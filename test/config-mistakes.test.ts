@@ -126,6 +126,11 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       `dataDir: /${"x".repeat(95)}\n`,
       `rollcall.yaml:1: dataDir: too long: /${"x".repeat(95)}/control.sock has 109 octets, and Linux takes 107 in the path of a socket`,
     ],
+    [
+      "a name that is none",
+      "http:\n  names: [lab.example.org, 'a b']\n",
+      'rollcall.yaml:2: http.names[1]: "a b" is not allowed; it must be a DNS name',
+    ],
     ["a value for a section", "dhcp: proxy\n", "rollcall.yaml:1: dhcp must be a mapping of keys"],
     ["a list for a section", "tftp:\n  - port\n", "rollcall.yaml:1: tftp must be a mapping of keys"],
     ["a list for the file", "- dhcp\n", "rollcall.yaml:1: the file must be a mapping of keys"],

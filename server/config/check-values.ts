@@ -3,7 +3,14 @@ import { resolve } from "node:path";
 import { Value } from "typebox/value";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
-import { type Config, type ConfigKey, configKeys, describeAllowed, type SchemaNode } from "./schema.ts";
+import {
+  addressPattern,
+  type Config,
+  type ConfigKey,
+  configKeys,
+  describeAllowed,
+  type SchemaNode,
+} from "./schema.ts";
 
 /** A path below a key: `["dhcp", "subnets", 0, "dns"]`. */
 export type ValuePath = readonly (string | number)[];
@@ -43,7 +50,8 @@ function checkNode(schema: SchemaNode, value: unknown, path: ValuePath): ValuePr
     ];
   }
   const isAllowed =
-    Value.Check(schema as never, value) && (!schema.pattern || parseIpv4(value as string) !== undefined);
+    Value.Check(schema as never, value) &&
+    (schema.pattern !== addressPattern || parseIpv4(value as string) !== undefined);
   if (isAllowed) return [];
   const shown = value === null ? "an empty value" : (JSON.stringify(value)?.slice(0, 80) ?? "nothing");
   return [{ path, message: `${shown} is not allowed; it must be ${describeAllowed(schema)}` }];

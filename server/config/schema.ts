@@ -6,8 +6,10 @@ import { Type, type Static } from "typebox";
  */
 const port = (value: number, description: string) =>
   Type.Integer({ minimum: 0, maximum: 65535, default: value, description });
-const address = (description: string) =>
-  Type.String({ pattern: "^([0-9]{1,3}\\.){3}[0-9]{1,3}$", description });
+/** Its numbers are checked besides: no pattern says "at most 255" in a line that one can read. */
+export const addressPattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
+const namePattern = "^[A-Za-z0-9.-]{1,253}$";
+const address = (description: string) => Type.String({ pattern: addressPattern, description });
 
 export const subnetSchema = Type.Object(
   {
@@ -100,7 +102,7 @@ export const configSchema = Type.Object(
     http: Type.Object(
       {
         port: port(8080, "boot scripts, configs, assets, callbacks, API, dashboard"),
-        names: Type.Array(Type.String({ pattern: "^[A-Za-z0-9.-]{1,253}$" }), {
+        names: Type.Array(Type.String({ pattern: namePattern }), {
           default: [],
           description: "DNS names that this server answers to, beside its IP addresses and its host name",
         }),
@@ -218,9 +220,9 @@ export function describeAllowed(schema: SchemaNode): string {
     if (schema.items?.type === "object")
       return "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
     if (schema.items?.description === "network") return "a list of networks like 10.0.0.0/8";
-    return schema.items?.pattern ? "a list of IPv4 addresses" : "a list of texts";
+    return schema.items?.pattern === addressPattern ? "a list of IPv4 addresses" : "a list of texts";
   }
-  if (schema.pattern) return "an IPv4 address";
+  if (schema.pattern) return schema.pattern === addressPattern ? "an IPv4 address" : "a DNS name";
   if (schema.maxLength !== undefined)
     return `a text of ${schema.minLength ?? 0} to ${schema.maxLength} characters`;
   return schema.minLength === undefined ? "a text" : "a text that is not empty";

@@ -87,7 +87,7 @@ async function udhcpc(t: Test, lan: Lan, ...words: string[]): Promise<Record<str
     "-q",
     "-n",
     "-t",
-    "5",
+    "20",
     "-T",
     "1",
     "-s",
