@@ -110,7 +110,7 @@ async function runFiles(
 }
 
 /** Longest time of one file, ms: a hanging test must not eat the time of the rest. */
-const fileLimitMs = 30 * 60_000;
+const fileLimitMs = 15 * 60_000;
 
 function runFile(file: string, environment: NodeJS.ProcessEnv, isVerbose: boolean): Promise<Result> {
   return new Promise((done) => {

@@ -35,8 +35,8 @@ export interface VirtualMachine {
   readonly mac: string;
   /** Everything that stood on its screen so far: firmware, iPXE, kernel and login prompt. */
   readonly screen: string;
-  /** Resolves when the screen has shown the text. @throws when the machine ends before */
-  waitForScreen(text: string | RegExp): Promise<void>;
+  /** Resolves when the screen has shown the text. @throws when the machine ends before, or the time is up (default: 6 minutes) */
+  waitForScreen(text: string | RegExp, limitMs?: number): Promise<void>;
   /** Pulls the plug. */
   powerOff(): Promise<void>;
 }
@@ -256,6 +256,9 @@ export function qemuWords(
   ];
 }
 
+/** Emulated machines are slow; this is the limit for what a screen is waited for, not an expectation. */
+const screenLimitMs = 6 * 60_000;
+
 function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMachineOptions): VirtualMachine {
   let screen = "";
   let ended: string | undefined;
@@ -284,19 +287,24 @@ function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMac
     get screen() {
       return screen;
     },
-    waitForScreen: (text) =>
+    waitForScreen: (text, limitMs = screenLimitMs) =>
       new Promise((resolve, reject) => {
-        const check = () => {
-          if (typeof text === "string" ? screen.includes(text) : text.test(screen)) resolve();
-          else if (ended)
+        const settle = (problem?: string) => {
+          waiting.delete(check);
+          clearTimeout(limit);
+          if (problem === undefined) resolve();
+          else
             reject(
               new Error(
-                `${ended} before its screen showed ${String(text)}; it showed:\n${screen.slice(-2000)}`,
+                `${problem} before its screen showed ${String(text)}; it showed:\n${screen.slice(-2000)}`,
               ),
             );
-          else return;
-          waiting.delete(check);
         };
+        const check = () => {
+          if (typeof text === "string" ? screen.includes(text) : text.test(screen)) settle();
+          else if (ended) settle(ended);
+        };
+        const limit = setTimeout(() => settle(`${name} took ${limitMs / 1000} s`), limitMs);
         waiting.add(check);
         check();
       }),
