@@ -5,9 +5,11 @@ import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
 import { firstGrubConfig } from "./boot/grub-config.ts";
 import { createClaims, hashSecret } from "./boot/claims.ts";
+import { createImageHolds } from "./boot/image-holds.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
+import { createAssetCollector } from "./content/asset-collector.ts";
 import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRecentContent } from "./content/recent-content.ts";
@@ -131,6 +133,16 @@ export async function createApp(deps: AppDeps) {
     if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);
   // Machines in the middle of a boot when the server ended are known by their claims.
   for (const claim of store.claims.all()) addresses.learn(claim.address, claim.mac);
+  const holds = createImageHolds(clock, store.claims);
+  const collector = createAssetCollector({
+    clock,
+    log,
+    record,
+    content,
+    images: store.images,
+    loading: holds.digests,
+    rules: config.assets,
+  });
   const boots = createBootService({
     ids,
     log,
@@ -144,6 +156,7 @@ export async function createApp(deps: AppDeps) {
     assignments: store.assignments,
     images: store.images,
     gate,
+    holds,
     hasContent: async (sha256) => (await recentContent.find(sha256)) !== undefined,
     unknownMachines: config.unknownMachines,
     defaultRole: config.defaultRole,
@@ -203,6 +216,8 @@ export async function createApp(deps: AppDeps) {
       ...driverOf(machine),
       learned: machine.macs.map((mac) => dhcp.driverFor(mac)).find((driver) => driver !== undefined),
     }),
+    collector,
+    holds,
     images: store.images,
     assignments: store.assignments,
     bootHistory: store.boots,
@@ -324,6 +339,7 @@ export async function createApp(deps: AppDeps) {
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort }, "listening");
       sweep();
+      collector.collectSoon();
       record({
         type: "server.started",
         message: `Rollcall ${deps.version} is up at ${publicUrl()}`,

@@ -37,7 +37,7 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   inventory: { imports: ["domain", "net", "store"], libraries: [] },
   boot: { imports: ["domain", "net", "store", "render", "inventory"], libraries: ["node:crypto"] },
-  image: { imports: ["yaml"], libraries: "any node" },
+  image: { imports: ["domain", "yaml"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },
   demo: { imports: ["platform"], libraries: "any node" },

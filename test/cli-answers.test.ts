@@ -6,7 +6,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import { createClient } from "../server/cli/client.ts";
-import { importImage } from "../server/cli/commands/image.ts";
+import { importImage } from "../server/cli/put-image.ts";
 import { parameterExample, readParameters } from "../server/cli/parameters.ts";
 import { dataDirectories } from "../server/cli/session.ts";
 import { changesNext, doing, type MachineView, statusTable } from "../server/cli/commands/status.ts";

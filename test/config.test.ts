@@ -41,6 +41,7 @@ t.test("without any source every key of the contract has its default", (t) => {
     registry: { port: 80, tlsPort: 443 },
     lookaside: { port: 81 },
     services: {},
+    assets: { maxBytes: 64_000_000_000, keepVersions: 2 },
     unknownMachines: "discover",
     boot: { localBoot: "exit", driver: "auto", afterFailures: "reboot" },
     store: {},

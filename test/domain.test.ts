@@ -283,6 +283,7 @@ t.test("claims", (t) => {
     spentAt: undefined,
     assignmentId: undefined,
     fetches: {},
+    image: undefined,
   };
   const config = { kind: "config", document: "user-data" } as const;
   const report = { kind: "report" } as const;
@@ -332,6 +333,8 @@ t.test("parameters of roles", (t) => {
     boot: "wait",
     image: undefined,
     arguments: [],
+    rollcallArguments: true,
+    reports: true,
     arch: ["x86_64"],
     minimumRamBytes: undefined,
     joins: false,

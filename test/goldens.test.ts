@@ -5,7 +5,7 @@ import { parse as parseYaml } from "yaml";
 import { planBoot, renderPlannedDocument, renderScript } from "../server/boot/boot-plan.ts";
 import type { Image } from "../server/domain/image.ts";
 import type { Machine } from "../server/domain/machine.ts";
-import { documentKinds } from "../server/domain/role.ts";
+import { servedKinds } from "../server/domain/role.ts";
 import { createRenderer, loadStandardTemplates } from "../server/render/documents.ts";
 import { loadRoles } from "../server/render/load-roles.ts";
 
@@ -31,7 +31,35 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
     },
     addedAt: 0,
     isCurrent: true,
+    currentSince: 0,
   };
+  // A memory test has no initrd, and another file for UEFI.
+  const memtest: Image = {
+    ...image,
+    name: "memtest",
+    files: {
+      kernel: file("kernel-memtest86-x64.bin", "d", 144_312),
+      kernelEfi: file("kernelEfi-memtest86-x64.efi", "e", 145_408),
+    },
+  };
+  const flatcar: Image = {
+    ...image,
+    name: "flatcar",
+    files: {
+      kernel: image.files.kernel,
+      initrd: file("flatcar_production_pxe_image.cpio.gz", "b", 400_000_000),
+    },
+  };
+  const ubuntu: Image = {
+    ...image,
+    name: "ubuntu-live",
+    files: {
+      ...image.files,
+      rootfs: file("rootfs-ubuntu-24.04.2-live-server-amd64.iso", "c", 3_000_000_000),
+    },
+  };
+  const imageOf = (name: string): Image =>
+    [memtest, flatcar, ubuntu].find((special) => special.name === name) ?? { ...image, name };
   const machine = {
     id: "m_1",
     name: "s4",
@@ -45,8 +73,10 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
   } as unknown as Machine;
   const made = new Set<string>();
   for (const name of loaded.roles.keys()) {
-    const params = name === "rescue" ? { sshKeys: ["ssh-ed25519 AAAA olga@office"] } : {};
-    const sources = { roles: () => loaded, images: { findCurrent: () => image }, renderer };
+    const params = ["rescue", "flatcar", "fedora-coreos", "ubuntu-live"].includes(name)
+      ? { sshKeys: ["ssh-ed25519 AAAA olga@office"] }
+      : {};
+    const sources = { roles: () => loaded, images: { findCurrent: imageOf }, renderer };
     const plan = planBoot({ kind: "role", role: name, params }, sources);
     const rendering = {
       machine,
@@ -57,7 +87,7 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
       pollSeconds: 5,
       localBoot: "exit" as const,
     };
-    for (const kind of documentKinds) {
+    for (const kind of servedKinds) {
       const text =
         kind === "ipxe"
           ? renderScript(rendering, renderer)

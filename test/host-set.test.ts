@@ -26,6 +26,7 @@ function machine(name: string, facts: Partial<Machine> = {}): Machine {
     ramBytes: undefined,
     localBoot: undefined,
     driver: undefined,
+    ramCheck: undefined,
     phase: "accepted",
     createdAt: 0,
     acceptedAt: undefined,

@@ -84,7 +84,12 @@ async function assetServer(t: Test, limits: assets.StreamLimits, content: Uint8A
     content: store,
     clock: systemClock,
     images: { all: () => [] },
-    boots: { machineAt: () => undefined, disk: {} as never, firstStageServed: () => {} },
+    boots: {
+      machineAt: () => undefined,
+      fileServed: async () => undefined,
+      disk: {} as never,
+      firstStageServed: () => {},
+    },
     // No machine is known at any address, so nothing is told to it.
     tracker: {} as assets.AssetRouteDeps["tracker"],
     log: silentLog,

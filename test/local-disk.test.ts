@@ -12,11 +12,11 @@ import { createBootLab } from "./support/boot-lab.ts";
 import { startServer } from "./support/http-fixture.ts";
 import { addressOf, macOf } from "./support/samples.ts";
 
-const nothing: BootPreferences = { localBoot: undefined, driver: undefined };
+const nothing: BootPreferences = { localBoot: undefined, driver: undefined, ramCheck: undefined };
 
 t.test("the nearest choice holds: machine, group, role, config; the driver knows no role", (t) => {
-  const machine: BootPreferences = { localBoot: "sanboot", driver: "ipxe" };
-  const group: BootPreferences = { localBoot: "http-404", driver: "snponly" };
+  const machine: BootPreferences = { localBoot: "sanboot", driver: "ipxe", ramCheck: undefined };
+  const group: BootPreferences = { localBoot: "http-404", driver: "snponly", ramCheck: undefined };
   t.same(preferLocalBoot(machine, group, "exit", "exit"), { value: "sanboot", source: "machine" });
   t.same(preferLocalBoot(nothing, group, "exit", "exit"), { value: "http-404", source: "group" });
   t.same(preferLocalBoot(nothing, nothing, "sanboot", "exit"), { value: "sanboot", source: "role" });

@@ -11,6 +11,8 @@ const role: Role = {
   boot: "wait",
   image: undefined,
   arguments: [],
+  rollcallArguments: true,
+  reports: true,
   arch: ["x86_64"],
   minimumRamBytes: undefined,
   joins: false,

@@ -196,7 +196,9 @@ function contextWith(text: string): RenderContext & Record<string, unknown> {
         name: text,
         version: text,
         kernelUrl: text,
-        initrdUrl: text,
+        kernelEfiUrl: null,
+        // An address of ours, never empty: without one there is no line for it.
+        initrdUrl: `http://10.0.0.1/${text}`,
         rootUrl: text,
         rootSha256: text,
         rootSizeBytes: 1,

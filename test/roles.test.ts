@@ -19,7 +19,7 @@ function faults(t: Test, files: Files, name = "kiosk"): string[] {
 const head = "description: d\nboot: image\nimage: debian-node\n";
 const waits = "description: d\nboot: wait\n";
 const keys =
-  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, parameters, templates, files";
+  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, reports, rollcallArguments, parameters, templates, files";
 const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
 const templateKinds = `${kinds}, butane`;
 const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;

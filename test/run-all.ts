@@ -17,6 +17,9 @@ const bin = (name: string) => join(root, "node_modules/.bin", name);
 const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> = {
   check: {},
   unit: {
+    "/usr/bin/gpg": "gpg",
+    "/usr/bin/gpgv": "gpgv",
+    "/usr/bin/bsdtar": "libarchive-tools",
     "/usr/bin/curl": "curl",
     "/usr/bin/busybox": "busybox",
     "/usr/bin/tftp": "tftp-hpa",
@@ -34,6 +37,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/cloud-init": "cloud-init",
   },
   e2e: {
+    "/usr/bin/gpg": "gpg",
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
     "/usr/bin/qemu-system-aarch64": "qemu-system-arm",
     "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",

@@ -225,6 +225,8 @@ t.test("documents", (t) => {
     boot: "script",
     image: undefined,
     arguments: [],
+    rollcallArguments: true,
+    reports: true,
     arch: ["x86_64"],
     minimumRamBytes: undefined,
     joins: false,

@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
-import type { LocalBootMethod } from "../domain/boot-preferences.ts";
+import { type BootPreferences, type LocalBootMethod, preferRamCheck } from "../domain/boot-preferences.ts";
 import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
-import type { Image } from "../domain/image.ts";
+import type { BootedImage } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
 import { documentKinds, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
 import { refuseMisfit } from "./machine-fit.ts";
@@ -19,12 +19,13 @@ export type BootPlan =
       readonly kind: "role";
       readonly role: Role;
       readonly params: Record<string, never> | RenderContext["params"];
-      readonly image: Image | undefined;
+      readonly image: BootedImage | undefined;
     };
 
 export interface PlanSources {
   readonly roles: () => LoadedRoles;
-  readonly images: { findCurrent(name: string): Image | undefined };
+  readonly images: { findCurrent(name: string): BootedImage | undefined };
+  readonly inventory?: { groupOf(machine: Machine): BootPreferences | undefined };
   readonly renderer: Renderer;
 }
 
@@ -35,7 +36,7 @@ export interface PlanSources {
  */
 export function planBoot(
   target: AssignedTarget,
-  { roles, images }: PlanSources,
+  { roles, images, inventory }: PlanSources,
   machine?: Machine,
 ): BootPlan {
   if (target.kind === "url") return { kind: "url", url: target.url };
@@ -52,9 +53,16 @@ export function planBoot(
   }
   const resolved = resolveParameters(role, target.params);
   if ("problem" in resolved) throw ParameterInvalid({ role: role.name, ...resolved });
-  const image = role.boot === "image" && role.image ? images.findCurrent(role.image) : undefined;
+  const imageOf = ({ boot, image }: Role) =>
+    boot === "image" && image !== undefined ? images.findCurrent(image) : undefined;
+  const image = imageOf(role);
   if (role.boot === "image" && !image) throw ImageNotFound({ image: role.image ?? "" });
-  if (machine) refuseMisfit(machine, role, image);
+  if (machine)
+    refuseMisfit(machine, role, image, {
+      isRamIgnored:
+        target.ramCheck === "ignore" || preferRamCheck(machine, inventory?.groupOf(machine)) === "ignore",
+      offers: () => [...loaded.roles.values()].map((role) => ({ role, image: imageOf(role) })),
+    });
   return { kind: "role", role, params: resolved.values, image };
 }
 
@@ -62,13 +70,14 @@ function assetUrl(serverUrl: string, file: { sha256: string; name: string }): st
   return `${serverUrl}/assets/${file.sha256}/${encodeURIComponent(file.name)}`;
 }
 
-function imageContext(image: Image, serverUrl: string): ImageContext {
-  const { kernel, initrd, rootfs } = image.files;
+function imageContext(image: BootedImage, serverUrl: string): ImageContext {
+  const { kernel, kernelEfi, initrd, rootfs } = image.files;
   return {
     name: image.name,
     version: image.version,
     kernelUrl: assetUrl(serverUrl, kernel),
-    initrdUrl: assetUrl(serverUrl, initrd),
+    kernelEfiUrl: kernelEfi ? assetUrl(serverUrl, kernelEfi) : null,
+    initrdUrl: initrd ? assetUrl(serverUrl, initrd) : null,
     rootUrl: rootfs ? assetUrl(serverUrl, rootfs) : null,
     rootSha256: rootfs?.sha256 ?? null,
     rootSizeBytes: rootfs?.sizeBytes ?? null,
@@ -102,10 +111,13 @@ function standardArguments(context: RenderContext, arch: Arch | undefined): stri
 export function kernelArguments(
   role: Role,
   context: RenderContext,
-  image: Image | undefined,
+  image: BootedImage | undefined,
   renderer: Renderer,
 ): string[] {
-  return [...standardArguments(context, image?.arch), ...renderer.kernelArguments(role, context)];
+  return [
+    ...(role.rollcallArguments ? standardArguments(context, image?.arch) : []),
+    ...renderer.kernelArguments(role, context),
+  ];
 }
 
 /** Stands for the claim in texts that are only looked at. */

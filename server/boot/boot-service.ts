@@ -14,6 +14,7 @@ import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { isOptionalForLoaders } from "../domain/uefi-loaders.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
+import { filesOf } from "../domain/image.ts";
 import type { ServedKind } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
@@ -21,6 +22,7 @@ import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
 import {
+  type BootPlan,
   maskedClaim,
   needsClaim,
   planBoot,
@@ -34,6 +36,8 @@ import { createFaultScripts } from "./fault-scripts.ts";
 import { type GrubFacts, grubLanguage, restartIntoIpxe } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
 import { createProofs } from "./proofs.ts";
+import type { ImageHolds } from "./image-holds.ts";
+import { createSilentSystems } from "./silent-systems.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
@@ -48,6 +52,7 @@ export interface BootServiceDeps extends PlanSources {
   readonly tracker: BootTracker;
   readonly addresses: AddressBook;
   readonly gate: AskerGate;
+  readonly holds: ImageHolds;
   readonly hasContent: (sha256: string) => Promise<boolean>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
@@ -82,6 +87,7 @@ export function createBootService(deps: BootServiceDeps) {
   const grub = grubLanguage(renderer);
   const disk = createLocalDisk(deps, machineAt, select, useUpOnce);
   const configs = createConfigs(deps);
+  const silent = createSilentSystems(deps, useUpOnce);
   const proofs = createProofs(renderer);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
@@ -104,7 +110,7 @@ export function createBootService(deps: BootServiceDeps) {
   }
 
   async function makeScript(request: ScriptRequest): Promise<MadeScript> {
-    const { mac, address, serverUrl } = request;
+    const { mac, address } = request;
     const language = request.grub ? grub : ipxe;
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     const known = inventory.findByMac(mac);
@@ -121,15 +127,36 @@ export function createBootService(deps: BootServiceDeps) {
     const selection = select(machine);
     if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps, machine);
-    if (plan.kind === "role" && plan.image) {
-      for (const file of Object.values(plan.image.files))
-        if (!(await deps.hasContent(file.sha256))) throw AssetNotFound({ sha256: file.sha256 });
+    const release = deps.holds.hold(machine.id, plan.kind === "role" ? plan.image : undefined);
+    try {
+      return await scriptOf(plan, { request, known, machine, boot, selection });
+    } finally {
+      release();
     }
+  }
+
+  /** The script of a plan, whose image stays while it is made; from then on the claim in it keeps the image. */
+  async function scriptOf(
+    plan: BootPlan,
+    made: {
+      readonly request: ScriptRequest;
+      readonly known: Machine | undefined;
+      readonly machine: Machine;
+      readonly boot: Boot;
+      readonly selection: Selection;
+    },
+  ): Promise<MadeScript> {
+    const { request, known, machine, boot, selection } = made;
+    const { mac, address, serverUrl } = request;
+    const language = request.grub ? grub : ipxe;
+    const image = plan.kind === "role" ? plan.image : undefined;
+    for (const { sha256 } of image ? filesOf(image) : [])
+      if (!(await deps.hasContent(sha256))) throw AssetNotFound({ sha256 });
     const rendering = {
       machine: bootedFrom(machine, mac),
       plan,
       serverUrl,
-      bootId: boot?.id ?? "none",
+      bootId: boot.id,
       pollSeconds: pollSeconds(mac),
       localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
     };
@@ -137,17 +164,17 @@ export function createBootService(deps: BootServiceDeps) {
     if (restart) return { script: restart, machine };
     language.refuse(plan);
     proofs.prove(rendering);
-    const claim =
-      needsClaim(plan) && boot
-        ? await claims.mint({
-            machine,
-            mac,
-            address,
-            bootId: boot.id,
-            target: selection.target,
-            assignmentId: selection.assignment?.id,
-          })
-        : undefined;
+    const claim = needsClaim(plan)
+      ? await claims.mint({
+          machine,
+          mac,
+          address,
+          bootId: boot.id,
+          target: selection.target,
+          image,
+          assignmentId: selection.assignment?.id,
+        })
+      : undefined;
     const script = language.script({ ...rendering, claim });
     tracker.target(machine.id, describeTarget(selection.target));
     if (plan.kind === "role" && plan.role.boot === "local") await disk.endAtDisk(machine, selection);
@@ -274,6 +301,8 @@ export function createBootService(deps: BootServiceDeps) {
     /** A script that tells an error, for requests that name no machine. */
     errorScript: (error: unknown, serverUrl: string, isGrub = false) =>
       faults.make(error, undefined, serverUrl, isGrub ? grub : ipxe),
+
+    fileServed: silent.fileServed,
 
     /** What the machine of an address loaded over HTTP: the first-stage program, or a first script. */
     firstStageServed(address: string, progress: FirstStageProgress): void {

@@ -74,8 +74,9 @@ export function createClaims({
       address,
       bootId,
       target,
+      image,
       assignmentId,
-    }: Pick<Claim, "mac" | "address" | "bootId" | "target" | "assignmentId"> & {
+    }: Pick<Claim, "mac" | "address" | "bootId" | "target" | "image" | "assignmentId"> & {
       readonly machine: Machine;
     }): Promise<string> {
       const secret = ids.secret();
@@ -87,6 +88,7 @@ export function createClaims({
         mac,
         address,
         target,
+        image,
         assignmentId,
         mintedAt: now,
         expiresAt: now + claimLifetimeMs,

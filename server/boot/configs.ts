@@ -4,7 +4,14 @@ import { RollcallError } from "../domain/errors.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { ServedKind } from "../domain/role.ts";
 import type { Mac } from "../net/mac.ts";
-import { planBoot, renderIgnition, type Rendering, renderPlannedDocument } from "./boot-plan.ts";
+import {
+  type BootPlan,
+  planBoot,
+  type PlanSources,
+  renderIgnition,
+  type Rendering,
+  renderPlannedDocument,
+} from "./boot-plan.ts";
 import type { BootServiceDeps } from "./boot-service.ts";
 import { createServedIgnition } from "./served-ignition.ts";
 
@@ -15,6 +22,11 @@ export interface ConfigRequest {
   readonly serverUrl: string;
   /** The machine's Ignition says that it speaks 3.0 to 3.`ignitionMinor`. */
   readonly ignitionMinor?: number | undefined;
+}
+
+/** What the claim's script was made for, with the version of the image that it named, whichever is chosen meanwhile. */
+function planClaimed({ target, image }: Claim, deps: PlanSources): BootPlan {
+  return planBoot(target, image ? { ...deps, images: { findCurrent: () => image } } : deps);
 }
 
 /** Machines whose last failure is remembered. */
@@ -30,7 +42,7 @@ export function createConfigs(deps: BootServiceDeps) {
   function render(request: ConfigRequest, claim: Claim, machine: Machine): string | undefined {
     const rendering: Rendering = {
       machine: bootedFrom(machine, claim.mac),
-      plan: planBoot(claim.target, deps),
+      plan: planClaimed(claim, deps),
       serverUrl: request.serverUrl,
       bootId: claim.bootId,
       claim: request.secret,

@@ -103,8 +103,8 @@ function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
       if (!image) throw new Error(`the plan of ${plan.role.name} has no image`);
       return machineConfig(renderer, "image", {
         ...context,
-        kernel: grubFile(image.kernelUrl),
-        initrd: grubFile(image.initrdUrl),
+        kernel: grubFile(image.kernelEfiUrl ?? image.kernelUrl),
+        initrd: image.initrdUrl === null ? null : grubFile(image.initrdUrl),
         arguments: kernelArguments(plan.role, context, plan.image, renderer),
       });
     }

@@ -2,19 +2,14 @@ import { createHash } from "node:crypto";
 import { createReadStream, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ImageInvalid } from "../domain/error-catalogue.ts";
-
-export interface ImageFile {
-  readonly name: string;
-  readonly sha256: string;
-  readonly sizeBytes: number;
-}
+import { type ImageFile, type ImageFileKind, imageFileKinds } from "../domain/image.ts";
 
 /** What an import takes from image.json; a build writes more into it. */
 export interface ImageJson {
   readonly name: string;
   readonly version: string;
   readonly arch: string;
-  readonly files: { readonly kernel: ImageFile; readonly initrd: ImageFile; readonly rootfs?: ImageFile };
+  readonly files: { readonly kernel: ImageFile } & { readonly [kind in ImageFileKind]?: ImageFile };
 }
 
 /** How far the check of a file is. */
@@ -73,10 +68,10 @@ export function readImageJson(directory: string): ImageJson {
   const image = mapping(value, "the file");
   check(image, imageRules, "");
   const files = mapping(image["files"], "files");
-  for (const key of ["kernel", "initrd"]) if (!(key in files)) throw invalid(`files.${key} is missing`);
+  if (!("kernel" in files)) throw invalid("files.kernel is missing");
   for (const [key, entry] of Object.entries(files)) {
-    if (!["kernel", "initrd", "rootfs"].includes(key))
-      throw invalid(`unknown key files.${key.slice(0, 60)}; known are kernel, initrd, rootfs`);
+    if (!imageFileKinds.some((kind) => kind === key))
+      throw invalid(`unknown key files.${key.slice(0, 60)}; known are ${imageFileKinds.join(", ")}`);
     check(mapping(entry, `files.${key}`), fileRules, `files.${key}.`, true);
   }
   return value as ImageJson;

@@ -60,9 +60,10 @@ Examples:
     eventCommands,
     tokenCommands,
     simulateCommand,
+    assetCommands,
   ])
     add(program, session);
-  for (const add of [serveCommand, demoCommand, configCommands, assetCommands]) add(program);
+  for (const add of [serveCommand, demoCommand, configCommands]) add(program);
   for (const command of program.commands) command.exitOverride().showHelpAfterError();
   return program;
 }

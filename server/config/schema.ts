@@ -119,6 +119,24 @@ export const configSchema = Type.Object(
       { address: Type.Optional(address("second address for registry and lookaside; default: `address`")) },
       { additionalProperties: false },
     ),
+    assets: Type.Object(
+      {
+        maxBytes: Type.Integer({
+          minimum: 1,
+          maximum: 1_000_000_000_000_000,
+          default: 64_000_000_000,
+          description:
+            "limit for kernels, initrds and root file systems together, octets; over it old versions of images give way",
+        }),
+        keepVersions: Type.Integer({
+          minimum: 1,
+          maximum: 1000,
+          default: 2,
+          description: "last versions of each image that never give way, the current one counted",
+        }),
+      },
+      { additionalProperties: false },
+    ),
     unknownMachines: Type.Union(
       [Type.Literal("ignore"), Type.Literal("discover"), Type.Literal("local"), Type.Literal("menu")],
       {

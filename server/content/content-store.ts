@@ -2,6 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, statfsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { KeptContent } from "../domain/asset-retention.ts";
 import { ContentUnavailable, DiskFull, UploadRejected } from "../domain/error-catalogue.ts";
 
 export interface StoredContent {
@@ -33,12 +34,16 @@ export function createContentStore(root: string) {
   const uploads = join(root, "uploads");
   mkdirSync(uploads, { recursive: true, mode: 0o700 });
 
+  /** Content on its way out: whoever asks for it meanwhile waits until it is gone. */
+  const leaving = new Map<string, Promise<void>>();
+
   function pathOf(sha256: string): string | undefined {
     return digestForm.test(sha256) ? join(root, "sha256", sha256.slice(0, 2), sha256) : undefined;
   }
 
   async function place(temporary: string, sha256: string): Promise<void> {
     const directory = join(root, "sha256", sha256.slice(0, 2));
+    await leaving.get(sha256);
     const made = await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(temporary, join(directory, sha256));
     await syncDirectory(directory);
@@ -63,6 +68,7 @@ export function createContentStore(root: string) {
     async find(sha256: string): Promise<StoredContent | undefined> {
       const path = pathOf(sha256);
       if (!path) return undefined;
+      await leaving.get(sha256);
       try {
         return { sha256, sizeBytes: (await stat(path)).size };
       } catch (error) {
@@ -74,6 +80,7 @@ export function createContentStore(root: string) {
     async open(sha256: string): Promise<FileHandle | undefined> {
       const path = pathOf(sha256);
       if (!path) return undefined;
+      if (leaving.has(sha256)) await leaving.get(sha256);
       try {
         return await open(path, "r");
       } catch (error) {
@@ -122,9 +129,36 @@ export function createContentStore(root: string) {
       }
     },
 
-    async remove(sha256: string): Promise<void> {
+    /**
+     * Removes content. Who has it open reads on to its end.
+     * @param isWanted is asked in the moment of the removal @returns false when it is wanted, and stays
+     */
+    async remove(sha256: string, isWanted: () => boolean = () => false): Promise<boolean> {
       const path = pathOf(sha256);
-      if (path) await rm(path, { force: true });
+      if (!path) return false;
+      await leaving.get(sha256);
+      if (isWanted()) return false;
+      const gone = rm(path, { force: true }).finally(() => leaving.delete(sha256));
+      leaving.set(
+        sha256,
+        gone.catch(() => undefined),
+      );
+      await gone;
+      return true;
+    },
+
+    /** All content. */
+    async list(): Promise<KeptContent[]> {
+      const contents: KeptContent[] = [];
+      const base = join(root, "sha256");
+      for (const prefix of await readdir(base).catch(() => []))
+        for (const sha256 of await readdir(join(base, prefix)).catch(() => [])) {
+          const found = digestForm.test(sha256)
+            ? await stat(join(base, prefix, sha256)).catch(() => undefined)
+            : undefined;
+          if (found) contents.push({ sha256, sizeBytes: found.size, changedAt: found.mtimeMs });
+        }
+      return contents;
     },
 
     /** Removes what interrupted uploads left behind; called at the start, when nobody uploads. */

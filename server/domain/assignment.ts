@@ -4,7 +4,13 @@ export type AssignmentMode = "always" | "once";
 
 /** What was assigned: a role with parameters, or a script of the user's own. */
 export type AssignedTarget =
-  | { readonly kind: "role"; readonly role: string; readonly params: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: "role";
+      readonly role: string;
+      readonly params: Readonly<Record<string, unknown>>;
+      /** The machine may try although its RAM seems too little. */
+      readonly ramCheck?: "ignore";
+    }
   | { readonly kind: "url"; readonly url: string };
 
 /** One decision of a person: this machine, or this group, boots into that. */

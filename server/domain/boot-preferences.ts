@@ -16,25 +16,32 @@ export type Driver = (typeof drivers)[number];
 export const driverChoices = ["auto", ...drivers] as const;
 export type DriverChoice = (typeof driverChoices)[number];
 
+/** `enforce`: a machine whose RAM is too little for its role is told so and boots nothing. `ignore`: it may try. */
+export const ramChecks = ["enforce", "ignore"] as const;
+export type RamCheck = (typeof ramChecks)[number];
+
 /** What people chose for a machine or a group; undefined: it is left to the next in line. */
 export interface BootPreferences {
   readonly localBoot: LocalBootMethod | undefined;
   readonly driver: DriverChoice | undefined;
+  readonly ramCheck: RamCheck | undefined;
 }
 
 /** What a person changes of them. `undefined` leaves a choice as it is, `null` takes it away. */
 export interface PreferencesInput {
   readonly localBoot?: LocalBootMethod | null | undefined;
   readonly driver?: DriverChoice | null | undefined;
+  readonly ramCheck?: RamCheck | null | undefined;
 }
 
 export function withPreferences(
   before: BootPreferences,
-  { localBoot, driver }: PreferencesInput,
+  { localBoot, driver, ramCheck }: PreferencesInput,
 ): BootPreferences {
   return {
     localBoot: localBoot === undefined ? before.localBoot : (localBoot ?? undefined),
     driver: driver === undefined ? before.driver : (driver ?? undefined),
+    ramCheck: ramCheck === undefined ? before.ramCheck : (ramCheck ?? undefined),
   };
 }
 
@@ -68,4 +75,12 @@ export function preferDriver(
   if (machine?.driver) return { value: machine.driver, source: "machine" };
   if (group?.driver) return { value: group.driver, source: "group" };
   return { value: config, source: "config" };
+}
+
+/** The nearest choice: machine > group; checked where nobody says otherwise. */
+export function preferRamCheck(
+  machine: Pick<BootPreferences, "ramCheck"> | undefined,
+  group: Pick<BootPreferences, "ramCheck"> | undefined,
+): RamCheck {
+  return machine?.ramCheck ?? group?.ramCheck ?? "enforce";
 }

@@ -2,6 +2,7 @@ import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { AssignedTarget } from "./assignment.ts";
 import type { EpochMs } from "./capabilities.ts";
+import type { BootedImage } from "./image.ts";
 
 /**
  * A claim is the secret that a machine gets with its script and shows for its configs and callbacks: one per boot, bound to the
@@ -16,6 +17,8 @@ export interface Claim {
   readonly address: Ipv4;
   /** What the script was made for: the configs are made for the same, whatever is assigned meanwhile. */
   readonly target: AssignedTarget;
+  /** The version of the image that the script names: the boot keeps it, whichever is chosen meanwhile. */
+  readonly image: BootedImage | undefined;
   /** The assignment that the target comes from; undefined for a default or a policy. */
   readonly assignmentId: string | undefined;
   readonly mintedAt: EpochMs;
@@ -32,6 +35,14 @@ export const maximumFetchesPerDocument = 12;
 export const claimLifetimeMs = 60 * 60_000;
 /** After the callback the machine may still send its log and repeat its callback for this long. */
 export const reportWindowMs = 10 * 60_000;
+
+/** May the machine of this claim still be loading? */
+export function isLoading(
+  { spentAt, expiresAt }: Pick<Claim, "spentAt" | "expiresAt">,
+  now: EpochMs,
+): boolean {
+  return spentAt === undefined && now <= expiresAt;
+}
 
 export type ClaimUse = { readonly kind: "config"; readonly document: string } | { readonly kind: "report" };
 export type ClaimVerdict = "ok" | "unknown" | "wrong-address" | "expired" | "spent" | "too-many-fetches";

@@ -124,9 +124,25 @@ export const ArchMismatch = defineError("ARCH_MISMATCH", {
 export const MachineTooSmall = defineError("MACHINE_TOO_SMALL", {
   kind: "user",
   httpStatus: 409,
-  message: (d: { machine: string; role: string; ramBytes: number; minimumRamBytes: number }) =>
-    `${d.machine} has ${inMebibytes(d.ramBytes)} of RAM, and the role ${d.role} needs ${inMebibytes(d.minimumRamBytes)}`,
-  advice: "Give it more RAM, or a role that needs less; if it would do, correct `minimumRam` in role.yaml.",
+  message: (d: {
+    machine: string;
+    /** `the role worker`, `the image kiosk 1` */
+    what: string;
+    ramBytes: number;
+    neededBytes: number;
+    /** That would do, if there is one. */
+    smallerRole?: string;
+    advice?: string;
+  }) =>
+    `${d.machine} has ${inMebibytes(d.ramBytes)} of RAM, and ${d.what} needs ${inMebibytes(d.neededBytes)}`,
+  advice:
+    "Give it more RAM or another role (`boot role list`); if it would do, correct `minimumRam` in role.yaml, or let this machine try: `boot machine edit MACHINE --ram-check ignore`.",
+});
+export const NoPreviousVersion = defineError("NO_PREVIOUS_VERSION", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { image: string }) => `the image ${d.image} has no version that was booted before this one`,
+  advice: "`boot image list` shows its versions; choose one with `boot image use IMAGE VERSION`.",
 });
 export const ImageInvalid = defineError("IMAGE_INVALID", {
   kind: "user",
@@ -138,9 +154,12 @@ export const ImageInvalid = defineError("IMAGE_INVALID", {
 export const ImageInUse = defineError("IMAGE_IN_USE", {
   kind: "user",
   httpStatus: 409,
-  message: (d: { image: string; machines: string[] }) =>
-    `the image ${d.image} is being booted by ${d.machines.join(", ")}`,
-  advice: "Wait until they are ready, or assign them another role first.",
+  message: (d: { image: string; versions: readonly { version: string; machines: readonly string[] }[] }) =>
+    `machines are booting the image ${d.image}: ${d.versions
+      .map(({ version, machines }) => `version ${version} by ${machines.join(", ")}`)
+      .join("; ")}`,
+  advice:
+    "Wait until they are ready, or switch them off; the rest can be removed one by one: `boot image remove IMAGE VERSION`.",
 });
 export const UploadRejected = defineError("UPLOAD_REJECTED", {
   kind: "user",
@@ -155,6 +174,15 @@ export const DiskFull = defineError("DISK_FULL", {
     `the disk under ${d.path} has ${inMebibytes(d.freeBytes)} free and ${inMebibytes(d.neededBytes)} are needed`,
   advice:
     "Remove images that nobody uses (`boot image list`, `boot image remove`), or move dataDir to a larger disk.",
+});
+
+export const AssetBudgetExceeded = defineError("ASSET_BUDGET_EXCEEDED", {
+  kind: "operational",
+  httpStatus: 507,
+  message: (d: { neededBytes: number; usedBytes: number; maxBytes: number }) =>
+    `${inMebibytes(d.neededBytes)} more do not fit: ${inMebibytes(d.usedBytes)} of ${inMebibytes(d.maxBytes)} are taken by images that are current, kept to go back to, or being booted`,
+  advice:
+    "Remove images that nobody needs (`boot image list`, `boot image remove`), keep fewer versions (`assets.keepVersions`), or allow more (`assets.maxBytes`).",
 });
 
 // --- access -----------------------------------------------------------------------------------------------------

@@ -45,6 +45,9 @@ export const eventTypes = {
   "dhcp.no-server": "Machines ask for addresses in proxy mode, and no other DHCP server gives any.",
   "image.added": "An image was put into the store.",
   "image.removed": "An image was removed.",
+  "image.switched": "Another version of an image is the one that machines boot.",
+  "assets.collected": "Content that no image names any more was removed.",
+  "assets.over-limit": "The assets take more than assets.maxBytes, and all of them are needed.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

@@ -28,6 +28,32 @@ export const commandCodes: Readonly<Record<string, string>> = {
   IMAGE_OUTPUT_NOT_WRITABLE: "Name a directory that you may write to with --to DIR.",
   IMAGE_RECIPE_INVALID: "Correct the named key of recipe.yaml; docs/images.md has an example.",
   IMAGE_TOOL_MISSING: "Install the Debian packages that the error names (mmdebstrap, squashfs-tools).",
+  IMAGE_ARCHIVE_INVALID:
+    "What the catalogue looks for is not in the archive: unpack it by hand and give the files with --kernel, --initrd and --root.",
+  IMAGE_CATALOGUE_INVALID: "Correct the named key; server/image/import/catalogue.yaml describes all of them.",
+  IMAGE_DIGESTS_INVALID:
+    "The list has no SHA-256 or SHA-512 of the file: look whether it is the list of this release, or give a digest with --digest.",
+  IMAGE_DIGEST_MISMATCH:
+    "The file is not the one that was announced, and nothing of it was kept: try another mirror, or later, when file and list are of one release.",
+  IMAGE_DOWNLOAD_CUT:
+    "The line or the server breaks off again and again. Give the same command again: it goes on where it ended.",
+  IMAGE_IMPORT_CANCELLED: "The import was interrupted; the same command goes on where it ended.",
+  IMAGE_INDEX_INVALID:
+    "The publisher changed its index: give the files by hand with --kernel, --initrd, --root and --digest.",
+  IMAGE_SIGNATURE_INVALID:
+    "The file is not signed by a key of the keyring: do not use it unless you know why.",
+  IMAGE_SOURCE_NOT_FOUND:
+    "The address or file is not there: look for a newer version; `boot image known` shows where each image is looked for.",
+  IMAGE_SOURCE_REFUSED:
+    "The server does not give the file, or leads from https to http: fetch it by hand, and import it from the disk.",
+  IMAGE_SOURCE_TOO_LARGE:
+    "No file of an image has so many octets: look whether the address is the right one.",
+  IMAGE_SOURCE_UNREACHABLE:
+    "Look whether this machine may go out to the network; behind a proxy set https_proxy. On another machine: `boot image import NAME --to DIR`, then `boot image import DIR` here.",
+  IMAGE_UNKNOWN:
+    "`boot image known` lists the images that can be imported by name; all others take a directory, or --kernel and --initrd.",
+  IMAGE_UNVERIFIED:
+    "Nothing tells what the file must be: give its digest with --digest FILE=SHA256 or --digests URL; --unverified takes it as it comes.",
 };
 
 /** The faults of roles. */

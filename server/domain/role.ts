@@ -63,6 +63,10 @@ export interface Role {
   readonly image: string | undefined;
   /** Kernel arguments of this role, after those that the boot itself needs. */
   readonly arguments: readonly string[];
+  /** The kernel gets what our own initramfs and cloud-init read, before `arguments`; false for the kernel of another system. */
+  readonly rollcallArguments: boolean;
+  /** The machine tells when it is through; false: nothing more is heard of it once it has its script. */
+  readonly reports: boolean;
   /** Machines that it is made for; none named: whatever its image is made for. */
   readonly arch: readonly Arch[];
   /** Least RAM in octets for this role; undefined: no limit known. */

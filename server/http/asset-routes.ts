@@ -17,7 +17,7 @@ export interface AssetRouteDeps {
   readonly clock: Pick<Clock, "monotonicMs">;
   readonly content: Pick<ContentStore, "open" | "find">;
   readonly images: { all(): readonly Image[] };
-  readonly boots: Pick<BootService, "machineAt" | "disk" | "firstStageServed">;
+  readonly boots: Pick<BootService, "machineAt" | "fileServed" | "disk" | "firstStageServed">;
   readonly tracker: BootTracker;
   readonly log: Pick<Log, "error">;
   /** First-stage binaries, for firmware that boots over HTTP. */
@@ -140,19 +140,27 @@ export function registerAssetRoutes(app: FastifyInstance, deps: AssetRouteDeps):
 
 const stepByKind: Readonly<Record<(typeof imageFileKinds)[number], BootStepName>> = {
   kernel: "kernel",
+  kernelEfi: "kernel",
   initrd: "initrd",
   rootfs: "rootfs",
 };
 
-/** Tells which part of an image a machine loads; only the first request of each counts, the rest are resumptions. */
-function noteStep(request: FastifyRequest, sha256: string, { images, boots, tracker }: AssetRouteDeps): void {
-  if (request.method !== "GET") return;
+/**
+ * Tells which part of an image a machine loads; only the first request of each counts, the rest are resumptions.
+ * @returns what is to be told once the answer has begun
+ */
+function noteStep(
+  request: FastifyRequest,
+  sha256: string,
+  { images, boots, tracker, log }: AssetRouteDeps,
+): (() => void) | undefined {
+  if (request.method !== "GET") return undefined;
   const machine = boots.machineAt(clientAddress(request));
-  if (!machine) return;
+  if (!machine) return undefined;
   for (const image of images.all()) {
     const kind = imageFileKinds.find((kind) => image.files[kind]?.sha256 === sha256);
     if (!kind) continue;
-    if (kind === "kernel") tracker.advance(machine.id, "kernel.requested");
+    if (stepByKind[kind] === "kernel") tracker.advance(machine.id, "kernel.requested");
     const step = stepByKind[kind];
     if (!tracker.hasStep(machine.id, step))
       request.bootStep = {
@@ -161,8 +169,13 @@ function noteStep(request: FastifyRequest, sha256: string, { images, boots, trac
         detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0 },
       };
     else tracker.seen(machine.id);
-    return;
+    return () => {
+      boots
+        .fileServed(machine, kind, image.files.initrd !== undefined)
+        .catch((error: unknown) => log.error({ err: error }, "failed to end a boot"));
+    };
   }
+  return undefined;
 }
 
 interface Sending {
@@ -188,9 +201,10 @@ async function sendFile(
   };
   const response = reply.raw;
   const begin = () => {
-    noteStep(request, sha256, deps);
+    const tell = noteStep(request, sha256, deps);
     reply.hijack();
     tellFirstOctet(request, reply);
+    tell?.();
   };
   if (isKnown(request.headers["if-none-match"], etag)) {
     begin();

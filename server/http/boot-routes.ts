@@ -3,6 +3,7 @@ import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import { InvalidMac } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
+import { ramOfMemoryDevices, ramOfMemsize } from "../domain/ram-budget.ts";
 import type { ServedKind } from "../domain/role.ts";
 import type { MachineFacts } from "../inventory/inventory.ts";
 import { parseMac } from "../net/mac.ts";
@@ -36,12 +37,13 @@ export function queryAsWritten(url: string): Record<string, unknown> {
 /** What iPXE said of the machine in the query of its script's address. */
 function factsFrom(query: Record<string, unknown>): MachineFacts {
   const text = (name: string) =>
-    typeof query[name] === "string" ? (query[name] as string).slice(0, 200) : undefined;
+    typeof query[name] === "string" ? (query[name] as string).slice(0, 400) : undefined;
   return {
     uuid: parseUuid(text("uuid") ?? ""),
     serial: text("serial"),
     manufacturer: text("manufacturer"),
     product: text("product"),
+    ramBytes: ramOfMemsize(text("memsize") ?? "") ?? ramOfMemoryDevices(text("dimms") ?? ""),
     // A 32-bit build of iPXE runs on 64-bit machines all the same (undionly.kpxe does), so i386 says nothing of the machine.
     arch: text("arch") === "i386" ? undefined : archByBuildarch[text("arch") ?? ""],
   };

@@ -1,3 +1,5 @@
+import { ImageError } from "./image-error.ts";
+
 /**
  * The build host's apt sources, cut down to the Debian archive of one suite: an image is made from the mirror that
  * its maker already trusts and can reach, and from nothing else that happens to be configured there.
@@ -89,6 +91,26 @@ export function formatSources(sources: readonly AptSource[], keyring: string): s
       ].join("\n"),
     )
     .join("\n");
+}
+
+/**
+ * A key as a value of `Signed-By`: its lines one by one, each behind a blank, an empty one as a dot; see sources.list(5).
+ * @throws ImageError IMAGE_RECIPE_INVALID when it is no ASCII-armoured public key
+ */
+export function armouredKey(file: string, text: string): string {
+  const block = /-----BEGIN PGP PUBLIC KEY BLOCK-----[\s\S]*?-----END PGP PUBLIC KEY BLOCK-----/.exec(
+    text,
+  )?.[0];
+  if (block === undefined)
+    throw new ImageError(
+      "IMAGE_RECIPE_INVALID",
+      `${file} beside recipe.yaml is not there, or no ASCII-armoured public key`,
+      "make it with: gpg --export --armor KEY > FILE.asc",
+    );
+  return `\n${block
+    .split(/\r?\n/)
+    .map((line) => ` ${line.trim() === "" ? "." : line.trim()}`)
+    .join("\n")}`;
 }
 
 /**

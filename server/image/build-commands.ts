@@ -12,8 +12,8 @@ export interface BootstrapFacts {
   readonly mode: "root" | "unshare";
   /** Directory that holds finish-root.sh and takes the kernel, the initrd and the facts. */
   readonly stageDir: string;
-  /** File with the apt sources; undefined leaves the choice to mmdebstrap. */
-  readonly sourcesFile: string | undefined;
+  /** Files with the apt sources, or a mirror; none leaves the choice to mmdebstrap. */
+  readonly sourcesFiles: readonly string[];
   /** Archive components that the sources offer. */
   readonly components: ReadonlySet<string>;
   /** How this host reaches its mirror: `Acquire::http::Proxy "http://..."`. */
@@ -49,7 +49,7 @@ export function bootstrapCommand(recipe: Recipe, facts: BootstrapFacts): Command
       '--customize-hook=rm -rf "$1"/boot/* "$1"/vmlinuz* "$1"/initrd.img*',
       recipe.suite,
       "-",
-      ...(facts.sourcesFile === undefined ? [] : [facts.sourcesFile]),
+      ...facts.sourcesFiles,
     ],
   };
 }

@@ -15,10 +15,11 @@ import {
   statfs,
   writeFile,
 } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { AptSource } from "./apt-sources.ts";
 import {
+  armouredKey,
   componentsOf,
   formatSources,
   parseDeb822,
@@ -59,6 +60,7 @@ export interface BuildImageOptions {
 const WorkBytes = 2 * 1024 ** 3;
 const OutputBytes = 300 * 1024 ** 2;
 const FinishScript = join(import.meta.dirname, "finish-root.sh");
+const DefaultMirror = "http://deb.debian.org/debian";
 const DebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /**
@@ -89,13 +91,20 @@ export async function buildImage(options: BuildImageOptions): Promise<ImageManif
   const partDir = await mkdtemp(join(options.outputDir, ".part-"));
   try {
     const sources = selectDebianSources(await readAptSources("/etc/apt"), recipe.suite);
-    await fillStage(stageDir, options.recipeDir, recipe, sources);
+    await fillStage(stageDir, options.recipeDir, recipe, [
+      ...sources,
+      ...(await readOwnSources(options.recipeDir, recipe)),
+    ]);
     const squashFile = join(partDir, "root.squashfs");
     const aptDump = (await readOutput({ program: "apt-config", args: ["dump"] })) ?? "";
     const bootstrap = bootstrapCommand(recipe, {
       mode,
       stageDir,
-      sourcesFile: sources.length > 0 ? join(stageDir, "debian.sources") : undefined,
+      // Without Debian's archive mmdebstrap takes its own choice of it, and the file with the rest.
+      sourcesFiles: [
+        ...(sources.length > 0 ? [] : [recipe.aptSources.length > 0 ? DefaultMirror : undefined]),
+        ...(sources.length + recipe.aptSources.length > 0 ? [join(stageDir, "debian.sources")] : []),
+      ].filter((file) => file !== undefined),
       components: componentsOf(sources),
       aptOptions: selectAptOptions(aptDump),
     });
@@ -257,6 +266,7 @@ async function fillStage(
         if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
       },
     );
+    if (part === "overlay") await writeOwnFiles(join(stageDir, part), recipe);
     await openRights(join(stageDir, part));
   }
   await copyFile(FinishScript, join(stageDir, "finish-root.sh"));
@@ -266,6 +276,26 @@ async function fillStage(
     await writeFile(join(stageDir, `units.${list}`), recipe.units[list].map((unit) => `${unit}\n`).join(""), {
       mode: 0o644,
     });
+  }
+}
+
+/** The archives that the recipe itself names, each held to its own key. */
+async function readOwnSources(recipeDir: string, recipe: Recipe): Promise<readonly AptSource[]> {
+  return Promise.all(
+    recipe.aptSources.map(async ({ uri, suite, components, key }) => ({
+      uris: [uri],
+      suites: [suite],
+      components,
+      signedBy: armouredKey(key, await readFile(join(recipeDir, key), "utf8").catch(() => "")),
+    })),
+  );
+}
+
+async function writeOwnFiles(overlay: string, recipe: Recipe): Promise<void> {
+  for (const { path, content, isExecutable } of recipe.files) {
+    const target = join(overlay, path);
+    await mkdir(dirname(target), { recursive: true });
+    await writeFile(target, content, { mode: isExecutable ? 0o755 : 0o644 });
   }
 }
 

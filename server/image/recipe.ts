@@ -13,6 +13,10 @@ export interface Recipe {
   readonly packages: readonly string[];
   /** Archive component → packages that are added when the apt sources offer that component. */
   readonly packagesOfComponent: Readonly<Record<string, readonly string[]>>;
+  /** Archives beside Debian's own, each with the key that signs it. */
+  readonly aptSources: readonly RecipeSource[];
+  /** Files of the root, after those of overlay/. */
+  readonly files: readonly RecipeFile[];
   /** dpkg path-exclude patterns. */
   readonly dropPaths: readonly string[];
   /** Folders below /lib/modules/<release>/kernel. */
@@ -30,12 +34,31 @@ export interface Recipe {
   };
 }
 
+export interface RecipeSource {
+  readonly uri: string;
+  readonly suite: string;
+  readonly components: readonly string[];
+  /** ASCII-armoured OpenPGP key, a file beside recipe.yaml. */
+  readonly key: string;
+}
+
+export interface RecipeFile {
+  /** In the root. */
+  readonly path: string;
+  readonly content: string;
+  readonly isExecutable: boolean;
+}
+
 // Each of these ends up in an argument list or a line-based file; a blank or a newline in it would become something else.
 const Shapes = {
   name: /^[a-z0-9][a-z0-9.-]*$/,
   packageName: /^[a-z0-9][a-z0-9+.-]+$/,
   component: /^[a-z][a-z-]*$/,
   path: /^\/[A-Za-z0-9_.*/+-]+$/,
+  filePath: /^(\/[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*|\/\.[A-Za-z0-9_@+-][A-Za-z0-9_.@+-]*)+$/,
+  uri: /^(https?|file):\/\/[A-Za-z0-9._~:/@%+-]+$/,
+  aptSuite: /^[A-Za-z0-9][A-Za-z0-9._/-]*$/,
+  keyFile: /^[A-Za-z0-9][A-Za-z0-9._-]*\.asc$/,
   moduleFolder: /^[a-z0-9][A-Za-z0-9_/-]*$/,
   unit: /^[A-Za-z0-9@_.-]+\.(service|socket|timer|target|mount|automount|path)$/,
   generator: /^[a-z0-9-]+-generator$/,
@@ -60,6 +83,8 @@ export function parseRecipe(text: string): Recipe {
     "sourceDateEpoch",
     "packages",
     "packagesOfComponent",
+    "aptSources",
+    "files",
     "dropPaths",
     "dropModules",
     "units",
@@ -88,6 +113,10 @@ export function parseRecipe(text: string): Recipe {
         ],
       ),
     ),
+    aptSources: list(recipe["aptSources"] ?? [], "aptSources").map((item, index) =>
+      aptSource(item, `aptSources[${index}]`),
+    ),
+    files: list(recipe["files"] ?? [], "files").map((item, index) => rootFile(item, `files[${index}]`)),
     dropPaths: words(recipe["dropPaths"] ?? [], "dropPaths", Shapes.path),
     dropModules: words(recipe["dropModules"] ?? [], "dropModules", Shapes.moduleFolder),
     units: {
@@ -101,6 +130,28 @@ export function parseRecipe(text: string): Recipe {
       blockKiB: powerOfTwo(squashfs["blockKiB"] ?? 128, "squashfs.blockKiB"),
     },
   };
+}
+
+function aptSource(value: unknown, key: string): RecipeSource {
+  const source = table(value, key);
+  refuseUnknown(source, `${key}.`, ["uri", "suite", "components", "key"]);
+  return {
+    uri: word(source["uri"], `${key}.uri`, Shapes.uri),
+    suite: word(source["suite"], `${key}.suite`, Shapes.aptSuite),
+    components: words(source["components"], `${key}.components`, Shapes.component),
+    key: word(source["key"], `${key}.key`, Shapes.keyFile),
+  };
+}
+
+function rootFile(value: unknown, key: string): RecipeFile {
+  const file = table(value, key);
+  refuseUnknown(file, `${key}.`, ["path", "content", "executable"]);
+  const { content, executable = false } = file;
+  if (typeof content !== "string")
+    throw invalid(`${key}.content must be a text`, "write it behind `content: |`");
+  if (typeof executable !== "boolean")
+    throw invalid(`${key}.executable must be true or false`, "leave it away for a plain file");
+  return { path: word(file["path"], `${key}.path`, Shapes.filePath), content, isExecutable: executable };
 }
 
 /** The recipe's packages, with those that the offered archive components make possible. */
@@ -137,10 +188,14 @@ function word(value: unknown, key: string, shape: RegExp): string {
   return value;
 }
 
-function words(value: unknown, key: string, shape: RegExp): readonly string[] {
+function list(value: unknown, key: string): readonly unknown[] {
   if (!Array.isArray(value))
     throw invalid(`${key} must be a list`, "write one item per line, each after a dash");
-  return value.map((item: unknown, index) => word(item, `${key}[${index}]`, shape));
+  return value;
+}
+
+function words(value: unknown, key: string, shape: RegExp): readonly string[] {
+  return list(value, key).map((item: unknown, index) => word(item, `${key}[${index}]`, shape));
 }
 
 function integer(value: unknown, key: string, least: number, most: number): number {

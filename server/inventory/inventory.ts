@@ -76,6 +76,7 @@ export function createInventory(deps: InventoryDeps) {
       ramBytes: undefined,
       localBoot: undefined,
       driver: undefined,
+      ramCheck: undefined,
       phase: "discovered",
       createdAt: now,
       acceptedAt: undefined,
@@ -92,7 +93,13 @@ export function createInventory(deps: InventoryDeps) {
         problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens`,
         advice: "Write it like lab225 or second-floor.",
       });
-    const blank = { name, localBoot: undefined, driver: undefined, createdAt: clock.now() };
+    const blank = {
+      name,
+      localBoot: undefined,
+      driver: undefined,
+      ramCheck: undefined,
+      createdAt: clock.now(),
+    };
     await groups.save({ ...blank, ...groups.find(name), description });
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
   }

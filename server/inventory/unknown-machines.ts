@@ -47,7 +47,7 @@ export function createUnknownMachines({ clock, machines, assignments }: UnknownM
     return (
       mac !== undefined &&
       name === nameFromMac(mac) &&
-      (group ?? seat ?? address ?? rest.localBoot ?? rest.driver) === undefined &&
+      (group ?? seat ?? address ?? rest.localBoot ?? rest.driver ?? rest.ramCheck) === undefined &&
       Object.keys(labels).length === 0 &&
       !assignments.find(subject, "always") &&
       !assignments.find(subject, "once")

@@ -7,7 +7,9 @@ export interface ImageContext {
   readonly name: string;
   readonly version: string;
   readonly kernelUrl: string;
-  readonly initrdUrl: string;
+  /** For UEFI, where that is another file. */
+  readonly kernelEfiUrl: string | null;
+  readonly initrdUrl: string | null;
   readonly rootUrl: string | null;
   readonly rootSha256: string | null;
   readonly rootSizeBytes: number | null;
@@ -118,6 +120,7 @@ export function sampleContext(role: Role, isNew = false): RenderContext {
             name: role.image,
             version: "1",
             kernelUrl: "http://10.0.0.1:8080/assets/k/vmlinuz",
+            kernelEfiUrl: null,
             initrdUrl: "http://10.0.0.1:8080/assets/i/initrd.img",
             rootUrl: "http://10.0.0.1:8080/assets/r/root.squashfs",
             rootSha256: "0".repeat(64),

@@ -65,6 +65,8 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
     minimumRamBytes: take("minimumRam", minimumRamBytes, parent?.minimumRamBytes),
     localBoot: take("localBoot", source.localBoot, ofBoot?.localBoot),
     joins: take("joins", source.joins, parent?.joins) ?? false,
+    reports: take("reports", source.reports, ofBoot?.reports) ?? true,
+    rollcallArguments: take("rollcallArguments", source.rollcallArguments, ofBoot?.rollcallArguments) ?? true,
     parameters,
     templates: merged<TemplateKind>("templates", parent?.templates ?? {}, texts.templates),
     files: merged<DocumentKind>("files", parent?.files ?? {}, texts.files),

@@ -79,6 +79,17 @@ const roleSchema = Type.Object(
       oneOf(localBootMethods, "How its machines get to their disk, for `boot: local`."),
     ),
     joins: Type.Optional(Type.Boolean({ description: "It joins a cluster after its boot." })),
+    reports: Type.Optional(
+      Type.Boolean({
+        description:
+          "false: its system never calls back, and the boot is over with the last file that firmware loads.",
+      }),
+    ),
+    rollcallArguments: Type.Optional(
+      Type.Boolean({
+        description: "false: the image is of another system, whose kernel gets `arguments` alone.",
+      }),
+    ),
     parameters: Type.Optional(
       Type.Record(Type.String(), parameterSchema, {
         description: "What `boot MACHINE ROLE --param name=value` may set, by name.",
@@ -106,6 +117,8 @@ export interface RoleFile {
   minimumRam?: string;
   localBoot?: LocalBootMethod;
   joins?: boolean;
+  reports?: boolean;
+  rollcallArguments?: boolean;
   parameters?: Record<string, RoleParameter>;
   templates?: Partial<Record<TemplateKind, string>>;
   files?: Partial<Record<DocumentKind, string>>;
@@ -143,7 +156,7 @@ const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
   [/^arch\.\d+$/, `must be one of ${archNames.join(", ")}`],
   [/^minimumRam$/, "must be an amount like 512 MiB or 2 GiB"],
   [/^localBoot$/, `must be one of ${localBootMethods.join(", ")}`],
-  [/^joins$/, "must be true or false"],
+  [/^(joins|reports|rollcallArguments)$/, "must be true or false"],
   [/^parameters$/, "must be a mapping of names"],
   [/^parameters\.[^.]+$/, "must be a mapping with type, default and description"],
   [/^parameters\..*\.type$/, "must be one of string, integer, boolean, string[]"],

@@ -17,6 +17,7 @@ interface Row {
   expires_at_ms: number;
   spent_at_ms: number | null;
   fetches: string;
+  image: string | null;
 }
 
 export function createClaimRepository(db: Database, queue: CommitQueue, clock: Clock) {
@@ -45,11 +46,12 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
       expiresAt: row.expires_at_ms,
       spentAt: row.spent_at_ms ?? undefined,
       fetches: JSON.parse(row.fetches) as Record<string, number>,
+      image: row.image === null ? undefined : (JSON.parse(row.image) as Claim["image"]),
     });
   }
   const upsert = db.prepare(
-    `INSERT INTO claims (hash, boot_id, machine_id, mac, address, target, assignment_id, minted_at_ms, expires_at_ms, spent_at_ms, fetches)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    `INSERT INTO claims (hash, boot_id, machine_id, mac, address, target, assignment_id, minted_at_ms, expires_at_ms, spent_at_ms, fetches, image)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (hash) DO UPDATE SET spent_at_ms = excluded.spent_at_ms, fetches = excluded.fetches,
        expires_at_ms = excluded.expires_at_ms`,
   );
@@ -69,6 +71,7 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
       claim.expiresAt,
       claim.spentAt ?? null,
       JSON.stringify(claim.fetches),
+      claim.image === undefined ? null : JSON.stringify(claim.image),
     );
     index(claim);
     onRollback(() => (before ? index(before) : unindex(claim)));

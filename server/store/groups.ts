@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { BootPreferences, DriverChoice, LocalBootMethod } from "../domain/boot-preferences.ts";
+import type { BootPreferences, DriverChoice, LocalBootMethod, RamCheck } from "../domain/boot-preferences.ts";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
@@ -15,15 +15,17 @@ interface Row {
   description: string;
   local_boot: LocalBootMethod | null;
   driver: DriverChoice | null;
+  ram_check: RamCheck | null;
   created_at_ms: number;
 }
 
 export function createGroupRepository(db: Database, queue: CommitQueue) {
   const byName = new Map<string, Group>();
   const upsert = db.prepare(
-    `INSERT INTO groups (name, description, local_boot, driver, created_at_ms) VALUES (?, ?, ?, ?, ?)
+    `INSERT INTO groups (name, description, local_boot, driver, ram_check, created_at_ms) VALUES (?, ?, ?, ?, ?, ?)
      ON CONFLICT (name) DO UPDATE SET
-       description = excluded.description, local_boot = excluded.local_boot, driver = excluded.driver`,
+       description = excluded.description, local_boot = excluded.local_boot, driver = excluded.driver,
+       ram_check = excluded.ram_check`,
   );
   const drop = db.prepare("DELETE FROM groups WHERE name = ?");
   for (const row of db.prepare("SELECT * FROM groups").all() as Row[])
@@ -32,6 +34,7 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
       description: row.description,
       localBoot: row.local_boot ?? undefined,
       driver: row.driver ?? undefined,
+      ramCheck: row.ram_check ?? undefined,
       createdAt: row.created_at_ms,
     });
 
@@ -42,8 +45,8 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
     save: (group: Group): Promise<void> =>
       queue.run(({ onRollback }) => {
         const before = byName.get(group.name);
-        const { name, description, localBoot, driver, createdAt } = group;
-        upsert.run(name, description, localBoot ?? null, driver ?? null, createdAt);
+        const { name, description, localBoot, driver, ramCheck, createdAt } = group;
+        upsert.run(name, description, localBoot ?? null, driver ?? null, ramCheck ?? null, createdAt);
         byName.set(name, { ...group, createdAt: before?.createdAt ?? createdAt });
         onRollback(() => (before ? byName.set(group.name, before) : byName.delete(group.name)));
       }),

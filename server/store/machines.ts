@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { DriverChoice, LocalBootMethod } from "../domain/boot-preferences.ts";
+import type { DriverChoice, LocalBootMethod, RamCheck } from "../domain/boot-preferences.ts";
 import type { Arch } from "../domain/firmware.ts";
 import { AddressTaken, MachineNameTaken, MachineNotFound, MacTaken } from "../domain/error-catalogue.ts";
 import type { Machine, Phase } from "../domain/machine.ts";
@@ -25,6 +25,7 @@ interface Row {
   ram_bytes: number | null;
   local_boot: string | null;
   driver: string | null;
+  ram_check: string | null;
   phase: string;
   created_at_ms: number;
   accepted_at_ms: number | null;
@@ -50,6 +51,7 @@ function fromRow(row: Row, macs: readonly Mac[]): Machine {
     ramBytes: row.ram_bytes ?? undefined,
     localBoot: (row.local_boot ?? undefined) as LocalBootMethod | undefined,
     driver: (row.driver ?? undefined) as DriverChoice | undefined,
+    ramCheck: (row.ram_check ?? undefined) as RamCheck | undefined,
     phase: row.phase as Phase,
     createdAt: row.created_at_ms,
     acceptedAt: row.accepted_at_ms ?? undefined,
@@ -75,6 +77,7 @@ function toRow(machine: Machine): Row {
     ram_bytes: machine.ramBytes ?? null,
     local_boot: machine.localBoot ?? null,
     driver: machine.driver ?? null,
+    ram_check: machine.ramCheck ?? null,
     phase: machine.phase,
     created_at_ms: machine.createdAt,
     accepted_at_ms: machine.acceptedAt ?? null,

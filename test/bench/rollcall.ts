@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient } from "../../server/cli/client.ts";
-import { importImage } from "../../server/cli/commands/image.ts";
+import { importImage } from "../../server/cli/put-image.ts";
 import { root } from "../../server/platform/checkout.ts";
 import type { SimulationReport } from "../../server/simulate/report.ts";
 import {

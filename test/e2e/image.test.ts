@@ -174,6 +174,26 @@ t.test(
     t.equal(first.filter(({ flipped }) => flipped).length, 1, "one byte of it was spoilt");
     // Beside the second download; the first one's times stay comparable.
     const small = await power("small", "52:54:00:77:00:02", 384);
+    // iPXE tells the RAM by SMBIOS, so the server knows before anything is loaded.
+    const refusal = await e2e.waitForEvent(
+      "the refusal of the small one",
+      (event) => event.machine === "small" && event.type === "script.failed",
+    );
+    t.match(
+      refusal,
+      {
+        data: { code: "MACHINE_TOO_SMALL" },
+        message: /small has 384 MiB of RAM, and the role worker needs 1024 MiB/,
+      },
+      "a machine with too little RAM is refused by the server",
+    );
+    await small.waitForScreen("MACHINE_TOO_SMALL");
+    t.notOk(
+      (await e2e.newestBoot("small")).steps.some(({ step }) => step === "kernel"),
+      "before it loads a kernel",
+    );
+    // It asks again by itself, and may try now.
+    await e2e.boot("machine", "edit", "small", "--ram-check", "ignore");
 
     const boot = await e2e.waitForStep("s1", "switch-root");
     const second = passes().slice(first.length);

@@ -73,6 +73,18 @@ t.test("a recipe with a fault is refused by its key", (t) => {
     [good.replace(/level: \d+/, "level: 99"), /squashfs\.level/],
     [good.replace(/blockKiB: \d+/, "blockKiB: 100"), /squashfs\.blockKiB/],
     [good.replace("architecture: amd64", "architecture: m68k"), /architecture/],
+    [`${good}\nfiles: [{ path: ../etc/x, content: a }]\n`, /files\[0\]\.path/],
+    [`${good}\nfiles: [{ path: /etc/../../x, content: a }]\n`, /files\[0\]\.path/],
+    [`${good}\nfiles: [{ path: /etc/x }]\n`, /files\[0\]\.content/],
+    [`${good}\nfiles: [{ path: /etc/x, content: a, mode: 7 }]\n`, /unknown key files\[0\]\.mode/],
+    [
+      `${good}\naptSources: [{ uri: "http://x/ deb", suite: a, components: [main], key: k.asc }]\n`,
+      /aptSources\[0\]\.uri/,
+    ],
+    [
+      `${good}\naptSources: [{ uri: "http://x/", suite: a, components: [main], key: ../k.asc }]\n`,
+      /aptSources\[0\]\.key/,
+    ],
     ["- a list", /table/],
     ["name: [", /not YAML/],
   ];
@@ -147,13 +159,13 @@ t.test("the argument list of mmdebstrap", (t) => {
   const facts = {
     mode: "root",
     stageDir: "/var/tmp/a 'b",
-    sourcesFile: "/var/tmp/a 'b/debian.sources",
+    sourcesFiles: ["/var/tmp/a 'b/debian.sources"],
     components: new Set(["main"]),
     aptOptions: ['Acquire::Retries "3"'],
   } as const;
   const { program, args } = bootstrapCommand(recipe, facts);
   t.equal(program, "mmdebstrap");
-  t.same(args.slice(-3), ["bookworm", "-", facts.sourcesFile]);
+  t.same(args.slice(-3), ["bookworm", "-", facts.sourcesFiles[0]]);
   t.ok(args.includes("--mode=root"));
   t.ok(args.includes('--aptopt=Acquire::Retries "3"'));
   t.ok(args.includes("--dpkgopt=path-exclude=/lib/modules/*/kernel/sound/*"));
@@ -167,7 +179,7 @@ t.test("the argument list of mmdebstrap", (t) => {
   t.match(withFirmware.args.join(" "), /firmware-bnx2/);
   t.equal(packagesFor(recipe, new Set()).length, recipe.packages.length);
   t.equal(
-    bootstrapCommand(recipe, { ...facts, sourcesFile: undefined }).args.at(-1),
+    bootstrapCommand(recipe, { ...facts, sourcesFiles: [] }).args.at(-1),
     "-",
     "mmdebstrap's own default",
   );

@@ -4,6 +4,7 @@ import { createAddressBook } from "../../server/boot/address-book.ts";
 import { type BootServiceDeps, createBootService } from "../../server/boot/boot-service.ts";
 import { createAskerGate } from "../../server/boot/asker-gate.ts";
 import { createClaims } from "../../server/boot/claims.ts";
+import { createImageHolds } from "../../server/boot/image-holds.ts";
 import { createBootTracker } from "../../server/boot/tracker.ts";
 import type { AssignedTarget, AssignmentMode } from "../../server/domain/assignment.ts";
 import type { ServedKind } from "../../server/domain/role.ts";
@@ -129,6 +130,7 @@ export async function createBootLab(
     assignments: store.assignments,
     images: store.images,
     gate,
+    holds: createImageHolds(clock, store.claims),
     hasContent: async (sha256) => !missing.has(sha256),
   });
   const assigning = createAssigning({

@@ -58,6 +58,8 @@ export interface ServerOptions {
   readonly clock?: Clock;
   /** The machine at 127.0.0.1, where programs of this host ask from. */
   readonly machineHere?: number;
+  /** More of the config, by key. */
+  readonly settings?: Readonly<Record<string, unknown>>;
 }
 
 /** Runs curl beside this process; @returns what it wrote. */
@@ -104,6 +106,7 @@ export async function startServer(
       set("tftp.port", 0),
       set("http.port", 0),
       set("unknownMachines", options.unknownMachines ?? "discover"),
+      ...Object.entries(options.settings ?? {}).map(([key, value]) => set(key, value)),
     ],
   });
   const logged: string[] = [];

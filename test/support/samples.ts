@@ -47,6 +47,7 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
     ramBytes: undefined,
     localBoot: undefined,
     driver: undefined,
+    ramCheck: undefined,
     phase: "accepted",
     createdAt: sampleTime,
     acceptedAt: undefined,
@@ -56,7 +57,7 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
 }
 
 export function sampleGroup(name: string, description: string, createdAt: number): Group {
-  return { name, description, localBoot: undefined, driver: undefined, createdAt };
+  return { name, description, localBoot: undefined, driver: undefined, ramCheck: undefined, createdAt };
 }
 
 export function sampleLease(number: number, facts: Partial<Lease> = {}): Lease {
@@ -95,6 +96,7 @@ export function sampleClaim(machineId: string, facts: Partial<Claim> = {}): Clai
     address: addressOf(1),
     assignmentId: undefined,
     target: role("worker"),
+    image: undefined,
     mintedAt: sampleTime,
     expiresAt: sampleTime + 3_600_000,
     spentAt: undefined,
@@ -112,6 +114,7 @@ export function sampleImage(version: string, facts: Partial<Image> = {}): Image 
     files: { kernel: file("vmlinuz"), initrd: file("initrd.img"), rootfs: file("root.squashfs") },
     addedAt: sampleTime,
     isCurrent: true,
+    currentSince: sampleTime,
     ...facts,
   };
 }

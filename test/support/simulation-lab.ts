@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Client, createClient } from "../../server/cli/client.ts";
-import { importImage } from "../../server/cli/commands/image.ts";
+import { importImage } from "../../server/cli/put-image.ts";
 import { type LabServer, startLabServer } from "../../server/demo/lab-server.ts";
 import { createVirtualLab, type VirtualLab } from "../../server/demo/virtual-lab.ts";
 import { root } from "../../server/platform/checkout.ts";

@@ -11,6 +11,8 @@ import {
 } from "../../content/boot-assets.ts";
 import { BootAssetDigestMismatch } from "../../domain/error-catalogue.ts";
 import { root } from "../../platform/checkout.ts";
+import { formatBytes } from "../output.ts";
+import type { Session } from "../session.ts";
 import { createDebianPackages, parseDebianSource } from "../debian-packages.ts";
 
 export interface FillOptions {
@@ -102,8 +104,44 @@ function recordTrust(directory: string, entry: BootAssetEntry): void {
   writeFileSync(file, `${JSON.stringify({ assets: [...others, entry] }, null, 2)}\n`);
 }
 
-export function assetCommands(program: Command): void {
-  const assets = program.command("assets").description("first-stage binaries (boot-assets/)");
+interface Collection {
+  versions: { image: string; version: string }[];
+  contents: string[];
+  freedBytes: number;
+  keptBytes: number;
+  maxBytes: number;
+  overBytes: number;
+}
+
+function collectionText(found: Collection, isDry: boolean): string {
+  const { versions, contents, freedBytes, keptBytes, maxBytes, overBytes } = found;
+  const verb = isDry ? "Would remove" : "Removed";
+  return [
+    ...versions.map(({ image, version }) => `${verb} ${image} ${version}.\n`),
+    contents.length === 0
+      ? "Nothing to remove.\n"
+      : `${verb} ${contents.length} files, ${formatBytes(freedBytes)}.\n`,
+    `The assets take ${formatBytes(keptBytes)} of ${formatBytes(maxBytes)} (assets.maxBytes).\n`,
+    ...(overBytes > 0 ? [`They are ${formatBytes(overBytes)} over it, and all of them are needed.\n`] : []),
+  ].join("");
+}
+
+export function assetCommands(program: Command, open: () => Session): void {
+  const assets = program
+    .command("assets")
+    .alias("asset")
+    .description("first-stage binaries (boot-assets/), and the room that images take");
+  assets
+    .command("gc")
+    .description("remove content that no image names, and old versions while the assets are over their limit")
+    .option("--dry-run", "only tell what would go")
+    .addHelpText("after", "\nExamples:\n  boot assets gc --dry-run\n  boot assets gc")
+    .action(async (options: { dryRun?: boolean }) => {
+      const session = open();
+      const isDry = options.dryRun ?? false;
+      const found = await session.client.post<Collection>("/assets/gc", { dryRun: isDry });
+      session.show(found, () => collectionText(found, isDry));
+    });
   assets
     .command("fill")
     .description(

@@ -92,6 +92,7 @@ interface AssignOptions {
   once?: boolean;
   power: string;
   dryRun?: boolean;
+  ignoreRam?: boolean;
   param: readonly GivenParameter[];
 }
 
@@ -107,6 +108,7 @@ async function assign(
     mode: options.once ? "once" : "always",
     power: options.power,
     dryRun: options.dryRun ?? false,
+    ...(options.ignoreRam ? { ramCheck: "ignore" } : {}),
   });
   session.show(answer, () => planTable(answer.plan));
   if (answer.dryRun) session.say("Nothing was changed (--dry-run).");
@@ -121,6 +123,7 @@ export function assignCommands(program: Command, open: () => Session): void {
     .command("assign <machines> [target]", { isDefault: true })
     .description("assign a role or an iPXE script to a host set; with no target show what it boots and why")
     .addOption(new Option("--once", "for the next boot only"))
+    .addOption(new Option("--ignore-ram", "machines whose RAM seems too little for the role may try"))
     .addOption(
       new Option("--power <how>", "switch the machines too")
         .choices(["none", "wake", "cycle"])

@@ -1,89 +1,17 @@
-import { createReadStream, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { Transform } from "node:stream";
 import type { Command } from "commander";
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
-import type { Client } from "../client.ts";
-import { faultOf, type ImageJson, readImageJson, verifyImage } from "../image-directory.ts";
+import { faultOf, readImageJson } from "../image-directory.ts";
 import { formatBytes } from "../output.ts";
 import type { Session } from "../session.ts";
-
-interface ImageView extends ImageJson {
-  current: boolean;
-  addedAt: string;
-  sizeBytes: number;
-}
-
-/** Progress on standard error: a line that is rewritten on a terminal, a line per step elsewhere. */
-function progressLine(isTerminal: boolean): { show(text: string): void; end(): void } {
-  let last = "";
-  let lastStep = "";
-  const stepOf = (line: string) => line.replace(/: \d+ % of .*$/, "").replace(/^\d+ %, \d+ s: /, "");
-  return {
-    show(text) {
-      if (text === last) return;
-      last = text;
-      if (isTerminal) return void process.stderr.write(`\r\u001b[K${text}`);
-      // One line a step: `checking root.squashfs`, `52 s: packages`.
-      const step = stepOf(text);
-      if (step !== lastStep) process.stderr.write(`${step}\n`);
-      lastStep = step;
-    },
-    end() {
-      if (isTerminal && last !== "") process.stderr.write("\n");
-    },
-  };
-}
-
-/** `checking root.squashfs: 40 % of 210 MB`, in steps of ten. */
-function progressText(what: string, name: string, doneBytes: number, sizeBytes: number): string {
-  return `${what} ${name}: ${Math.floor((doneBytes / sizeBytes) * 10) * 10} % of ${formatBytes(sizeBytes)}`;
-}
-
-/**
- * Checks the directory, uploads its files, then registers the image.
- * @throws ImageInvalid before anything is sent, when a file is not what image.json says
- */
-export async function importImage(
-  client: Client,
-  directory: string,
-  isTerminal: boolean,
-): Promise<ImageView> {
-  const image = readImageJson(directory);
-  const { name, version, arch, files } = image;
-  const progress = progressLine(isTerminal);
-  try {
-    await verifyImage(directory, image, (file, done) =>
-      progress.show(progressText("checking", file.name, done, file.sizeBytes)),
-    );
-  } catch (error) {
-    progress.end();
-    throw error;
-  }
-  for (const file of Object.values(files)) {
-    let sent = 0;
-    const meter = new Transform({
-      transform(chunk: Uint8Array, _encoding, done) {
-        sent += chunk.length;
-        progress.show(progressText("sending", file.name, sent, file.sizeBytes));
-        done(null, chunk);
-      },
-    });
-    const source = createReadStream(join(directory, file.name))
-      .on("error", (error) => meter.destroy(error))
-      .pipe(meter);
-    await client.put(`/contents/${file.sha256}`, source, {
-      "content-type": "application/octet-stream",
-      "content-length": String(file.sizeBytes),
-    });
-  }
-  progress.end();
-  return client.post<ImageView>("/images/import", { name, version, arch, files });
-}
+import { addedText, type ImageView, importImage, progressLine, progressText } from "../put-image.ts";
+import { importCommands } from "./image-import.ts";
 
 export function imageCommands(program: Command, open: () => Session): void {
   const image = program.command("image").description("what machines load: kernel, initrd, root file system");
+  importCommands(image, open);
   image
     .command("list")
     .description("all images")
@@ -139,28 +67,11 @@ export function imageCommands(program: Command, open: () => Session): void {
             `Built in ${outputDir}. To put it into the store: boot image import ${outputDir}`,
           );
         const added = await importImage(session.client, outputDir, process.stderr.isTTY === true);
-        session.show(
-          added,
-          () =>
-            `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`,
-        );
+        session.show(added, () => addedText(added));
       } finally {
         progress.end();
         if (options.to === undefined) rmSync(outputDir, { recursive: true, force: true });
       }
-    });
-  image
-    .command("import <directory>")
-    .description("put an image that was built elsewhere into the store")
-    .addHelpText("after", "\nExample:\n  boot image import /srv/kiosk")
-    .action(async (directory: string) => {
-      const session = open();
-      const added = await importImage(session.client, resolve(directory), process.stderr.isTTY === true);
-      session.show(
-        added,
-        () =>
-          `Image ${added.name} ${added.version} (${formatBytes(added.sizeBytes)}) is in the store; machines boot it from now on.\n`,
-      );
     });
   image
     .command("verify <directory>")
@@ -181,6 +92,28 @@ export function imageCommands(program: Command, open: () => Session): void {
       progress.end();
       process.stdout.write(lines.join(""));
       if (!isWhole) process.exitCode = 1;
+    });
+  const told = (one: ImageView) =>
+    `Machines boot ${one.name} ${one.version} from now on; boots under way go on with theirs.`;
+  image
+    .command("use <image> <version>")
+    .description("choose the version that machines boot from now on; boots under way go on with theirs")
+    .addHelpText("after", "\nExample:\n  boot image use debian-node 12.11-1a2b3c4d")
+    .action(async (name: string, version: string) => {
+      const session = open();
+      const chosen = await session.client.put<ImageView>(`/images/${encodeURIComponent(name)}/current`, {
+        version,
+      });
+      session.done(told(chosen), chosen);
+    });
+  image
+    .command("rollback <image>")
+    .description("go back to the version that was booted before; a second time goes forward again")
+    .addHelpText("after", "\nExample:\n  boot image rollback debian-node")
+    .action(async (name: string) => {
+      const session = open();
+      const chosen = await session.client.post<ImageView>(`/images/${encodeURIComponent(name)}/rollback`, {});
+      session.done(told(chosen), chosen);
     });
   image
     .command("remove <image> [version]")

@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { driverChoices, localBootMethods } from "../../domain/boot-preferences.ts";
+import { driverChoices, localBootMethods, ramChecks } from "../../domain/boot-preferences.ts";
 import { machineCodes } from "../../domain/reported-codes.ts";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
@@ -123,11 +123,12 @@ interface EditOptions {
   label?: string[];
   localBoot?: string;
   driver?: string;
+  ramCheck?: string;
 }
 
 /** An empty text takes a fact away. */
 function editBody(options: EditOptions): Record<string, unknown> {
-  const { mac, name, group, seat, address, label, localBoot, driver } = options;
+  const { mac, name, group, seat, address, label, localBoot, driver, ramCheck } = options;
   const emptied = (text: string | undefined) => (text === undefined ? {} : text === "" ? null : text);
   return Object.fromEntries(
     Object.entries({
@@ -138,6 +139,7 @@ function editBody(options: EditOptions): Record<string, unknown> {
       address: emptied(address),
       localBoot: emptied(localBoot),
       driver: emptied(driver),
+      ramCheck: emptied(ramCheck),
       labels:
         label &&
         Object.fromEntries(label.map((text) => [text.split("=")[0], text.slice(text.indexOf("=") + 1)])),
@@ -160,11 +162,17 @@ function withFacts(command: Command): Command {
     .option("--address <ip>", "address reserved for it (authoritative DHCP)")
     .option("--label <name=value...>", "labels, in place of all former ones")
     .addOption(localBootOption())
-    .addOption(driverOption());
+    .addOption(driverOption())
+    .addOption(ramCheckOption());
 }
 
 const localBootOption = () =>
   new Option("--local-boot <method>", "how it gets to its local disk").choices([...localBootMethods, ""]);
+const ramCheckOption = () =>
+  new Option("--ram-check <choice>", "ignore: it boots also what its RAM seems too little for").choices([
+    ...ramChecks,
+    "",
+  ]);
 const driverOption = () =>
   new Option("--driver <driver>", "network driver of its first-stage program").choices([
     ...driverChoices,
@@ -290,6 +298,7 @@ export function machineCommands(program: Command, open: () => Session): void {
     .option("--description <text>", "what it is")
     .addOption(localBootOption())
     .addOption(driverOption())
+    .addOption(ramCheckOption())
     .action(async (name: string, options: EditOptions & { description?: string }) => {
       const session = open();
       const { description } = options;

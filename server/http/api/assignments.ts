@@ -32,6 +32,9 @@ const targetFields = {
     Type.String({ maxLength: 1000, description: "a script of one's own, in place of a role" }),
   ),
   params: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+  ramCheck: Type.Optional(
+    Type.Literal("ignore", { description: "machines whose RAM seems too little for the role may try" }),
+  ),
 };
 const roleBody = Type.Object({ ...targetFields, mode }, { additionalProperties: false });
 const groupBody = Type.Object(targetFields, { additionalProperties: false });
@@ -67,10 +70,16 @@ const releaseBody = Type.Object(
   { additionalProperties: false },
 );
 
-function targetOf(body: { role?: string; url?: string; params?: Record<string, unknown> }): AssignedTarget {
-  if (body.role !== undefined && body.url === undefined)
-    return { kind: "role", role: body.role, params: body.params ?? {} };
-  if (body.url !== undefined && body.role === undefined) return { kind: "url", url: body.url };
+function targetOf(body: {
+  role?: string;
+  url?: string;
+  params?: Record<string, unknown>;
+  ramCheck?: "ignore";
+}): AssignedTarget {
+  const { role, url, params = {}, ramCheck } = body;
+  if (role !== undefined && url === undefined)
+    return { kind: "role", role, params, ...(ramCheck ? { ramCheck } : {}) };
+  if (url !== undefined && role === undefined) return { kind: "url", url };
   throw InvalidRequest({
     problem: "name a role or a url, one of the two",
     advice:

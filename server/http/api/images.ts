@@ -1,14 +1,14 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootTracker } from "../../boot/tracker.ts";
+import type { ImageHolds } from "../../boot/image-holds.ts";
+import type { AssetCollector } from "../../content/asset-collector.ts";
 import type { ContentStore } from "../../content/content-store.ts";
 import type { Clock } from "../../domain/capabilities.ts";
-import { AssetNotFound, ImageInUse, ImageNotFound } from "../../domain/error-catalogue.ts";
+import { AssetNotFound, ImageInUse, ImageNotFound, NoPreviousVersion } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
-import type { Image } from "../../domain/image.ts";
-import type { Machine } from "../../domain/machine.ts";
+import { type Image, previousVersion } from "../../domain/image.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
-import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { ImageRepository } from "../../store/images.ts";
 import { imageMakers, readers } from "../authorization.ts";
 import { listQuery, page } from "./paging.ts";
@@ -16,11 +16,12 @@ import { imageView } from "./views.ts";
 
 export interface ImageApiDeps {
   readonly clock: Clock;
-  readonly content: Pick<ContentStore, "put" | "find" | "remove">;
+  readonly content: Pick<ContentStore, "put" | "find">;
+  readonly collector: AssetCollector;
+  readonly holds: Pick<ImageHolds, "all">;
   readonly images: ImageRepository;
   readonly inventory: Inventory;
   readonly tracker: BootTracker;
-  readonly roles: () => LoadedRoles;
   readonly record: RecordEvent;
 }
 
@@ -42,8 +43,16 @@ const imageBody = Type.Object(
       Type.Literal("arm"),
     ]),
     files: Type.Object(
-      { kernel: file, initrd: file, rootfs: Type.Optional(file) },
+      {
+        kernel: file,
+        kernelEfi: Type.Optional(file),
+        initrd: Type.Optional(file),
+        rootfs: Type.Optional(file),
+      },
       { additionalProperties: false },
+    ),
+    current: Type.Optional(
+      Type.Boolean({ description: "false: it is put beside the version that machines boot; default true" }),
     ),
   },
   { additionalProperties: false },
@@ -55,12 +64,40 @@ const removeQuery = Type.Object(
   { additionalProperties: false },
 );
 
-export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
-  const { clock, content, images, inventory, tracker, roles, record } = deps;
+const currentBody = Type.Object(
+  { version: Type.String({ minLength: 1, maxLength: 63 }) },
+  { additionalProperties: false },
+);
+const collectBody = Type.Object(
+  { dryRun: Type.Boolean({ default: false, description: "only tell what would go" }) },
+  { additionalProperties: false },
+);
 
-  function imageBootedBy(machine: Machine): string | undefined {
-    const boot = tracker.current(machine.id);
-    return boot?.outcome === "running" ? roles().roles.get(boot.target ?? "")?.image : undefined;
+export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
+  const { clock, content, collector, holds, images, inventory, tracker, record } = deps;
+
+  /** Versions of an image that machines are booting right now, with these machines. */
+  function versionsInUse(name: string) {
+    const machinesOf = new Map<string, Set<string>>();
+    for (const { machineId, bootId, image } of holds.all()) {
+      const boot = tracker.current(machineId);
+      // A claim lives on for a while where its boot was given up or another one took its place.
+      const isRunning = bootId === undefined || (boot?.id === bootId && boot.outcome === "running");
+      const machine = inventory.all().find(({ id }) => id === machineId);
+      if (image.name !== name || !isRunning || !machine) continue;
+      machinesOf.set(image.version, (machinesOf.get(image.version) ?? new Set()).add(machine.name));
+    }
+    return [...machinesOf].map(([version, machines]) => ({ version, machines: [...machines].sort() }));
+  }
+
+  function tellSwitch(image: Image, actor: string): void {
+    record({
+      type: "image.switched",
+      actor,
+      message: `machines boot version ${image.version} of ${image.name} from now on`,
+      data: { name: image.name, version: image.version },
+    });
+    collector.collectSoon();
   }
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
@@ -93,15 +130,18 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
       async (request, reply) => {
         // Many GB over a slow line take as long as they take; only silence ends an upload.
         request.allowSlowBody();
-        const known = await content.find(request.params.sha256);
+        const { sha256 } = request.params;
+        collector.expect(sha256);
+        const known = await content.find(sha256);
         if (known) {
           request.raw.resume();
           return reply.send(known);
         }
         const announced = Number(request.headers["content-length"] ?? 0);
+        await collector.makeRoom(announced);
         return reply
           .code(201)
-          .send(await content.put(request.body, { expected: request.params.sha256, sizeBytes: announced }));
+          .send(await content.put(request.body, { expected: sha256, sizeBytes: announced }));
       },
     );
     scope.get<{ Params: { sha256: string } }>(
@@ -133,18 +173,77 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
       },
     },
     async (request, reply) => {
-      for (const { sha256 } of Object.values(request.body.files))
+      const { current: isCurrent = true, ...described } = request.body;
+      for (const { sha256 } of Object.values(described.files)) {
+        collector.expect(sha256);
         if (!(await content.find(sha256))) throw AssetNotFound({ sha256 });
-      const image = { ...request.body, addedAt: clock.now(), isCurrent: true } as Image;
+      }
+      const now = clock.now();
+      const image = {
+        ...described,
+        addedAt: now,
+        isCurrent,
+        currentSince: isCurrent ? now : undefined,
+      } as Image;
       await images.save(image);
+      collector.settle(image);
+      collector.collectSoon();
       record({
         type: "image.added",
         actor: request.actor,
         message: `image ${image.name} ${image.version} added`,
         data: { name: image.name, version: image.version },
       });
-      return reply.code(201).send(imageView(image));
+      return reply.code(201).send(imageView(images.find(image.name, image.version) ?? image));
     },
+  );
+
+  app.put<{ Params: { image: string }; Body: Static<typeof currentBody> }>(
+    "/images/:image/current",
+    {
+      config: { scopes: imageMakers },
+      schema: {
+        summary: "Choose the version that machines boot; boots under way go on with theirs",
+        tags: ["images"],
+        body: currentBody,
+      },
+    },
+    async (request) => {
+      const { image: name } = request.params;
+      const { version } = request.body;
+      const chosen = await images.switchTo(() => images.find(name, version), clock.now());
+      if (!chosen) throw ImageNotFound({ image: `${name} ${version}` });
+      tellSwitch(chosen, request.actor);
+      return imageView(chosen);
+    },
+  );
+
+  app.post<{ Params: { image: string } }>(
+    "/images/:image/rollback",
+    {
+      config: { scopes: imageMakers },
+      schema: {
+        summary: "Go back to the version that was booted before; a second time goes forward again",
+        tags: ["images"],
+      },
+    },
+    async (request) => {
+      const { image: name } = request.params;
+      if (!images.findCurrent(name)) throw ImageNotFound({ image: name });
+      const chosen = await images.switchTo((all) => previousVersion(all, name), clock.now());
+      if (!chosen) throw NoPreviousVersion({ image: name });
+      tellSwitch(chosen, request.actor);
+      return imageView(chosen);
+    },
+  );
+
+  app.post<{ Body: Static<typeof collectBody> }>(
+    "/assets/gc",
+    {
+      config: { scopes: imageMakers },
+      schema: { summary: "Remove content that nothing needs", tags: ["images"], body: collectBody },
+    },
+    (request) => collector.collect({ isDry: request.body.dryRun }),
   );
 
   app.delete<{ Params: { image: string }; Querystring: Static<typeof removeQuery> }>(
@@ -162,27 +261,12 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
             image.name === request.params.image && (version === undefined || image.version === version),
         );
       if (found.length === 0) throw ImageNotFound({ image: request.params.image });
-      const booting = inventory
-        .all()
-        .filter(
-          (machine) =>
-            ["netbooting", "booting"].includes(machine.phase) &&
-            imageBootedBy(machine) === request.params.image,
-        );
-      if (booting.length > 0)
-        throw ImageInUse({
-          // A boot takes the current version, which may not be the one that was named.
-          image: [request.params.image, images.findCurrent(request.params.image)?.version]
-            .filter((part) => part !== undefined)
-            .join(" "),
-          machines: booting.map((machine) => machine.name),
-        });
-      for (const image of found) await images.remove(image);
-      const kept = new Set(
-        images.all().flatMap((image) => Object.values(image.files).map((file) => file.sha256)),
+      const inUse = versionsInUse(request.params.image).filter(
+        (used) => version === undefined || used.version === version,
       );
-      for (const { sha256 } of found.flatMap((image) => Object.values(image.files)))
-        if (!kept.has(sha256)) await content.remove(sha256);
+      if (inUse.length > 0) throw ImageInUse({ image: request.params.image, versions: inUse });
+      for (const image of found) await images.remove(image);
+      await collector.removeFiles(found);
       record({
         type: "image.removed",
         actor: request.actor,

@@ -8,6 +8,7 @@ import {
   type DriverChoice,
   driverChoices,
   localBootMethods,
+  ramChecks,
   type Preference,
 } from "../../domain/boot-preferences.ts";
 import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
@@ -49,6 +50,7 @@ function choice<T extends string>(values: readonly T[], description: string) {
 export const preferenceFields = {
   localBoot: choice(localBootMethods, "how it gets to its local disk"),
   driver: choice(driverChoices, "network driver of its first-stage program"),
+  ramCheck: choice(ramChecks, "ignore: it boots a role that its RAM seems too little for"),
 };
 const machineBody = {
   name: Type.Optional(Type.String({ maxLength: 63, description: "host name label, unique" })),

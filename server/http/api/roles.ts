@@ -59,6 +59,7 @@ export function registerRoleApi(app: FastifyInstance, { roles, inventory, assign
       description: group.description,
       localBoot: group.localBoot ?? null,
       driver: group.driver ?? null,
+      ramCheck: group.ramCheck ?? null,
       createdAt: isoTime(group.createdAt),
       role: assignment ? describeTarget(assignment.target) : null,
       machines: inventory

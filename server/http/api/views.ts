@@ -2,7 +2,7 @@ import type { BootProgress } from "../../boot/tracker.ts";
 import { type AssignedTarget, describeTarget, type Selection } from "../../domain/assignment.ts";
 import { type Boot, serverTimeMs } from "../../domain/boot.ts";
 import type { Event } from "../../domain/event.ts";
-import type { Image } from "../../domain/image.ts";
+import { filesOf, type Image } from "../../domain/image.ts";
 import type { Machine } from "../../domain/machine.ts";
 import type { Role } from "../../domain/role.ts";
 import type { PlanLine } from "../../inventory/assigning.ts";
@@ -40,6 +40,7 @@ export function machineView(
     ramBytes: machine.ramBytes ?? null,
     localBoot: machine.localBoot ?? null,
     driver: machine.driver ?? null,
+    ramCheck: machine.ramCheck ?? null,
     phase: machine.phase,
     role: describeTarget(selection.target),
     roleSource: selection.source,
@@ -60,7 +61,9 @@ export function machineView(
 }
 
 export function targetView(target: AssignedTarget): object {
-  return target.kind === "role" ? { role: target.role, params: target.params } : { url: target.url };
+  if (target.kind === "url") return { url: target.url };
+  const { role, params, ramCheck } = target;
+  return { role, params, ...(ramCheck ? { ramCheck } : {}) };
 }
 
 export function explainView(machine: Machine, selection: Selection) {
@@ -109,6 +112,8 @@ export function roleView(role: Role) {
     arch: role.arch,
     minimumRamBytes: role.minimumRamBytes ?? null,
     joins: role.joins,
+    reports: role.reports,
+    rollcallArguments: role.rollcallArguments,
     localBoot: role.localBoot ?? null,
     arguments: role.arguments,
     parameters: role.parameters,
@@ -168,7 +173,8 @@ export function imageView(image: Image) {
     arch: image.arch,
     current: image.isCurrent,
     addedAt: isoTime(image.addedAt),
-    sizeBytes: Object.values(image.files).reduce((sum, file) => sum + file.sizeBytes, 0),
+    sizeBytes: filesOf(image).reduce((sum, file) => sum + file.sizeBytes, 0),
     files: image.files,
+    currentSince: isoTime(image.currentSince),
   };
 }

@@ -1,0 +1,46 @@
+import { join } from "node:path";
+import t from "tap";
+import { readCatalogue } from "../../server/image/import/catalogue.ts";
+import { defaultDownload } from "../../server/image/import/download.ts";
+import { fetchImage } from "../../server/image/import/fetch-image.ts";
+import { readImageJson } from "../../server/cli/image-directory.ts";
+import { createE2eLab } from "../support/e2e-lab.ts";
+import { authoritativeConfig } from "../support/lab-configs.ts";
+import { temporaryDirectory } from "../support/samples.ts";
+
+t.test(
+  "a memory test from Debian's package is loaded on BIOS and on UEFI, each its own file, for one boot",
+  async (t) => {
+    const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
+    // The lab has no way to the archive, so the image is fetched before.
+    const directory = join(temporaryDirectory(t), "memtest");
+    const entry = readCatalogue().get("memtest");
+    if (!entry) throw new Error("the catalogue has no memtest");
+    const quiet = { onProgress: () => undefined, onNote: () => undefined };
+    await fetchImage({ entry, directory, name: "memtest", download: defaultDownload, ...quiet });
+    await e2e.boot("image", "import", directory);
+    for (const [number, firmware] of (["bios", "uefi"] as const).entries()) {
+      const name = `s${number + 1}`;
+      const mac = `52:54:00:77:00:0${number + 1}`;
+      await e2e.boot("machine", "add", name, "--mac", mac);
+      await e2e.boot(name, "memtest", "--once");
+      const machine = await e2e.lab.powerOn({ name, mac, firmware, memoryMiB: 512 });
+      // On UEFI this version of it shows itself on the graphics screen alone, which nobody looks at here.
+      if (firmware === "bios") await machine.waitForScreen(/Memtest86\+/i);
+      await e2e.waitForEvent(
+        `the end of the boot of ${name}`,
+        (event) => event.machine === name && event.type === "boot.ended",
+      );
+      const boot = await e2e.newestBoot(name);
+      const { kernel, kernelEfi } = readImageJson(directory).files;
+      t.equal(
+        boot.steps.find(({ step }) => step === "kernel")?.detail["sizeBytes"],
+        (firmware === "bios" ? kernel : kernelEfi)?.sizeBytes,
+        `${firmware}: its own file`,
+      );
+      t.match(boot, { outcome: "local", target: "memtest" }, `${firmware}: nothing more is heard of it`);
+      t.match(await e2e.boot(name), /discover/, `${firmware}: the assignment for one boot is used up`);
+      await machine.powerOff();
+    }
+  },
+);
