@@ -21,6 +21,9 @@ function writeDisk(e2e: E2eLab, content: "greeting" | "nothing"): string {
   return file;
 }
 
+/** OVMF goes on to what follows the network card in its boot order. */
+const afterNetwork = /BdsDxe: starting Boot\w+ "(?!UEFI PXE)/;
+
 /** A text that the 80 columns of the screen may break anywhere. */
 function wrapped(text: string): RegExp {
   return new RegExp(Array.from(text, (character) => character.replace(/[().]/, "\\$&")).join("\\n?"));
@@ -95,11 +98,24 @@ t.test(
 t.test(
   "UEFI, role local by `http-404`: nothing of ours runs, and the firmware goes on in its boot order",
   async (t) => {
-    const { e2e, powerOn } = await localLab(t, ["--local-boot", "http-404"]);
+    const { e2e, powerOn } = await localLab(t, ["--local-boot", "http-404", "--driver", "snponly"]);
     const machine = await powerOn("uefi", "nothing");
     const atDisk = (event: EventView) => event.type === "boot.ended" && event.data["outcome"] === "local";
     await e2e.waitForEvent("the boot's end", atDisk);
-    await machine.waitForScreen(/Start HTTP Boot over IPv4|UEFI Interactive Shell|Shell>/);
+    await machine.waitForScreen(afterNetwork);
     t.notMatch(machine.screen, /Rollcall:/);
+  },
+);
+
+t.test(
+  "UEFI behind GRUB, role local by `http-404`: GRUB would stop at its prompt without a file, so it is told to exit",
+  async (t) => {
+    const { powerOn } = await localLab(t, ["--local-boot", "http-404"]);
+    const machine = await powerOn("uefi", "nothing");
+    await machine.waitForScreen(afterNetwork);
+    t.match(
+      machine.screen,
+      /Fetching Netboot Image grubx64\.efi[\s\S]*Rollcall: s1 boots from its local disk/,
+    );
   },
 );
