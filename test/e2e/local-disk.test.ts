@@ -21,8 +21,8 @@ function writeDisk(e2e: E2eLab, content: "greeting" | "nothing"): string {
   return file;
 }
 
-/** OVMF goes on to what follows the network card in its boot order. */
-const afterNetwork = /BdsDxe: starting Boot\w+ "(?!UEFI PXE)/;
+/** OVMF goes on to what follows in its boot order. */
+const whatFollows = /Start PXE over IPv6|BdsDxe: starting Boot\w+ "(?!UEFI PXE)/;
 
 /** A text that the 80 columns of the screen may break anywhere. */
 function wrapped(text: string): RegExp {
@@ -102,7 +102,7 @@ t.test(
     const machine = await powerOn("uefi", "nothing");
     const atDisk = (event: EventView) => event.type === "boot.ended" && event.data["outcome"] === "local";
     await e2e.waitForEvent("the boot's end", atDisk);
-    await machine.waitForScreen(afterNetwork);
+    await machine.waitForScreen(whatFollows);
     t.notMatch(machine.screen, /Rollcall:/);
   },
 );
@@ -112,7 +112,7 @@ t.test(
   async (t) => {
     const { powerOn } = await localLab(t, ["--local-boot", "http-404"]);
     const machine = await powerOn("uefi", "nothing");
-    await machine.waitForScreen(afterNetwork);
+    await machine.waitForScreen(whatFollows);
     t.match(
       machine.screen,
       /Fetching Netboot Image grubx64\.efi[\s\S]*Rollcall: s1 boots from its local disk/,
