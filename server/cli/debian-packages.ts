@@ -20,6 +20,11 @@ export function parseDebianSource(source: string): DebianSource | undefined {
 
 /** Where every file of Debian's archive can be had, after the mirrors that this host is told to use. */
 const defaultMirror = "http://deb.debian.org/debian/";
+/**
+ * Mirrors have the newest version of a package only, and the manifest names one version; this archive keeps all of them. The day is one
+ * on which the versions of boot-assets/manifest.json were on the mirrors: move it with them.
+ */
+const keepingMirror = "http://snapshot.debian.org/archive/debian/20261115T000000Z/";
 /** A mirror that does not answer is given up after this time, s. */
 const mirrorTimeoutSeconds = "15";
 
@@ -88,7 +93,7 @@ export function createDebianPackages(work: string) {
   };
 }
 
-/** The addresses of the Debian archives that apt is configured with, each with its final slash, and Debian's own. */
+/** The addresses of the Debian archives that apt is configured with, each with its final slash, then Debian's own two. */
 function mirrors(): string[] {
   const { stdout } = spawnSync("apt-get", ["indextargets", "--format", "$(ORIGIN) $(REPO_URI)"], {
     encoding: "utf8",
@@ -97,7 +102,7 @@ function mirrors(): string[] {
     .split("\n")
     .map((line) => /^Debian (https?:\S+\/)$/.exec(line)?.[1])
     .filter((uri) => uri !== undefined);
-  return [...new Set([...configured, defaultMirror])];
+  return [...new Set([...configured, defaultMirror, keepingMirror])];
 }
 
 /** Debian's own links are absolute (/usr/lib/ipxe/ipxe.efi -> /boot/ipxe.efi), so they are followed within the tree. */
