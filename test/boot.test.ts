@@ -201,6 +201,19 @@ t.test("where a boot ends and the next begins", async (t) => {
       ["assigned", "netbooting", "lost"],
     );
   });
+  t.test("silence after the script of somebody's own: it was handed over, and is not lost", async (t) => {
+    const lab = await createBootLab(t);
+    await lab.add(1, "s1");
+    await lab.assign("s1", { kind: "url", url: "http://10.0.0.9/own.ipxe" });
+    await lab.script(1);
+    await lab.settle();
+    lab.tracker.step(lab.machine("s1").id, "script");
+    lab.clock.advanceMs(15 * minutes);
+    lab.tracker.sweep();
+    await lab.settle();
+    t.match(lab.boot("s1"), { outcome: "handed-over", target: "http://10.0.0.9/own.ipxe" });
+    t.equal(lab.machine("s1").phase, "ready");
+  });
   t.test("a sign of life, even a progress report, puts that off", async (t) => {
     const lab = await createBootLab(t);
     await lab.add(1, "s1");

@@ -4,6 +4,7 @@ import {
   type BootStep,
   type BootStepName,
   furthestStep,
+  isHandedOver,
   type Contact,
   startsNewBoot,
 } from "../domain/boot.ts";
@@ -293,7 +294,7 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       tracker.advance(machineId, "boot.failed");
     },
 
-    complete(machineId: string, outcome: "ready" | "local"): void {
+    complete(machineId: string, outcome: "ready" | "local" | "handed-over"): void {
       tracker.advance(machineId, "boot.completed");
       const running = current.get(machineId);
       // A machine that was silent for too long and calls back after all was not lost.
@@ -315,6 +316,10 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       for (const [machineId, running] of current) {
         if (running.boot.outcome !== "running" || clock.monotonicMs() - running.lastSign < silenceLimitMs)
           continue;
+        if (isHandedOver(running.boot)) {
+          tracker.complete(machineId, "handed-over");
+          continue;
+        }
         const last = furthestStep(running.boot) ?? "nothing";
         tracker.advance(machineId, "boot.timed-out");
         end(

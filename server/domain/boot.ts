@@ -35,7 +35,8 @@ export interface BootStep {
   readonly detail: Readonly<Record<string, string | number>>;
 }
 
-export type BootOutcome = "running" | "ready" | "failed" | "abandoned" | "local";
+/** `local`: its disk, or a system that never reports. `handed-over`: a script of somebody else's, of which nothing is seen here. */
+export type BootOutcome = "running" | "ready" | "failed" | "abandoned" | "local" | "handed-over";
 
 /** One boot attempt: from the first DISCOVER, or first contact, to `ready` or to whatever ended it. */
 export interface Boot {
@@ -67,6 +68,16 @@ export function furthestStep(boot: Boot): BootStepName | undefined {
 function isPast(boot: Boot, step: BootStepName): boolean {
   const furthest = furthestStep(boot);
   return furthest !== undefined && (order.get(furthest) ?? 0) >= (order.get(step) ?? 0);
+}
+
+/**
+ * The machine was sent to a script by its URL, and did not come back as it does when it can't load it: what follows is between it and
+ * whoever wrote the script.
+ */
+export function isHandedOver(boot: Boot): boolean {
+  // The name of a role has no colon.
+  const isUrl = boot.target?.includes("://") ?? false;
+  return boot.outcome === "running" && isUrl && furthestStep(boot) === "script";
 }
 
 /** It loaded a first-stage binary, and nothing more was seen of it: for all we know its firmware refused to start it. */
