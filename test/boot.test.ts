@@ -312,6 +312,27 @@ t.test("the callback", async (t) => {
     t.same(lab.stepsOf("s1"), ["callback"]);
     t.equal(lab.of("boot.ended").length, 1);
   });
+  t.test("is answered when all that follows from it is on the disk", async (t) => {
+    const lab = await createBootLab(t);
+    await lab.add(1, "s1");
+    await lab.assign("s1", "worker", "once");
+    const claim = await lab.claim(1);
+    const { id } = lab.boot("s1");
+    await lab.boots.joined(claim, addressOf(1));
+    t.equal(lab.store.boots.find(id)?.outcome, "ready");
+  });
+  t.test("that the end of the server cut in two is whole when it is repeated", async (t) => {
+    const lab = await createBootLab(t);
+    await lab.add(1, "s1");
+    await lab.assign("s1", "worker", "once");
+    const claim = await lab.claim(1);
+    await lab.claims.spend(lab.claims.use(claim, addressOf(1), { kind: "report" }, "its callback"));
+    await lab.boots.joined(claim, addressOf(1));
+    await lab.settle();
+    t.equal(lab.of("assignment.used").length, 1, "else it would install itself again at its next boot");
+    t.match(lab.boot("s1"), { outcome: "ready" });
+    t.equal(lab.machine("s1").phase, "ready");
+  });
   t.test("after a fault takes the fault back: the boot ended well", async (t) => {
     const lab = await createBootLab(t);
     await lab.add(1, "s1");

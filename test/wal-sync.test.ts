@@ -157,6 +157,43 @@ t.test("the end waits for the disk", async (t) => {
   t.same(told, ["last"]);
 });
 
+t.test("what was under way at the end and failed is not told as done", async (t) => {
+  const { run, queue, disk, told } = open(t);
+  run("a");
+  await until(() => disk.underWay === 1);
+  queue.close();
+  disk.fail();
+  await until(() => told.length === 1);
+  t.match(told[0], /^a: .*the disk failed.*EIO/);
+});
+
+t.test("what waits for a disk that stands still is bounded, and it goes on when the disk does", async (t) => {
+  const { queue, run, disk, told } = open(t);
+  run("first");
+  await until(() => disk.underWay === 1);
+  const nothing = () => undefined;
+  let refused = 0;
+  const asked = Array.from({ length: 60_000 }, (_, index) =>
+    (index % 2 === 0 ? queue.runLater(nothing) : queue.runAlone(nothing)).catch(() => {
+      refused++;
+    }),
+  );
+  queue.flush();
+  await Promise.resolve();
+  run("too much");
+  await until(() => told.length === 1);
+  t.match(told, [/^too much: .*the disk stands still/]);
+  disk.finish();
+  await until(() => disk.underWay === 1);
+  disk.finish();
+  await Promise.all(asked);
+  t.equal(refused, 10_001);
+  run("afterwards");
+  await until(() => disk.underWay === 1);
+  disk.finish();
+  await until(() => told.includes("afterwards"));
+});
+
 t.test("the store's own log is synced: what it told is read by another opening", async (t) => {
   const path = join(temporaryDirectory(t), "rollcall.db");
   const store = openStore(path, systemClock);

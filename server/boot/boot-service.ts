@@ -342,14 +342,17 @@ export function createBootService(deps: BootServiceDeps) {
     async joined(secret: string, address: string): Promise<Machine> {
       const claim = claims.use(secret, address, { kind: "report" }, "its callback");
       const machine = inventory.get(claim.machineId);
-      if (!(await claims.spend(claim))) return machine;
+      const isFirst = claim.spentAt === undefined;
       tracker.revive(machine.id, claim.bootId);
-      const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
-      if (once && once.id === claim.assignmentId) await useUpOnce(machine, claim.bootId);
-      if (isCurrent(claim)) {
+      // A repeated callback changes nothing, except where the server ended before all that follows from the first was on the disk.
+      if (isCurrent(claim) && (isFirst || tracker.current(machine.id)?.outcome === "running")) {
         tracker.step(machine.id, "callback");
         tracker.complete(machine.id, "ready");
       }
+      const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
+      const isUsedUp = once !== undefined && once.id === claim.assignmentId;
+      // One commit for all of it: a machine that took its answer for good never calls again.
+      await Promise.all([isUsedUp ? useUpOnce(machine, claim.bootId) : undefined, claims.spend(claim)]);
       return machine;
     },
 

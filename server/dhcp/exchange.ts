@@ -254,10 +254,15 @@ export class Exchange {
   #staySilent(packet: Packet, decision: Silence): void {
     const { mac } = packet.client;
     const { commit, alarm, reason, address } = decision;
+    // Until it is written the lease is neither confirmed from memory nor given to anybody else.
+    if (commit) this.#table.hold(mac, commit.address);
     if (decision.withdrawsOffer) this.#table.withdraw(mac);
     if (commit) {
       if (commit.state === "declined") this.#table.decline(mac, commit.address);
-      this.#commits.submit(commit, (outcome) => this.#noteFailure(outcome, mac));
+      this.#commits.submit(commit, (outcome) => {
+        this.#table.letGo(commit.address);
+        this.#noteFailure(outcome, mac);
+      });
     }
     if (alarm) this.notices.alarm(alarm, { mac, address, reason });
     this.#record(packet, decision);

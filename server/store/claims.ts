@@ -91,9 +91,12 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
         }
         put(claim, transaction);
       }),
-    /** Changes one claim inside the commit; `change` sees the newest state, so two uses at once are counted as two. */
+    /**
+     * Changes one claim inside the commit, with all that was changed before; `change` sees the newest state, so two uses at once are
+     * counted as two.
+     */
     update: (hash: string, change: (current: Claim) => Claim): Promise<Claim | undefined> =>
-      queue.runAlone((transaction) => {
+      queue.run((transaction) => {
         const before = byHash.get(hash);
         if (!before) return undefined;
         const next = change(before);

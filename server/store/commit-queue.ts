@@ -29,6 +29,8 @@ export interface Durability {
 
 /** Work that nobody waits for is on the disk after this at the latest, ms. */
 const laterMs = 100;
+/** Pieces of work that are not on stable storage yet: where a disk stands still, what more comes is refused (about 1 KiB each). */
+const mostUnsettled = 50_000;
 /** Commits are this far apart, ms, unless a group is large: each costs some tenths of a millisecond however small it is. */
 const spacingMs = 4;
 const largeGroup = 16;
@@ -48,6 +50,7 @@ export class CommitQueue {
   #alone: Pending[] = [];
   #committed: Committed[] = [];
   #isSyncing = false;
+  #unsettled = 0;
   /** After a sync that failed nobody knows what is on the disk, and later frames of the log hang on earlier ones. */
   #broken: Error | undefined;
   /** Somebody waits for the next commit of all that is pending. */
@@ -104,8 +107,21 @@ export class CommitQueue {
   #add<T>(list: Pending[], work: (transaction: Transaction) => T): Promise<T> {
     if (this.#closed) return Promise.reject(StoreFailed({ reason: "the store is closed" }));
     if (this.#broken) return Promise.reject(this.#broken);
+    if (this.#unsettled >= mostUnsettled)
+      return Promise.reject(StoreFailed({ reason: "the disk stands still, and too much waits for it" }));
+    this.#unsettled++;
     return new Promise<T>((resolve, reject) => {
-      list.push({ work, resolve: resolve as (value: unknown) => void, reject });
+      list.push({
+        work,
+        resolve: (value) => {
+          this.#unsettled--;
+          resolve(value as T);
+        },
+        reject: (error) => {
+          this.#unsettled--;
+          reject(error);
+        },
+      });
     });
   }
 
@@ -197,7 +213,6 @@ export class CommitQueue {
       },
       (error: unknown) => {
         this.#isSyncing = false;
-        if (this.#closed) return this.#tell(group);
         this.#break(error, [...group, ...this.#take()]);
       },
     );

@@ -192,6 +192,24 @@ t.test("DECLINE sets an address aside for ten minutes, RELEASE frees it at once"
 });
 
 t.test(
+  "a lease that is being given back is neither confirmed from memory nor lost (RFC 2131 s.4.3.4)",
+  async (t) => {
+    const { relay, dhcp, leases, server, contacts } = await createDhcpLab(t, { last: "10.0.0.10" });
+    const [one, two] = [macNumber(1), macNumber(2)];
+    const { yiaddr } = await relay.lease({ mac: one }, dhcp);
+    leases.block();
+    relay.send({ type: "Release", mac: one, ciaddr: yiaddr, server: "127.0.0.1" }, dhcp);
+    relay.send({ type: "Request", mac: one, requested: yiaddr, server: "127.0.0.1", xid: 901 }, dhcp);
+    await until(() => server.counters.received === 4, "RELEASE and REQUEST");
+    leases.release();
+    await until(() => relay.replies.length === 3, "the ACK");
+    t.equal(leases.findByMac(one)?.state, "bound", "what the client was told is what is stored");
+    relay.send({ type: "Discover", mac: two }, dhcp);
+    await until(() => contacts.at(-1)?.silence === "no free address", "the silence: it is in use");
+  },
+);
+
+t.test(
   "no ACK before the lease is on stable storage, and a repeated REQUEST makes no second one (RFC 2131 s.3.1)",
   async (t) => {
     const { relay, dhcp, leases, server } = await createDhcpLab(t);

@@ -23,6 +23,8 @@ export function decodeOptions(
   options = new Map<number, Uint8Array>(),
 ): Map<number, Uint8Array> {
   let at = 0;
+  // Joined once at the end: a datagram of 64 KiB can bring one code 20,000 times.
+  let repeated: Map<number, Uint8Array[]> | undefined;
   while (at < field.length) {
     const code = field[at++];
     if (code === undefined || code === OptionCode.End) break;
@@ -32,9 +34,15 @@ export function decodeOptions(
       throw new MalformedPacket("option passes the end of its field");
     const part = field.subarray(at, at + length);
     const before = options.get(code);
-    options.set(code, before ? joinOctets(before, part) : part);
+    if (before === undefined) options.set(code, part);
+    else {
+      const parts = (repeated ??= new Map<number, Uint8Array[]>()).get(code);
+      if (parts) parts.push(part);
+      else repeated.set(code, [before, part]);
+    }
     at += length;
   }
+  for (const [code, parts] of repeated ?? []) options.set(code, joinOctets(parts));
   return options;
 }
 
@@ -244,9 +252,12 @@ export function ipv4ListToOctets(addresses: readonly Ipv4[]): Uint8Array {
   return Uint8Array.from(addresses.flatMap((address) => [...ipv4ToOctets(address)]));
 }
 
-function joinOctets(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const joined = new Uint8Array(a.length + b.length);
-  joined.set(a);
-  joined.set(b, a.length);
+function joinOctets(parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((octets, part) => octets + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
   return joined;
 }
