@@ -55,10 +55,12 @@ export interface Admission {
  * takes milliseconds.
  */
 export function createAdmission(deps: AdmissionDeps): Admission {
-  const { clock, log, limits, sources, fallbacks, clientAt } = deps;
+  const { clock, log, limits, timings, sources, fallbacks, clientAt } = deps;
   const register = createRegister();
   const waiting = new Map<string, SessionRequest>();
   const learned = new WeakSet<Session>();
+  /** When those began that have not been told to give way. */
+  const begunAtMs = new WeakMap<Session, number>();
   let isStopping = false;
   const hasRoom = () => register.live.size < limits.transfers;
   const hasRoomFor = ({ client }: SessionRequest) => register.of(client).size < limits.transfersPerClient;
@@ -72,6 +74,7 @@ export function createAdmission(deps: AdmissionDeps): Admission {
       deps.tell(contact);
     });
     register.add(session);
+    begunAtMs.set(session, clock.monotonicMs());
     void session.closed.then(() => {
       register.remove(session);
       serveWaiting();
@@ -112,6 +115,23 @@ export function createAdmission(deps: AdmissionDeps): Admission {
     }
   }
 
+  /**
+   * A source that is forged never answers, and some hundred of them a second would hold every place: the oldest that was not heard
+   * gives way. A client that is there answers in a round trip, long before that.
+   */
+  function endOldestUnheard(): void {
+    const lateMs = clock.monotonicMs() - timings.firstRetransmitMs;
+    for (const session of register.live) {
+      const sinceMs = begunAtMs.get(session);
+      if (sinceMs === undefined || session.transfer?.progress.hasHeardClient !== false) continue;
+      // They stand in the order in which they began.
+      if (sinceMs > lateMs) return;
+      begunAtMs.delete(session);
+      session.stop("never heard, gave way to another", false);
+      return;
+    }
+  }
+
   function admit(request: SessionRequest): void {
     if (isStopping) return;
     const running = register.find(request.client);
@@ -128,7 +148,10 @@ export function createAdmission(deps: AdmissionDeps): Admission {
     } else if (!hasRoomFor(request)) {
       log.debug({ client: endpoint }, "ignored a tftp request: the client has too many transfers");
     } else if (hasRoom()) begin(request);
-    else if (waiting.has(endpoint) || waiting.size < limits.waiting) waiting.set(endpoint, request);
+    else {
+      endOldestUnheard();
+      if (waiting.has(endpoint) || waiting.size < limits.waiting) waiting.set(endpoint, request);
+    }
   }
 
   async function stop(): Promise<void> {

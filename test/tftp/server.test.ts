@@ -216,6 +216,27 @@ t.test("silence and limits", async (t) => {
     const all = await Promise.all(Array.from({ length: 8 }, () => fetchFile(address, "small")));
     t.ok(all.every(({ content }) => content.equals(small)));
   });
+  t.test("where forged sources hold every place, the oldest that never answered gives way", async (t) => {
+    const clock = new ManualClock();
+    const limits = { transfers: 2, transfersPerClient: 4 };
+    const { address, contacts } = await startTftpLab(t, [files], { clock, limits });
+    const [heard, forged, late] = [await talkerFor(t), await talkerFor(t), await talkerFor(t)];
+    heard.say(readRequest("small"), address);
+    const { from } = await heard.hear();
+    heard.say({ kind: "ack", block: 1 }, from);
+    t.match((await heard.hear()).packet, { kind: "data", block: 2 });
+    forged.say(readRequest("small"), address);
+    await forged.hear();
+    late.say(readRequest("small"), address);
+    t.ok(await late.isSilent(50), "it may still answer");
+    clock.advanceMs(200);
+    late.say(readRequest("small"), address);
+    t.match((await late.hear()).packet, { kind: "data", block: 1 });
+    t.match(contacts, [{ outcome: "cancelled", sentBytes: 512 }]);
+    heard.heard.length = 0;
+    heard.say({ kind: "ack", block: 2 }, from);
+    t.match((await heard.hear()).packet, { kind: "data", block: 3 }, "who was heard keeps its place");
+  });
   t.test("stop ends transfers with an ERROR, closes every socket and leaves no timer", async (t) => {
     const clock = new ManualClock();
     const { address, contacts, server } = await startTftpLab(t, [files], { clock });
