@@ -10,7 +10,7 @@ import { systemIds } from "./platform/ids.ts";
 import { createLineWriter } from "./platform/line-writer.ts";
 import { openIcmp6 } from "./platform/icmp6-socket.ts";
 import { createLogger } from "./platform/logger.ts";
-import { servedInterfaces } from "./platform/network-devices.ts";
+import { forwardsIpv6, servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
@@ -40,6 +40,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
   const routers = await createRouterDiscovery(endsIt ? interfaces.map(({ device }) => device) : [], {
     open: openIcmp6,
     log,
+    isRouter: (device) => endRouterDiscovery === "auto" && forwardsIpv6(device),
   });
   const udp = createUdp({ log, clock: systemClock });
   const tftpThread = await startTftpThread({ udp, clock: systemClock, log });

@@ -41,6 +41,20 @@ t.test(
   },
 );
 
+t.test(
+  "a host that is the network's IPv6 router never says that it is none (RFC 4861 s.6.3.4)",
+  async (t) => {
+    const sent: string[] = [];
+    const open = (device: string): Promise<Icmp6Sender> =>
+      Promise.resolve({ send: () => void sent.push(device), close: () => undefined });
+    const isRouter = (device: string) => device === "lan0";
+    const routers = await createRouterDiscovery(["lan0", "lan1"], { open, log: silentLog, isRouter });
+    routers.end("lan0", mac);
+    routers.end("lan1", mac);
+    t.same(sent, ["lan1"]);
+  },
+);
+
 t.test("where the system refuses, that is said once, and nobody fails by it", async (t) => {
   const said: string[] = [];
   const log = { info: (_: object, text: string) => void said.push(text), debug: () => undefined };

@@ -67,7 +67,7 @@ export const configSchema = Type.Object(
           {
             default: "auto",
             description:
-              "tell each iPXE that there is no IPv6 router, which spares it a wait of 16 s at each boot where there is none; auto: where this server gives the addresses",
+              "tell each iPXE that there is no IPv6 router, which spares it a wait of 16 s at each boot where there is none; auto: where this server gives the addresses and does not itself route IPv6",
           },
         ),
         raspberryPiDelayMs: Type.Integer({

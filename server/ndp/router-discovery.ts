@@ -18,7 +18,16 @@ export type OpenIcmp6 = (device: string) => Promise<Icmp6Sender | undefined>;
  */
 export async function createRouterDiscovery(
   devices: readonly string[],
-  { open, log }: { readonly open: OpenIcmp6; readonly log: Pick<Log, "info" | "debug"> },
+  {
+    open,
+    log,
+    isRouter = () => false,
+  }: {
+    readonly open: OpenIcmp6;
+    readonly log: Pick<Log, "info" | "debug">;
+    /** Whether this host routes for the device's network: "no router" would take away the route that machines have by it. */
+    readonly isRouter?: (device: string) => boolean;
+  },
 ) {
   const advertisement = encodeEmptyAdvertisement();
   const senders = new Map<string, Icmp6Sender>();
@@ -35,6 +44,8 @@ export async function createRouterDiscovery(
   return {
     /** To be called when iPXE's DHCPDISCOVER came: it solicits a router in the same moment. */
     end(device: string, mac: Mac): void {
+      // Anybody can send a DISCOVER in the name of a machine whose system runs.
+      if (isRouter(device)) return;
       try {
         senders.get(device)?.send(advertisement, linkLocalOf(mac));
       } catch (error) {

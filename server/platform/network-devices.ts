@@ -56,6 +56,15 @@ export function servedInterfaces(
   }));
 }
 
+/** True where this host forwards IPv6 packets that come in by the device, as a router does. */
+export function forwardsIpv6(device: string): boolean {
+  try {
+    return readFileSync(`/proc/sys/net/ipv6/conf/${device}/forwarding`, "utf8").trim() !== "0";
+  } catch {
+    return false;
+  }
+}
+
 function readRoutes(): string {
   try {
     return readFileSync("/proc/self/net/route", "utf8");
