@@ -53,6 +53,8 @@ t.test("what can't be meant is refused with the option's name", (t) => {
   refused({ network: "10.0.0.0/8" }, /inside --network/);
   refused({ profiles: ["bios", "amiga"] }, /--profile amiga: there are bios, uefi/);
   refused({ loss: 5 }, /--loss 5: from 0 to 1/);
+  refused({ tftpPort: 70_000 }, /--tftp-port 70000: from 1 to 65535/);
+  refused({ first: 16_777_216 }, /--first 16777216: from 0 to/);
   refused({ goal: "moon" }, /--until moon/);
   t.end();
 });

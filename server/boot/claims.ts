@@ -123,17 +123,11 @@ export function createClaims({
       return claim;
     },
 
-    /**
-     * The callback came: no config leaves under this claim any more. A repeated callback is no fault.
-     * @returns true for the first callback only, also where two come at once
-     */
-    async spend(claim: Claim): Promise<boolean> {
-      let isFirst = false;
-      await claims.update(claim.hash, (current) => {
-        isFirst = current.spentAt === undefined;
-        return isFirst ? { ...current, spentAt: clock.now() } : current;
-      });
-      return isFirst;
+    /** The callback came: no config leaves under this claim any more. A repeated callback is no fault. */
+    async spend(claim: Claim): Promise<void> {
+      await claims.update(claim.hash, (current) =>
+        current.spentAt === undefined ? { ...current, spentAt: clock.now() } : current,
+      );
     },
   };
 }

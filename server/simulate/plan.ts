@@ -88,6 +88,10 @@ export function readPlan(options: SimulationOptions): Plan {
   atLeast("--attempts", attempts, 1);
   atLeast("--limit", limitSeconds, 0.001);
   for (const name of ["loss", "duplicate", "reorder"] as const) atLeast(`--${name}`, options[name], 0, 1);
+  // A MAC has room for so many numbers.
+  atLeast("--first", options.first, 0, 0x1000000 - options.machines);
+  for (const name of ["dhcp", "pxe", "tftp"] as const)
+    atLeast(`--${name}-port`, options[`${name}Port`], 1, 65_535);
   const way = readWay(options);
   const names = options.profiles.length > 0 ? options.profiles : defaultMix();
   return {

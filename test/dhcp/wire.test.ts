@@ -183,6 +183,13 @@ t.test("long options are split and joined again exactly (RFC 3396)", (t) => {
   t.equal(field[1], 255, "first instance is full");
   t.equal(field[257], 67, "and the next has the same code");
   t.strictSame(decodeOptions(field).get(67), textToOctets(url));
+  const parts = Array.from({ length: 20_000 }, (_, part) => [200, 1, part & 255]).flat();
+  const joined = decodeOptions(Uint8Array.from([...parts, 255])).get(200);
+  t.strictSame(
+    joined,
+    Uint8Array.from({ length: 20_000 }, (_, part) => part & 255),
+    "one code in 64 KiB",
+  );
   fc.assert(
     fc.property(optionMap, (options) => {
       const octets = encodeOptions(options);

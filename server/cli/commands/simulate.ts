@@ -169,7 +169,9 @@ export function simulateCommand(program: Command, open: () => Session): void {
     .action(async (_options: object, command: Command) => {
       const session = open();
       const stop = new AbortController();
-      for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => stop.abort());
+      // However it ends, what --network made local to this host is taken back: a terminal that is closed, a reader that has gone.
+      for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(name, () => stop.abort());
+      for (const output of [process.stdout, process.stderr]) output.on("error", () => stop.abort());
       try {
         const plan = planOf(command.optsWithGlobals<SimulateOptions>(), process.env);
         const isTerminal = process.stderr.isTTY === true;
