@@ -2,7 +2,17 @@
 // Plain JavaScript that Node 18 can read: makes sure that the packages and a new enough Node are there, then hands over to the
 // command. It runs before anything imports better-sqlite3, which crashes an older Node in place of refusing it.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -32,15 +42,72 @@ function isInstalled({ dev }) {
   }
 }
 
-/** Installs what package-lock.json names, unless it is there. */
+/** One command at a time installs: its process id stands in here. */
+const lock = join(root, ".installing");
+const pause = new Int32Array(new SharedArrayBuffer(4));
+
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error.code === "EPERM";
+  }
+}
+
+/** Waits while another command installs. @returns false when that one has installed what was wanted */
+function takeLock(wanted) {
+  const own = `${lock}.${process.pid}`;
+  for (let told = 0; ;) {
+    try {
+      // A link appears with its content in it.
+      writeFileSync(own, String(process.pid));
+      linkSync(own, lock);
+      return true;
+    } catch (error) {
+      if (error.code !== "EEXIST") throw error;
+    } finally {
+      rmSync(own, { force: true });
+    }
+    const holder = existsSync(lock) ? Number(readFileSync(lock, "utf8")) : 0;
+    if (holder > 0 && !isAlive(holder)) rmSync(lock, { force: true });
+    else if (holder > 0 && told !== holder) {
+      process.stderr.write(
+        `Another command is installing the packages (process ${holder}); waiting for it.\n`,
+      );
+      told = holder;
+    }
+    Atomics.wait(pause, 0, 0, 300);
+    if (!existsSync(lock) && isInstalled(wanted)) return false;
+  }
+}
+
+/**
+ * Installs what package-lock.json names, unless it is there. npm removes what there is before it installs; a server that runs in this
+ * checkout would lose the packages that it has not loaded yet, so they are made ready beside the old ones, and change places at the end.
+ */
 export function ensurePackages({ dev }) {
-  if (isInstalled({ dev })) return;
-  process.stderr.write("Installing the packages of package-lock.json (about half a minute)...\n");
-  const npm = ["ci", "--no-audit", "--no-fund", "--loglevel=error", ...(dev ? [] : ["--omit=dev"])];
-  const { status } = spawnSync("npm", npm, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
-  if (status === 0) return;
-  process.stderr.write("npm ci failed; the lines above say why.\n");
-  process.exit(1);
+  if (isInstalled({ dev }) || !takeLock({ dev })) return;
+  const stage = join(root, ".packages");
+  try {
+    process.stderr.write("Installing the packages of package-lock.json (about half a minute)...\n");
+    rmSync(stage, { recursive: true, force: true });
+    mkdirSync(stage);
+    for (const file of ["package.json", "package-lock.json", ".npmrc"])
+      copyFileSync(join(root, file), join(stage, file));
+    const npm = ["ci", "--no-audit", "--no-fund", "--loglevel=error", ...(dev ? [] : ["--omit=dev"])];
+    const { status } = spawnSync("npm", npm, { cwd: stage, stdio: ["ignore", "ignore", "inherit"] });
+    if (status !== 0) {
+      process.stderr.write("npm ci failed; the lines above say why.\n");
+      process.exitCode = 1;
+    } else {
+      if (existsSync(join(root, "node_modules"))) renameSync(join(root, "node_modules"), join(stage, "old"));
+      renameSync(join(stage, "node_modules"), join(root, "node_modules"));
+    }
+  } finally {
+    rmSync(stage, { recursive: true, force: true });
+    rmSync(lock, { force: true });
+  }
+  if (process.exitCode) process.exit();
 }
 
 /** Runs a TypeScript file of ours with a Node that can: this one, or the one that came with the packages. */
