@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import t from "tap";
+import { RoleNotFound } from "../server/domain/error-catalogue.ts";
 import { grubWord } from "../server/render/quoting.ts";
 import { startServer, type TestServer } from "./support/http-fixture.ts";
 import { addressOf, macOf } from "./support/samples.ts";
@@ -112,6 +113,18 @@ t.test("GRUB", async (t) => {
     await server.assign("s1", "local");
     t.match(textOf(await server.grub(1)), /'s1' boots from its local disk\.\nexit 1$/);
   });
+});
+
+t.test("a fault of any length fits into a config: the names of all roles would not", async (t) => {
+  const lab = await createBootLab(t);
+  const known = Array.from({ length: 300 }, (_, number) => `role-${number}-with-a-name-of-some-length`);
+  const { script } = lab.boots.errorScript(
+    RoleNotFound({ role: "gone", known }),
+    "http://10.0.0.1:8080",
+    true,
+  );
+  t.equal(script.length, 8192);
+  t.match(script, /ROLE_NOT_FOUND[\s\S]*role-0[\s\S]*\nsleep '[0-9]+'\n/);
 });
 
 t.test("an unknown machine is sent to its disk where unknown ones are ignored", async (t) => {

@@ -1,4 +1,5 @@
 import { readdirSync } from "node:fs";
+import { Readable } from "node:stream";
 import fc from "fast-check";
 import t from "tap";
 import type { Clock } from "../server/domain/capabilities.ts";
@@ -171,8 +172,8 @@ t.test("a version that is put beside the others is not booted until it is chosen
   const server = await startServer(t);
   const { kernel, initrd } = await server.addImage("1");
   const files = {
-    kernel: { name: "k", sha256: kernel, sizeBytes: 1 },
-    initrd: { name: "i", sha256: initrd, sizeBytes: 1 },
+    kernel: { name: "k", sha256: kernel, sizeBytes: "vmlinuz of debian-node 1".length },
+    initrd: { name: "i", sha256: initrd, sizeBytes: "initrd.img of debian-node 1".length },
   };
   const body = { name: "debian-node", version: "2", arch: "x86_64", files, current: false };
   t.match(await server.api("POST", "/images/import", body), { status: 201, json: { current: false } });
@@ -198,6 +199,29 @@ t.test(
     await t.rejects(server.put("x".repeat(180)), { message: /ASSET_BUDGET_EXCEEDED/ });
     const types = (await server.api("GET", "/events?limit=1000")).items.map((event) => event["type"]);
     t.ok(types.some((type) => plain(type) === "image.removed"));
+  },
+);
+
+t.test("an upload without a length is refused, since it can't be weighed against the limit", async (t) => {
+  const server = await startServer(t, { settings: { "assets.maxBytes": 250 } });
+  const content = Buffer.alloc(1000);
+  const answer = await server.ask(`/api/v1/contents/${sha256Of(content)}`, {
+    method: "PUT",
+    body: Readable.from([content]),
+    token: server.adminToken,
+  });
+  t.match([answer.status, answer.json], [400, { code: "UPLOAD_REJECTED" }]);
+  t.equal((await server.ask(`/assets/${sha256Of(content)}/file`)).status, 404);
+});
+
+t.test(
+  "an image of which a size is not that of its content is refused: machines would refuse it",
+  async (t) => {
+    const server = await startServer(t);
+    const kernel = { name: "vmlinuz", sha256: await server.put("kernel"), sizeBytes: 7 };
+    const image = { name: "kiosk", version: "1", arch: "x86_64", files: { kernel } };
+    const answer = await server.api("POST", "/images/import", image);
+    t.match([answer.status, answer.json], [400, { code: "IMAGE_INVALID", detail: /6/ }]);
   },
 );
 

@@ -526,9 +526,10 @@ t.test("a directory of one's own (rolesDir)", (t) => {
     );
     t.end();
   });
-  t.test("files, hidden folders and links to nowhere are no roles", (t) => {
+  t.test("files, hidden folders and links to nowhere or to themselves are no roles", (t) => {
     const own = t.testdir({ "README.md": "x", ".git": { config: "x" }, kiosk: { "role.yaml": waits } });
     symlinkSync("/nonexistent", join(own, "gone"));
+    symlinkSync("loop", join(own, "loop"));
     const { roles, problems } = loadRoles([own]);
     t.same(problems, []);
     t.same([...roles.keys()], ["kiosk"]);

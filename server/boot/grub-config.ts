@@ -35,6 +35,9 @@ export function firstGrubConfig(serverUrl: string, renderer: Pick<Renderer, "gru
  */
 export const grubConfigBytes = 8192;
 
+/** Of an error's text; the most that fits on a screen beside the rest. */
+const shownCharacters = 1000;
+
 /** @throws Error when it is too long, which only kernel arguments far beyond what Linux takes can make it */
 function pad(text: string): string {
   if (text.length > grubConfigBytes)
@@ -85,9 +88,10 @@ export function grubLanguage(renderer: Renderer): LoaderLanguage {
     script: (rendering) => renderGrubConfig(rendering, renderer),
     local: (machine) => machineConfig(renderer, "local", { machine }),
     fault: (facts) => {
-      // A single quote can't be written in GRUB's single quotes.
-      const message = facts.message.replaceAll("'", '"');
-      const advice = facts.advice.replaceAll("'", '"');
+      // A single quote can't be written in GRUB's single quotes. A list of all roles would be longer than a config may be.
+      const shown = (text: string) => text.replaceAll("'", '"').slice(0, shownCharacters);
+      const message = shown(facts.message);
+      const advice = shown(facts.advice);
       return machineConfig(renderer, "error", { ...facts, message, advice });
     },
   };

@@ -86,8 +86,9 @@ export function installHostCheck(
     ["localhost", ...(hostname ? [hostname] : []), ...configured].map((name) => name.toLowerCase()),
   );
   app.addHook("onRequest", (request, _reply, done) => {
-    const host = request.headers.host;
-    const isAllowed = host === undefined ? isControl(request) : isOwnHost(host, names) || isControl(request);
+    const { host } = request.headers;
+    // Without one it is no web page: every browser sends it, and HTTP/1.1 without it is refused before. U-Boot's HTTP/1.0 has none.
+    const isAllowed = host === undefined || isOwnHost(host, names) || isControl(request);
     done(isAllowed ? undefined : HostNotAllowed({ host: host ?? "" }));
   });
 }

@@ -35,14 +35,21 @@ export interface UndoingDeps {
 
 /** Takes the last change of the assignments back, whole, as far as nothing newer stands in its place. */
 export function createUndoing({ clock, record, inventory, assignments, select, onChange }: UndoingDeps) {
-  function nameOf({ subject }: AssignmentChangeEntry): string | undefined {
-    if (subject.kind === "group")
-      return inventory.groupNames().has(subject.group) ? `group ${subject.group}` : undefined;
-    return inventory.all().find(({ id }) => id === subject.machineId)?.name;
+  /** Of machines and groups as they are now; a change may be of a whole building, so each is looked up, not looked for. */
+  function createNames(): (entry: AssignmentChangeEntry) => string | undefined {
+    const machines = new Map(inventory.all().map(({ id, name }) => [id, name]));
+    const groups = inventory.groupNames();
+    return ({ subject }) =>
+      subject.kind === "machine"
+        ? machines.get(subject.machineId)
+        : groups.has(subject.group)
+          ? `group ${subject.group}`
+          : undefined;
   }
 
   /** Newest first; a change of which nothing is left, e.g. a boot that was used up, is no change to take back. */
   function findLast(): { change: AssignmentChange; entries: AssignmentChangeEntry[]; left: string[] } {
+    const nameOf = createNames();
     for (const change of assignments.changes()) {
       const left: string[] = [];
       const entries = change.entries.filter((entry) => {
@@ -64,10 +71,10 @@ export function createUndoing({ clock, record, inventory, assignments, select, o
     const restored = new Map(entries.map((entry) => [key(entry.subject, entry.mode), entry.before]));
     const findThen: FindAssignment = (subject, mode) =>
       restored.has(key(subject, mode)) ? restored.get(key(subject, mode)) : assignments.find(subject, mode);
-    const touched = (machine: Machine) =>
-      entries.some(({ subject }) =>
-        subject.kind === "group" ? subject.group === machine.group : subject.machineId === machine.id,
-      );
+    const subjects = new Set(entries.map(({ subject }) => key(subject, "")));
+    const touched = ({ id, group }: Machine) =>
+      subjects.has(key({ kind: "machine", machineId: id }, "")) ||
+      (group !== undefined && subjects.has(key({ kind: "group", group }, "")));
     const lines = inventory
       .all()
       .filter(touched)

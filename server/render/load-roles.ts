@@ -87,10 +87,19 @@ function foldersIn(directory: string): string[] | undefined {
   try {
     return readdirSync(directory)
       .filter((name) => !name.startsWith("."))
-      .filter((name) => statSync(join(directory, name), { throwIfNoEntry: false })?.isDirectory())
+      .filter((name) => isFolder(join(directory, name)))
       .sort();
   } catch {
     return undefined;
+  }
+}
+
+/** What can't be looked at (a link that leads to itself) is no role, and takes no other one with it. */
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
   }
 }
 

@@ -5,7 +5,14 @@ import type { ImageHolds } from "../../boot/image-holds.ts";
 import type { AssetCollector } from "../../content/asset-collector.ts";
 import type { ContentStore } from "../../content/content-store.ts";
 import type { Clock } from "../../domain/capabilities.ts";
-import { AssetNotFound, ImageInUse, ImageNotFound, NoPreviousVersion } from "../../domain/error-catalogue.ts";
+import {
+  AssetNotFound,
+  ImageInUse,
+  ImageInvalid,
+  ImageNotFound,
+  NoPreviousVersion,
+  UploadRejected,
+} from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import { type Image, previousVersion } from "../../domain/image.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
@@ -137,7 +144,10 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
           request.raw.resume();
           return reply.send(known);
         }
-        const announced = Number(request.headers["content-length"] ?? 0);
+        // What is of unknown length can't be weighed against assets.maxBytes before it is there.
+        const length = request.headers["content-length"];
+        if (length === undefined) throw UploadRejected({ problem: "its Content-Length is missing" });
+        const announced = Number(length);
         await collector.makeRoom(announced);
         return reply
           .code(201)
@@ -174,9 +184,16 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
     },
     async (request, reply) => {
       const { current: isCurrent = true, ...described } = request.body;
-      for (const { sha256 } of Object.values(described.files)) {
+      for (const { name, sha256, sizeBytes } of Object.values(described.files)) {
         collector.expect(sha256);
-        if (!(await content.find(sha256))) throw AssetNotFound({ sha256 });
+        const stored = await content.find(sha256);
+        if (!stored) throw AssetNotFound({ sha256 });
+        // Machines are told the size, and refuse a root of another one.
+        if (stored.sizeBytes !== sizeBytes)
+          throw ImageInvalid({
+            file: name,
+            problem: `sizeBytes is ${sizeBytes}, and its content has ${stored.sizeBytes}`,
+          });
       }
       const now = clock.now();
       const image = {
