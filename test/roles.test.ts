@@ -371,8 +371,19 @@ const broken: readonly (readonly [
   ],
   [
     "an Ignition file is Butane or Ignition",
-    ignition("files: { ignition: f }", "passwd: {}\n"),
+    ignition("files: { ignition: f }", "#cloud-config\nusers: []\n"),
     ["f:1:1: BUTANE_INVALID: the key variant is missing; there are fcos, flatcar"],
+  ],
+  [
+    "what an old Container Linux Config has and Ignition 3 has not is told",
+    ignition(
+      "files: { ignition: f }",
+      "passwd:\n  users: [{ name: core }]\netcd:\n  name: a\nstorage:\n  files:\n    - path: /a\n      filesystem: oem\n",
+    ),
+    [
+      /^f:3:1: BUTANE_INVALID: etcd: unknown key/,
+      /^f:8:7: BUTANE_INVALID: storage\.files\.0\.filesystem: unknown key/,
+    ],
   ],
   [
     "Ignition 2 is another language",
