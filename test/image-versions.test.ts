@@ -58,12 +58,17 @@ t.test("what may go of the assets", (t) => {
     "what stays all the same is told",
   );
   t.same(gone(planRetention(facts(images), { maxBytes: 0, keepVersions: 3 })), ["1"], "nor do the last ones");
-  const held = new Set([digestOf("kernel 1")]);
+  const held = new Set(Object.values(version(1).files).map(({ sha256 }) => sha256));
   t.same(
     gone(planRetention(facts(images, { held }), { ...rules, maxBytes: 0 })),
     ["2", "3"],
     "nor what a machine loads",
   );
+  // As when a version is uploaded that has the kernel of an old one.
+  const shared = new Set([digestOf("kernel 1")]);
+  const plan = planRetention(facts(images, { held: shared }), { ...rules, maxBytes: 0 });
+  t.same(gone(plan), ["1", "2", "3"], "one file of a version does not keep all of it");
+  t.equal(plan.keptBytes, version(4).files.kernel.sizeBytes + 20, "but itself it stays");
   const back = [version(1, { currentSince: sampleTime + 9 }), version(2), version(3, { isCurrent: true })];
   t.same(
     gone(planRetention(facts(back), { ...rules, maxBytes: 35 })),
@@ -127,6 +132,9 @@ t.test("the version that machines boot", async (t) => {
       json: { code: "IMAGE_NOT_FOUND" },
     });
     t.match((await api("POST", "/images/nobody/rollback", {})).json, { code: "IMAGE_NOT_FOUND" });
+    t.match((await api("DELETE", "/images/debian-node?version=9")).json, {
+      detail: /no image debian-node 9 in/,
+    });
     await server.addImage("1", "alone");
     t.match((await api("POST", "/images/alone/rollback", {})).json, { code: "NO_PREVIOUS_VERSION" });
     const types = (await api("GET", "/events?limit=1000")).items.map((event) => event["type"]);

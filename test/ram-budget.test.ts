@@ -1,7 +1,9 @@
 import t from "tap";
 import {
+  ramAfterReport,
   ramNeed,
   ramOfMemoryDevices,
+  ramOfMemTotal,
   ramOfMemsize,
   type RoleOffer,
   smallerRole,
@@ -78,6 +80,29 @@ t.test("RAM by SMBIOS, DMTF DSP0134 s.7.18: Size and Extended Size of each memor
   t.end();
 });
 
+t.test("RAM by the MemTotal of a booted system is what is built in, not the little less that it has", (t) => {
+  const cases: [kibibytes: string, mebibytes: number | undefined][] = [
+    ["1496036", 1536],
+    ["469000", 512],
+    ["987136", 1024],
+    ["3905636", 4096],
+    ["16303184", 16_384],
+    ["", undefined],
+    ["0", undefined],
+    ["-1", undefined],
+    ["1e9", undefined],
+    ["4000", undefined],
+    ["99999999999999", undefined],
+  ];
+  for (const [text, mebibytes] of cases)
+    t.equal(ramOfMemTotal(text), mebibytes === undefined ? undefined : mebibytes * mebibyte, text);
+  t.equal(ramAfterReport(undefined, 4), 4);
+  t.equal(ramAfterReport(8, 7), 8, "firmware knows it better");
+  t.equal(ramAfterReport(8, 16), 16, "memory was added");
+  t.equal(ramAfterReport(8, 4), 4, "or taken out");
+  t.end();
+});
+
 const roles = {
   "big/role.yaml": "description: needs much\nboot: image\nimage: debian-node\nminimumRam: 4 GiB\n",
   "small/role.yaml": "description: needs little\nboot: image\nimage: debian-node\nminimumRam: 512 MiB\n",
@@ -123,6 +148,36 @@ t.test("a machine with too little RAM is told so on its screen before it loads a
     t.equal(await isRefused(), false, "the smaller role");
   });
 });
+
+t.test(
+  "what a booted system says of its RAM counts at the next boot, where firmware says nothing",
+  async (t) => {
+    const server = await startServer(t, { roles });
+    await server.addImage();
+    await server.add(1, "s1");
+    await server.assign("s1", "big");
+    const claim = await server.claim(1);
+    const report = (ramKiB: string) =>
+      server.ask(`/callback/${claim}/phase`, {
+        method: "POST",
+        from: 1,
+        body: `phase=booting&step=network&ramKiB=${ramKiB}`,
+        headers: { "content-type": "application/x-www-form-urlencoded" },
+      });
+    const known = async () => {
+      await server.store.probe();
+      return (await server.api("GET", "/machines/s1")).json["ramBytes"];
+    };
+    t.equal((await report("987136")).status, 204);
+    t.equal(await known(), 1024 * mebibyte);
+    t.match((await server.script(1)).text, /s1 has 1024 MiB of RAM, and the role big needs 4096 MiB/);
+    t.match((await server.grub(1)).text, /MACHINE_TOO_SMALL/, "GRUB, which says nothing of it, is told too");
+    for (const wild of ["", "x", "1", "9".repeat(20)]) {
+      t.equal((await report(wild)).status, 204);
+      t.equal(await known(), 1024 * mebibyte, "what no machine has is not believed");
+    }
+  },
+);
 
 t.test(
   "a boot whose system never calls back is over when firmware has its last file, and so is its assignment",

@@ -10,7 +10,8 @@ type Files = Record<string, string>;
 /** The faults of one role folder as `boot role lint` prints them, without the directory of the test. */
 function faults(t: Test, files: Files, name = "kiosk"): string[] {
   const directory = t.testdir({ [name]: files });
-  return loadRoles([directory]).problems.map(
+  const { problems, warnings } = loadRoles([directory]);
+  return [...problems, ...warnings].map(
     ({ file, line, column, code, message }) =>
       `${file.slice(directory.length + name.length + 2)}:${line}:${column}: ${code}: ${message}`,
   );
@@ -370,8 +371,19 @@ const broken: readonly (readonly [
   ],
   [
     "an Ignition file is Butane or Ignition",
-    ignition("files: { ignition: f }", "passwd: {}\n"),
+    ignition("files: { ignition: f }", "#cloud-config\nusers: []\n"),
     ["f:1:1: BUTANE_INVALID: the key variant is missing; there are fcos, flatcar"],
+  ],
+  [
+    "what an old Container Linux Config has and Ignition 3 has not is told",
+    ignition(
+      "files: { ignition: f }",
+      "passwd:\n  users: [{ name: core }]\netcd:\n  name: a\nstorage:\n  files:\n    - path: /a\n      filesystem: oem\n",
+    ),
+    [
+      /^f:3:1: BUTANE_INVALID: etcd: unknown key/,
+      /^f:8:7: BUTANE_INVALID: storage\.files\.0\.filesystem: unknown key/,
+    ],
   ],
   [
     "Ignition 2 is another language",
@@ -436,6 +448,66 @@ const broken: readonly (readonly [
     { "role.yaml": "description: d\nboot: script\nfiles: { ipxe: s }\n", s: "echo a\n" },
     ["s:1:1: SCRIPT_INVALID: the first line must be #!ipxe"],
   ],
+  [
+    "a script jumps to labels that it has",
+    {
+      "role.yaml": "description: d\nboot: script\ntemplates:\n  ipxe: s\n",
+      s: "#!ipxe\n{{#if machine.group}}\necho {{text machine.group}}\n{{/if}}\n:again\nchain http://a/{{uri machine.name}} || goto agian\n  goto away\n",
+    },
+    [
+      "s:6:40: SCRIPT_INVALID: goto agian: there is no label :agian",
+      "s:7:3: SCRIPT_INVALID: goto away: there is no label :away",
+    ],
+  ],
+  [
+    "a script whose failure would be silent is a warning, and so is a command that no iPXE has",
+    {
+      "role.yaml": "description: d\nboot: script\nfiles: { ipxe: s }\n",
+      s: "#!ipxe\n  kernel http://a/k quiet\ninitrd http://a/i || goto failed\nbot || goto ${next}\n:failed\nisset ${net0/ip} || shel\n",
+    },
+    [
+      /^s:2:3: SCRIPT_LINE_UNGUARDED: if this fails, the script ends here/,
+      "s:4:1: SCRIPT_COMMAND_UNKNOWN: bot is no command of iPXE",
+      "s:6:21: SCRIPT_COMMAND_UNKNOWN: shel is no command of iPXE",
+      /^s:6:1: SCRIPT_LINE_UNGUARDED: /,
+    ],
+  ],
+  [
+    "every fault of a template is told",
+    userData("a: {{machine.nmae}}\nb: {{{machine.name}}}\nc: {{upper machine.name}}\n"),
+    [
+      "u.hbs:3:4: TEMPLATE_INVALID: {{{raw}}} output is not allowed; {{value}} is quoted for you",
+      "u.hbs:4:4: TEMPLATE_INVALID: unknown helper upper; there are yaml, json, uri, sh",
+    ],
+  ],
+  [
+    "every unknown name is told",
+    userData("a: {{machine.nmae}}\nb: {{#if params.big}}{{params.big}}{{/if}}\n"),
+    [
+      "u.hbs:2:4: TEMPLATE_INVALID: unknown name machine.nmae",
+      "u.hbs:3:4: TEMPLATE_INVALID: unknown name params.big",
+      "u.hbs:3:22: TEMPLATE_INVALID: unknown name params.big",
+    ],
+  ],
+  [
+    "the place of a fault is one of the template, whatever its blocks made of it",
+    userData(
+      "{{#if machine.group}}\na: 1\n{{/if}}\n{{#each machine.labels}}\n# a label\n{{/each}}\nb: {{machine.name}}\n  bad: {{machine.mac}}\nb: 2\n",
+    ),
+    [/^u\.hbs:(8|9):\d+: CLOUD_INIT_INVALID: /, "u.hbs:10:1: CLOUD_INIT_INVALID: Map keys must be unique"],
+  ],
+  [
+    "a conflict in role.yaml hides no fault of a document",
+    {
+      ...userData("a: {{machine.nmae}}\n"),
+      "role.yaml": `${waits}image: i\ntemplates: { user-data: u.hbs, meta-data: m.hbs }\n`,
+    },
+    [
+      "role.yaml:4:32: ROLE_DOCUMENT_MISSING: templates.meta-data: there is no file m.hbs beside role.yaml",
+      "role.yaml:3:1: ROLE_KEYS_CONFLICT: image: has no meaning with boot: wait",
+      "u.hbs:2:4: TEMPLATE_INVALID: unknown name machine.nmae",
+    ],
+  ],
   ["role.yaml is there", {}, ["role.yaml:1:1: ROLE_FILE_MISSING: there is no such file"]],
 ];
 
@@ -450,6 +522,7 @@ t.test("a broken role is told with file, line and column, and nothing else is", 
     );
     for (const one of found) codes.add(/^\S+ (\w+): /.exec(one)?.[1] ?? one);
   }
+  t.comment(`${broken.length} broken roles, each with the right message`);
   t.ok(broken.length >= 60, `${broken.length} broken roles`);
   // Parents are looked at in role-inheritance.test.ts, the name below.
   const elsewhere = Object.keys(roleFaultCodes).filter((code) => /PARENT|ROLE_NAME/.test(code));
@@ -476,7 +549,7 @@ t.test("what a role may do without a fault", (t) => {
     userData("keys: {{machine.labels}}\n"),
     {
       "role.yaml": "description: d\nboot: script\ntemplates:\n  ipxe: s\n",
-      s: "#!ipxe\necho {{text machine.name}}\n",
+      s: "#!ipxe\necho {{text machine.name}}\n:again\niseq ${a} b && goto again ||\nkernel http://a/k a||b || goto again\ngoto ${x}\n",
     },
     { "role.yaml": `${waits}templates:\n  ignition: i\n`, i: '{ "ignition": { "version": "3.4.0" } }' },
   ];

@@ -1,6 +1,6 @@
 import t from "tap";
 import { createBootLab } from "./support/boot-lab.ts";
-import { startServer } from "./support/http-fixture.ts";
+import { plain, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
 
 type Lab = Awaited<ReturnType<typeof createBootLab>>;
@@ -97,6 +97,51 @@ t.test("two who undo at once take two changes back, not one of them twice", asyn
   t.same([one.change.message, other.change.message], ["s2 -> rescue", "s1 -> worker"]);
   t.same(lab.store.assignments.all(), []);
 });
+
+t.test(
+  "a room of 30 over the API: planned, compared, changed and undone, and all is as before",
+  async (t) => {
+    const server = await startServer(t);
+    const { api } = server;
+    await server.addImage();
+    for (let seat = 1; seat <= 30; seat++) await server.add(seat, `s${seat}`, { group: "lab225" });
+    t.equal((await api("PUT", "/groups/lab225/role", { role: "worker" })).status, 204);
+    await server.assign("s[1-10]", "rescue", { mode: "once" });
+    await server.assign("s30", "worker", { params: { sshKeys: ["ssh-ed25519 AAAA olga"] } });
+
+    /** What the API says of each machine, why, and what each would be served. */
+    const stateOf = async () => {
+      await server.store.probe();
+      const machines = (await api("GET", "/machines?limit=100")).items;
+      return Promise.all(
+        machines.map(async ({ name, role, roleSource, phase }) => [
+          plain(name),
+          plain(role),
+          plain(roleSource),
+          plain(phase),
+          (await api("GET", `/machines/${plain(name)}/explain`)).json["why"],
+          (await api("GET", `/machines/${plain(name)}/preview/ipxe`)).text,
+          (await api("GET", `/machines/${plain(name)}/preview/user-data`)).text,
+        ]),
+      );
+    };
+    const change = { machines: "lab225", role: "discover" };
+    const before = await stateOf();
+    t.equal(before.length, 30);
+    const plan = await api("POST", "/assignments", { ...change, dryRun: true });
+    const lines = plan.json["plan"] as unknown as object[];
+    t.equal(lines.length, 30);
+    t.match(lines[29], { machine: "s30", before: "worker", after: "discover" });
+    const diff = (await api("POST", "/assignments/diff", change)).items;
+    t.equal(new Set(diff.map(({ machine }) => plain(machine))).size, 20, "ten boot rescue once anyway");
+    t.same(await stateOf(), before, "neither plan nor diff changes anything");
+    t.equal((await api("POST", "/assignments", change)).status, 200);
+    const after = await stateOf();
+    t.equal(after.filter(([, role]) => role === "discover").length, 20);
+    t.equal((await api("POST", "/assignments/undo", {})).status, 200);
+    t.same(await stateOf(), before);
+  },
+);
 
 t.test("over the API", async (t) => {
   const server = await startServer(t);

@@ -39,7 +39,7 @@ export const orphanGraceMs = 60 * 60_000;
 
 /**
  * What may go. Within the limit everything stays that an image names. Over it the versions go that were dealt with longest ago; never
- * the current one, the last ones of an image, or one of which a file is held.
+ * the current one, the last ones of an image, or one that is held with all its files.
  */
 export function planRetention(
   { contents, images, held, now }: RetentionFacts,
@@ -60,7 +60,8 @@ export function planRetention(
     for (const { sha256 } of filesOf(image)) {
       const left = (users.get(sha256) ?? 1) - 1;
       users.set(sha256, left);
-      if (left === 0) keptBytes -= sizes.get(sha256) ?? 0;
+      // What is held stays by itself, though its version goes.
+      if (left === 0 && !held.has(sha256)) keptBytes -= sizes.get(sha256) ?? 0;
     }
   }
   return { versions, orphans, keptBytes, overBytes: Math.max(0, keptBytes - maxBytes) };
@@ -87,7 +88,7 @@ function dispensable(
     .sort((one, other) => lastChosen(one) - lastChosen(other));
 }
 
-/** Is one of its files being loaded or uploaded? */
+/** Is it being loaded or uploaded, with all its files? Versions share kernels: one of them says nothing. */
 export function isHeld(image: Pick<Image, "files">, held: ReadonlySet<string>): boolean {
-  return filesOf(image).some(({ sha256 }) => held.has(sha256));
+  return filesOf(image).every(({ sha256 }) => held.has(sha256));
 }

@@ -111,7 +111,8 @@ export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,
   message: (d: { image: string }) => `there is no image ${d.image} in the store`,
-  advice: "Build our own with `boot image build`, or bring one with `boot image import DIR`.",
+  advice:
+    "Build our own with `boot image build`, bring one that `boot image known` lists by its name (`boot image import flatcar`), or any with `boot image import DIR`.",
 });
 export const ArchMismatch = defineError("ARCH_MISMATCH", {
   kind: "user",

@@ -81,6 +81,25 @@ export function ramOfMemsize(text: string): number | undefined {
   return /^[0-9]{1,9}$/.test(text) ? sane(Number(text) * 1024 ** 2) : undefined;
 }
 
+/**
+ * RAM by the `MemTotal` of a Linux, KiB: what is built in less what firmware, kernel and a graphics chip keep for themselves. Memory
+ * comes in steps, so the next eighth of a power of two is what there is.
+ */
+export function ramOfMemTotal(text: string): number | undefined {
+  if (!/^[1-9][0-9]{0,14}$/.test(text)) return undefined;
+  const bytes = Number(text) * 1024;
+  const step = 2 ** Math.ceil(Math.log2(bytes)) / 8;
+  return sane(Math.ceil(bytes / step) * step);
+}
+
+/** A system that says so much less than firmware did runs with less: memory was taken out, or is kept from it. */
+const doubtBelow = 0.75;
+
+/** What to remember of a machine whose system has told its RAM; what firmware says is exact where it says it. */
+export function ramAfterReport(known: number | undefined, reported: number): number {
+  return known === undefined || reported > known || reported < known * doubtBelow ? reported : known;
+}
+
 function sane(bytes: number): number | undefined {
   return bytes >= leastSaneBytes && bytes <= mostSaneBytes ? bytes : undefined;
 }

@@ -80,7 +80,17 @@ export const roleFaultCodes = {
   ROLE_VALUE_INVALID: "Correct the value; the sentence says what is allowed.",
   ROLE_YAML_INVALID:
     "Correct the YAML at the named place; most often it is indentation, a tab or a missing quote.",
-  SCRIPT_INVALID: "Correct the iPXE script so that its first line is #!ipxe.",
+  SCRIPT_COMMAND_UNKNOWN:
+    "A warning: correct the spelling; ipxe.org/cmd lists all commands. An iPXE that lacks a command goes on behind `||`.",
+  SCRIPT_INVALID:
+    "Correct the iPXE script: its first line is #!ipxe, and each label that it jumps to stands in it.",
+  SCRIPT_LINE_UNGUARDED:
+    "A warning: say what the machine does when this line fails, as templates/README.md shows; without that the script ends and the firmware goes on in silence.",
   TEMPLATE_INVALID: "Correct the template; templates/README.md lists every name, helper and block.",
 } as const satisfies Readonly<Record<string, string>>;
 export type RoleFaultCode = keyof typeof roleFaultCodes;
+
+/** What `boot role lint` tells and what is no reason to leave a role out. */
+export function isRoleWarning(code: RoleFaultCode): boolean {
+  return code === "SCRIPT_COMMAND_UNKNOWN" || code === "SCRIPT_LINE_UNGUARDED";
+}

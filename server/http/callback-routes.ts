@@ -3,12 +3,15 @@ import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import type { BootStepName } from "../domain/boot.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import { ramOfMemTotal } from "../domain/ram-budget.ts";
+import type { Inventory } from "../inventory/inventory.ts";
 import { clientAddress } from "./request-facts.ts";
 
 export interface CallbackRouteDeps {
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
+  readonly inventory: Pick<Inventory, "noteReportedRam">;
 }
 
 /** A report is small; a machine that sends more is broken or hostile. */
@@ -78,7 +81,7 @@ const reportable: ReadonlySet<string> = new Set<BootStepName>(["network", "rootf
 /** The machine's reports: form fields (what busybox wget and cloud-init's phone_home send) or JSON. */
 export function registerCallbackRoutes(
   app: FastifyInstance,
-  { boots, tracker, record }: CallbackRouteDeps,
+  { boots, tracker, record, inventory }: CallbackRouteDeps,
 ): void {
   const useOf = createBootUses();
 
@@ -97,6 +100,8 @@ export function registerCallbackRoutes(
       const totalBytes = countOf(request.body, "total");
       tracker.report(machine.id, { step, doneBytes, totalBytes });
       tracker.advance(machine.id, "kernel.requested");
+      const ramBytes = ramOfMemTotal(textOf(request.body, "ramKiB", 20));
+      if (ramBytes !== undefined) inventory.noteReportedRam(machine, ramBytes);
       if (reportable.has(step) && !tracker.hasReport(machine.id, step as BootStepName))
         request.bootStep = {
           machineId: machine.id,

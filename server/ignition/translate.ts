@@ -1,5 +1,6 @@
 import type { IgnitionConfig, Storage, Unit } from "./config.ts";
 import { configShape } from "./config-shape.ts";
+import { fromContainerLinuxConfig } from "./container-linux.ts";
 import { encodeContents } from "./data-url.ts";
 import { LocalFileFault, type LocalFiles } from "./local-files.ts";
 import { mergeUnits, mountUnit } from "./mount-units.ts";
@@ -29,7 +30,8 @@ export type Translation =
  * Butane to Ignition: the same keys in another spelling, local files drawn in, trees and mount units written out, and the result
  * validated. What Butane only warns of is a fault here. Source: the specifications at coreos.github.io/butane/specs.
  */
-export function translateButane(source: ButaneSource, outside: Outside): Translation {
+export function translateButane({ value, writtenAt }: ButaneSource, outside: Outside): Translation {
+  const source = { value: fromContainerLinuxConfig(value), writtenAt };
   const refuse = (problems: readonly Problem[]): Translation => ({ config: undefined, problems });
   if (!isObject(source.value)) return refuse([{ path: [], message: "a config is a mapping of keys" }]);
   const target = parseVariant(source.value["variant"], source.value["version"]);

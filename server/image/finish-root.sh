@@ -27,6 +27,9 @@ while read -r generator; do
   ln -sf /dev/null "$root/etc/systemd/system-generators/$generator"
 done < "$stage/units.maskGenerators"
 
+# Once here instead of at each start; packages and files of the recipe may name users.
+[ -x "$root/usr/bin/systemd-sysusers" ] && chroot "$root" systemd-sysusers
+
 say "building the initrd"
 release=$(basename "$root"/lib/modules/*)
 chroot "$root" depmod "$release"

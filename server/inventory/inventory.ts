@@ -5,6 +5,7 @@ import type { RecordEvent } from "../domain/event.ts";
 import type { Arch, Firmware } from "../domain/firmware.ts";
 import { isMachineName, type Machine, nameFromMac, type Phase } from "../domain/machine.ts";
 import { advance } from "../domain/machine-lifecycle.ts";
+import { ramAfterReport } from "../domain/ram-budget.ts";
 import { type Ipv4, parseIpv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac, parseMac } from "../net/mac.ts";
 import { isUsableUuid, type Uuid } from "../net/uuid.ts";
@@ -155,6 +156,15 @@ export function createInventory(deps: InventoryDeps) {
       machines
         .updateNow(machine.id, (before) => ({ ...before, firmware: firmware.name, arch: firmware.arch }))
         .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's firmware"));
+    },
+
+    /** The RAM that its own system has told, for the next boot. */
+    noteReportedRam({ id, ramBytes }: Machine, reported: number): void {
+      const next = ramAfterReport(ramBytes, reported);
+      if (next === ramBytes) return;
+      machines
+        .update(id, (before) => ({ ...before, ramBytes: next }))
+        .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's RAM"));
     },
 
     /** What it said of its Secure Boot seems to hold no longer. */

@@ -7,7 +7,7 @@ import {
   type TemplateKind,
   typeInWords,
 } from "../domain/role.ts";
-import type { RoleFaultCode } from "../domain/reported-codes.ts";
+import { isRoleWarning, type RoleFaultCode } from "../domain/reported-codes.ts";
 import type { YamlText } from "../yaml/read-yaml.ts";
 import { sampleContext } from "./context.ts";
 import { DocumentFault, DocumentFaults } from "./document-fault.ts";
@@ -19,25 +19,20 @@ import { refuseUnreadable } from "./readable.ts";
 import { createLocalFiles } from "./role-folder.ts";
 import { readIgnition } from "./role-ignition.ts";
 import type { RoleFile } from "./role-schema.ts";
+import { scriptFaults } from "./script-lines.ts";
+import { readMarks } from "./template-places.ts";
 
 /**
- * What a schema can't say of a role, and, with `withDocuments`, each of its documents tried with sample facts, so that a slip shows
- * when the role is read.
+ * What a schema can't say of a role, and each of its documents tried with sample facts, so that a slip shows when the role is read.
+ * With parameters that are wrong themselves no document is tried: what it would say of them is no fault of its own.
  */
-export function checkRole(
-  role: Role,
-  source: RoleFile,
-  yaml: YamlText,
-  report: Report,
-  withDocuments: boolean,
-): void {
-  let isWhole = withDocuments;
-  const note: Report = (...words) => {
-    isWhole = false;
-    report(...words);
-  };
-  checkMeaning(role, source, yaml, note);
-  if (!isWhole) return;
+export function checkRole(role: Role, source: RoleFile, yaml: YamlText, report: Report): void {
+  let areParametersRight = true;
+  checkMeaning(role, source, yaml, (code, ...words) => {
+    if (code === "ROLE_VALUE_INVALID") areParametersRight = false;
+    report(code, ...words);
+  });
+  if (!areParametersRight) return;
   checkArguments(role, yaml, report);
   checkDocuments(role, report);
 }
@@ -125,10 +120,7 @@ function checkDocuments(role: Role, report: Report): void {
   for (const kind of documentKinds) {
     const text = role.files[kind];
     if (!text) continue;
-    const work =
-      kind === "ignition"
-        ? () => void readIgnition(text.source, createLocalFiles(text.directory), false)
-        : () => refuseUnreadable(kind, text.source, { isRendered: false });
+    const work = () => refuseFaulty(kind, text.source, text.directory, false);
     attempt(report, "ROLE_VALUE_INVALID", work, { at: top, file: join(text.directory, text.file) });
   }
   for (const [kind, text] of Object.entries(role.templates)) {
@@ -137,24 +129,65 @@ function checkDocuments(role: Role, report: Report): void {
   }
 }
 
-/** @throws DocumentFault, DocumentFaults */
-function tryTemplate(role: Role, kind: TemplateKind, source: string, directory: string): void {
-  const template = compileTemplate(source, syntaxOf(kind));
-  const look = (isNew: boolean) => {
-    const text = template.render(sampleContext(role, isNew));
-    if (kind === "ignition" || kind === "butane") readIgnition(text, createLocalFiles(directory), true);
-    else refuseUnreadable(kind, text, { isRendered: true });
-  };
-  look(false);
-  try {
-    look(true);
-  } catch (error) {
-    const fault = error instanceof DocumentFaults ? error.faults[0] : error;
-    if (!(fault instanceof DocumentFault)) throw error;
-    throw new DocumentFault(
-      fault.code,
-      `${fault.sentence}, on a machine of which only the MAC is known; put it inside {{#if ...}}`,
-      { at: fault.at },
-    );
+/** @throws DocumentFault, DocumentFaults what is wrong with a document, and what may go wrong with it */
+function refuseFaulty(kind: TemplateKind, text: string, directory: string, isRendered: boolean): void {
+  if (kind === "ignition" || kind === "butane") {
+    readIgnition(text, createLocalFiles(directory), isRendered);
+    return;
   }
+  refuseUnreadable(kind, text, { isRendered });
+  const faults = kind === "ipxe" ? scriptFaults(text) : [];
+  if (faults.length > 0) throw new DocumentFaults(faults);
+}
+
+/** @throws DocumentFault, DocumentFaults whose places are those of the template */
+function tryTemplate(role: Role, kind: TemplateKind, source: string, directory: string): void {
+  const template = compileTemplate(source, syntaxOf(kind), { hasMarks: true });
+  const look = (isNew: boolean) => {
+    const { text, placeOf } = readMarks(template.render(sampleContext(role, isNew)));
+    try {
+      refuseFaulty(kind, text, directory, true);
+    } catch (error) {
+      throw new DocumentFaults(
+        faultsOf(error).map(
+          ({ code, sentence, at }) => new DocumentFault(code, sentence, { at: at && placeOf(at) }),
+        ),
+      );
+    }
+  };
+  try {
+    look(false);
+  } catch (error) {
+    // Warnings alone are no reason not to look at it as for a new machine.
+    if (faultsOf(error).some(({ code }) => !isRoleWarning(code))) throw error;
+    lookAsNew();
+    throw error;
+  }
+  lookAsNew();
+
+  function lookAsNew(): void {
+    try {
+      look(true);
+    } catch (error) {
+      const faults = faultsOf(error).filter(({ code }) => !isRoleWarning(code));
+      if (faults.length === 0) return;
+      throw new DocumentFaults(
+        faults.map(
+          ({ code, sentence, at }) =>
+            new DocumentFault(
+              code,
+              `${sentence}, on a machine of which only the MAC is known; put it inside {{#if ...}}`,
+              { at },
+            ),
+        ),
+      );
+    }
+  }
+}
+
+/** @throws the error itself where it is none of a document */
+function faultsOf(error: unknown): readonly DocumentFault[] {
+  if (error instanceof DocumentFaults) return error.faults;
+  if (error instanceof DocumentFault) return [error];
+  throw error;
 }

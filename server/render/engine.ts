@@ -1,5 +1,5 @@
 import Handlebars from "handlebars";
-import { DocumentFault, type TextPlace } from "./document-fault.ts";
+import { DocumentFault, DocumentFaults, type TextPlace } from "./document-fault.ts";
 import {
   defaultQuote,
   ipxeText,
@@ -11,8 +11,9 @@ import {
   uriComponent,
   yamlValue,
 } from "./quoting.ts";
+import { addMarks } from "./template-places.ts";
 
-/** A compiled template: context in, text out. @throws DocumentFault that names what is missing */
+/** A compiled template: context in, text out. @throws DocumentFault, DocumentFaults that name what is missing */
 export interface Template {
   render(context: Readonly<Record<string, unknown>>): string;
 }
@@ -77,6 +78,11 @@ function told(outermost: Quote, inner: Quote) {
   };
 }
 
+function throwAll(faults: readonly DocumentFault[]): void {
+  const [first] = faults;
+  if (first) throw faults.length === 1 ? first : new DocumentFaults(faults);
+}
+
 function fault(at: TextPlace, sentence: string): DocumentFault {
   return new DocumentFault("TEMPLATE_INVALID", sentence, { at });
 }
@@ -90,15 +96,20 @@ function placeOf({ loc }: AstNode): TextPlace {
 const maximumSourceBytes = 256 * 1024;
 
 /**
- * Compiles a template. @throws DocumentFault
+ * Compiles a template.
+ * @param hasMarks its text is for {@link readMarks}, which tells where each part of it came from
+ * @throws DocumentFault, DocumentFaults
  */
-export function compileTemplate(source: string, syntax: Syntax): Template {
+export function compileTemplate(source: string, syntax: Syntax, { hasMarks = false } = {}): Template {
   if (Buffer.byteLength(source) > maximumSourceBytes)
     throw new DocumentFault("TEMPLATE_INVALID", `a template may have ${maximumSourceBytes} octets at most`);
   const engine = engineFor(syntax);
   const ast = parse(engine, source);
   const paths: NotedPath[] = [];
-  quoteStatements(ast, { paths, syntax, depth: 0 });
+  const faults: DocumentFault[] = [];
+  quoteStatements(ast, { paths, faults, syntax, depth: 0 });
+  throwAll(faults);
+  if (hasMarks) addMarks(ast);
   const compiled = engine.compile(ast, {
     noEscape: true,
     strict: true,
@@ -116,8 +127,11 @@ export function compileTemplate(source: string, syntax: Syntax): Template {
   });
   return {
     render(context) {
-      for (const { parts, at } of paths)
-        if (!hasPath(context, parts)) throw fault(at, `unknown name ${parts.join(".")}`);
+      throwAll(
+        paths
+          .filter(({ parts }) => !hasPath(context, parts))
+          .map(({ parts, at }) => fault(at, `unknown name ${parts.join(".")}`)),
+      );
       return compiled(context, { allowProtoPropertiesByDefault: false, allowProtoMethodsByDefault: false });
     },
   };
@@ -131,6 +145,7 @@ interface NotedPath {
 
 interface Place {
   readonly paths: NotedPath[];
+  readonly faults: DocumentFault[];
   readonly syntax: Syntax;
   /** How many `each` and `with` lie around. */
   readonly depth: number;
@@ -182,31 +197,39 @@ const dataNames = new Set(["index", "key", "first", "last"]);
 /** Turns each `{{value}}` into `{{quoteByDefault value}}`, refuses raw output, and notes the paths read at the top level. */
 function quoteStatements(node: AstNode, place: Place): void {
   const body = node.body ?? [];
-  for (const [index, statement] of body.entries()) {
-    const at = placeOf(statement);
-    const name = String(statement.path?.original ?? "");
-    if ((statement.hash?.pairs.length ?? 0) > 0) throw fault(at, "name=value has no meaning in a template");
-    switch (statement.type) {
-      case "ContentStatement":
-      case "CommentStatement":
-        break;
-      case "MustacheStatement":
-        if (place.syntax === "yaml" && statement.params?.length === 0)
-          refuseGlued(name, at, body[index - 1], body[index + 1]);
-        quoteStatement(statement, name, place);
-        break;
-      case "BlockStatement": {
-        if (!blockHelpers.has(name))
-          throw fault(at, `unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
-        notePaths(statement, `{{#${name}}}`, 1, place);
-        const depth = name === "each" || name === "with" ? place.depth + 1 : place.depth;
-        if (statement.program) quoteStatements(statement.program, { ...place, depth });
-        if (statement.inverse) quoteStatements(statement.inverse, place);
-        break;
-      }
-      default:
-        throw fault(at, `${statement.type} is not allowed in templates`);
+  for (const [index, statement] of body.entries())
+    try {
+      lookAtStatement(statement, place, body[index - 1], body[index + 1]);
+    } catch (error) {
+      if (!(error instanceof DocumentFault)) throw error;
+      place.faults.push(error);
     }
+}
+
+/** @throws DocumentFault */
+function lookAtStatement(statement: AstNode, place: Place, before?: AstNode, after?: AstNode): void {
+  const at = placeOf(statement);
+  const name = String(statement.path?.original ?? "");
+  if ((statement.hash?.pairs.length ?? 0) > 0) throw fault(at, "name=value has no meaning in a template");
+  switch (statement.type) {
+    case "ContentStatement":
+    case "CommentStatement":
+      break;
+    case "MustacheStatement":
+      if (place.syntax === "yaml" && statement.params?.length === 0) refuseGlued(name, at, before, after);
+      quoteStatement(statement, name, place);
+      break;
+    case "BlockStatement": {
+      if (!blockHelpers.has(name))
+        throw fault(at, `unknown block ${name}; there are ${[...blockHelpers].join(", ")}`);
+      notePaths(statement, `{{#${name}}}`, 1, place);
+      const depth = name === "each" || name === "with" ? place.depth + 1 : place.depth;
+      if (statement.program) quoteStatements(statement.program, { ...place, depth });
+      if (statement.inverse) quoteStatements(statement.inverse, place);
+      break;
+    }
+    default:
+      throw fault(at, `${statement.type} is not allowed in templates`);
   }
 }
 

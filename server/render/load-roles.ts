@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import type { RoleFaultCode } from "../domain/reported-codes.ts";
+import { isRoleWarning, type RoleFaultCode } from "../domain/reported-codes.ts";
 import { isRoleName, type Role, type RoleText } from "../domain/role.ts";
 import { readYaml, type YamlText } from "../yaml/read-yaml.ts";
 import { checkRole } from "./check-role.ts";
@@ -23,6 +23,8 @@ export interface LoadedRoles {
   readonly roles: ReadonlyMap<string, Role>;
   /** What is wrong with the others. */
   readonly problems: readonly RoleProblem[];
+  /** What may go wrong with roles that are whole. */
+  readonly warnings: readonly RoleProblem[];
 }
 
 /** Tells a fault of role.yaml, or of the file that is named. */
@@ -35,7 +37,7 @@ export type Report = (
 
 /** Folders of roles by name; a later layer overrides the ones before it. */
 type Layer = ReadonlyMap<string, string>;
-type Found = { readonly role: Role | undefined; readonly problems: readonly RoleProblem[] };
+type Found = { readonly role: Role | undefined } & Pick<LoadedRoles, "problems" | "warnings">;
 
 /** Octets of one file of a role. */
 const maximumTextBytes = 8 * 1024 * 1024;
@@ -47,6 +49,7 @@ const maximumTextBytes = 8 * 1024 * 1024;
 export function loadRoles(directories: readonly string[]): LoadedRoles {
   const roles = new Map<string, Role>();
   const problems: RoleProblem[] = [];
+  const warnings: RoleProblem[] = [];
   const layers: Layer[] = [];
   for (const directory of directories) {
     const names = foldersIn(directory);
@@ -66,11 +69,12 @@ export function loadRoles(directories: readonly string[]): LoadedRoles {
     for (const name of layer.keys()) {
       const found = load(name, index);
       problems.push(...found.problems);
+      warnings.push(...found.warnings);
       // A broken override does not bring the shipped role back: it would boot something nobody meant.
       roles.delete(name);
       if (found.role) roles.set(name, found.role);
     }
-  return { roles, problems };
+  return { roles, problems, warnings };
 }
 
 /** Reads and checks one role folder; what it extends is looked for in `directories`. */
@@ -160,9 +164,17 @@ function loadFolder(
 ): Found {
   const file = join(directory, "role.yaml");
   const problems: RoleProblem[] = [];
+  const warnings: RoleProblem[] = [];
   const report: Report = (code, message, at = { line: 1, column: 1 }, where = file) =>
-    problems.push({ role: name, file: where, line: at.line, column: at.column, code, message });
-  const nothing = { role: undefined, problems };
+    (isRoleWarning(code) ? warnings : problems).push({
+      role: name,
+      file: where,
+      line: at.line,
+      column: at.column,
+      code,
+      message,
+    });
+  const nothing = { role: undefined, problems, warnings };
 
   if (!isRoleName(name))
     report(
@@ -191,8 +203,8 @@ function loadFolder(
   };
   if (source.extends !== undefined && !parent) return nothing;
   const role = inheritRole({ name, directory, source, texts, parent });
-  checkRole(role, source, yaml, report, problems.length === 0);
-  return { role: problems.length === 0 ? role : undefined, problems };
+  checkRole(role, source, yaml, report);
+  return { role: problems.length === 0 ? role : undefined, problems, warnings };
 }
 
 /** The files that `templates` or `files` name. */

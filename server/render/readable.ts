@@ -1,7 +1,7 @@
 import type { DocumentKind } from "../domain/role.ts";
 import type { RoleFaultCode } from "../domain/reported-codes.ts";
 import { readYaml } from "../yaml/read-yaml.ts";
-import { DocumentFault } from "./document-fault.ts";
+import { DocumentFault, DocumentFaults } from "./document-fault.ts";
 
 /** How user-data may begin, and the type of such a part (cloud-init docs, "User data formats"). */
 const cloudInitTypes: readonly (readonly [header: string, type: string])[] = [
@@ -26,7 +26,7 @@ export interface Origin {
   readonly isRendered: boolean;
 }
 
-/** @throws DocumentFault when the reader of this document would refuse it; Ignition has readers of its own */
+/** @throws DocumentFault, DocumentFaults when the reader of this document would refuse it; Ignition has readers of its own */
 export function refuseUnreadable(
   kind: Exclude<DocumentKind, "ignition">,
   text: string,
@@ -52,8 +52,10 @@ export function refuseUnreadable(
     if (!isRendered && cloudInitType(text) !== "text/cloud-config") return;
   }
   const yaml = readYaml(text);
-  const [problem] = yaml.problems;
-  if (problem) throw new DocumentFault(code, problem.message, { at: problem, isRendered });
+  if (yaml.problems.length > 0)
+    throw new DocumentFaults(
+      yaml.problems.map((problem) => new DocumentFault(code, problem.message, { at: problem, isRendered })),
+    );
   const value = yaml.value ?? {};
   if (typeof value !== "object" || Array.isArray(value))
     throw fault("the document must be a mapping of keys");

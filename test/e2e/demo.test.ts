@@ -65,6 +65,9 @@ t.test(
     if (code !== 0) t.comment(err.slice(-3000));
     t.equal(code, 0, "exit code 0");
     t.match(out, /All ready, \d+ s after power-on\./, "it says that all are ready");
+    const spans = [...out.matchAll(/^(firmware|first stage|kernel|root|system|configured).* (\d+\.\d)$/gm)];
+    t.equal(spans.length, 8, "and where the time went, by phase");
+    for (const [line] of spans) t.comment(line);
     t.match(out, /Switching on a diskless machine\.\.\./, "one machine, as was asked");
     t.notMatch(out, /Building the Debian image/, "the image that was named is not built again");
     const lines = out.split("\n").filter((line) => /^ +\d+ s +master1 /.test(line));

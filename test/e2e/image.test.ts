@@ -122,6 +122,15 @@ function checkDownload(t: Test, what: string, passes: readonly Pass[], sizeBytes
   t.ok(sent >= sizeBytes && sent < sizeBytes * resumeLimit, `${what}: nothing is loaded twice`);
 }
 
+t.test("kernel and initrd of our image are what a machine loads in a moment: less than 30 MB", async (t) => {
+  const { files } = JSON.parse(readFileSync(join(await ensureImage(t), "image.json"), "utf8")) as {
+    files: Record<"kernel" | "initrd", { sizeBytes: number }>;
+  };
+  const bytes = files.kernel.sizeBytes + files.initrd.sizeBytes;
+  t.comment(`kernel ${files.kernel.sizeBytes / 1e6} MB, initrd ${files.initrd.sizeBytes / 1e6} MB`);
+  t.ok(bytes < 30e6, `${(bytes / 1e6).toFixed(1)} MB`);
+});
+
 t.test(
   "the initramfs resumes a cut download, never starts a root that is not the image, and says when the RAM is too small",
   async (t) => {

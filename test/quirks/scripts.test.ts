@@ -4,7 +4,8 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { root } from "../../server/platform/checkout.ts";
-import { playScripts, unguardedLines } from "../support/script-check.ts";
+import { scriptFaults } from "../../server/render/script-lines.ts";
+import { playScripts } from "../support/script-check.ts";
 import { startServer, type TestServer } from "../support/http-fixture.ts";
 
 interface RawAnswer {
@@ -258,7 +259,7 @@ t.test(
   async (t) => {
     const { contact, script, waiting } = await withScripts(t);
     for (const text of [contact, script, waiting]) {
-      t.same(unguardedLines(text), []);
+      t.same(scriptFaults(text), []);
       const nothing = { hasAddress: true, script: () => undefined };
       const playing = playScripts(text, { ...nothing, fails: ({ kind }) => kind !== "reboot" });
       t.match(playing, { ending: { kind: "reboot" }, silentWaits: [], screen: { length: Number } });

@@ -1,22 +1,5 @@
 import { type Effect, type Ending, IpxeScript } from "../../server/simulate/ipxe-script.ts";
 
-/** Commands that fail for no reason outside of the script. */
-const certain = new Set(["echo", "set", "goto", "exit"]);
-
-/** Lines of an iPXE script whose failure would end it, and jumps to labels that are not there. */
-export function unguardedLines(script: string): string[] {
-  const lines = script.split("\n").map((line) => line.trim());
-  const labels = new Set(lines.map((line) => /^:(\S+)/.exec(line)?.[1]).filter(Boolean));
-  return lines.filter((line) => {
-    if (line === "" || line.startsWith("#") || line.startsWith(":")) return false;
-    const jumps = [...line.matchAll(/(?:^|\s)goto (\S+)/g)].map(([, label]) => label);
-    if (!line.startsWith("echo") && jumps.some((label) => !labels.has(label))) return true;
-    const branches = line.split(/\s\|\|(?:\s|$)/);
-    const last = branches.at(-1)?.trim() ?? "";
-    return last !== "" && !certain.has(last.split(" ")[0] ?? "");
-  });
-}
-
 export interface Network {
   /** The script at an address; undefined: it is no script, or nobody's. */
   script(url: string): string | undefined;

@@ -11,8 +11,9 @@ import {
 } from "../../demo/virtual-lab.ts";
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
+import { bootSpans, type TimedBoot } from "../boot-spans.ts";
 import { type Client, createClient } from "../client.ts";
-import { formatBytes } from "../output.ts";
+import { formatBytes, formatTable } from "../output.ts";
 import { fillBootAssets } from "./asset.ts";
 import { importImage } from "../put-image.ts";
 import { doing, type MachineView } from "./status.ts";
@@ -210,7 +211,9 @@ async function runDemo(
     `Switching on ${chosen.length === 1 ? "a diskless machine" : `${chosen.length} diskless machines`}...\n\n`,
   );
   const draw = drawing(Date.now());
+  const poweredOn = new Map<string, number>();
   for (const { name, mac, firmware } of chosen) {
+    poweredOn.set(name, Date.now());
     await lab.powerOn({
       name,
       mac,
@@ -240,9 +243,32 @@ async function runDemo(
     await Promise.race([ended, new Promise((done) => setTimeout(done, 1000))]);
   }
   process.stdout.write(`\nAll ready, ${Math.round((Date.now() - began) / 1000)} s after power-on.\n`);
+  process.stdout.write(`\n${await whereTimeWent(client, poweredOn)}`);
   if (options.untilReady) return;
   process.stdout.write("Ctrl-C switches everything off.\n");
   await ended;
+}
+
+/** A table of the phases of each machine's boot, by the timelines of the server. */
+async function whereTimeWent(client: Client, poweredOn: ReadonlyMap<string, number>): Promise<string> {
+  const seconds = (milliseconds: number) => (milliseconds / 1000).toFixed(1).padStart(6);
+  const columns = await Promise.all(
+    [...poweredOn].map(async ([name, at]) => {
+      const { items } = await client.get<{ items: TimedBoot[] }>(`/machines/${name}/boots?limit=1`);
+      return { name, spans: items[0] ? bootSpans(at, items[0]) : [] };
+    }),
+  );
+  return formatTable({
+    columns: ["seconds for", ...columns.map(({ name }) => name)],
+    rows: (columns[0]?.spans ?? []).map(({ what }) => [
+      what,
+      ...columns.map(({ spans }) => {
+        const span = spans.find((one) => one.what === what);
+        return span && seconds(span.milliseconds);
+      }),
+    ]),
+    empty: "",
+  });
 }
 
 function machineCount(text: string): number {

@@ -36,6 +36,8 @@ function foldersOf(directory: string): string[] {
   }
 }
 
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+
 export function roleCommands(program: Command, open: () => Session): void {
   const role = program.command("role").description("what machines can become");
   role
@@ -98,15 +100,21 @@ export function roleCommands(program: Command, open: () => Session): void {
       const names = foldersOf(path);
       // What a role extends may be its neighbour or one of the shipped roles.
       const shipped = join(root, "templates/roles");
-      const { problems, count } = names.includes("role.yaml")
-        ? { problems: loadRole(path, basename(path), [shipped, dirname(path)]).problems, count: 1 }
-        : { problems: loadRoles(path === shipped ? [path] : [shipped, path]).problems, count: names.length };
+      const isOne = names.includes("role.yaml");
+      const { problems, warnings } = isOne
+        ? loadRole(path, basename(path), [shipped, dirname(path)])
+        : loadRoles(path === shipped ? [path] : [shipped, path]);
       for (const { file, line, column, code, message } of problems)
         process.stdout.write(`${file}:${line}:${column}: ${code}: ${message}\n`);
+      for (const { file, line, column, code, message } of warnings)
+        process.stdout.write(`${file}:${line}:${column}: warning: ${code}: ${message}\n`);
+      const count = isOne ? 1 : names.length;
+      const told = [
+        ...(problems.length > 0 ? [counted(problems.length, "fault")] : []),
+        ...(warnings.length > 0 ? [counted(warnings.length, "warning")] : []),
+      ];
       process.stdout.write(
-        problems.length === 0
-          ? `${count} ${count === 1 ? "role" : "roles"} checked, all fine\n`
-          : `${problems.length} ${problems.length === 1 ? "fault" : "faults"}\n`,
+        told.length === 0 ? `${counted(count, "role")} checked, all fine\n` : `${told.join(", ")}\n`,
       );
       if (problems.length > 0) process.exitCode = 1;
     });

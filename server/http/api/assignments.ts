@@ -182,10 +182,10 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
           throw error;
         }
       };
-      const items = lines.flatMap(({ machine }) =>
+      const items = lines.flatMap(({ machine, before: selected, after: planned }) =>
         documents.flatMap((document) => {
-          const before = rendered(machine, document, boots.select(machine).target);
-          const after = rendered(machine, document, targetOf(request.body));
+          const before = rendered(machine, document, selected.target);
+          const after = rendered(machine, document, planned.target);
           return JSON.stringify(before) === JSON.stringify(after)
             ? []
             : [{ machine: machine.name, document, before, after }];

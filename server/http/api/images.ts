@@ -277,7 +277,8 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
           (image) =>
             image.name === request.params.image && (version === undefined || image.version === version),
         );
-      if (found.length === 0) throw ImageNotFound({ image: request.params.image });
+      if (found.length === 0)
+        throw ImageNotFound({ image: [request.params.image, version].filter(Boolean).join(" ") });
       const inUse = versionsInUse(request.params.image).filter(
         (used) => version === undefined || used.version === version,
       );
