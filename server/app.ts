@@ -127,7 +127,8 @@ export async function createApp(deps: AppDeps) {
     ids,
     claims: store.claims,
     record,
-    isHeldBy: gate.isHeldBy,
+    judgeAddress: (address, { mac, machineId }) =>
+      gate.judge(address, [mac, ...(store.machines.find(machineId)?.macs ?? [])]),
   });
   for (const lease of store.leases.all())
     if (lease.state === "bound" && lease.expiresAt > clock.now()) addresses.learn(lease.address, lease.mac);

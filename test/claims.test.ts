@@ -52,6 +52,22 @@ t.test("a claim", async (t) => {
     },
   );
   t.test(
+    "is refused to another machine that has taken the address over; not to another card of its own",
+    async (t) => {
+      const table = new Map([[addressOf(1), macOf(1)]]);
+      const lab = await createBootLab(t, { neighbours: () => neighbourTable([...table]) });
+      await lab.add(1, "s1");
+      await lab.assign("s1", "worker");
+      const claim = await lab.claim(1);
+      table.set(addressOf(1), macOf(66));
+      await t.rejects(lab.config(claim, 1), refused);
+      t.throws(() => lab.boots.reporter(claim, addressOf(1), "its log"), refused);
+      t.equal(lab.alarms().length, 2);
+      await lab.inventory.edit(lab.machine("s1").id, { macs: [macOf(1), macOf(66)] }, "anna");
+      t.match((await lab.config(claim, 1)).text, /^#cloud-config/);
+    },
+  );
+  t.test(
     "is refused to another address, when expired, spent, unknown or asked for too often: in the same words, each with an alarm",
     async (t) => {
       const reasons: unknown[] = [];

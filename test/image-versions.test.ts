@@ -249,7 +249,6 @@ t.test(
     await server.addImage("0");
     await server.assign("s[1-4]", "worker");
     let made = 0;
-    let collected = 0;
 
     interface Underway {
       readonly paths: readonly string[];
@@ -298,8 +297,7 @@ t.test(
         if (old) await server.api("DELETE", `/images/debian-node?version=${plain(old["version"])}`);
       },
       async collect() {
-        const { json } = await server.api("POST", "/assets/gc", {});
-        collected += (json["contents"] as unknown as string[]).length;
+        await server.api("POST", "/assets/gc", {});
       },
     };
     // A machine does one thing after another; machines, people and the collector do theirs at the same time.
@@ -339,11 +337,7 @@ t.test(
     );
     const events = (await server.api("GET", "/events?limit=1000")).items;
     const gaveWay = events.filter((event) => /gave way/.test(plain(event["message"]))).length;
-    t.ok(
-      made > 20 && collected > 0 && gaveWay > 5,
-      `${made} uploads, ${collected} files collected, ${gaveWay} versions gave way`,
-    );
-    t.comment(`${made} uploads, ${collected} files collected, ${gaveWay} versions gave way`);
+    t.ok(made > 20 && gaveWay > 5, `${made} uploads, ${gaveWay} versions gave way`);
     for (const number of machines) await actions["joined"]?.(number);
     offsetMs += 2 * orphanGraceMs;
     await actions["collect"]?.(0);

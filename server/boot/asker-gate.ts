@@ -4,7 +4,7 @@ import type { Machine } from "../domain/machine.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { AddressBook } from "./address-book.ts";
-import { judgeAsker, neighbourAt } from "./who-asks.ts";
+import { type AskerVerdict, judgeAsker, neighbourAt } from "./who-asks.ts";
 
 export interface AskerGateDeps {
   readonly record: RecordEvent;
@@ -23,9 +23,9 @@ export function createAskerGate({ record, addresses, readNeighbourTable }: Asker
   }
 
   return {
-    /** Is it shown that this MAC has this address now? */
-    isHeldBy: (address: string, mac: Mac): boolean =>
-      judgeAsker({ macs: [mac], ...facts(address as Ipv4) }) === "verified",
+    /** Whose is this address now, as far as it can be shown: one of these MACs'? */
+    judge: (address: string, macs: readonly Mac[]): AskerVerdict =>
+      judgeAsker({ macs, ...facts(address as Ipv4) }),
 
     /** To be called before anything that the asker says is noted. @throws MachineMismatch, MachineUnverified */
     refuseStranger(machine: Machine | undefined, mac: Mac, address: Ipv4): void {

@@ -10,8 +10,8 @@ import {
 import { ClaimRefused } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
-import type { Mac } from "../net/mac.ts";
 import type { ClaimRepository } from "../store/claims.ts";
+import type { AskerVerdict } from "./who-asks.ts";
 
 /** Secrets are compared by their hash: a lookup that takes longer for a better guess tells nothing about the secret. */
 export function hashSecret(secret: string): string {
@@ -32,21 +32,31 @@ export function createClaims({
   ids,
   claims,
   record,
-  isHeldBy,
+  judgeAddress,
 }: {
   clock: Clock;
   ids: Ids;
   claims: Pick<ClaimRepository, "find" | "mint" | "update" | "updateNow">;
   record: RecordEvent;
-  /** Is it shown that this MAC has this address now? */
-  isHeldBy: (address: string, mac: Mac) => boolean;
+  /** Is the address the claim's machine's now? */
+  judgeAddress: (address: string, claim: Pick<Claim, "mac" | "machineId">) => AskerVerdict;
 }) {
   /**
    * iPXE and the system that it starts name themselves differently to a DHCP server (RFC 2131 s.4.2, firmware-quirk Q33), and one that is
-   * not ours may give each an address of its own. It is the machine that counts, as far as it can be shown.
+   * not ours may give each an address of its own. It is the machine that counts, as far as it can be shown: neither is another machine
+   * served that has taken the address over.
+   * @returns the claim's own address for its machine
    */
-  function addressFor(claim: Claim | undefined, address: string): string {
-    return claim && claim.address !== address && isHeldBy(address, claim.mac) ? claim.address : address;
+  function addressFor(claim: Claim | undefined, address: string): string | undefined {
+    if (!claim) return address;
+    switch (judgeAddress(address, claim)) {
+      case "verified":
+        return claim.address;
+      case "contradicted":
+        return undefined;
+      case "unverified":
+        return address;
+    }
   }
 
   function refuse(

@@ -47,10 +47,10 @@ export function isLoading(
 export type ClaimUse = { readonly kind: "config"; readonly document: string } | { readonly kind: "report" };
 export type ClaimVerdict = "ok" | "unknown" | "wrong-address" | "expired" | "spent" | "too-many-fetches";
 
-/** May `address` use this claim now? Anything but `ok` is refused with the same answer and raises an alarm event. */
+/** May `address` (undefined: shown to be somebody else's) use this claim now? Anything but `ok` is refused with the same answer and raises an alarm event. */
 export function judgeClaim(
   claim: Claim | undefined,
-  address: string,
+  address: string | undefined,
   use: ClaimUse,
   now: EpochMs,
 ): ClaimVerdict {

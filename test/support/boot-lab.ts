@@ -109,7 +109,14 @@ export async function createBootLab(
   });
   const addresses = createAddressBook(clock);
   const gate = createAskerGate({ record, addresses, readNeighbourTable: neighbours });
-  const claims = createClaims({ clock, ids, claims: store.claims, record, isHeldBy: gate.isHeldBy });
+  const claims = createClaims({
+    clock,
+    ids,
+    claims: store.claims,
+    record,
+    judgeAddress: (address, { mac, machineId }) =>
+      gate.judge(address, [mac, ...(store.machines.find(machineId)?.macs ?? [])]),
+  });
   const missing = new Set<string>();
   const progresses: [Mac, FirstStageProgress][] = [];
   const boots = createBootService({
