@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
-import { dirname, isAbsolute, join, normalize } from "node:path";
+import { basename, dirname, isAbsolute, join, normalize } from "node:path";
 
 /** One file of a Debian package, as `source` in boot-assets/manifest.json names it. */
 export type DebianSource =
@@ -25,15 +25,18 @@ const defaultMirror = "http://deb.debian.org/debian/";
  * on which the versions of boot-assets/manifest.json were on the mirrors: move it with them.
  */
 const keepingMirror = "http://snapshot.debian.org/archive/debian/20261115T000000Z/";
-/** A mirror that does not answer is given up after this time, s. */
-const mirrorTimeoutSeconds = "15";
+/** A mirror that does not answer is given up after 15 s. */
+const impatience = ["-o", "Acquire::http::Timeout=15", "-o", "Acquire::Retries=0"];
 
 /**
  * Fetches Debian packages and unpacks them below `work`, each once, and installs none: a package of another architecture
  * or suite does no harm to this host's own.
  */
-export function createDebianPackages(work: string) {
+export function createDebianPackages(work: string, onFetch: (what: string) => void) {
   const unpacked = new Map<string, string | undefined>();
+  /** Mirrors that did not answer: each would be waited for again with every package. */
+  const silent = new Set<string>();
+  let hasUpdated: boolean | undefined;
 
   function run(command: string, words: string[], cwd: string): boolean {
     return spawnSync(command, words, { cwd, stdio: "ignore" }).status === 0;
@@ -41,33 +44,34 @@ export function createDebianPackages(work: string) {
 
   /** By the host's apt, which checks it by the archive's signature. */
   function downloadPackage(name: string, directory: string): boolean {
-    if (run("apt-get", ["download", name], directory)) return true;
+    const download = () => run("apt-get", [...impatience, "download", name], directory);
+    if (download()) return true;
     // A fresh machine has no package lists yet; only root may fetch them.
     if (process.getuid?.() !== 0) return false;
-    return run("apt-get", ["update"], directory) && run("apt-get", ["download", name], directory);
+    hasUpdated ??= run("apt-get", [...impatience, "update"], directory);
+    return hasUpdated && download();
   }
 
   /** From the first mirror that has it, through apt's own proxy settings. */
   function downloadFile(file: string, sha256: string, directory: string): boolean {
-    const options = [`Acquire::http::Timeout=${mirrorTimeoutSeconds}`, "Acquire::Retries=0"];
-    return mirrors().some((mirror) =>
-      run(
+    return mirrors().some((mirror) => {
+      if (silent.has(mirror)) return false;
+      const target = [`${mirror}pool/${file}`, join(directory, "package.deb"), `SHA256:${sha256}`];
+      const { status, stderr } = spawnSync(
         "/usr/lib/apt/apt-helper",
-        [
-          ...options.flatMap((option) => ["-o", option]),
-          "download-file",
-          `${mirror}pool/${file}`,
-          join(directory, "package.deb"),
-          `SHA256:${sha256}`,
-        ],
-        directory,
-      ),
-    );
+        [...impatience, "download-file", ...target],
+        { cwd: directory, encoding: "utf8", stdio: ["ignore", "ignore", "pipe"] },
+      );
+      // What answers without the file may have the next one.
+      if (status !== 0 && !/ [45][0-9]{2} |mismatch/i.test(stderr)) silent.add(mirror);
+      return status === 0;
+    });
   }
 
   function unpack(source: DebianSource, packageSha256: string | undefined): string | undefined {
     const directory = join(work, String(unpacked.size));
     mkdirSync(directory);
+    onFetch(source.kind === "package" ? source.name : basename(source.file));
     const isThere =
       source.kind === "package"
         ? downloadPackage(source.name, directory)

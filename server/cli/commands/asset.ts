@@ -44,7 +44,9 @@ export async function fillBootAssets(options: FillOptions): Promise<void> {
   const work = mkdtempSync(join(tmpdir(), "rollcall-assets-"));
   const refused: Error[] = [];
   try {
-    const debian = createDebianPackages(work);
+    const debian = createDebianPackages(work, (what) =>
+      process.stdout.write(`fetching ${what} from Debian\n`),
+    );
     const places = (entry: BootAssetEntry): Iterable<string> => {
       if (from !== undefined) return [resolve(from, entry.name)];
       const source = parseDebianSource(entry.source);
