@@ -17,7 +17,7 @@ const rooms: Readonly<Record<string, Room>> = {
   domain: { imports: ["net"], libraries: [], pure: true },
   "dhcp/wire": { imports: ["net"], libraries: [], pure: true },
   "dhcp/policy": { imports: ["dhcp/wire", "domain", "net"], libraries: [], pure: true },
-  dhcp: { imports: ["dhcp/wire", "dhcp/policy", "domain", "net"], libraries: [] },
+  dhcp: { imports: ["dhcp/wire", "dhcp/policy", "domain", "net"], libraries: ["lru-cache"] },
   "tftp/wire": { imports: ["net"], libraries: [], pure: true },
   tftp: { imports: ["tftp/wire", "domain", "net"], libraries: ["node:fs", "node:fs/promises", "node:path"] },
   yaml: { imports: [], libraries: ["yaml"] },
@@ -30,13 +30,19 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "ignition", "net", "yaml"],
     libraries: ["handlebars", "typebox", "typebox/value", "node:crypto", "node:fs", "node:path", "node:zlib"],
   },
-  content: { imports: ["domain"], libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path"] },
+  content: {
+    imports: ["domain"],
+    libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
+  },
   store: {
     imports: ["domain", "net"],
     libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
   },
   inventory: { imports: ["domain", "net", "store"], libraries: [] },
-  boot: { imports: ["domain", "net", "store", "render", "inventory"], libraries: ["node:crypto"] },
+  boot: {
+    imports: ["domain", "net", "store", "render", "inventory"],
+    libraries: ["lru-cache", "node:crypto"],
+  },
   image: { imports: ["domain", "yaml"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },
@@ -51,6 +57,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "fastify",
       "@fastify/swagger",
       "@fastify/swagger-ui",
+      "lru-cache",
       "typebox",
       "node:crypto",
       "node:fs/promises",
@@ -109,6 +116,8 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   handlebars: ["render"],
   yaml: ["yaml"],
   fastify: ["http", "http/api"],
+  // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
+  "lru-cache": ["boot", "content", "dhcp", "http"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };

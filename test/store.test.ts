@@ -150,6 +150,31 @@ t.test("the commit queue", async (t) => {
     t.same([...memory].sort(), ["a", "c"], "b was added before: its undo took it from the set");
     t.equal(commits(), 2);
   });
+  t.test("leases and claims run without savepoints; where one throws, it alone is rolled back", async (t) => {
+    const { db, queue, names, memory, commits } = open(t);
+    const runs: string[] = [];
+    const add = (name: string) =>
+      queue.runAlone(({ onRollback }) => {
+        runs.push(name);
+        t.notOk(memory.has(name), "what the first run changed in memory was taken back before the second");
+        memory.add(name);
+        onRollback(() => memory.delete(name));
+        db.prepare("INSERT INTO things VALUES (?)").run(name);
+        if (name === "bad") throw new Error("changed its mind");
+      });
+    await Promise.all([add("a"), add("b")]);
+    t.same(runs, ["a", "b"], "once each");
+    const outcomes = await Promise.allSettled([add("c"), add("bad"), add("d")]);
+    t.same(runs.slice(2), ["c", "bad", "c", "bad", "d"], "in their order, and again from the first one");
+    t.same(
+      outcomes.map(({ status }) => status),
+      ["fulfilled", "rejected", "fulfilled"],
+    );
+    t.match(outcomes[1], { reason: { message: "changed its mind" } });
+    t.same(names(), ["a", "b", "c", "d"]);
+    t.same([...memory].sort(), ["a", "b", "c", "d"]);
+    t.equal(commits(), 2);
+  });
   t.test("a commit that fails rejects all of its group, newest change undone first", async (t) => {
     const { db, queue, names } = open(t);
     db.exec("CREATE TABLE parents (id INTEGER PRIMARY KEY) STRICT");

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Renderer } from "../render/documents.ts";
 import { maskedClaim, proveDocuments, type Rendering } from "./boot-plan.ts";
 
@@ -9,10 +10,10 @@ const capacity = 20_000;
  * every claim, which is letters and digits: a machine that asks for its script again costs no second reading.
  */
 export function createProofs(renderer: Renderer) {
-  const proven = new Map<string, Rendering>();
+  const proven = new LRUCache<string, Rendering>({ max: capacity });
 
   function holds(rendering: Rendering): boolean {
-    const before = proven.get(rendering.machine.id);
+    const before = proven.peek(rendering.machine.id);
     return before !== undefined && saysTheSame(before, rendering);
   }
 
@@ -25,8 +26,6 @@ export function createProofs(renderer: Renderer) {
       proven.delete(id);
       proveDocuments(masked, renderer);
       proven.set(id, masked);
-      const oldest = proven.size > capacity ? proven.keys().next().value : undefined;
-      if (oldest !== undefined) proven.delete(oldest);
     },
   };
 }

@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { IgnitionParts } from "./boot-plan.ts";
 
 /** Boots whose configs are kept, and octets of them all together; the oldest go first. */
@@ -9,25 +10,20 @@ const maximumOctets = 64 * 1024 * 1024;
  * reply: within one boot it must get the same octets, also when somebody edits the role meanwhile.
  */
 export function createServedIgnition() {
-  const kept = new Map<string, IgnitionParts>();
-  let octets = 0;
-  const sizeOf = ({ machinePart, rolePart }: IgnitionParts) =>
-    Buffer.byteLength(machinePart) + Buffer.byteLength(rolePart);
-  const forget = (key: string) => {
-    const parts = kept.get(key);
-    if (parts && kept.delete(key)) octets -= sizeOf(parts);
-  };
+  const kept = new LRUCache<string, IgnitionParts>({
+    max: maximumBoots,
+    maxSize: maximumOctets,
+    sizeCalculation: ({ machinePart, rolePart }) =>
+      Math.max(1, Buffer.byteLength(machinePart) + Buffer.byteLength(rolePart)),
+  });
   return {
     /** @param key claim and Ignition version; `make` is called where nothing is kept */
     parts(key: string, make: () => IgnitionParts | undefined): IgnitionParts | undefined {
-      const before = kept.get(key);
+      const before = kept.peek(key);
       if (before) return before;
       const parts = make();
       if (!parts) return undefined;
       kept.set(key, parts);
-      octets += sizeOf(parts);
-      while (kept.size > 1 && (kept.size > maximumBoots || octets > maximumOctets))
-        forget(kept.keys().next().value ?? "");
       return parts;
     },
   };

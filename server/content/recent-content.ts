@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import type { ContentStore, StoredContent } from "./content-store.ts";
 
@@ -25,24 +26,22 @@ export function createRecentContent(
   content: Pick<ContentStore, "find" | "open">,
   clock: Pick<Clock, "monotonicMs">,
 ): RecentContent {
-  const found = new Map<string, { readonly stored: StoredContent; readonly untilMs: number }>();
-  const small = new Map<string, { readonly octets: Buffer; readonly untilMs: number }>();
-  let kept = 0;
-
-  function drop(sha256: string): void {
-    kept -= small.get(sha256)?.octets.length ?? 0;
-    small.delete(sha256);
-  }
+  const found = new LRUCache<string, { readonly stored: StoredContent; readonly untilMs: number }>({
+    max: capacity,
+  });
+  const small = new LRUCache<string, { readonly octets: Buffer; readonly untilMs: number }>({
+    maxSize: keptBytes,
+    // An empty file is kept too.
+    sizeCalculation: ({ octets }) => Math.max(1, octets.length),
+  });
 
   async function find(sha256: string): Promise<StoredContent | undefined> {
-    const known = found.get(sha256);
+    const known = found.peek(sha256);
     if (known && clock.monotonicMs() < known.untilMs) return known.stored;
     found.delete(sha256);
     const stored = await content.find(sha256);
     if (!stored) return undefined;
     found.set(sha256, { stored, untilMs: clock.monotonicMs() + recentMs });
-    const oldest = found.size > capacity ? found.keys().next().value : undefined;
-    if (oldest !== undefined) found.delete(oldest);
     return stored;
   }
 
@@ -50,9 +49,9 @@ export function createRecentContent(
     open: (sha256) => content.open(sha256),
     find,
     async readSmall(sha256) {
-      const known = small.get(sha256);
+      const known = small.peek(sha256);
       if (known && clock.monotonicMs() < known.untilMs) return known.octets;
-      drop(sha256);
+      small.delete(sha256);
       const stored = await find(sha256);
       if (!stored || stored.sizeBytes > smallBytes) return undefined;
       const file = await content.open(sha256);
@@ -61,14 +60,7 @@ export function createRecentContent(
       const octets = await file.readFile().catch(() => undefined);
       await file.close();
       if (octets?.length !== stored.sizeBytes) return undefined;
-      // Another request may have read it meanwhile.
-      drop(sha256);
       small.set(sha256, { octets, untilMs: clock.monotonicMs() + recentMs });
-      kept += octets.length;
-      for (const oldest of small.keys()) {
-        if (kept <= keptBytes) break;
-        drop(oldest);
-      }
       return octets;
     },
   };

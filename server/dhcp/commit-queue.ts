@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Lease } from "../domain/lease.ts";
 
 export type CommitOutcome =
@@ -21,7 +22,7 @@ export interface CommitQueueOptions {
 
 /** Brings leases to the repository in the order they came, with a bound on what waits when the disk is slow. */
 export function createCommitQueue({ save, inFlightLimit = 512, waitingLimit = 2048 }: CommitQueueOptions) {
-  const waiting = new Set<Waiting>();
+  const waiting = new LRUCache<Waiting, Waiting>({ max: waitingLimit + 1 });
   let inFlight = 0;
   let onIdle: (() => void)[] = [];
 
@@ -39,9 +40,9 @@ export function createCommitQueue({ save, inFlightLimit = 512, waitingLimit = 20
   }
 
   function next(): void {
-    for (const task of waiting) {
-      if (inFlight >= inFlightLimit) return;
-      waiting.delete(task);
+    while (inFlight < inFlightLimit) {
+      const task = waiting.pop();
+      if (!task) break;
       void run(task);
     }
     if (inFlight > 0) return;
@@ -53,12 +54,9 @@ export function createCommitQueue({ save, inFlightLimit = 512, waitingLimit = 20
   return {
     /** `done` must not throw. */
     submit(lease: Lease, done: (outcome: CommitOutcome) => void): void {
-      waiting.add({ lease, done });
-      const oldest = waiting.size > waitingLimit ? waiting.values().next().value : undefined;
-      if (oldest) {
-        waiting.delete(oldest);
-        oldest.done({ kind: "dropped" });
-      }
+      const task = { lease, done };
+      waiting.set(task, task);
+      if (waiting.size > waitingLimit) waiting.pop()?.done({ kind: "dropped" });
       next();
     },
     /** Resolves when nothing waits and nothing is under way. */

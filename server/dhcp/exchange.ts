@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Clock, EpochMs, Log, UdpEndpoint } from "../domain/capabilities.ts";
 import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
@@ -110,7 +111,7 @@ export class Exchange {
   readonly notices: Notices;
   /** REQUESTs whose lease is on the way to the disk, by MAC and xid. */
   readonly #committing = new Set<string>();
-  readonly #chained = new Map<Mac, Chain>();
+  readonly #chained = new LRUCache<Mac, Chain>({ max: chainMemory });
   /** Leases are reckoned by a clock that no step of the wall clock moves: one hour forth and all would have expired. */
   readonly #now: () => EpochMs;
   #hasEnded = false;
@@ -163,7 +164,7 @@ export class Exchange {
 
   /** The machine loads a file of ours: what it was told its boot file by has worked. */
   machineProgressed(mac: Mac, progress: FirstStageProgress): void {
-    const chain = this.#chained.get(mac);
+    const chain = this.#chained.peek(mac);
     if (chain && progress === "loaded") this.#chained.set(mac, { ...chain, loads: chain.loads + 1 });
     this.#strategies.onProgress(mac, progress);
   }
@@ -215,7 +216,7 @@ export class Exchange {
     const { machines, leases, clock } = this.#deps;
     const table = this.#table;
     const { mac } = client;
-    const chain = this.#chained.get(mac);
+    const chain = this.#chained.peek(mac);
     const choice = machines.driverOf?.(mac) ?? "auto";
     const lease = leases.findByMac(mac);
     return {
@@ -327,19 +328,16 @@ export class Exchange {
 
   #rememberChain({ client, request }: Packet): void {
     const chained = this.#chained;
-    const before = chained.get(client.mac);
+    const before = chained.peek(client.mac);
     if (before?.xid === request.xid) return;
     const atMs = this.#deps.clock.monotonicMs();
     const isSameBoot = before !== undefined && atMs - before.atMs < chainWindowMs;
-    chained.delete(client.mac);
     chained.set(client.mac, {
       xid: request.xid,
       atMs,
       tries: isSameBoot ? before.tries + 1 : 1,
       loads: isSameBoot ? before.loads : 0,
     });
-    const oldest = chained.size > chainMemory ? chained.keys().next().value : undefined;
-    if (oldest !== undefined) chained.delete(oldest);
   }
 
   /** What the message says of the network and of the strategy that its sender is served by. */

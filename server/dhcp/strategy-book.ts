@@ -1,3 +1,4 @@
+import { LRUCache } from "lru-cache";
 import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
@@ -47,27 +48,27 @@ const byTheRule: Chosen = { strategy: undefined, driver: undefined };
 /** Which strategy and which driver each machine is served by, and how it goes with them. */
 export class StrategyBook {
   readonly #deps: StrategyBookDeps;
-  readonly #chosen = new Map<Mac, Chosen>();
-  readonly #trials = new Map<Mac, StrategyTrial>();
-  readonly #driverTrials = new Map<Mac, DriverTrial>();
-  readonly #ignored = new Map<Mac, IgnoredOffers>();
+  readonly #chosen = new LRUCache<Mac, Chosen>({ max: chosenMemory });
+  readonly #trials = new LRUCache<Mac, StrategyTrial>({ max: trialMemory });
+  readonly #driverTrials = new LRUCache<Mac, DriverTrial>({ max: trialMemory });
+  readonly #ignored = new LRUCache<Mac, IgnoredOffers>({ max: trialMemory });
   #toldSinceMs = Number.NEGATIVE_INFINITY;
   #told = 0;
 
   constructor(deps: StrategyBookDeps) {
     this.#deps = deps;
     for (const { mac, strategy, driver } of deps.strategies?.all() ?? [])
-      putLast(this.#chosen, mac, { strategy, driver }, chosenMemory);
+      this.#chosen.set(mac, { strategy, driver });
   }
 
   /** The name of the strategy instead of its kind's first one. */
   strategyFor(mac: Mac): string | undefined {
-    return this.#chosen.get(mac)?.strategy;
+    return this.#chosen.peek(mac)?.strategy;
   }
 
   /** The network driver of its first-stage program instead of the first one of its architecture. */
   driverFor(mac: Mac): Driver | undefined {
-    return this.#chosen.get(mac)?.driver;
+    return this.#chosen.peek(mac)?.driver;
   }
 
   /** A firmware asks (again): when the offers before got it nowhere, this one will be of another kind. */
@@ -77,7 +78,7 @@ export class StrategyBook {
   }
 
   #judgeStrategy(mac: Mac): void {
-    const trial = this.#trials.get(mac);
+    const trial = this.#trials.peek(mac);
     const change = trial && judgeTrial(trial, this.#deps.clock.monotonicMs());
     if (!change) return;
     this.#trials.delete(mac);
@@ -86,7 +87,7 @@ export class StrategyBook {
   }
 
   #judgeDriver(mac: Mac): void {
-    const before = this.#driverTrials.get(mac);
+    const before = this.#driverTrials.peek(mac);
     if (!before) return;
     const { trial, change } = firmwareIsBack(before);
     this.#driverTrials.set(mac, trial);
@@ -96,23 +97,23 @@ export class StrategyBook {
   }
 
   onOffer(mac: Mac, strategy: string): void {
-    const trial = countRound(this.#trials.get(mac), strategy, this.#deps.clock.monotonicMs());
-    putLast(this.#trials, mac, trial, trialMemory);
+    const trial = countRound(this.#trials.peek(mac), strategy, this.#deps.clock.monotonicMs());
+    this.#trials.set(mac, trial);
     this.#watchIgnored(mac);
   }
 
   #watchIgnored(mac: Mac): void {
     const { clock, onIgnored } = this.#deps;
     if (!onIgnored) return;
-    const ignored = countIgnored(this.#ignored.get(mac), clock.monotonicMs());
+    const ignored = countIgnored(this.#ignored.peek(mac), clock.monotonicMs());
     const isTold = looksLikeNoMerge(ignored) && this.#mayTell() && onIgnored(mac, ignored);
-    putLast(this.#ignored, mac, isTold ? { ...ignored, isTold } : ignored, trialMemory);
+    this.#ignored.set(mac, isTold ? { ...ignored, isTold } : ignored);
   }
 
   /** The firmware was offered a program whose driver nobody chose for it. */
   onProgram(mac: Mac, driver: Driver, alternatives: readonly Driver[]): void {
-    const trial = offerDriver(this.#driverTrials.get(mac), driver, alternatives);
-    putLast(this.#driverTrials, mac, trial, trialMemory);
+    const trial = offerDriver(this.#driverTrials.peek(mac), driver, alternatives);
+    this.#driverTrials.set(mac, trial);
   }
 
   onRequest(mac: Mac): void {
@@ -121,12 +122,12 @@ export class StrategyBook {
 
   onProgress(mac: Mac, progress: FirstStageProgress): void {
     this.#step(mac, "loaded");
-    const trial = this.#driverTrials.get(mac);
+    const trial = this.#driverTrials.peek(mac);
     if (trial) this.#driverTrials.set(mac, noteProgress(trial, progress));
   }
 
   #step(mac: Mac, step: TrialStep): void {
-    const trial = this.#trials.get(mac);
+    const trial = this.#trials.peek(mac);
     if (trial) this.#trials.set(mac, countStep(trial, step));
     this.#ignored.delete(mac);
   }
@@ -134,9 +135,9 @@ export class StrategyBook {
   /** In force at once; what too many would say is neither saved nor told. */
   #choose(mac: Mac, change: Partial<Chosen>, because: string, tell: () => void): void {
     const { strategies, clock, log } = this.#deps;
-    const chosen: Chosen = { ...(this.#chosen.get(mac) ?? byTheRule), ...change };
+    const chosen: Chosen = { ...(this.#chosen.peek(mac) ?? byTheRule), ...change };
     if (chosen.strategy === undefined && chosen.driver === undefined) this.#chosen.delete(mac);
-    else putLast(this.#chosen, mac, chosen, chosenMemory);
+    else this.#chosen.set(mac, chosen);
     if (!this.#mayTell()) return;
     strategies
       ?.save({ mac, ...chosen, because, chosenAt: clock.now() })
@@ -165,11 +166,4 @@ export function describeSwitch({ rounds, forMs, furthest, isWrapped }: StrategyS
 export function describeDriverSwitch({ hangs, isWrapped }: DriverSwitch): string {
   const hung = `it loaded its program ${hangs} times and came back without a sign of that program`;
   return isWrapped ? `${hung}; all were tried, and it begins again` : hung;
-}
-
-function putLast<V>(map: Map<Mac, V>, mac: Mac, value: V, capacity: number): void {
-  map.delete(mac);
-  map.set(mac, value);
-  const oldest = map.size > capacity ? map.keys().next().value : undefined;
-  if (oldest !== undefined) map.delete(oldest);
 }

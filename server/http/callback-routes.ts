@@ -1,4 +1,5 @@
 import type { FastifyInstance } from "fastify";
+import { LRUCache } from "lru-cache";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
 import type { BootStepName } from "../domain/boot.ts";
@@ -37,14 +38,11 @@ interface BootUse {
 
 /** What each boot has put into the event log so far. */
 function createBootUses() {
-  const uses = new Map<string, BootUse>();
+  const uses = new LRUCache<string, BootUse>({ max: rememberedBoots });
   return (machineId: string, bootId: string): BootUse => {
     const key = `${machineId} ${bootId}`;
     const use = uses.get(key) ?? { logBytes: 0, isLogFull: false, failures: 0 };
-    // A map keeps the order of insertion, so the first one is the one longest silent.
-    uses.delete(key);
     uses.set(key, use);
-    if (uses.size > rememberedBoots) uses.delete(uses.keys().next().value ?? "");
     return use;
   };
 }

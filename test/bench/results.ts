@@ -83,7 +83,7 @@ export function createResults(): Results {
             measure.unit,
             formatNumber(value),
             [...peers].map(([who, peer]) => `${who} ${formatNumber(peer)}`).join(", ") || "-",
-            ratio === undefined
+            ratio === undefined || !Number.isFinite(ratio)
               ? "-"
               : `${ratio.toFixed(2)}${measure.better === "less" ? " (less is better)" : ""}`,
             measure.bar?.text ?? "-",
