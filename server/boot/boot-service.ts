@@ -15,7 +15,7 @@ import type { RecordEvent } from "../domain/event.ts";
 import { isOptionalForLoaders } from "../domain/uefi-loaders.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
 import { filesOf } from "../domain/image.ts";
-import type { ServedKind } from "../domain/role.ts";
+import { type ServedKind, waitsForPeople } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
 import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
@@ -39,6 +39,7 @@ import { createProofs } from "./proofs.ts";
 import type { ImageHolds } from "./image-holds.ts";
 import { createSilentSystems } from "./silent-systems.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
+import { createMenuPicks } from "./menu-picks.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
 
@@ -70,6 +71,8 @@ export interface ScriptRequest {
   readonly facts: MachineFacts;
   /** It is GRUB that asks, and what it says; undefined: it is iPXE. */
   readonly grub?: GrubFacts | undefined;
+  /** The role that was chosen from the menu on its screen. */
+  readonly pick?: string | undefined;
 }
 
 interface MadeScript {
@@ -89,6 +92,7 @@ export function createBootService(deps: BootServiceDeps) {
   const configs = createConfigs(deps);
   const silent = createSilentSystems(deps, useUpOnce);
   const proofs = createProofs(renderer);
+  const picks = createMenuPicks(deps);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -124,8 +128,8 @@ export function createBootService(deps: BootServiceDeps) {
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
     if (!boot) throw BootNotOpen({ machine: machine.name });
-    const selection = select(machine);
-    if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
+    const { selection, isPicked } = picks.follow(select(machine), machine, request.pick);
+    if (isPicked || hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps, machine);
     const release = deps.holds.hold(machine.id, plan.kind === "role" ? plan.image : undefined);
     try {
@@ -178,7 +182,7 @@ export function createBootService(deps: BootServiceDeps) {
     const script = language.script({ ...rendering, claim });
     tracker.target(machine.id, describeTarget(selection.target));
     if (plan.kind === "role" && plan.role.boot === "local") await disk.endAtDisk(machine, selection);
-    return { script, machine, isWaiting: plan.kind === "role" && plan.role.boot === "wait" };
+    return { script, machine, isWaiting: plan.kind === "role" && waitsForPeople(plan.role) };
   }
 
   /** The boot that a contact belongs to. Where a new one begins, what the last one alone was assigned to is over. */
