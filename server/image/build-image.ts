@@ -56,9 +56,9 @@ export interface BuildImageOptions {
   readonly now?: () => number;
 }
 
-/** Room for the unpacked root and the packages while they are installed: a desktop takes twice what a node takes. */
-const WorkBytes = 4 * 1024 ** 3;
-const OutputBytes = 700 * 1024 ** 2;
+/** Room for the unpacked root and the packages while they are installed, of a desktop as well. */
+const WorkBytes = 3 * 1024 ** 3;
+const OutputBytes = 500 * 1024 ** 2;
 const ShippedRecipes = join(import.meta.dirname, "recipes");
 const FinishScript = join(import.meta.dirname, "finish-root.sh");
 const DefaultMirror = "http://deb.debian.org/debian";

@@ -34,8 +34,8 @@ t.test(
 
     const chooser = await power("52:54:00:77:00:01");
     await chooser.waitForScreen("2 rescue: A Debian system in RAM");
-    t.match(chooser.screen, /what shall m-525400770001 boot\?/);
-    t.match(chooser.screen, "1 local: ");
+    t.match(chooser.screen, /what shall m-525400770001 boot\?/, "it asks");
+    t.match(chooser.screen, "1 local: ", "with a digit for each role");
     chooser.type("2");
     await picked(e2e, "m-525400770001", "rescue");
     const boot = await e2e.waitForStep("m-525400770001", "kernel");
@@ -48,7 +48,7 @@ t.test(
       "the end of its boot",
       (event) => event.type === "boot.ended" && event.machine === "m-525400770002",
     );
-    t.match(await e2e.newestBoot("m-525400770002"), { outcome: "local", target: "local" });
+    t.match(await e2e.newestBoot("m-525400770002"), { outcome: "local", target: "local" }, "the default");
     await silent.powerOff();
   },
 );
