@@ -18,7 +18,7 @@ import { filesOf } from "../domain/image.ts";
 import { type ServedKind, waitsForPeople } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
-import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
+import type { Inventory } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
 import {
@@ -33,10 +33,11 @@ import {
 import type { Claims } from "./claims.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
-import { type GrubFacts, grubLanguage, restartIntoIpxe } from "./grub-config.ts";
+import { grubLanguage, restartIntoIpxe } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
 import { createProofs } from "./proofs.ts";
 import type { ImageHolds } from "./image-holds.ts";
+import type { MadeScript, ScriptRequest } from "./script-request.ts";
 import { createSilentSystems } from "./silent-systems.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
 import { createMenuPicks } from "./menu-picks.ts";
@@ -62,24 +63,6 @@ export interface BootServiceDeps extends PlanSources {
   readonly onProgress: (mac: Mac, progress: FirstStageProgress) => void;
   /** False where DHCP is switched off here: then a machine's start can't be heard, and its script request stands for it. */
   readonly hearsDhcp: boolean;
-}
-
-export interface ScriptRequest {
-  readonly mac: Mac;
-  readonly address: Ipv4;
-  readonly serverUrl: string;
-  readonly facts: MachineFacts;
-  /** It is GRUB that asks, and what it says; undefined: it is iPXE. */
-  readonly grub?: GrubFacts | undefined;
-  /** The role that was chosen from the menu on its screen. */
-  readonly pick?: string | undefined;
-}
-
-interface MadeScript {
-  readonly script: string;
-  readonly machine: Machine | undefined;
-  /** It has no role yet, and comes back every few seconds. */
-  readonly isWaiting?: boolean;
 }
 
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
@@ -119,11 +102,10 @@ export function createBootService(deps: BootServiceDeps) {
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     const known = inventory.findByMac(mac);
     gate.refuseStranger(known, mac, address);
-    if (!known && deps.unknownMachines === "ignore")
-      return {
-        script: language.local({ name: nameFromMac(mac) }, mac, deps.localBoot),
-        machine: undefined,
-      };
+    if (!known && deps.unknownMachines === "ignore") {
+      const script = language.local({ name: nameFromMac(mac) }, mac, deps.localBoot);
+      return { script, machine: undefined };
+    }
     const machine = await inventory.meet(mac, request.facts);
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
