@@ -112,6 +112,8 @@ t.test(
     );
 
     await e2e.boot("s1", "coreos-lab");
+    await e2e.waitForStep("s1", "switch-root");
+    t.comment("s1 has its root, and what Ignition wrote");
     const ready = await bootUntilReady(e2e, "s1");
     t.comment(`ready: ${ready.message}`);
     t.match(
