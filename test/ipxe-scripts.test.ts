@@ -42,7 +42,7 @@ function allScripts(lastResort: LastResort = "reboot"): Record<string, string> {
   };
   for (const [name, role] of roles) {
     const images = { findCurrent: () => sampleImage("1") };
-    const sources = { roles: () => ({ roles, problems: [] }), images, renderer };
+    const sources = { roles: () => ({ roles, problems: [], warnings: [] }), images, renderer };
     const plan = planBoot({ kind: "role", role: name, params: {} }, sources);
     scripts[`role ${name}`] = make(plan);
     if (role.boot === "local") {

@@ -2,10 +2,11 @@ import { resolve } from "node:path";
 import t from "tap";
 import { type MenuEntry, menuOf } from "../server/domain/role-menu.ts";
 import { loadRoles } from "../server/render/load-roles.ts";
+import { scriptFaults } from "../server/render/script-lines.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { startServer } from "./support/http-fixture.ts";
 import { addressOf, macOf } from "./support/samples.ts";
-import { playScripts, unguardedLines } from "./support/script-check.ts";
+import { playScripts } from "./support/script-check.ts";
 
 const shipped = loadRoles([resolve(import.meta.dirname, "../templates/roles")]).roles;
 
@@ -161,7 +162,7 @@ t.test("iPXE: nobody presses a key, or it has no menus: the default boots", asyn
   });
   await lab.dhcp(1);
   const { script: menu } = await lab.script(1);
-  t.same(unguardedLines(menu), []);
+  t.same(scriptFaults(menu), []);
   for (const missing of [new Set<string>(), new Set(["menu", "item", "choose"]), new Set(["choose"])]) {
     const asked: string[] = [];
     const { script: chosen } = await lab.script(1, { pick: "rescue" });
