@@ -163,7 +163,7 @@ t.test("which role a machine gets", (t) => {
       ["ignore", "local"],
       ["discover", "discover"],
       ["local", "local"],
-      ["menu", "discover"],
+      ["menu", "menu"],
     ] as const) {
       const nothing = { once: undefined, machine: undefined, group: undefined, defaultRole: undefined };
       const selection = selectTarget({ ...nothing, unknownPolicy });

@@ -58,8 +58,21 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
       rootfs: file("rootfs-ubuntu-24.04.2-live-server-amd64.iso", "c", 3_000_000_000),
     },
   };
+  const alt: Image = {
+    ...image,
+    name: "alt-workstation",
+    files: { ...image.files, rootfs: file("rootfs-alt-workstation-11.0-x86_64.iso", "c", 6_000_000_000) },
+  };
+  const installer: Image = {
+    ...image,
+    name: "debian-installer",
+    files: {
+      kernel: file("kernel-linux", "a", 8_000_000),
+      initrd: file("initrd-initrd.gz", "b", 40_000_000),
+    },
+  };
   const imageOf = (name: string): Image =>
-    [memtest, flatcar, ubuntu].find((special) => special.name === name) ?? { ...image, name };
+    [memtest, flatcar, ubuntu, alt, installer].find((special) => special.name === name) ?? { ...image, name };
   const machine = {
     id: "m_1",
     name: "s4",
@@ -73,7 +86,14 @@ t.test("what each shipped role makes of a sample machine is its golden file", (t
   } as unknown as Machine;
   const made = new Set<string>();
   for (const name of loaded.roles.keys()) {
-    const params = ["rescue", "flatcar", "fedora-coreos", "ubuntu-live"].includes(name)
+    const params = [
+      "rescue",
+      "flatcar",
+      "fedora-coreos",
+      "ubuntu-live",
+      "alt-workstation",
+      "desktop",
+    ].includes(name)
       ? { sshKeys: ["ssh-ed25519 AAAA olga@office"] }
       : {};
     const sources = { roles: () => loaded, images: { findCurrent: imageOf }, renderer };

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import t, { type Test } from "tap";
-import { type BootPlan, renderScript } from "../server/boot/boot-plan.ts";
+import { type BootPlan, planBoot, renderScript } from "../server/boot/boot-plan.ts";
 import type { LocalBootMethod } from "../server/domain/boot-preferences.ts";
 import type { Machine } from "../server/domain/machine.ts";
 import { parseIpv4 } from "../server/net/ipv4.ts";
@@ -41,8 +41,9 @@ function allScripts(lastResort: LastResort = "reboot"): Record<string, string> {
     url: make({ kind: "url", url: "http://10.0.0.9/my.ipxe" }),
   };
   for (const [name, role] of roles) {
-    const image = role.boot === "image" ? sampleImage("1") : undefined;
-    const plan = { kind: "role", role, params: {}, image } as const;
+    const images = { findCurrent: () => sampleImage("1") };
+    const sources = { roles: () => ({ roles, problems: [], warnings: [] }), images, renderer };
+    const plan = planBoot({ kind: "role", role: name, params: {} }, sources);
     scripts[`role ${name}`] = make(plan);
     if (role.boot === "local") {
       scripts[`role ${name}, sanboot`] = make(plan, "sanboot");

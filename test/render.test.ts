@@ -212,13 +212,14 @@ function contextWith(text: string): RenderContext & Record<string, unknown> {
     pollSeconds: 5,
     retrySeconds: 10,
     method: "sanboot",
+    menu: { entries: [{ role: "local", label: text, key: "1" }], default: "local", timeoutMs: 1000 },
     serverUrl: "http://10.0.0.1:8080",
     arguments: ["quiet", text, `x=${text}`],
   };
 }
 
 t.test("an iPXE script has the same lines and commands, whatever the machine says of itself", (t) => {
-  const scripts: StandardScript[] = ["first-contact", "image", "wait", "local", "url", "error"];
+  const scripts: StandardScript[] = ["first-contact", "image", "wait", "menu", "local", "url", "error"];
   for (const name of scripts) {
     const expected = commandsOf(renderer.standardScript(name, "seed", contextWith("plain")));
     fc.assert(

@@ -113,9 +113,9 @@ const broken: readonly (readonly [
     ["role.yaml:1:1: ROLE_VALUE_INVALID: description: must be a text that is not empty"],
   ],
   [
-    "boot is one of four words",
+    "boot is one of five words",
     "description: d\nboot: disk\n",
-    ["role.yaml:2:1: ROLE_VALUE_INVALID: boot: must be one of image, wait, local, script"],
+    ["role.yaml:2:1: ROLE_VALUE_INVALID: boot: must be one of image, wait, local, menu, script"],
   ],
   [
     "boot: image names its image",

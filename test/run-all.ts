@@ -38,6 +38,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
   },
   e2e: {
     "/usr/bin/gpg": "gpg",
+    "/usr/bin/ssh": "openssh-client",
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
     "/usr/bin/qemu-system-aarch64": "qemu-system-arm",
     "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",

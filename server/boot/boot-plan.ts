@@ -5,7 +5,8 @@ import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../d
 import type { Arch } from "../domain/firmware.ts";
 import type { BootedImage } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
-import { documentKinds, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
+import { menuOf, type RoleMenu } from "../domain/role-menu.ts";
+import { documentKinds, hasDocument, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
 import { refuseMisfit } from "./machine-fit.ts";
 import { type Mac, macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
@@ -20,6 +21,8 @@ export type BootPlan =
       readonly role: Role;
       readonly params: Record<string, never> | RenderContext["params"];
       readonly image: BootedImage | undefined;
+      /** What may be chosen, for `boot: menu`. */
+      readonly menu?: RoleMenu;
     };
 
 export interface PlanSources {
@@ -63,7 +66,10 @@ export function planBoot(
         target.ramCheck === "ignore" || preferRamCheck(machine, inventory?.groupOf(machine)) === "ignore",
       offers: () => [...loaded.roles.values()].map((role) => ({ role, image: imageOf(role) })),
     });
-  return { kind: "role", role, params: resolved.values, image };
+  if (role.boot !== "menu") return { kind: "role", role, params: resolved.values, image };
+  const menu = menuOf(resolved.values, loaded.roles);
+  if ("problem" in menu) throw ParameterInvalid({ role: role.name, ...menu });
+  return { kind: "role", role, params: resolved.values, image, menu };
 }
 
 function assetUrl(serverUrl: string, file: { sha256: string; name: string }): string {
@@ -84,8 +90,11 @@ function imageContext(image: BootedImage, serverUrl: string): ImageContext {
   };
 }
 
-/** What our own initramfs and cloud-init read from the kernel command line; server/image/README.md describes each. */
-function standardArguments(context: RenderContext, arch: Arch | undefined): string[] {
+/** What our own initramfs, Ignition and cloud-init read from the kernel command line; server/image/README.md describes each. */
+function standardArguments(role: Role, context: RenderContext, arch: Arch | undefined): string[] {
+  const isIgnited = hasDocument(role, "ignition");
+  // With nothing of its own cloud-init would only cost its start, and call back a second time.
+  const isSeeded = !isIgnited || hasDocument(role, "user-data");
   const { image, configUrl, callbackUrl, machine } = context;
   return [
     "boot=rollcall",
@@ -99,7 +108,8 @@ function standardArguments(context: RenderContext, arch: Arch | undefined): stri
         ]
       : []),
     ...(callbackUrl ? [`rollcall.callback=${callbackUrl}`] : []),
-    ...(configUrl ? [`ds=nocloud-net;s=${configUrl}cloud-init/`] : []),
+    ...(configUrl && isIgnited ? [`ignition.config.url=${configUrl}ignition.json`] : []),
+    ...(configUrl && isSeeded ? [`ds=nocloud-net;s=${configUrl}cloud-init/`] : []),
     "console=tty0",
     "console=ttyS0,115200",
     // The serial port of most arm64 machines (ARM's PL011). A console that is not there is passed over, the last one leads.
@@ -115,7 +125,7 @@ export function kernelArguments(
   renderer: Renderer,
 ): string[] {
   return [
-    ...(role.rollcallArguments ? standardArguments(context, image?.arch) : []),
+    ...(role.rollcallArguments ? standardArguments(role, context, image?.arch) : []),
     ...renderer.kernelArguments(role, context),
   ];
 }
@@ -173,6 +183,10 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
       });
     case "wait":
       return renderer.standardScript("wait", mac, { ...context, pollSeconds });
+    case "menu": {
+      const menu = { ...plan.menu, timeoutMs: (plan.menu?.timeoutSeconds ?? 0) * 1000 };
+      return renderer.standardScript("menu", mac, { ...context, menu });
+    }
     case "local":
       return renderer.standardScript("local", mac, { ...context, method: localBoot });
     case "script":

@@ -15,10 +15,10 @@ import type { RecordEvent } from "../domain/event.ts";
 import { isOptionalForLoaders } from "../domain/uefi-loaders.ts";
 import { type Machine, nameFromMac } from "../domain/machine.ts";
 import { filesOf } from "../domain/image.ts";
-import type { ServedKind } from "../domain/role.ts";
+import { type ServedKind, waitsForPeople } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
-import type { Inventory, MachineFacts } from "../inventory/inventory.ts";
+import type { Inventory } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
 import {
@@ -33,12 +33,14 @@ import {
 import type { Claims } from "./claims.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
-import { type GrubFacts, grubLanguage, restartIntoIpxe } from "./grub-config.ts";
+import { grubLanguage, restartIntoIpxe } from "./grub-config.ts";
 import { ipxeLanguage } from "./loader-language.ts";
 import { createProofs } from "./proofs.ts";
 import type { ImageHolds } from "./image-holds.ts";
+import type { MadeScript, ScriptRequest } from "./script-request.ts";
 import { createSilentSystems } from "./silent-systems.ts";
 import { createLocalDisk, type LocalDiskDeps } from "./local-disk.ts";
+import { createMenuPicks } from "./menu-picks.ts";
 import type { BootTracker } from "./tracker.ts";
 import { type AskerGate, isStranger } from "./asker-gate.ts";
 
@@ -63,22 +65,6 @@ export interface BootServiceDeps extends PlanSources {
   readonly hearsDhcp: boolean;
 }
 
-export interface ScriptRequest {
-  readonly mac: Mac;
-  readonly address: Ipv4;
-  readonly serverUrl: string;
-  readonly facts: MachineFacts;
-  /** It is GRUB that asks, and what it says; undefined: it is iPXE. */
-  readonly grub?: GrubFacts | undefined;
-}
-
-interface MadeScript {
-  readonly script: string;
-  readonly machine: Machine | undefined;
-  /** It has no role yet, and comes back every few seconds. */
-  readonly isWaiting?: boolean;
-}
-
 /** From contacts to scripts and configs: what each machine gets, and what its boot did so far. */
 export function createBootService(deps: BootServiceDeps) {
   const { record, inventory, assignments, claims, tracker, addresses, gate, renderer, onProgress } = deps;
@@ -89,6 +75,7 @@ export function createBootService(deps: BootServiceDeps) {
   const configs = createConfigs(deps);
   const silent = createSilentSystems(deps, useUpOnce);
   const proofs = createProofs(renderer);
+  const picks = createMenuPicks(deps);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
@@ -115,17 +102,16 @@ export function createBootService(deps: BootServiceDeps) {
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     const known = inventory.findByMac(mac);
     gate.refuseStranger(known, mac, address);
-    if (!known && deps.unknownMachines === "ignore")
-      return {
-        script: language.local({ name: nameFromMac(mac) }, mac, deps.localBoot),
-        machine: undefined,
-      };
+    if (!known && deps.unknownMachines === "ignore") {
+      const script = language.local({ name: nameFromMac(mac) }, mac, deps.localBoot);
+      return { script, machine: undefined };
+    }
     const machine = await inventory.meet(mac, request.facts);
     addresses.learn(address, mac);
     const boot = await beginOrGoOn(machine, mac, "script");
     if (!boot) throw BootNotOpen({ machine: machine.name });
-    const selection = select(machine);
-    if (boot && hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
+    const { selection, isPicked } = picks.follow(select(machine), machine, request.pick);
+    if (isPicked || hasRole(selection)) tracker.advance(machine.id, "netboot.begun");
     const plan = planBoot(selection.target, deps, machine);
     const release = deps.holds.hold(machine.id, plan.kind === "role" ? plan.image : undefined);
     try {
@@ -178,7 +164,7 @@ export function createBootService(deps: BootServiceDeps) {
     const script = language.script({ ...rendering, claim });
     tracker.target(machine.id, describeTarget(selection.target));
     if (plan.kind === "role" && plan.role.boot === "local") await disk.endAtDisk(machine, selection);
-    return { script, machine, isWaiting: plan.kind === "role" && plan.role.boot === "wait" };
+    return { script, machine, isWaiting: plan.kind === "role" && waitsForPeople(plan.role) };
   }
 
   /** The boot that a contact belongs to. Where a new one begins, what the last one alone was assigned to is over. */

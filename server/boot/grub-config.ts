@@ -1,5 +1,6 @@
 import { RoleNeedsIpxe } from "../domain/error-catalogue.ts";
 import { type Arch, firmwares } from "../domain/firmware.ts";
+import type { RoleMenu } from "../domain/role-menu.ts";
 import { archByGrubCpu } from "../domain/uefi-loaders.ts";
 import type { GrubConfig, Renderer } from "../render/documents.ts";
 import { type BootPlan, contextOf, kernelArguments, type Rendering } from "./boot-plan.ts";
@@ -114,11 +115,33 @@ function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
     }
     case "wait":
       return machineConfig(renderer, "wait", { ...context, pollSeconds });
+    case "menu":
+      return machineConfig(renderer, "menu", { ...context, ...grubMenu(plan.menu, context.scriptUrl) });
     case "local":
       return machineConfig(renderer, "local", context);
     case "script":
       throw roleNeedsIpxe(plan);
   }
+}
+
+/** Each role that is skipped gives the next one this long, seconds. */
+const nextSeconds = 5;
+
+/** The default first, which has the menu's own time. */
+function grubMenu(menu: RoleMenu | undefined, scriptUrl: string) {
+  const { entries = [], default: chosen, timeoutSeconds } = menu ?? {};
+  const inOrder = [...entries].sort(
+    (left, right) => Number(right.role === chosen) - Number(left.role === chosen),
+  );
+  return {
+    configFile: grubFile(scriptUrl).replace(/boot\.ipxe$/, "grub.cfg"),
+    menu: {
+      entries: inOrder.map((entry) => ({
+        ...entry,
+        seconds: entry.role === chosen ? timeoutSeconds : nextSeconds,
+      })),
+    },
+  };
 }
 
 function roleNeedsIpxe(plan: BootPlan): Error {

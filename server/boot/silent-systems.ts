@@ -24,7 +24,9 @@ export function createSilentSystems(
       const isLast = hasInitrd ? kind === "initrd" : kind === "kernel" || kind === "kernelEfi";
       if (!isLast) return;
       const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
-      if (once?.target.kind === "role" && once.target.role === role.name) await useUpOnce(machine, boot.id);
+      const isMenu = (name: string) => roles().roles.get(name)?.boot === "menu";
+      if (once?.target.kind === "role" && (once.target.role === role.name || isMenu(once.target.role)))
+        await useUpOnce(machine, boot.id);
       tracker.complete(machine.id, "local");
     },
   };

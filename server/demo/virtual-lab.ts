@@ -37,6 +37,8 @@ export interface VirtualMachine {
   readonly screen: string;
   /** Resolves when the screen has shown the text. @throws when the machine ends before, or the time is up (default: 6 minutes) */
   waitForScreen(text: string | RegExp, limitMs?: number): Promise<void>;
+  /** Types on its serial console, which firmware and loaders take for a keyboard. */
+  type(text: string): void;
   /** Pulls the plug. */
   powerOff(): Promise<void>;
 }
@@ -179,7 +181,7 @@ export async function createVirtualLab(namespace: string) {
         await run("tc", ["-n", namespace, "qdisc", "add", "dev", tap, "root", ...shape]);
       }
       const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], {
-        stdio: ["ignore", "pipe", "pipe"],
+        stdio: ["pipe", "pipe", "pipe"],
       });
       const machine = watchMachine(process, options);
       machines.add(machine);
@@ -274,6 +276,8 @@ function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMac
   };
   process.stdout?.on("data", show);
   process.stderr?.on("data", show);
+  // Typed to a machine that has just ended.
+  process.stdin?.on("error", () => undefined);
   const exited = new Promise<void>((resolve) => {
     process.once("exit", (code, signal) => {
       ended = `${name} ended (${signal ?? code})`;
@@ -308,6 +312,7 @@ function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMac
         waiting.add(check);
         check();
       }),
+    type: (text) => void process.stdin?.write(text),
     async powerOff() {
       process.kill("SIGKILL");
       await exited;

@@ -71,8 +71,7 @@ const policyRole: Readonly<Record<UnknownPolicy, string>> = {
   ignore: "local",
   discover: "discover",
   local: "local",
-  // A menu of roles comes with the role families; until then the machine waits to be assigned.
-  menu: "discover",
+  menu: "menu",
 };
 
 function byPerson(assignment: Assignment): string {

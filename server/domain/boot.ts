@@ -15,6 +15,7 @@ export const bootSteps = [
   "contact", // /boot.ipxe or autoexec.ipxe
   "script", // the machine's own script
   "wait", // it waits for a role
+  "pick", // a role was chosen from its menu
   "kernel",
   "initrd",
   "network", // initramfs has an address

@@ -265,6 +265,14 @@ export const IgnitionTooNew = defineError("IGNITION_TOO_NEW", {
     `the machine's Ignition reads configs up to ${d.newest}, and that of its role is ${d.version} with keys that need it`,
   advice: "Leave the newer keys out of the role's config, or give the role a newer image.",
 });
+export const MenuPickRefused = defineError("MENU_PICK_REFUSED", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { pick: string; allowed: readonly string[] }) =>
+    `${JSON.stringify(d.pick.slice(0, 60))} is not on this machine's menu, which has ${d.allowed.join(", ")}`,
+  advice:
+    "Choose what the menu lists. To have it list more: `boot MACHINE menu --param roles=NAME`, once for each role.",
+});
 export const RoleNeedsIpxe = defineError("ROLE_NEEDS_IPXE", {
   kind: "user",
   httpStatus: 409,

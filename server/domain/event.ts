@@ -29,6 +29,7 @@ export const eventTypes = {
   "claim.refused": "Somebody showed a claim that is not theirs, too old or used up.",
   "mac.unverified": "An address asked for a script, and nothing shows that it is that machine.",
   "mac.contradicted": "An address asked for the script of a MAC that is not its own.",
+  "menu.picked": "A role was chosen from a machine's menu, at its keyboard or by the menu's time limit.",
   "boot.strategy":
     "A machine got nowhere with how it was told its boot file, and is told in another way from now on.",
   "boot.driver":

@@ -42,6 +42,8 @@ export type RoleBoot =
   | "wait"
   /** It goes on with its local disk. */
   | "local"
+  /** It shows a menu of roles, and boots into the one that is chosen at its keyboard. */
+  | "menu"
   /** An iPXE script of the role's own (`templates: { ipxe: ... }`). */
   | "script";
 
@@ -85,6 +87,19 @@ export interface Role {
   readonly extends: string | undefined;
   /** Which role a part came from, by its key (`image`, `templates.user-data`); parts of its own are not in it. */
   readonly inherited: Readonly<Record<string, string>>;
+}
+
+/** A machine of this role does nothing until somebody acts, or a menu's time is up. */
+export function waitsForPeople({ boot }: Pick<Role, "boot">): boolean {
+  return boot === "wait" || boot === "menu";
+}
+
+/** Does the role itself say what is in the document? */
+export function hasDocument({ templates, files }: Role, kind: DocumentKind): boolean {
+  return (
+    files[kind] !== undefined ||
+    templateKinds.some((name) => documentOf(name) === kind && templates[name] !== undefined)
+  );
 }
 
 /** Names of roles are path segments and words of the command line. */

@@ -49,6 +49,11 @@ function factsFrom(query: Record<string, unknown>): MachineFacts {
   };
 }
 
+/** What was chosen from the menu that the machine was sent before. */
+export function pickFrom({ pick }: Readonly<Record<string, unknown>>): string | undefined {
+  return typeof pick === "string" ? pick.slice(0, 100) : undefined;
+}
+
 const ignitionType = "application/vnd.coreos.ignition+json";
 const documents: Readonly<Record<string, { kind: Exclude<ServedKind, "ipxe">; type: string }>> = {
   "ignition.json": { kind: "ignition", type: ignitionType },
@@ -118,11 +123,13 @@ export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): v
       const mac = parseMac(request.params.mac);
       if (!mac)
         return sendScript(reply, boots.errorScript(InvalidMac({ text: request.params.mac }), url).script);
+      const query = queryAsWritten(request.url);
       const made = await boots.script({
         mac,
         address: clientAddress(request),
         serverUrl: url,
-        facts: factsFrom(queryAsWritten(request.url)),
+        facts: factsFrom(query),
+        pick: pickFrom(query),
       });
       noteScript(request, made, tracker);
       return sendScript(reply, made.script);

@@ -3,7 +3,7 @@ import { firstGrubConfig, grubConfigBytes, readGrubFacts } from "../boot/grub-co
 import { InvalidMac } from "../domain/error-catalogue.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
-import { type BootRouteDeps, noteScript, sendScript } from "./boot-routes.ts";
+import { type BootRouteDeps, noteScript, pickFrom, sendScript } from "./boot-routes.ts";
 import { clientAddress, serverUrl } from "./request-facts.ts";
 
 /** What signed GRUB loads, which its Secure Boot lets start where it lets no iPXE. An error is a config (200) as for iPXE it is a script. */
@@ -59,6 +59,7 @@ export function registerGrubRoutes(
           secureBoot: grub.secureBoot,
         },
         grub,
+        pick: pickFrom(request.query),
       });
       noteScript(request, made, tracker);
       return sendScript(reply, made.script);

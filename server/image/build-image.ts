@@ -56,9 +56,10 @@ export interface BuildImageOptions {
   readonly now?: () => number;
 }
 
-/** Room for the unpacked root and the packages while they are installed. */
-const WorkBytes = 2 * 1024 ** 3;
-const OutputBytes = 300 * 1024 ** 2;
+/** Room for the unpacked root and the packages while they are installed, of a desktop as well. */
+const WorkBytes = 3 * 1024 ** 3;
+const OutputBytes = 500 * 1024 ** 2;
+const ShippedRecipes = join(import.meta.dirname, "recipes");
 const FinishScript = join(import.meta.dirname, "finish-root.sh");
 const DefaultMirror = "http://deb.debian.org/debian";
 const DebianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -172,7 +173,10 @@ async function readRecipe(recipeDir: string): Promise<Recipe> {
       cause: error,
     });
   }
-  return parseRecipe(text);
+  const texts = new Map<string, string>();
+  for (const { name } of await readdir(ShippedRecipes, { withFileTypes: true }))
+    texts.set(name, await readFile(join(ShippedRecipes, name, "recipe.yaml"), "utf8"));
+  return parseRecipe(text, (name) => texts.get(name));
 }
 
 async function requireTools(mode: "root" | "unshare"): Promise<void> {
@@ -261,11 +265,14 @@ async function fillStage(
   await chmod(join(stageDir, "tmp"), 0o1777);
   for (const part of ["overlay", "initramfs"]) {
     await mkdir(join(stageDir, part));
-    await cp(join(recipeDir, part), join(stageDir, part), { recursive: true, verbatimSymlinks: true }).catch(
-      (error: unknown) => {
-        if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      },
-    );
+    for (const from of recipe.extends === undefined
+      ? [recipeDir]
+      : [join(ShippedRecipes, recipe.extends), recipeDir])
+      await cp(join(from, part), join(stageDir, part), { recursive: true, verbatimSymlinks: true }).catch(
+        (error: unknown) => {
+          if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+        },
+      );
     if (part === "overlay") await writeOwnFiles(join(stageDir, part), recipe);
     await openRights(join(stageDir, part));
   }

@@ -4,6 +4,8 @@ import { ImageError } from "./image-error.ts";
 /** What goes into an image: recipe.yaml as values. The files beside it (overlay/, initramfs/) are found by name. */
 export interface Recipe {
   readonly name: string;
+  /** The recipe of ours that this one adds to. */
+  readonly extends: string | undefined;
   /** Code name of the Debian release. */
   readonly suite: string;
   /** Debian's word for the architecture. */
@@ -67,17 +69,26 @@ const Shapes = {
 /**
  * Reads the text of a recipe.yaml.
  *
+ * @param shipped the text of one of our recipes, by its name: what `extends` may say
  * @throws ImageError IMAGE_RECIPE_INVALID, naming the key and what is allowed there
  */
-export function parseRecipe(text: string): Recipe {
-  const { value: document, problems } = readYaml(text);
-  const [problem] = problems;
-  if (problem !== undefined) {
-    throw invalid(`the recipe is not YAML: line ${problem.line}: ${problem.message}`, "correct that line");
-  }
-  const recipe = table(document, "the recipe");
+export function parseRecipe(
+  text: string,
+  shipped: (name: string) => string | undefined = () => undefined,
+): Recipe {
+  const own = readTable(text);
+  const parentName = own["extends"] === undefined ? undefined : word(own["extends"], "extends", Shapes.name);
+  const parentText = parentName === undefined ? undefined : shipped(parentName);
+  if (parentName !== undefined && parentText === undefined)
+    throw invalid(`extends names ${parentName}, and we ship no such recipe`, "see server/image/recipes/");
+  const parent = parentText === undefined ? undefined : readTable(parentText);
+  if (parent?.["extends"] !== undefined)
+    throw invalid(`extends names ${parentName}, which extends another recipe itself`, "extend that one");
+  const recipe = parent === undefined ? own : inherit(parent, own);
   refuseUnknown(recipe, "", [
     "name",
+    "extends",
+    "keepModules",
     "suite",
     "architecture",
     "sourceDateEpoch",
@@ -99,8 +110,14 @@ export function parseRecipe(text: string): Recipe {
     "xz",
     "lz4",
   ] as const);
+  const keptModules = words(recipe["keepModules"] ?? [], "keepModules", Shapes.moduleFolder);
+  const dropModules = words(recipe["dropModules"] ?? [], "dropModules", Shapes.moduleFolder);
+  const needless = keptModules.find((folder) => !dropModules.includes(folder));
+  if (needless !== undefined)
+    throw invalid(`keepModules names ${needless}, which is not dropped`, "take it away, or correct its name");
   return {
     name: word(recipe["name"], "name", Shapes.name),
+    extends: parentName,
     suite: word(recipe["suite"], "suite", Shapes.name),
     architecture: oneOf(recipe["architecture"] ?? "amd64", "architecture", ["amd64", "arm64"] as const),
     sourceDateEpoch: integer(recipe["sourceDateEpoch"], "sourceDateEpoch", 0, 4_294_967_295),
@@ -118,7 +135,7 @@ export function parseRecipe(text: string): Recipe {
     ),
     files: list(recipe["files"] ?? [], "files").map((item, index) => rootFile(item, `files[${index}]`)),
     dropPaths: words(recipe["dropPaths"] ?? [], "dropPaths", Shapes.path),
-    dropModules: words(recipe["dropModules"] ?? [], "dropModules", Shapes.moduleFolder),
+    dropModules: dropModules.filter((folder) => !keptModules.includes(folder)),
     units: {
       enable: words(units["enable"] ?? [], "units.enable", Shapes.unit),
       mask: words(units["mask"] ?? [], "units.mask", Shapes.unit),
@@ -130,6 +147,30 @@ export function parseRecipe(text: string): Recipe {
       blockKiB: powerOfTwo(squashfs["blockKiB"] ?? 128, "squashfs.blockKiB"),
     },
   };
+}
+
+function readTable(text: string): Record<string, unknown> {
+  const { value: document, problems } = readYaml(text);
+  const [problem] = problems;
+  if (problem !== undefined) {
+    throw invalid(`the recipe is not YAML: line ${problem.line}: ${problem.message}`, "correct that line");
+  }
+  return table(document, "the recipe");
+}
+
+/** Lists are those of the parent and what is added, tables are merged key by key, and a value of one's own takes the place of the parent's. */
+function inherit(parent: Record<string, unknown>, own: Record<string, unknown>): Record<string, unknown> {
+  const isTable = (value: unknown): value is Record<string, unknown> =>
+    typeof value === "object" && value !== null && !Array.isArray(value);
+  const merged = { ...parent };
+  for (const [key, value] of Object.entries(own)) {
+    const theirs = parent[key];
+    if (Array.isArray(theirs) && Array.isArray(value))
+      merged[key] = [...(theirs as unknown[]), ...(value as unknown[])];
+    else if (isTable(theirs) && isTable(value)) merged[key] = inherit(theirs, value);
+    else merged[key] = value;
+  }
+  return merged;
 }
 
 function aptSource(value: unknown, key: string): RecipeSource {

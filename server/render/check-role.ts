@@ -8,6 +8,7 @@ import {
   typeInWords,
 } from "../domain/role.ts";
 import { isRoleWarning, type RoleFaultCode } from "../domain/reported-codes.ts";
+import { menuParameters } from "../domain/role-menu.ts";
 import type { YamlText } from "../yaml/read-yaml.ts";
 import { sampleContext } from "./context.ts";
 import { DocumentFault, DocumentFaults } from "./document-fault.ts";
@@ -51,6 +52,10 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
     conflict(`arguments: has no meaning with boot: ${role.boot}`, "arguments");
   if (role.boot !== "local" && source.localBoot)
     conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");
+  if (role.boot === "menu")
+    for (const [name, type] of Object.entries(menuParameters))
+      if (role.parameters[name]?.type !== type)
+        conflict(`boot: menu needs the parameter ${name}, which must be ${typeInWords[type]}`, "boot");
   for (const document of documentKinds) {
     const brought = [
       ...Object.keys(source.templates ?? {})

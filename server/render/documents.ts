@@ -36,11 +36,12 @@ export interface StandardTemplates {
   readonly scripts: Readonly<Record<StandardScript, { file: string; source: string }>>;
   readonly grub: Readonly<Record<GrubConfig, { file: string; source: string }>>;
 }
-export type StandardScript = "first-contact" | "image" | "wait" | "local" | "url" | "error";
+export type StandardScript = "first-contact" | "image" | "wait" | "menu" | "local" | "url" | "error";
 const standardScripts: readonly StandardScript[] = [
   "first-contact",
   "image",
   "wait",
+  "menu",
   "local",
   "url",
   "error",
@@ -50,8 +51,8 @@ const standardScripts: readonly StandardScript[] = [
 export const lastResorts = ["reboot", "exit"] as const;
 export type LastResort = (typeof lastResorts)[number];
 
-export type GrubConfig = "first-contact" | "image" | "wait" | "local" | "restart" | "error";
-const grubConfigs: readonly GrubConfig[] = ["first-contact", "image", "wait", "local", "restart", "error"];
+const grubConfigs = ["first-contact", "image", "wait", "menu", "local", "restart", "error"] as const;
+export type GrubConfig = (typeof grubConfigs)[number];
 
 /** Reads templates/ipxe, templates/grub and templates/cloud-init. */
 export function loadStandardTemplates(directory: string): StandardTemplates {

@@ -52,8 +52,8 @@ const roleSchema = Type.Object(
     ),
     boot: Type.Optional(
       oneOf(
-        ["image", "wait", "local", "script"],
-        "image: kernel, initrd and root of an image; wait: on its screen, until it is assigned; local: its disk; script: an iPXE script of the role's own.",
+        ["image", "wait", "local", "menu", "script"],
+        "image: kernel, initrd and root of an image; wait: on its screen, until it is assigned; local: its disk; menu: one of the roles that its parameters name, chosen at the keyboard; script: an iPXE script of the role's own.",
       ),
     ),
     image: Type.Optional(
@@ -133,7 +133,7 @@ export function publishedRoleSchema(): object {
     anyOf: [{ required: ["extends"] }, { required: ["description", "boot"] }],
     allOf: [
       never(boots("image"), { not: { required: ["image"] } }, { not: { required: ["extends"] } }),
-      never(boots("wait", "local", "script"), {
+      never(boots("wait", "local", "menu", "script"), {
         anyOf: [{ required: ["image"] }, { required: ["arguments"] }],
       }),
     ],
@@ -148,7 +148,7 @@ const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
   [/^$/, "the file must be a mapping of keys, like `description: ...` and `boot: ...`"],
   [/^description$/, "must be a text that is not empty"],
   [/^extends$/, "must be the name of a role: lower-case letters, digits and hyphens"],
-  [/^boot$/, "must be one of image, wait, local, script"],
+  [/^boot$/, "must be one of image, wait, local, menu, script"],
   [/^image$/, "must be the name of an image: lower-case letters, digits, dots and hyphens"],
   [/^arguments$/, "must be a list of texts"],
   [/^arguments\.\d+$/, "must be a text; write it in quotes"],

@@ -40,6 +40,8 @@ export class IpxeScript {
   /** What is set when it ends is still set in the script that it chained to. */
   readonly settings: Map<string, string>;
   readonly #missing: ReadonlySet<string>;
+  /** Names of the items of the menu that is being made. */
+  #items: string[] = [];
   #at = 0;
   #kernelArguments = "";
   #ending: Ending | undefined;
@@ -125,6 +127,23 @@ export class IpxeScript {
           String(Number(this.settings.get(plainName(first)) ?? 0) + Number(operands[1] ?? 1)),
         );
         return true;
+      case "menu":
+        this.#items = [];
+        this.#print(operands.join(" "));
+        return true;
+      case "item":
+        if (first !== "") this.#items.push(first);
+        this.#print(operands.slice(1).join(" "));
+        return true;
+      case "choose": {
+        waited();
+        yield { kind: "sleep", seconds: Number(options.get("timeout") ?? 0) / 1000 };
+        // Nobody presses a key, so the highlighted item is taken.
+        const chosen = options.get("default") ?? this.#items[0];
+        if (chosen === undefined || !this.#items.includes(chosen)) return false;
+        this.settings.set(plainName(first), chosen);
+        return true;
+      }
       case "dhcp":
       case "ifconf":
         waited();

@@ -94,6 +94,44 @@ t.test("a recipe with a fault is refused by its key", (t) => {
   t.end();
 });
 
+t.test("a recipe that extends one of ours has all of it, and what it adds", (t) => {
+  const ours = readFileSync(join(recipeDir, "recipe.yaml"), "utf8");
+  const shipped = (name: string) => (name === "debian-node" ? ours : undefined);
+  const kiosk = parseRecipe(
+    `name: kiosk
+extends: debian-node
+packages: [kiosk-browser]
+units: { mask: [ssh.service] }
+keepModules: [sound]
+dropModules: [net/sctp]
+squashfs: { level: 15 }
+`,
+    shipped,
+  );
+  t.match(kiosk, { name: "kiosk", extends: "debian-node", suite: recipe.suite });
+  t.same(kiosk.packages, [...recipe.packages, "kiosk-browser"]);
+  t.same(kiosk.units, { ...recipe.units, mask: [...recipe.units.mask, "ssh.service"] });
+  t.same(kiosk.dropModules, [...recipe.dropModules.filter((folder) => folder !== "sound"), "net/sctp"]);
+  t.same(kiosk.squashfs, { ...recipe.squashfs, level: 15 });
+  const faults: readonly (readonly [string, RegExp])[] = [
+    ["name: a\nextends: nothing\n", /extends names nothing/],
+    ["name: a\nextends: ../debian-node\n", /^extends/],
+    [
+      "name: a\nextends: debian-node\nkeepModules: [fs/ext4]\n",
+      /keepModules names fs\/ext4, which is not dropped/,
+    ],
+    ["name: a\nextends: debian-node\ncolour: blue\n", /unknown key colour/],
+  ];
+  for (const [text, message] of faults)
+    t.throws(() => parseRecipe(text, shipped), { code: "IMAGE_RECIPE_INVALID", message });
+  const desktop = readFileSync(join(recipeDir, "../debian-desktop/recipe.yaml"), "utf8");
+  t.match(parseRecipe(desktop, shipped), { name: "debian-desktop", extends: "debian-node" });
+  t.throws(() => parseRecipe("name: a\nextends: b\n", () => desktop), {
+    message: /extends another recipe itself/,
+  });
+  t.end();
+});
+
 t.test("of the host's sources only the Debian archive of the suite is used", (t) => {
   const selected = selectDebianSources(parseDeb822(hostSources), "bookworm");
   t.same(
@@ -317,6 +355,7 @@ t.test("what is run as a program may be run", (t) => {
     "initramfs/hooks/rollcall",
     "initramfs/scripts/rollcall.d/dhcp-event",
     "overlay/usr/lib/rollcall/await-server",
+    "overlay/usr/lib/rollcall/make-host-keys",
   ]) {
     t.ok((statSync(join(recipeDir, file)).mode & 0o100) !== 0, file);
   }
@@ -325,7 +364,7 @@ t.test("what is run as a program may be run", (t) => {
 
 t.test("the boot script reads the kernel command line by its contract", (t) => {
   const digest = "ab".repeat(32);
-  const read = (words: string): string => {
+  const read = (words: string, more = ":"): string => {
     const directory = mkdtempSync(join(t.testdir(), "case-"));
     // The functions are the shipped ones; only the file that they read is another.
     const source = readFileSync(join(recipeDir, "initramfs/scripts/rollcall"), "utf8")
@@ -335,7 +374,7 @@ t.test("the boot script reads the kernel command line by its contract", (t) => {
       "sh",
       [
         "-c",
-        `printf '%s\\n' "$1" > "$2/cmdline"; ${source}\nrollcall_read_command_line; rollcall_command_line_is_complete && echo complete; printf '%s|' "$rollcall_url" "$rollcall_size" "$rollcall_callback" "$rollcall_mac"`,
+        `printf '%s\\n' "$1" > "$2/cmdline"; ${source}\nrollcall_read_command_line; rollcall_command_line_is_complete && echo complete; printf '%s|' "$rollcall_url" "$rollcall_size" "$rollcall_callback" "$rollcall_mac"; ${more}`,
         "sh",
         words,
         directory,
@@ -355,11 +394,62 @@ t.test("the boot script reads the kernel command line by its contract", (t) => {
     "http://10.0.0.1:8080/assets/x/root.squashfs|0|||",
     "no digest",
   );
+  const seeded = "ds=nocloud-net;s=http://10.0.0.1/boot/claims/c/cloud-init/";
+  const configured = (words: string) =>
+    read(words, 'printf "%s|" "$rollcall_ignition_url" "$rollcall_has_seed"').split("|").slice(4, 6);
+  t.same(configured(`${root} ${seeded}`), ["", "yes"], "cloud-init");
+  t.same(
+    configured(`${root} ignition.config.url=http://10.0.0.1/boot/claims/c/ignition.json`),
+    ["http://10.0.0.1/boot/claims/c/ignition.json", ""],
+    "Ignition",
+  );
+  t.same(configured(`${root} ignition.config.url=file:///etc/passwd`), ["", ""], "only http");
   t.match(
     read(`rollcall.root=file:///etc/passwd rollcall.sha256=${digest} rollcall.size=$(id)`),
     /^\|0\|/,
     "only http, only digits",
   );
+  t.end();
+});
+
+t.test("of what Ignition prints only its log is told, without claims, hashes and the config", (t) => {
+  const directory = t.testdir();
+  const source = readFileSync(join(recipeDir, "initramfs/scripts/rollcall.d/ignition"), "utf8").replaceAll(
+    "/run/rollcall",
+    directory,
+  );
+  const printed = [
+    "INFO     : Ignition Debian 2.14.0",
+    "INFO     : Stage: files",
+    'INFO     : no config dir at "/usr/lib/ignition/base.d"',
+    'DEBUG    : parsed url from cmdline: "http://10.0.0.1/boot/claims/secretclaim/ignition.json"',
+    "INFO     : GET http://10.0.0.1/boot/claims/secretclaim/ignition/role.json: attempt #1",
+    'INFO     : files: op(1): [started]  writing file "/etc/lab"',
+    'CRITICAL : files: op(2): [failed]   creating user "a": exit status 6: Cmd: "useradd" "--password" "$6$hash" Stdout: "" Stderr: "no group"',
+    "files failed",
+    "Full config:",
+    "{",
+    '  "passwordHash": "$6$hash"',
+    "}",
+    'CRITICAL : Ignition failed: failed to create user "a": exit status 6: Cmd: "useradd" "--password" "$6$hash" Stdout: "" Stderr: "no group"',
+    "",
+  ].join("\n");
+  const script = `rollcall_say() { printf '%s\\n' "$*"; }\n${source}\nrollcall_ignition_base=http://10.0.0.1/boot/claims/secretclaim/\nrollcall_ignition_tell`;
+  for (const shell of [["sh"], ["busybox", "sh"]]) {
+    const [program = "sh", ...words] = shell;
+    const said = execFileSync(program, [...words, "-c", script], { encoding: "utf8", input: printed });
+    t.equal(
+      said,
+      [
+        "ignition: GET .../ignition/role.json: attempt #1",
+        'ignition: files: op(1): [started]  writing file "/etc/lab"',
+        'ignition: CRITICAL : files: op(2): [failed]   creating user "a": exit status 6: "no group"',
+        'ignition: failed to create user "a": exit status 6: "no group"',
+        "",
+      ].join("\n"),
+      shell.join(" "),
+    );
+  }
   t.end();
 });
 

@@ -222,8 +222,10 @@ export async function createBootLab(
         serverMs: 0.5,
         ...contact,
       }),
-    script: (number: number, { from = number, facts = {} }: { from?: number; facts?: MachineFacts } = {}) =>
-      boots.script({ mac: macOf(number), address: addressOf(from), serverUrl, facts }),
+    script: (
+      number: number,
+      { from = number, facts = {}, pick }: { from?: number; facts?: MachineFacts; pick?: string } = {},
+    ) => boots.script({ mac: macOf(number), address: addressOf(from), serverUrl, facts, pick }),
     /** The script of an image, and the claim in it. */
     async claim(number: number): Promise<string> {
       const { script } = await lab.script(number);

@@ -246,8 +246,10 @@ export async function startServer(
         from = number,
         lockdown = "y",
         method = "GET",
-      }: { from?: number; lockdown?: string; method?: "GET" | "HEAD" } = {},
-    ) => ask(`/boot/${macOf(number)}/grub.cfg?uuid=&cpu=x86_64&lockdown=${lockdown}`, { from, method }),
+        more = "",
+      }: { from?: number; lockdown?: string; method?: "GET" | "HEAD"; more?: string } = {},
+    ) =>
+      ask(`/boot/${macOf(number)}/grub.cfg?uuid=&cpu=x86_64&lockdown=${lockdown}${more}`, { from, method }),
     /** The claim in the machine's script. */
     async claim(number: number): Promise<string> {
       const { text } = await server.script(number);

@@ -40,7 +40,7 @@ export function imageCommands(program: Command, open: () => Session): void {
     .option("--to <dir>", "write it to this directory and leave the store alone")
     .addHelpText(
       "after",
-      "\nExamples:\n  boot image build\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 3 GB of free disk while it runs.",
+      "\nExamples:\n  boot image build\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 4 GB of free disk while it runs.",
     )
     .action(async (recipe: string | undefined, options: { to?: string }) => {
       const session = open();
