@@ -1,8 +1,6 @@
 /** What a source gets that never answers (it may be forged), and what is left when it is gone. */
 import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import v8 from "node:v8";
-import { runInNewContext } from "node:vm";
 import t from "tap";
 import type { UdpSocket } from "../../server/domain/capabilities.ts";
 import { type ServedInterface, tftpClients } from "../../server/served-networks.ts";
@@ -12,17 +10,11 @@ import { type Cidr, formatCidr, networkOf, parseCidr } from "../../server/net/ci
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import { createSources } from "../../server/tftp/sources.ts";
 import { encodePacket, type WireOption } from "../../server/tftp/wire/packet.ts";
+import { liveHeapBytes } from "../support/live-heap.ts";
 import { loopbackUdp } from "../support/loopback-udp.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { createTalker, fetchFile, readRequest } from "../support/tftp-client.ts";
 import { eventually, filesRoute, fillPattern, startTftpLab } from "../support/tftp-lab.ts";
-
-v8.setFlagsFromString("--expose-gc");
-const collectGarbage = runInNewContext("gc") as () => void;
-function liveHeapBytes(): number {
-  collectGarbage();
-  return process.memoryUsage().heapUsed;
-}
 
 const small = Buffer.from(fillPattern(new Uint8Array(3000), 0));
 const files = filesRoute({ small, tiny: Buffer.from("#!ipxe") });
