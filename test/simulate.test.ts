@@ -62,7 +62,7 @@ t.test("what can't be meant is refused with the option's name", (t) => {
 t.test("a cable loses, doubles and delays the same datagrams with the same seed", (t) => {
   const play = (seed: number) => {
     const clock = new ManualClock(0);
-    const counts = { passed: 0, lost: 0, duplicated: 0, delayed: 0 };
+    const counts = { passed: 0, lost: 0, blocked: 0, duplicated: 0, delayed: 0 };
     const line = createLine(
       { loss: 0.2, duplicate: 0.2, reorder: 0.2 },
       seededRandom(seed),
@@ -79,6 +79,21 @@ t.test("a cable loses, doubles and delays the same datagrams with the same seed"
   const { lost, duplicated, delayed } = play(1).counts;
   for (const [name, count] of Object.entries({ lost, duplicated, delayed }))
     t.ok(count > 15 && count < 75, `${count} ${name} of 200`);
+  t.end();
+});
+
+t.test("what is sent to a switch port that still blocks is counted as blocked, never as lost", (t) => {
+  const clock = new ManualClock(0);
+  const counts = { passed: 0, lost: 0, blocked: 0, duplicated: 0, delayed: 0 };
+  const none = { loss: 0, duplicate: 0, reorder: 0 };
+  const line = createLine(none, seededRandom(1), createTimeline(clock, 1), counts);
+  line.block(30_000);
+  line.carry(() => t.fail("nothing passes yet"));
+  clock.advanceMs(30_000);
+  let heard = 0;
+  line.carry(() => heard++);
+  t.equal(heard, 1);
+  t.match(counts, { passed: 1, lost: 0, blocked: 1 });
   t.end();
 });
 

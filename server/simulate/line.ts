@@ -11,7 +11,10 @@ export interface Impairments {
 
 export interface LineCounts {
   passed: number;
+  /** By chance, as asked for (`--loss`). */
   lost: number;
+  /** Sent while the switch port forwarded nothing yet: profiles behind spanning tree, whatever `--loss` is. */
+  blocked: number;
   duplicated: number;
   delayed: number;
 }
@@ -45,7 +48,7 @@ export function createLine(
 
   return {
     carry(deliver) {
-      if (isBlocked) return void counts.lost++;
+      if (isBlocked) return void counts.blocked++;
       if (isClean) {
         counts.passed++;
         return deliver();

@@ -43,7 +43,7 @@ export async function simulate(
     try {
       const timeline = createTimeline(clock, plan.speed);
       const records = createRecords();
-      const datagrams: LineCounts = { passed: 0, lost: 0, duplicated: 0, delayed: 0 };
+      const datagrams: LineCounts = { passed: 0, lost: 0, blocked: 0, duplicated: 0, delayed: 0 };
       const beganMs = timeline.nowMs();
       let poweredOn = 0;
       let mostMemoryBytes = 0;

@@ -1,10 +1,11 @@
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { join } from "node:path";
 import { type ConfigSources, describeConfig, type LoadedConfig, loadConfig } from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
 import { loadBootAssets } from "../../content/boot-assets.ts";
 import { dhcpSnippet, type SnippetDialect, snippetDialects } from "../../dhcp/policy/dhcp-snippets.ts";
 import { ConfigInvalid } from "../../domain/error-catalogue.ts";
+import { type Cidr, formatCidr, parseCidr } from "../../net/cidr.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import { root } from "../../platform/checkout.ts";
 import { ipv4ByDevice, servedInterfaces } from "../../platform/network-devices.ts";
@@ -56,6 +57,21 @@ function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): vo
   if (problems.length > 0) throw ConfigInvalid({ problems });
 }
 
+function collectNetwork(text: string, before: readonly Cidr[] = []): Cidr[] {
+  const network = parseCidr(text);
+  if (!network || network.prefixLength === 0)
+    throw new InvalidArgumentError("It is no network such as 10.0.0.0/24.");
+  return [...before, network];
+}
+
+/** Networks that the other DHCP server is to tell of us: of the config, else those that this host stands in itself. */
+function roomsOf(config: Config): Cidr[] {
+  const configured = config.dhcp.subnets.flatMap(({ subnet }) => parseCidr(subnet) ?? []);
+  if (configured.length > 0) return configured;
+  const networks = servedInterfaces(config.interfaces).flatMap((served) => served.networks);
+  return [...new Map(networks.map((network) => [formatCidr(network), network])).values()];
+}
+
 export function configCommands(program: Command): void {
   const config = program.command("config").description("show and check the config of this machine's server");
   config
@@ -99,9 +115,17 @@ export function configCommands(program: Command): void {
     .addOption(
       new Option("--for <server>", "kind of DHCP server; default: all of them").choices(snippetDialects),
     )
-    .addHelpText("after", "\nExample:\n  boot config dhcp-snippet --for kea")
+    .option(
+      "--subnet <cidr>",
+      "only machines of this network are told; may be given several times (default: dhcp.subnets, else the networks of the served interfaces)",
+      collectNetwork,
+    )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot config dhcp-snippet --for kea\n  boot config dhcp-snippet --for isc --subnet 10.50.1.0/24 --subnet 10.50.2.0/24",
+    )
     .action((_options: ConfigOptions, command: Command) => {
-      const options = command.optsWithGlobals<ConfigOptions & { for?: SnippetDialect }>();
+      const options = command.optsWithGlobals<ConfigOptions & { for?: SnippetDialect; subnet?: Cidr[] }>();
       const { config } = loadConfig(configSources(options));
       const address = (config.address ?? servedInterfaces(config.interfaces)[0]?.address) as Ipv4;
       const url = `http://${address}:${config.http.port}`;
@@ -109,6 +133,7 @@ export function configCommands(program: Command): void {
         serverAddress: address,
         urls: { script: `${url}/boot.ipxe`, nbp: (name: string) => `${url}/nbp/${name}` },
         available: new Set(loadBootAssets(join(root, "boot-assets")).assets.keys()),
+        subnets: options.subnet ?? roomsOf(config),
       };
       const dialects = options.for === undefined ? snippetDialects : [options.for];
       process.stdout.write(dialects.map((dialect) => dhcpSnippet(dialect, input)).join("\n"));

@@ -96,7 +96,7 @@ function phasesTable({ phases }: SimulationReport): Table {
 function reportText(report: SimulationReport): string {
   const { machines, durationMs, arrived, failed, restarts, failures, remarks, datagrams } = report;
   const outcomes = Object.entries(arrived).map(([name, count]) => `${count} ${arrivals[name] ?? name}`);
-  const lost = datagrams.lost + datagrams.duplicated + datagrams.delayed;
+  const { passed, lost, blocked, duplicated, delayed } = datagrams;
   const paragraph = (title: string, lines: readonly string[]) =>
     lines.length > 0 ? `\n${title}\n${lines.join("\n")}\n` : "";
   return [
@@ -104,8 +104,11 @@ function reportText(report: SimulationReport): string {
     `\n${machines} machines in ${(durationMs / 1000).toFixed(1)} s: ${[...outcomes, `${failed} failed`].join(", ")}`,
     restarts > 0 ? `; ${restarts} switched off and on again` : "",
     `.\n`,
-    lost > 0
-      ? `Datagrams: ${datagrams.passed} passed, ${datagrams.lost} lost, ${datagrams.duplicated} doubled, ${datagrams.delayed} delayed.\n`
+    lost + duplicated + delayed > 0
+      ? `The simulated network (--loss, --duplicate, --reorder): ${passed} datagrams passed, ${lost} lost, ${duplicated} doubled, ${delayed} delayed.\n`
+      : "",
+    blocked > 0
+      ? `${blocked} datagrams were sent before their switch port forwarded anything (a profile with spanning tree): expected, not lost by the network.\n`
       : "",
     `The simulator itself used ${formatBytes(report.simulatorMemoryBytes)} of memory.\n`,
     paragraph(
