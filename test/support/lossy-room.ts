@@ -2,6 +2,7 @@ import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { promisify } from "node:util";
 import type { Test } from "tap";
 import { createVirtualLab, type VirtualLab } from "../../server/demo/virtual-lab.ts";
 import { startLabServer } from "../../server/demo/lab-server.ts";
@@ -32,6 +33,8 @@ echo "$address \${serverid:-$new_dhcp_server_identifier}" >> "$RESULT"
 /** dhclient waits up to 10 s before it says its first word, and minutes later on, unless it is told. */
 const dhclientConfig = "initial-interval 1;\nbackoff-cutoff 2;\nretry 1;\nselect-timeout 0;\ntimeout 90;\n";
 const clientLimitMs = 90_000;
+/** dhcpcd doubles its wait up to 64 s, so under chance a lucky end may be minutes away: it is started anew instead. */
+const attempts = 6;
 
 /** Bridges `br0`, with a server in authoritative mode, and `br1`, with nothing; hosts are plugged into either. */
 export async function createRoom(t: Test, namespace: string, config: string) {
@@ -61,7 +64,7 @@ export async function createRoom(t: Test, namespace: string, config: string) {
       case "dhcpcd":
         // prettier-ignore
         return [
-          "dhcpcd", "-4", "-1", "-B", "-t", "90", "--noarp", "--noipv4ll", "-f", "/dev/null",
+          "dhcpcd", "-4", "-1", "-B", "-t", "20", "--noarp", "--noipv4ll", "-f", "/dev/null",
           "-c", script, "-e", `RESULT=${file("result")}`, "-o", "dhcp_server_identifier", "eth0",
         ];
     }
@@ -85,18 +88,26 @@ export async function createRoom(t: Test, namespace: string, config: string) {
       writeFileSync(result, "");
       // dhcpcd keeps its socket and pid file in one directory of the whole machine, so each gets a /run of its own.
       const words = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh"];
-      const child = spawn("ip", ["netns", "exec", client.host, ...words, ...commandOf(client)], {
-        stdio: ["ignore", "pipe", "pipe"],
-        env: { ...process.env, RESULT: result },
-      });
-      const said = await untilBound(child, () => readFileSync(result, "utf8").endsWith("\n"));
-      const [address = "", server = ""] =
-        readFileSync(result, "utf8").trim().split("\n").at(-1)?.split(" ") ?? [];
-      if (address === "") throw new Error(`${client.program} got no lease; it said:\n${said}`);
-      return { address, server };
+      const said: string[] = [];
+      while (said.length < attempts) {
+        const child = spawn("ip", ["netns", "exec", client.host, ...words, ...commandOf(client)], {
+          stdio: ["ignore", "pipe", "pipe"],
+          env: { ...process.env, RESULT: result },
+        });
+        said.push(await untilBound(child, () => readFileSync(result, "utf8").endsWith("\n")));
+        const [address = "", server = ""] =
+          readFileSync(result, "utf8").trim().split("\n").at(-1)?.split(" ") ?? [];
+        if (address !== "") return { address, server };
+      }
+      throw new Error(`${client.program} got no lease; it said:\n${said.join("\n")}`);
     },
     /** Loads a file of the server into memory by curl, with a few tries, for its TFTP gives up easily. */
-    fetch: (client: RoomClient, url: string) => fetchIn(client.host, url),
+    fetch: async (client: RoomClient, url: string): Promise<Buffer> => {
+      // Into a file: what a try that failed has already written to the standard output would stay before the next one's.
+      const file = join(lab.directory, `${client.name}.fetched`);
+      await fetchIn(client.host, url, file);
+      return readFileSync(file);
+    },
   };
 }
 export type Room = Awaited<ReturnType<typeof createRoom>>;
@@ -114,28 +125,13 @@ async function untilBound(child: ChildProcess, isBound: () => boolean): Promise<
   return said;
 }
 
-function fetchIn(host: string, url: string): Promise<Buffer> {
+async function fetchIn(host: string, url: string, file: string): Promise<void> {
+  // prettier-ignore
   const words = [
-    "curl",
-    "--silent",
-    "--show-error",
-    "--max-time",
-    "60",
-    "--retry",
-    "5",
-    "--retry-all-errors",
-    "--tftp-blksize",
-    "1428",
-    url,
+    "curl", "--silent", "--show-error", "--max-time", "60", "--retry", "5", "--retry-all-errors",
+    "--tftp-blksize", "1428", "--output", file, url,
   ];
-  return new Promise((done, fail) => {
-    execFile(
-      "ip",
-      ["netns", "exec", host, ...words],
-      { encoding: "buffer", maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout) => (error ? fail(error) : done(stdout)),
-    );
-  });
+  await promisify(execFile)("ip", ["netns", "exec", host, ...words]);
 }
 
 /** Every frame of these devices is lost with this probability, in both directions. @returns what tells how many were */
