@@ -76,6 +76,46 @@ t.test(
   },
 );
 
+t.test(
+  "cloud-init merges the parts of a role and of the role that it extends into one user-data",
+  async (t) => {
+    const lists = "#cloud-config\nwrite_files:\n  - path: /etc/";
+    const server = await startServer(t, {
+      roles: {
+        ...roles,
+        "floor/role.yaml": "extends: lab\nuserDataParts: [floor.hbs, none.hbs]\n",
+        "floor/floor.hbs": `${lists}floor.conf\n    content: {{machine.name}}\n`,
+        "floor/none.hbs": "#cloud-config\n{{#if machine.serial}}\nlocale: de_DE\n{{/if}}\n",
+        "room/role.yaml": "extends: floor\nuserDataParts: [room.hbs]\n",
+        "room/room.hbs": `${lists}room.conf\n    content: é\n`,
+      },
+      machineHere: 4,
+    });
+    await server.addImage();
+    await server.add(4, "s4");
+    t.equal((await server.assign("s4", "lab")).status, 200);
+    t.equal((await server.assign("s4", "room")).status, 200);
+    const script = await curl(`${server.url}/boot/52-54-00-00-00-04/boot.ipxe`);
+    const seed = /ds=nocloud-net;s=(\S+)/.exec(script)?.[1] ?? "";
+    const userData = await curl(`${seed}user-data`);
+    t.same(
+      userData.match(/(?<=filename=")[^"]+/g),
+      ["user-data.yaml", "floor.hbs", "room.hbs"],
+      "the parent's first; none that is empty",
+    );
+
+    const directory = mkdtempSync(join(tmpdir(), "rollcall-cloud-init-"));
+    t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+    const { written, log } = await runCloudInit(directory, seed);
+    const text = (path: string) => readFileSync(join(written, path), "utf8");
+    t.equal(text("etc/lab.conf"), "room={{ 225 }}\n", "of the role's own file");
+    t.equal(text("etc/floor.conf"), "s4", "of a part of the parent");
+    t.equal(text("etc/room.conf"), "é", "of its own part");
+    t.match(text("etc/passwd"), /^olga:/m);
+    t.notMatch(log, /WARNING.*(merg|part)/i);
+  },
+);
+
 t.test("files and documents that cloud-init would overlook are faults", (t) => {
   const faultsOf = (yaml: string, files: Record<string, string>) =>
     loadRoles([

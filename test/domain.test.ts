@@ -345,6 +345,7 @@ t.test("parameters of roles", (t) => {
       keys: { type: "string[]", default: [], description: "d" },
     },
     templates: {},
+    userDataParts: [],
     files: {},
     extends: undefined,
     inherited: {},

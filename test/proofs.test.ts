@@ -17,6 +17,7 @@ const role: Role = {
   minimumRamBytes: undefined,
   joins: false,
   parameters: {},
+  userDataParts: [],
   files: {},
   extends: undefined,
   inherited: {},

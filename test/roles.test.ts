@@ -20,7 +20,7 @@ function faults(t: Test, files: Files, name = "kiosk"): string[] {
 const head = "description: d\nboot: image\nimage: debian-node\n";
 const waits = "description: d\nboot: wait\n";
 const keys =
-  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, reports, rollcallArguments, parameters, templates, files";
+  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, reports, rollcallArguments, parameters, templates, userDataParts, files";
 const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
 const templateKinds = `${kinds}, butane`;
 const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;
@@ -49,6 +49,42 @@ const broken: readonly (readonly [
       "role.yaml:1:1: ROLE_KEY_MISSING: the key description is missing",
       "role.yaml:1:1: ROLE_KEY_MISSING: the key boot is missing",
     ],
+  ],
+  [
+    "parts of user-data are a list of files",
+    `${head}userDataParts: lab.hbs\n`,
+    ["role.yaml:4:1: ROLE_VALUE_INVALID: userDataParts: must be a list of files beside role.yaml"],
+  ],
+  [
+    "each part is a file beside role.yaml",
+    `${head}userDataParts: [lab.hbs, ../up.hbs]\n`,
+    [
+      "role.yaml:4:17: ROLE_DOCUMENT_MISSING: userDataParts.0: there is no file lab.hbs beside role.yaml",
+      "role.yaml:4:26: ROLE_VALUE_INVALID: userDataParts.1: must be the name of a file beside role.yaml",
+    ],
+  ],
+  [
+    "each part is a cloud-config, and has its faults told at their places",
+    {
+      "role.yaml": `${head}userDataParts: [a.hbs, b.hbs]\n`,
+      "a.hbs": "packages: []\n",
+      "b.hbs": "#cloud-config\na: {{nobody}}\n",
+    },
+    ["a.hbs:1:1: CLOUD_INIT_INVALID: the first line must be #cloud-config", /^b.hbs:/],
+  ],
+  [
+    "a machine that boots no image merges no user-data",
+    { "role.yaml": `${waits}userDataParts: [a.hbs]\n`, "a.hbs": "#cloud-config\na: 1\n" },
+    [/^role.yaml:3:1: ROLE_KEYS_CONFLICT: userDataParts: has no meaning with boot: wait/],
+  ],
+  [
+    "a multipart message takes no parts from beside it",
+    {
+      "role.yaml": `${head}files: { user-data: mail }\nuserDataParts: [a.hbs]\n`,
+      "a.hbs": "#cloud-config\na: 1\n",
+      mail: 'Content-Type: multipart/mixed; boundary="x"\n\n--x--\n',
+    },
+    [/^role.yaml:5:1: ROLE_KEYS_CONFLICT: userDataParts: files.user-data is a multipart message already/],
   ],
   [
     "an empty file is no role",

@@ -237,6 +237,7 @@ t.test("documents", (t) => {
         { file: `${kind}.hbs`, source, directory: import.meta.dirname },
       ]),
     ),
+    userDataParts: [],
     files: {},
     extends: undefined,
     inherited: {},

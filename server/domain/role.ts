@@ -80,6 +80,8 @@ export interface Role {
   readonly parameters: Readonly<Record<string, RoleParameter>>;
   /** What is filled in for each machine. */
   readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;
+  /** Templates of cloud-configs that cloud-init merges into the user-data, in this order; a role's own come after its parent's. */
+  readonly userDataParts: readonly RoleText[];
   /** What is taken as it is; `ignition` may be Butane. A document stands here or under templates. */
   readonly files: Readonly<Partial<Record<DocumentKind, RoleText>>>;
   readonly directory: string;

@@ -16,7 +16,7 @@ import { syntaxOf } from "./documents.ts";
 import { compileTemplate } from "./engine.ts";
 import type { Report } from "./load-roles.ts";
 import { ipxeWord } from "./quoting.ts";
-import { refuseUnreadable } from "./readable.ts";
+import { isMultipart, refuseUnreadable } from "./readable.ts";
 import { createLocalFiles } from "./role-folder.ts";
 import { readIgnition } from "./role-ignition.ts";
 import type { RoleFile } from "./role-schema.ts";
@@ -50,6 +50,13 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
     conflict("boot: script needs templates.ipxe", "boot");
   if (role.boot !== "image" && source.arguments)
     conflict(`arguments: has no meaning with boot: ${role.boot}`, "arguments");
+  if (role.boot !== "image" && source.userDataParts)
+    conflict(`userDataParts: has no meaning with boot: ${role.boot}`, "userDataParts");
+  if (source.userDataParts && isMultipart(role.files["user-data"]?.source ?? ""))
+    conflict(
+      "userDataParts: files.user-data is a multipart message already; add the parts there",
+      "userDataParts",
+    );
   if (role.boot !== "local" && source.localBoot)
     conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");
   if (role.boot === "menu")
@@ -128,7 +135,11 @@ function checkDocuments(role: Role, report: Report): void {
     const work = () => refuseFaulty(kind, text.source, text.directory, false);
     attempt(report, "ROLE_VALUE_INVALID", work, { at: top, file: join(text.directory, text.file) });
   }
-  for (const [kind, text] of Object.entries(role.templates)) {
+  const templates = [
+    ...Object.entries(role.templates),
+    ...role.userDataParts.map((part) => ["user-data", part] as const),
+  ];
+  for (const [kind, text] of templates) {
     const work = () => tryTemplate(role, kind as TemplateKind, text.source, text.directory);
     attempt(report, "TEMPLATE_INVALID", work, { at: top, file: join(text.directory, text.file) });
   }

@@ -10,7 +10,7 @@ import type { RenderContext } from "./context.ts";
 import { compileTemplate, type Template } from "./engine.ts";
 import { multipart } from "./multipart.ts";
 import type { Syntax } from "./quoting.ts";
-import { cloudInitType, refuseUnreadable } from "./readable.ts";
+import { cloudInitType, isEmptyYaml, refuseUnreadable } from "./readable.ts";
 import { retryPlan } from "./retry-plan.ts";
 import { createLocalFiles } from "./role-folder.ts";
 import { readIgnition } from "./role-ignition.ts";
@@ -145,6 +145,7 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
               return text;
             })
           : "";
+      if (kind === "user-data") return userData(role, own ?? made, context);
       if (own === undefined) return made;
       // The server's part stays beside the role's: without it the machine would never call back.
       return kind === "vendor-data" ? vendorParts(made, own) : own;
@@ -196,6 +197,25 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
     });
   }
 
+  /** The user-data with what is merged into it; parts with nothing in them, which cloud-init would complain about, are left out. */
+  function userData(role: Role, main: string, context: RenderContext): string {
+    const parts = role.userDataParts.map(({ file, source }) => ({
+      type: "text/cloud-config",
+      name: file,
+      mergeType,
+      text: attempt(role.name, file, () => {
+        const text = compile(source, "yaml").render(context);
+        refuseUnreadable("user-data", text, { isRendered: true });
+        return text;
+      }),
+    }));
+    const more = parts.filter(({ text }) => !isEmptyYaml(text));
+    if (more.length === 0) return main;
+    const name = (role.files["user-data"] ?? role.templates["user-data"])?.file ?? "user-data";
+    const first = { type: cloudInitType(main) ?? "text/plain", name, text: main };
+    return multipart(isEmptyYaml(main) ? more : [first, ...more]);
+  }
+
   function roleIgnition(role: Role, context: RenderContext): IgnitionConfig | undefined {
     const file = role.files.ignition;
     if (file) {
@@ -221,6 +241,9 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
     return known;
   }
 }
+
+/** Lists grow, mappings are merged, a later text takes the place of an earlier one. */
+const mergeType = "list(append)+dict(recurse_list,recurse_str)+str()";
 
 function vendorParts(ours: string, own: string): string {
   return multipart([

@@ -14,6 +14,7 @@ export interface RoleSource {
   readonly texts: {
     readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;
     readonly files: Readonly<Partial<Record<DocumentKind, RoleText>>>;
+    readonly userDataParts: readonly RoleText[];
   };
   /** The role that is extended. */
   readonly parent: Role | undefined;
@@ -69,6 +70,7 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
     rollcallArguments: take("rollcallArguments", source.rollcallArguments, ofBoot?.rollcallArguments) ?? true,
     parameters,
     templates: merged<TemplateKind>("templates", parent?.templates ?? {}, texts.templates),
+    userDataParts: [...(parent?.userDataParts ?? []), ...texts.userDataParts],
     files: merged<DocumentKind>("files", parent?.files ?? {}, texts.files),
     inherited,
   };

@@ -199,6 +199,15 @@ function loadFolder(
       : findParent(source.extends, (code, message) => report(code, message, yaml.positionOf(["extends"])));
   const texts = {
     templates: readTexts(source.templates ?? {}, "templates", directory, yaml, report),
+    userDataParts: Object.values(
+      readTexts(
+        Object.fromEntries((source.userDataParts ?? []).entries()),
+        "userDataParts",
+        directory,
+        yaml,
+        report,
+      ),
+    ),
     files: readTexts(source.files ?? {}, "files", directory, yaml, report),
   };
   if (source.extends !== undefined && !parent) return nothing;
@@ -207,10 +216,10 @@ function loadFolder(
   return { role: problems.length === 0 ? role : undefined, problems, warnings };
 }
 
-/** The files that `templates` or `files` name. */
+/** The files that a mapping or list of role.yaml names. */
 function readTexts(
   names: Readonly<Record<string, string>>,
-  key: "templates" | "files",
+  key: "templates" | "files" | "userDataParts",
   directory: string,
   yaml: YamlText,
   report: Report,

@@ -5,11 +5,13 @@ export interface Part {
   readonly type: string;
   readonly name: string;
   readonly text: string;
+  /** How a cloud-config is merged into those before it (cloud-init docs, "Merging user data sections"). */
+  readonly mergeType?: string;
 }
 
 /** Several documents of cloud-init in one (MIME, RFC 2046 s.5.1.3). The same parts make the same octets. */
 export function multipart(parts: readonly Part[]): string {
-  const written = parts.map(({ type, name, text }) => {
+  const written = parts.map(({ type, name, text, mergeType }) => {
     // What is no ASCII goes through mail's encoding, as cloud-init's own make-mime does it.
     const isAscii = /^[\t\n\r\u0020-\u007e]*$/.test(text);
     return [
@@ -17,6 +19,7 @@ export function multipart(parts: readonly Part[]): string {
       "MIME-Version: 1.0",
       `Content-Transfer-Encoding: ${isAscii ? "7bit" : "base64"}`,
       `Content-Disposition: attachment; filename="${name}"`,
+      ...(mergeType === undefined ? [] : [`Merge-Type: ${mergeType}`]),
       "",
       isAscii
         ? text

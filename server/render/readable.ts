@@ -16,9 +16,17 @@ const cloudInitTypes: readonly (readonly [header: string, type: string])[] = [
 ];
 const multipartHeaders = /^(content-type: multipart\/|mime-version: )/i;
 
+/** Mail with several parts, as `cloud-init devel make-mime` writes it. */
+export const isMultipart = (text: string) => multipartHeaders.test(text);
+
 /** The MIME type of a cloud-init document, by its first line; undefined: cloud-init would take it for plain text and ignore it. */
 export function cloudInitType(text: string): string | undefined {
   return cloudInitTypes.find(([header]) => text.startsWith(header))?.[1];
+}
+
+/** Nothing but comments: what is left of a template whose blocks all stayed out. */
+export function isEmptyYaml(text: string): boolean {
+  return text.split("\n").every((line) => /^\s*(#|$)/.test(line));
 }
 
 export interface Origin {
@@ -43,8 +51,8 @@ export function refuseUnreadable(
     if (isRendered && !text.startsWith("#cloud-config\n"))
       throw fault("the first line must be #cloud-config");
     // Vendor-data becomes a part beside the server's own.
-    const isMultipart = kind === "user-data" && multipartHeaders.test(text);
-    if (!isRendered && !cloudInitType(text) && !isMultipart)
+    const mayBeMail = kind === "user-data" && isMultipart(text);
+    if (!isRendered && !cloudInitType(text) && !mayBeMail)
       throw fault(
         `the first line must be one that cloud-init knows: ${cloudInitTypes.map(([header]) => header).join(", ")}`,
       );

@@ -99,6 +99,12 @@ const roleSchema = Type.Object(
       templateKinds,
       "Documents that are filled in for each machine: the names of files beside role.yaml. `butane` becomes the Ignition config.",
     ),
+    userDataParts: Type.Optional(
+      Type.Array(Type.String(), {
+        description:
+          "Cloud-configs, filled in for each machine, that cloud-init merges into the user-data: the names of files beside role.yaml. They come after those of the role that is extended.",
+      }),
+    ),
     files: fileNames(
       documentKinds,
       "Documents that are taken as they are: the names of files beside role.yaml. `ignition` may be Butane or Ignition.",
@@ -121,6 +127,7 @@ export interface RoleFile {
   rollcallArguments?: boolean;
   parameters?: Record<string, RoleParameter>;
   templates?: Partial<Record<TemplateKind, string>>;
+  userDataParts?: string[];
   files?: Partial<Record<DocumentKind, string>>;
 }
 
@@ -161,6 +168,8 @@ const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
   [/^parameters\.[^.]+$/, "must be a mapping with type, default and description"],
   [/^parameters\..*\.type$/, "must be one of string, integer, boolean, string[]"],
   [/^(templates|files)$/, "must be a mapping of documents to files"],
+  [/^userDataParts$/, "must be a list of files beside role.yaml"],
+  [/^userDataParts\.\d+$/, "must be the name of a file beside role.yaml"],
   [/^(templates|files)\./, "must be the name of a file beside role.yaml"],
   [/./, "must be a text"],
 ];

@@ -15,6 +15,7 @@ export interface RoleView {
   image: string | null;
   parameters: Record<string, { type: string; default: unknown; description: string }>;
   templates: Record<string, string>;
+  userDataParts: string[];
   files: Record<string, string>;
   extends: string | null;
   /** Key -> the role that it came from. */
@@ -75,6 +76,8 @@ export function roleCommands(program: Command, open: () => Session): void {
             `  ${kind}: ${file}, ${key === "files" ? "as it is" : "filled in"}${from(`${key}.${kind}`)}`,
         ),
       );
+      if (one.userDataParts.length > 0)
+        documents.push(`  merged into user-data: ${one.userDataParts.join(", ")}`);
       const parameters = Object.entries(one.parameters).map(
         ([key, { type, default: value, description }]) =>
           `  ${key} (${type}, default ${JSON.stringify(value)}): ${description}${from(`parameters.${key}`)}\n    boot s4 ${one.name} ${parameterExample(key, type, value)}`,

@@ -118,6 +118,7 @@ export function roleView(role: Role) {
     arguments: role.arguments,
     parameters: role.parameters,
     templates: fileNames(role.templates),
+    userDataParts: role.userDataParts.map(({ file }) => file),
     files: fileNames(role.files),
     extends: role.extends ?? null,
     inherited: role.inherited,
