@@ -13,7 +13,14 @@ export const labPackages: Readonly<Record<string, string>> = {
 };
 
 export type VirtualFirmware =
-  "bios" | "uefi" | "uefi-http" | "uefi-secure-boot" | "uefi-http-secure-boot" | "uefi-arm64" | "u-boot";
+  | "bios"
+  | "uefi"
+  | "uefi-http"
+  | "uefi-secure-boot"
+  | "uefi-http-secure-boot"
+  | "uefi-arm64"
+  | "uefi-arm64-secure-boot"
+  | "u-boot";
 
 export interface VirtualMachineOptions {
   readonly name: string;
@@ -56,6 +63,10 @@ const uefiFiles = {
   "uefi-secure-boot": secureOvmf,
   "uefi-http-secure-boot": secureOvmf,
   "uefi-arm64": { code: "/usr/share/AAVMF/AAVMF_CODE.fd", variables: "/usr/share/AAVMF/AAVMF_VARS.fd" },
+  "uefi-arm64-secure-boot": {
+    code: "/usr/share/AAVMF/AAVMF_CODE.ms.fd",
+    variables: "/usr/share/AAVMF/AAVMF_VARS.ms.fd",
+  },
 } as const;
 const ubootFile = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 
@@ -71,15 +82,18 @@ const securePc = [
   "max",
 ];
 
+// Not `max`: it signs its pointers, and emulating that makes UEFI several times slower.
+const arm64 = ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"];
+
 const hardware: Readonly<Record<VirtualFirmware, readonly string[]>> = {
   bios: pc,
   uefi: pc,
   "uefi-http": pc,
   "uefi-secure-boot": securePc,
   "uefi-http-secure-boot": securePc,
-  // Not `max`: it signs its pointers, and emulating that makes UEFI several times slower.
-  "uefi-arm64": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
-  "u-boot": ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a57"],
+  "uefi-arm64": arm64,
+  "uefi-arm64-secure-boot": arm64,
+  "u-boot": arm64,
 };
 
 /** Escape sequences of serial consoles: colours, cursor moves, screen clearing. */

@@ -61,16 +61,39 @@ t.test(
     t.comment("it stands on its screen that the image is for another machine");
     await e2e.boot("a1", "arm");
     const boot = await e2e.waitForStep("a1", "kernel");
-    t.ok(loaded(boot, "ipxe-arm64.efi"), "arm64's iPXE went by TFTP");
+    t.ok(loaded(boot, "shimaa64.efi"), "arm64's shim went by TFTP");
+    t.ok(loaded(boot, "grubaa64.efi"), "and GRUB after it");
     t.ok(
       boot.steps.some(({ step, detail }) => step === "discover" && detail["firmware"] === "uefi-arm64"),
       "its firmware is known",
     );
     await machine.waitForScreen("EFI stub: Booting Linux Kernel");
     await machine.waitForScreen(/Booting Linux on physical CPU|Linux version 6/);
-    t.match(await e2e.boot("machine", "show", "a1"), /uefi-arm64, arm64/);
+    t.match(await e2e.boot("machine", "show", "a1"), /uefi-arm64, arm64[^]*Secure Boot +off/);
+    await machine.powerOff();
+
+    t.comment("the same machine again");
+    await e2e.boot("a1", "pc");
+    const again = await e2e.lab.powerOn({ name: "a1", mac, firmware: "uefi-arm64", memoryMiB: 1024 });
+    await again.waitForScreen("a1 is an arm64 machine, and the image pc is made for x86_64");
+    await e2e.boot("a1", "arm");
+    const second = await e2e.waitForStep("a1", "kernel");
+    t.ok(loaded(second, "ipxe-arm64.efi"), "what it said is remembered: iPXE at once");
+    await again.waitForScreen(/Booting Linux on physical CPU|Linux version 6/);
   },
 );
+
+t.test("AAVMF with Secure Boot: shim and GRUB, and a kernel that was checked on its way", async (t) => {
+  const e2e = await createArm64Lab(t, authoritativeConfig);
+  await e2e.boot("a1", "arm");
+  const firmware = "uefi-arm64-secure-boot";
+  const machine = await e2e.lab.powerOn({ name: "a1", mac, firmware, memoryMiB: 1024 });
+  await machine.waitForScreen("EFI stub: UEFI Secure Boot is enabled.");
+  await machine.waitForScreen(/Booting Linux on physical CPU|Linux version 6/);
+  const boot = await e2e.newestBoot("a1");
+  t.ok(loaded(boot, "shimaa64.efi"), "arm64's shim went by TFTP");
+  t.match(await e2e.boot("machine", "show", "a1"), /Secure Boot +on/);
+});
 
 t.test("AAVMF, proxy: it comes to port 4011 for its boot file and gets its script", async (t) => {
   const e2e = await createE2eLab(t, { config: proxyConfig, bridges });
@@ -82,7 +105,7 @@ t.test("AAVMF, proxy: it comes to port 4011 for its boot file and gets its scrip
     boot.steps.some(({ step, detail }) => step === "request" && detail["port"] === 4011),
     "it asked on port 4011",
   );
-  t.ok(loaded(boot, "ipxe-arm64.efi"), "arm64's iPXE went by TFTP");
+  t.ok(loaded(boot, "grubaa64.efi"), "shim and GRUB went by TFTP");
 });
 
 t.test(
