@@ -142,7 +142,8 @@ export function administratorKubeconfig(cluster: ClusterSpec): KubeconfigFile {
 
 /**
  * The kubeconfigs of one master. The controller manager and the scheduler speak to the API server beside them, as kubeadm has it.
- * @param isFirst the master that makes the cluster; since 1.29 it alone has super-admin.conf, which grants admin.conf its rights
+ * @param isFirst the master that makes the cluster. It alone has kubelet.conf, since the others get theirs as they join and kubeadm refuses
+ *   to find one; and since 1.29 super-admin.conf, which grants admin.conf its rights
  */
 export function kubeconfigFiles(
   cluster: ClusterSpec,
@@ -167,10 +168,14 @@ export function kubeconfigFiles(
       profile: client("system:kube-controller-manager"),
     },
     { name: "scheduler.conf", server: local, profile: client("system:kube-scheduler") },
-    {
-      name: "kubelet.conf",
-      server: endpointUrl(cluster),
-      profile: client(`system:node:${machine.name}`, "system:nodes"),
-    },
+    ...(isFirst
+      ? [
+          {
+            name: "kubelet.conf",
+            server: endpointUrl(cluster),
+            profile: client(`system:node:${machine.name}`, "system:nodes"),
+          },
+        ]
+      : []),
   ];
 }

@@ -97,7 +97,7 @@ export interface Validity {
 }
 
 /**
- * The life of a certificate made now: it begins with its authority as kubeadm's do, at the latest a day ago, and ends before it.
+ * The life of a certificate made now: it begins with its authority, as kubeadm's do, and ends with it at the latest.
  * @param lifeMs counted from now
  */
 export function validityFrom(now: EpochMs, lifeMs: DurationMs, authority: Authority): Validity {

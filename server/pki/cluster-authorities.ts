@@ -1,7 +1,7 @@
 import { createPrivateKey as readPrivateKey, type KeyObject } from "node:crypto";
 import { existsSync } from "node:fs";
-import { link, mkdir, open, readFile, rm } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { KeyAlgorithm } from "../domain/cluster.ts";
 import { SealBroken } from "../domain/error-catalogue.ts";
@@ -9,6 +9,7 @@ import { authorityFiles, type Signer } from "../kubeadm/certificate-layout.ts";
 import { type Authority, createAuthority } from "./certificates.ts";
 import { createPrivateKey, privateKeyPem, publicKeyPem } from "./key-pairs.ts";
 import { type Sealer, sealWithKeyFile, sealWithPassphrase } from "./sealing.ts";
+import { writeOnce } from "./write-once.ts";
 
 /** All that a cluster's trust hangs on. The server makes it once and keeps it, so that hash and certificates outlive every machine. */
 export interface ClusterAuthorities extends Readonly<Record<Signer, Authority>> {
@@ -47,7 +48,7 @@ export async function openClusterAuthorities(
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const sealer =
     passphrase === undefined
-      ? sealWithKeyFile(join(directory, "seal.key"), { mayCreate: !existsSync(file) })
+      ? await sealWithKeyFile(join(directory, "seal.key"), { mayCreate: !existsSync(file) })
       : sealWithPassphrase(passphrase);
   if (!existsSync(file)) {
     const made = await createAuthorities(now, keyAlgorithm);
@@ -137,24 +138,4 @@ async function openAll(text: string, file: string, sealer: Sealer): Promise<Clus
     agent,
     serviceAccount: await openKey("serviceAccount", publicKey, key),
   };
-}
-
-/** All of it or nothing, on the disk, and never over a file that is there: who comes second reads what the first one made. */
-async function writeOnce(file: string, text: string): Promise<void> {
-  const unfinished = `${file}.${process.pid}.new`;
-  await rm(unfinished, { force: true });
-  const handle = await open(unfinished, "wx", 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await link(unfinished, file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
-  await rm(unfinished);
-  const directory = await open(dirname(file), "r");
-  await directory.sync();
-  await directory.close();
 }

@@ -1,7 +1,8 @@
 import { createCipheriv, createDecipheriv, randomBytes, scrypt, type ScryptOptions } from "node:crypto";
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { KeyFileRefused, SealBroken } from "../domain/error-catalogue.ts";
+import { writeOnce } from "./write-once.ts";
 
 /** Seals texts that must not lie open on a disk or in a backup. */
 export interface Sealer {
@@ -55,8 +56,16 @@ export function decrypt(key: Uint8Array, sealed: Uint8Array, context?: string): 
  * @param mayCreate false when there are sealed data already: a new key would not open them
  * @throws KeyFileRefused
  */
-export function sealWithKeyFile(file: string, { mayCreate }: { readonly mayCreate: boolean }): Sealer {
-  const key = readKeyFile(file) ?? (mayCreate ? createKeyFile(file) : undefined);
+export async function sealWithKeyFile(
+  file: string,
+  { mayCreate }: { readonly mayCreate: boolean },
+): Promise<Sealer> {
+  let key = readKeyFile(file);
+  if (!key && mayCreate) {
+    // On the disk before anything is sealed with it.
+    await writeOnce(file, `${randomBytes(keyOctets).toString("hex")}\n`);
+    key = readKeyFile(file);
+  }
   if (!key) throw KeyFileRefused({ file, problem: "it is gone, and what it sealed is still there" });
   return {
     kind: "key-file",
@@ -116,17 +125,4 @@ function readKeyFile(file: string): Buffer | undefined {
   } finally {
     closeSync(descriptor);
   }
-}
-
-/** On the disk before anything is sealed with it. */
-function createKeyFile(file: string): Buffer {
-  const key = randomBytes(keyOctets);
-  const descriptor = openSync(file, "wx", 0o600);
-  try {
-    writeSync(descriptor, `${key.toString("hex")}\n`);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
-  return key;
 }

@@ -232,6 +232,22 @@ t.test("a certificate of one authority is nothing to another", async (t) => {
   t.not(verify("pki/front-proxy-ca.crt", "pki/etcd/peer.crt"), 0);
 });
 
+t.test(
+  "a master that joins has no kubeconfig of its kubelet, which kubeadm refuses to find, and none that may do all",
+  async (t) => {
+    const files = await masterFiles(await sampleAuthorities(t), {
+      cluster: sampleCluster("1.31.0"),
+      machine: sampleMaster,
+      isFirst: false,
+      now: Date.now(),
+    });
+    t.same(
+      files.map(({ path }) => path).filter((path) => path.endsWith(".conf")),
+      ["admin.conf", "controller-manager.conf", "scheduler.conf"],
+    );
+  },
+);
+
 t.test("the authority's hash is openssl's digest of its public key", async (t) => {
   for (const algorithm of ["ECDSA-P256", "RSA-2048"] as const) {
     const { cluster } = await sampleAuthorities(t, algorithm);
