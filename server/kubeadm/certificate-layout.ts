@@ -87,17 +87,22 @@ export function apiServerNames(cluster: ClusterSpec, machine: ClusterMachine): s
   ];
 }
 
+/** A member of etcd, to its clients and to the other members: each of them is both ends of a connection. */
+export function etcdMemberProfile({ name, address }: ClusterMachine): CertificateProfile {
+  return {
+    commonName: name,
+    organizations: [],
+    usages: ["serverAuth", "clientAuth"],
+    ...withNames([name, "localhost", address, "127.0.0.1", "::1"]),
+  };
+}
+
 /** The certificates of one master; with an external etcd there are none of a local member. */
 export function certificateFiles(cluster: ClusterSpec, machine: ClusterMachine): CertificateFile[] {
   const isNew = cluster.version.minor >= groupsSince;
   // etcd looks at no groups; kubeadm wrote it until 1.28 all the same.
   const etcdGroups = isNew ? [] : [privilegedGroup];
-  const member: CertificateProfile = {
-    commonName: machine.name,
-    organizations: [],
-    usages: ["serverAuth", "clientAuth"],
-    ...withNames([machine.name, "localhost", machine.address, "127.0.0.1", "::1"]),
-  };
+  const member = etcdMemberProfile(machine);
   return [
     {
       path: "apiserver",

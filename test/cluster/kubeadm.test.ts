@@ -20,20 +20,17 @@ import {
   stackedEtcd,
   writeNodeFiles,
 } from "../support/cluster-samples.ts";
+import { kubernetesProgram } from "../support/kubernetes-programs.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
 /**
- * A real kubeadm reads what we write: ROLLCALL_KUBEADM=/path/to/kubeadm, of whatever version; the configurations are made for it.
+ * A real kubeadm reads what we write: ROLLCALL_KUBERNETES=DIRECTORY that has one, of whatever version; the configurations are made for it.
  * Nothing is started and nothing of this machine is changed.
  */
-const kubeadm = process.env["ROLLCALL_KUBEADM"];
-if (!kubeadm) {
-  t.fail("ROLLCALL_KUBEADM names no kubeadm; test/cluster/build-kubernetes.sh builds one");
-  process.exit(1);
-}
+const kubeadm = kubernetesProgram("kubeadm");
 
 function run(...words: string[]) {
-  const { status, stdout, stderr } = spawnSync(kubeadm ?? "", words, { encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync(kubeadm, words, { encoding: "utf8" });
   return { status, stdout, stderr, lines: stdout.split("\n").filter((line) => line !== "") };
 }
 const version = run("version", "--output", "short").stdout.trim();
