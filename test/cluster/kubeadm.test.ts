@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import {
@@ -9,6 +9,8 @@ import {
 } from "../../server/domain/cluster.ts";
 import { initConfiguration, joinConfiguration } from "../../server/kubeadm/configuration.ts";
 import { certificatesDirectory } from "../../server/kubeadm/certificate-layout.ts";
+import { judgeSigningRequest, kubeletClientSigner } from "../../server/kubeadm/signing-request-policy.ts";
+import { readSigningRequest } from "../../server/pki/signing-requests.ts";
 import { authorityHash, createBootstrapToken, createCertificateKey } from "../../server/pki/join-secrets.ts";
 import { masterFiles, sharedFiles } from "../../server/pki/master-files.ts";
 import {
@@ -192,3 +194,41 @@ t.test(
     t.match(certs.stderr, /not signed by/);
   },
 );
+
+t.test("requests that kubeadm writes are read as they are meant", async (t) => {
+  const directory = temporaryDirectory(t);
+  const cluster = sampleCluster(version, { etcd: stackedEtcd });
+  const init = join(directory, "init.yaml");
+  const token = createBootstrapToken();
+  writeFileSync(
+    init,
+    initConfiguration({ cluster, machine: sampleMaster, token, attempt: "b_1" }).replaceAll(
+      certificatesDirectory,
+      join(directory, "pki"),
+    ),
+  );
+  const made = run(
+    "certs",
+    "generate-csr",
+    "--config",
+    init,
+    "--kubeconfig-dir",
+    directory,
+    "--cert-dir",
+    join(directory, "pki"),
+  );
+  t.equal(made.status, 0, made.stderr);
+  const requestOf = (name: string) => readSigningRequest(readFileSync(join(directory, name), "utf8"));
+  const kubelet = await requestOf("kubelet.conf.csr");
+  const request = {
+    name: "csr-1",
+    username: `system:bootstrap:${token.id}`,
+    signerName: kubeletClientSigner,
+    usages: ["digital signature", "key encipherment", "client auth"],
+  };
+  const joins = [{ tokenId: token.id, machine: sampleMaster.name }];
+  t.same(judgeSigningRequest({ ...request, requested: kubelet }, joins), { verdict: "approve" });
+  const server = await requestOf("pki/apiserver.csr");
+  t.same(server.commonNames, ["kube-apiserver"]);
+  t.ok(["dns:s1", "dns:api.lab", "ip:10.0.0.11"].every((name) => server.alternativeNames.includes(name)));
+});
