@@ -35,6 +35,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/systemd-analyze": "systemd",
     "/usr/bin/ignition-validate": "ignition",
     "/usr/bin/cloud-init": "cloud-init",
+    "/usr/bin/openssl": "openssl",
+    "/usr/bin/kubectl": "kubernetes-client",
   },
   e2e: {
     "/usr/bin/gpg": "gpg",
@@ -225,7 +227,7 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
   },
   unit: (updateGoldens) =>
     runFiles(
-      testFiles("test", "test/e2e", "test/slow"),
+      testFiles("test", "test/cluster", "test/e2e", "test/slow"),
       2,
       updateGoldens ? { UPDATE_GOLDENS: "1" } : {},
       false,

@@ -343,3 +343,18 @@ export const ServerNotPermitted = defineError("SERVER_NOT_PERMITTED", {
   advice:
     "Run the command as root or as the user that runs the server, or use --server URL and --token TOKEN.",
 });
+
+// --- the cluster ------------------------------------------------------------------------------------------------
+export const ClusterInvalid = defineError("CLUSTER_INVALID", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { problems: string[] }) => d.problems.join("\n"),
+  advice: "Correct the named keys of the cluster.",
+});
+export const CertificateRequestInvalid = defineError("CERTIFICATE_REQUEST_INVALID", {
+  kind: "user",
+  httpStatus: 400,
+  message: (d: { problem: string }) => `the certificate signing request can't be used: ${d.problem}`,
+  advice:
+    "Send one PKCS#10 request as PEM, signed with its own key: EC P-256 or P-384, or RSA of 2048 bits and more.",
+});

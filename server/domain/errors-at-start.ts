@@ -118,3 +118,18 @@ export const DatabaseRefused = defineError("DATABASE_REFUSED", {
   advice:
     "A database that a newer version wrote is opened by that version or a later one; nothing was changed in it. Start the newer version again, or put a backup of the data directory from before in its place.",
 });
+export const KeyFileRefused = defineError("KEY_FILE_REFUSED", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { file: string; problem: string }) => `${d.file}: ${d.problem}`,
+  advice:
+    "The file seals the keys of the cluster: nobody but the server's user may read it (`chmod 0600`). Bring a lost one back from the backup: nothing else opens the keys.",
+});
+export const SealBroken = defineError("SEAL_BROKEN", {
+  kind: "operational",
+  httpStatus: 500,
+  message: (d: { what: string }) =>
+    `${d.what} can't be opened: another key or passphrase sealed it, or it was changed`,
+  advice:
+    "Bring the key file that belongs to these data back from the backup, or give the right passphrase. Without it a new cluster has to be made.",
+});

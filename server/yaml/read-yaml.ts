@@ -88,7 +88,13 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
   };
 }
 
-/** Writes a value as YAML, for `--output yaml`. */
-export function writeYaml(value: unknown): string {
-  return stringify(value, { lineWidth: 0 });
+/**
+ * Writes a value as YAML.
+ * @param quoteTexts all texts stand in quotes, for readers of YAML 1.1, to whom a machine called `on` is a truth value
+ */
+export function writeYaml(value: unknown, { quoteTexts = false } = {}): string {
+  return stringify(value, {
+    lineWidth: 0,
+    ...(quoteTexts ? { defaultStringType: "QUOTE_DOUBLE", defaultKeyType: "PLAIN" } : {}),
+  });
 }
