@@ -45,6 +45,11 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/sbin/mkfs.ext4": "e2fsprogs",
     "/usr/bin/python3": "python3",
+    "/lib/systemd/systemd": "systemd",
+    "/lib/systemd/systemd-logind": "systemd",
+    "/usr/bin/dbus-daemon": "dbus",
+    "/usr/lib/systemd/user/dbus.socket": "dbus-user-session",
+    "/usr/share/pam-configs/systemd": "libpam-systemd",
   },
   e2e: {
     "/usr/bin/gpg": "gpg",
