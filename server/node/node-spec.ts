@@ -48,7 +48,7 @@ export interface NodeFile extends Owned {
   readonly mode: number;
   readonly text: PublicText;
 }
-/** Symbolic, and root's: who may remove one is decided by its directory. */
+/** Symbolic; it belongs to whoever makes it, since its directory decides who may remove it. */
 export interface NodeLink extends Placed {
   readonly target: string;
 }

@@ -83,7 +83,7 @@ function inOrder<Entry extends { readonly path: string }>(entries: readonly Entr
 function check({ directories, files, links }: NodeTree): void {
   const taken = new Set<string>();
   const notDirectories = new Set([...files, ...links].map(({ path }) => path));
-  const known = new Set(directories.map(({ path }) => path));
+  const owners = new Map(directories.map(({ path, owner }) => [path, owner]));
   for (const { path } of [...directories, ...files, ...links]) {
     if (!pathForm.test(path)) throw new Error(`a node's description has no plain path: ${path}`);
     if (taken.has(path)) throw new Error(`a node's description has ${path} twice`);
@@ -95,8 +95,11 @@ function check({ directories, files, links }: NodeTree): void {
   for (const { path, owner } of [...directories, ...files]) {
     const parent = parentsOf(path).at(-1) ?? "";
     // Who makes a parent that nobody named makes it root's.
-    if (owner === adminUser && !known.has(parent) && parent !== "/var/lib")
+    if (owner === adminUser && !owners.has(parent) && parent !== "/var/lib")
       throw new Error(`${parent} of a node's description has no owner, below it is ${path}`);
+    // Root writes nothing where a user could have put a link.
+    if (owner === "root" && owners.get(parent) === adminUser)
+      throw new Error(`${path} of a node's description is root's, in a user's directory`);
   }
   for (const { path, text } of files)
     if (text !== "" && (!text.endsWith("\n") || text.includes("\0")))

@@ -215,6 +215,7 @@ t.test("a part beside the node's own has its place, and may not take another's",
   t.throws(() => withFile("/etc/x y"), /no plain path/);
   t.throws(() => withFile("/etc/x", "no end"), /line feed/);
   t.throws(() => withFile("/var/lib/u7s-admin/new/x", "x\n", "u7s-admin"), /has no owner/);
+  t.throws(() => withFile("/var/lib/u7s-admin/x"), /in a user's directory/);
   t.end();
 });
 

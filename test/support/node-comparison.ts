@@ -11,13 +11,17 @@ export function differencesFrom(spec: NodeSpec, root: string): readonly string[]
     ...spec.users.map(({ name, uid }) => [name, uid] as const),
   ]);
   const found: string[] = [];
-  const look = (path: string, owner: string, isOfType: (stats: Stats) => boolean): Stats | undefined => {
+  const look = (
+    path: string,
+    owner: string | undefined,
+    isOfType: (stats: Stats) => boolean,
+  ): Stats | undefined => {
     const stats = lstatSync(join(root, path), { throwIfNoEntry: false });
     if (!stats || !isOfType(stats)) {
       found.push(`${path} is ${stats ? "of another type" : "missing"}`);
       return undefined;
     }
-    if (stats.uid !== ids.get(owner) || stats.gid !== ids.get(owner))
+    if (owner !== undefined && (stats.uid !== ids.get(owner) || stats.gid !== ids.get(owner)))
       found.push(`${path} belongs to ${stats.uid}:${stats.gid}, not to ${owner}`);
     return stats;
   };
@@ -37,7 +41,7 @@ export function differencesFrom(spec: NodeSpec, root: string): readonly string[]
     if (stats && readFileSync(join(root, path), "utf8") !== text) found.push(`${path} has another content`);
   }
   for (const { path, target } of links) {
-    const stats = look(path, "root", (one) => one.isSymbolicLink());
+    const stats = look(path, undefined, (one) => one.isSymbolicLink());
     if (stats && readlinkSync(join(root, path)) !== target) found.push(`${path} leads to another target`);
   }
   const known = new Set([...directories, ...files, ...links].map(({ path }) => path));

@@ -18,10 +18,13 @@ if ! mountpoint -q "$U7S_STATE"; then
 	mkdir -p "$U7S_STATE"
 	mount -t ext4 -o loop,nodev,noatime "$image" "$U7S_STATE"
 	rmdir "$U7S_STATE/lost+found"
-fi
-mkdir -p "$U7S_STATE/containers"
-chown "$U7S_USER:$U7S_USER" "$U7S_STATE" "$U7S_STATE/containers"
-chmod 700 "$U7S_STATE" "$U7S_STATE/containers"`,
+	mkdir "$U7S_STATE/containers"
+	# The outer one last: from then on it is the user's, and root follows no path in it.
+	for directory in "$U7S_STATE/containers" "$U7S_STATE"; do
+		chmod 700 "$directory"
+		chown "$U7S_USER:$U7S_USER" "$directory"
+	done
+fi`,
 ];
 
 /** What a boot does by itself, for those who come later: cloud-init's last stage, and the script run by hand. */

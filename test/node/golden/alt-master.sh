@@ -23,12 +23,12 @@ usermod --append --groups systemd-journal,podman,kube u7s-admin
 
 install -d -m 0755 -o root -g root "/var/lib/systemd/linger"
 install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.config"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.config/usernetes"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share/usernetes"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share/usernetes/containers"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.config"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.config/usernetes"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes/containers"
 install -d -m 0755 -o root -g root "/var/sigstore/keys"
 
 file 0644 root /etc/containers/policy.json <<'END-OF-THE-FILE-OF-THE-NODE'
@@ -483,9 +483,7 @@ mkdir -p "/etc/systemd/system/multi-user.target.wants"
 ln -sfn ../u7s-prepare.service "/etc/systemd/system/multi-user.target.wants/u7s-prepare.service"
 mkdir -p "/etc/systemd/user/default.target.wants"
 ln -sfn ../rootlesskit.service "/etc/systemd/user/default.target.wants/rootlesskit.service"
-mkdir -p "/var/lib/u7s-admin/.config/usernetes"
-ln -sfn /etc/podsec/u7s/config/env "/var/lib/u7s-admin/.config/usernetes/env"
-mkdir -p "/var/lib/u7s-admin/.local/share"
-ln -sfn usernetes/containers "/var/lib/u7s-admin/.local/share/containers"
+runuser -u u7s-admin -- ln -sfn /etc/podsec/u7s/config/env "/var/lib/u7s-admin/.config/usernetes/env"
+runuser -u u7s-admin -- ln -sfn usernetes/containers "/var/lib/u7s-admin/.local/share/containers"
 
 /usr/libexec/podsec/u7s/bin/activate.sh

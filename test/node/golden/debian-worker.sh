@@ -21,12 +21,12 @@ usermod --append --groups systemd-journal u7s-admin
 
 install -d -m 0755 -o root -g root "/var/lib/systemd/linger"
 install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.config"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.config/usernetes"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share/usernetes"
-install -d -m 0700 -o u7s-admin -g u7s-admin "/var/lib/u7s-admin/.local/share/usernetes/containers"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.config"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.config/usernetes"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes"
+runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes/containers"
 install -d -m 0755 -o root -g root "/var/sigstore/keys"
 
 file 0644 root /etc/containers/policy.json <<'END-OF-THE-FILE-OF-THE-NODE'
@@ -413,10 +413,13 @@ if ! mountpoint -q "$U7S_STATE"; then
 	mkdir -p "$U7S_STATE"
 	mount -t ext4 -o loop,nodev,noatime "$image" "$U7S_STATE"
 	rmdir "$U7S_STATE/lost+found"
+	mkdir "$U7S_STATE/containers"
+	# The outer one last: from then on it is the user's, and root follows no path in it.
+	for directory in "$U7S_STATE/containers" "$U7S_STATE"; do
+		chmod 700 "$directory"
+		chown "$U7S_USER:$U7S_USER" "$directory"
+	done
 fi
-mkdir -p "$U7S_STATE/containers"
-chown "$U7S_USER:$U7S_USER" "$U7S_STATE" "$U7S_STATE/containers"
-chmod 700 "$U7S_STATE" "$U7S_STATE/containers"
 END-OF-THE-FILE-OF-THE-NODE
 file 0755 root /usr/local/libexec/u7s/rootlessctl.sh <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
@@ -498,9 +501,7 @@ mkdir -p "/etc/systemd/system/multi-user.target.wants"
 ln -sfn ../u7s-prepare.service "/etc/systemd/system/multi-user.target.wants/u7s-prepare.service"
 mkdir -p "/etc/systemd/user/default.target.wants"
 ln -sfn ../rootlesskit.service "/etc/systemd/user/default.target.wants/rootlesskit.service"
-mkdir -p "/var/lib/u7s-admin/.config/usernetes"
-ln -sfn /etc/rollcall/u7s/env "/var/lib/u7s-admin/.config/usernetes/env"
-mkdir -p "/var/lib/u7s-admin/.local/share"
-ln -sfn usernetes/containers "/var/lib/u7s-admin/.local/share/containers"
+runuser -u u7s-admin -- ln -sfn /etc/rollcall/u7s/env "/var/lib/u7s-admin/.config/usernetes/env"
+runuser -u u7s-admin -- ln -sfn usernetes/containers "/var/lib/u7s-admin/.local/share/containers"
 
 /usr/local/libexec/u7s/activate.sh
