@@ -1,8 +1,7 @@
 import { execFile } from "node:child_process";
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { promisify } from "node:util";
 import { writeFiles } from "./boot-lab.ts";
+import { runInLayer } from "./host-layer.ts";
 
 const run = promisify(execFile);
 
@@ -30,36 +29,21 @@ const settings = `datasource_list: [NoCloud]
 network: { config: disabled }
 disable_root: false
 manual_cache_clean: false
-cloud_init_modules: [write-files, set_hostname, users-groups]
+cloud_init_modules: [bootcmd, write-files, set_hostname, users-groups]
 cloud_config_modules: [runcmd]
-cloud_final_modules: [scripts-vendor, scripts-user, phone-home]
+cloud_final_modules: [write-files-deferred, scripts-vendor, scripts-user, phone-home]
 `;
 
 /**
- * Runs the real cloud-init as at a first boot with its config at `seedUrl`, in this host's system with a layer over it that takes all
- * that is written; in namespaces of its own for mounts and the host's name.
+ * Runs the real cloud-init as at a first boot with its config at `seedUrl`, in a layer over this host's system.
  * @returns the layer: what was written; and cloud-init's log
  */
 export async function runCloudInit(
   directory: string,
   seedUrl: string,
 ): Promise<{ written: string; log: string }> {
-  mkdirSync(join(directory, "layer"), { recursive: true });
-  writeFiles(directory, {
-    "99_test.cfg": settings,
-    "copy/.keep": "",
-  });
-  const script = [
-    "set -e",
-    `cd '${directory}'`,
-    // An overlay's upper layer can't lie on another overlay, which a container's root may be.
-    "mount -t tmpfs tmpfs layer",
-    "mkdir layer/upper layer/work layer/root",
-    "mount -t overlay overlay -o lowerdir=/,upperdir=layer/upper,workdir=layer/work layer/root",
-    "mount -t proc proc layer/root/proc || mount --rbind /proc layer/root/proc",
-    "mount --rbind /dev layer/root/dev",
-    "mount --rbind /sys layer/root/sys",
-    "mount -t tmpfs tmpfs layer/root/run",
+  writeFiles(directory, { "99_test.cfg": settings });
+  const { written, said } = await runInLayer(directory, [
     "rm -rf layer/root/var/lib/cloud",
     "cp 99_test.cfg layer/root/etc/cloud/cloud.cfg.d/99_test.cfg",
     ...["init", "modules --mode=config", "modules --mode=final"].map(
@@ -67,18 +51,7 @@ export async function runCloudInit(
       (stage) =>
         `DEBUG_PROC_CMDLINE='ds=nocloud-net;s=${seedUrl}' chroot layer/root /usr/bin/cloud-init ${stage}`,
     ),
-    // Out of the namespace, whose mounts end with it.
-    "cp -a layer/upper/. copy/",
     "cp layer/root/var/log/cloud-init.log log || true",
-  ].join("\n");
-  try {
-    const { stdout, stderr } = await run("unshare", ["--mount", "--uts", "--fork", "/bin/sh", "-c", script], {
-      timeout: 120_000,
-      maxBuffer: 64 * 1024 * 1024,
-    });
-    return { written: join(directory, "copy"), log: stdout + stderr };
-  } catch (error) {
-    const { stdout = "", stderr = "", message } = error as Error & { stdout?: string; stderr?: string };
-    throw new Error(`cloud-init failed: ${message.slice(0, 200)}\n${(stdout + stderr).slice(-4000)}`);
-  }
+  ]);
+  return { written, log: said };
 }

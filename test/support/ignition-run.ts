@@ -24,9 +24,9 @@ export async function validate(path: string): Promise<{ isValid: boolean; said: 
 function makeRoot(root: string): void {
   writeFiles(root, {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n",
-    "etc/group": "root:x:0:\nsudo:x:27:\nusers:x:100:\n",
+    "etc/group": "root:x:0:\nsudo:x:27:\nusers:x:100:\nsystemd-journal:x:101:\n",
     "etc/shadow": "root:*:19000:0:99999:7:::\n",
-    "etc/gshadow": "root:*::\nsudo:!::\nusers:*::\n",
+    "etc/gshadow": "root:*::\nsudo:!::\nusers:*::\nsystemd-journal:!::\n",
     "etc/login.defs": "UID_MIN 1000\nGID_MIN 1000\nUSERGROUPS_ENAB yes\nCREATE_HOME yes\n",
     "etc/selinux/config": "SELINUX=disabled\nSELINUXTYPE=targeted\n",
     "etc/selinux/targeted/contexts/files/file_contexts": "",

@@ -1,0 +1,42 @@
+import { families } from "../../server/node/families.ts";
+import { type NodeFacts, type NodeFactsInput, readNodeFacts } from "../../server/node/node-facts.ts";
+import { nodeRoles, type NodeSpec } from "../../server/node/node-spec.ts";
+import { rootlessNode } from "../../server/node/rootless-node.ts";
+
+const publicKey = `-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEZxabcBYJKwYBBAHaRw8BAQdAq0Zg1kYB4k3M8nqQ5n7b0aV3l2nJ0S1eFz5X
+=aB3d
+-----END PGP PUBLIC KEY BLOCK-----
+`;
+
+/** What is known of a sample node. */
+export const sampleInput: NodeFactsInput = {
+  hostname: "s5",
+  machineId: "0123456789ab4cdef0123456789abcde".replace("def0", "d8f0"),
+  address: "10.0.0.15",
+  kernelRelease: "6.12.95+deb12-amd64",
+  kubernetesVersion: "v1.30.2",
+  servicesAddress: "10.0.0.2",
+  controlPlaneEndpoint: "api.lab:6443",
+  podNetwork: "10.244.0.0/16",
+  serviceNetwork: "10.96.0.0/12",
+  pauseImage: "registry.local/c10f/pause:3.9",
+  signers: [{ keyFile: "imagemaker.pgp", scope: "registry.local", publicKey }],
+};
+
+export function sampleFacts(changes: Partial<NodeFactsInput> = {}): NodeFacts {
+  const read = readNodeFacts({ ...sampleInput, ...changes });
+  if (!("facts" in read)) throw new Error(JSON.stringify(read.problems));
+  return read.facts;
+}
+
+/** One of each role and family, with the kernel that makes most of it: an old one. */
+export function allSamples(): readonly { readonly name: string; readonly spec: NodeSpec }[] {
+  return families.flatMap((family) =>
+    nodeRoles.map((role) => ({
+      name: `${family}-${role}`,
+      spec: rootlessNode(role, family, sampleFacts({ kernelRelease: "6.1.0-37-amd64" })),
+    })),
+  );
+}
