@@ -565,10 +565,17 @@ t.test(
       message: "ACK",
       packet: { yiaddr: "0.0.0.0" },
     });
-    t.match(replyTo({ type: "Request", ciaddr: "10.0.0.44", options }, {}, proxy), {
+    const seeking = { ...options, 43: [71, 4, 0, 0, 0, 0, 255] };
+    t.match(replyTo({ type: "Request", ciaddr: "10.0.0.44", options: seeking }, {}, proxy), {
       message: "ACK",
       to: { address: "10.0.0.44", port: 68 },
     });
+    for (const renewing of [clientOptions.bios, clientOptions.ovmf, clientOptions.ovmfHttp, clientOptions.ipxe])
+      t.equal(
+        silenceOn({ type: "Request", ciaddr: "10.0.0.44", options: renewing }, {}, proxy).reason,
+        "leases are another server's",
+        "RENEWING and REBINDING",
+      );
     t.equal(
       silenceOn({ type: "Request", requested: "10.0.0.44", options }, {}, proxy).reason,
       "leases are another server's",

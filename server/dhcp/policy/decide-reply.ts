@@ -2,6 +2,7 @@ import { type Ipv4, UnspecifiedAddress } from "../../net/ipv4.ts";
 import { BootRequest, type DhcpMessage } from "../wire/message.ts";
 import { MessageType, OptionCode } from "../wire/option-codes.ts";
 import { ipv4Option, octetOption } from "../wire/options.ts";
+import { decodeSubOptions, PxeSubOption } from "../wire/pxe-vendor.ts";
 import { bootChoice, buildReply } from "./build-reply.ts";
 import type { Client } from "./classify-client.ts";
 import { decideAuthoritative } from "./decide-authoritative.ts";
@@ -64,9 +65,8 @@ function decideProxy(
   }
   if (type !== "DISCOVER" && type !== "REQUEST") return silence("leases are another server's");
   if (!client.netboot) return silence("not a network boot client");
-  // Without our identifier it is the renewal of another server's lease, except for a PXE client that has an address:
-  // that one looks for its boot server.
-  const isForUs = server !== undefined || (requested === undefined && request.ciaddr !== UnspecifiedAddress);
+  // Without our identifier it is about another server's lease (RFC 2131 s.4.3.2): an ACK would be taken for a renewal.
+  const isForUs = server !== undefined || seeksBootServer(request);
   if (type === "REQUEST" && !isForUs) return silence("leases are another server's");
   // It takes the first OFFER that comes, and one without an address would be the end of its boot (U-Boot net/bootp.c).
   if (isUboot(client.fingerprint)) return silence("U-Boot knows no proxyDHCP");
@@ -106,6 +106,17 @@ function decideBootServer(
     role: "boot-server",
     clientAddress: addressOf(request),
   });
+}
+
+/** The broadcast search for a boot server, which names the item wanted; a renewal has no such thing (PXE 2.1 s.2.4). */
+function seeksBootServer({ ciaddr, options }: DhcpMessage): boolean {
+  const vendorOptions = options.get(OptionCode.VendorSpecific);
+  return (
+    ciaddr !== UnspecifiedAddress &&
+    !options.has(OptionCode.RequestedAddress) &&
+    vendorOptions !== undefined &&
+    decodeSubOptions(vendorOptions).has(PxeSubOption.BootItem)
+  );
 }
 
 function noBoot(reason: string | undefined, { mayNetboot }: Facts): Decision {
