@@ -570,7 +570,12 @@ t.test(
       message: "ACK",
       to: { address: "10.0.0.44", port: 68 },
     });
-    for (const renewing of [clientOptions.bios, clientOptions.ovmf, clientOptions.ovmfHttp, clientOptions.ipxe])
+    for (const renewing of [
+      clientOptions.bios,
+      clientOptions.ovmf,
+      clientOptions.ovmfHttp,
+      clientOptions.ipxe,
+    ])
       t.equal(
         silenceOn({ type: "Request", ciaddr: "10.0.0.44", options: renewing }, {}, proxy).reason,
         "leases are another server's",
@@ -633,6 +638,21 @@ t.test(
     t.end();
   },
 );
+
+t.test("port 4011: a question to another boot server is not answered", (t) => {
+  const asks: Partial<Facts> = { service: "pxe", source: { address: "10.0.0.44", port: 4011 } };
+  const options = clientOptions.ovmf;
+  for (const policy of [proxy, authoritative])
+    for (const type of ["Request", "Inform"] as const) {
+      const question = { type, ciaddr: "10.0.0.44", options };
+      t.equal(
+        silenceOn({ ...question, server: "10.0.0.9" }, asks, policy).reason,
+        "asks another boot server",
+      );
+      t.equal(replyTo({ ...question, server }, asks, policy).message, "ACK", "named by one of our addresses");
+    }
+  t.end();
+});
 
 t.test("mode off answers nothing", (t) => {
   for (const service of ["dhcp", "pxe"] as const) {

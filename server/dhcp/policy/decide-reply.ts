@@ -93,6 +93,8 @@ function decideBootServer(
   policy: DhcpPolicy,
 ): Decision {
   if (type !== "REQUEST" && type !== "INFORM") return silence("a boot server answers REQUEST only");
+  const server = ipv4Option(request.options, OptionCode.ServerId);
+  if (server !== undefined && !policy.serverAddresses.has(server)) return silence("asks another boot server");
   if (!client.netboot) return silence("not a network boot client");
   const boot = bootChoice(client, facts, policy);
   if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
