@@ -23,10 +23,14 @@ const clientMessageTypes: Readonly<Record<number, ClientMessageType | undefined>
 /** A packet that went through more relay agents than this goes in circles (RFC 1542 s.4.1.1). */
 const maximumHops = 16;
 
-/** What a client's message is; undefined for one that no client sends: a reply, BOOTP without option 53, too many hops. */
+/**
+ * What a client's message is; undefined for one that no client sends: a reply, BOOTP without option 53, too many hops, an INFORM without
+ * the address that its answer would go to (RFC 2131 s.4.4.3).
+ */
 export function clientMessageType(message: DhcpMessage): ClientMessageType | undefined {
   if (message.op !== BootRequest || message.hops > maximumHops) return undefined;
-  return clientMessageTypes[octetOption(message.options, OptionCode.MessageType) ?? 0];
+  const type = clientMessageTypes[octetOption(message.options, OptionCode.MessageType) ?? 0];
+  return type === "INFORM" && message.ciaddr === UnspecifiedAddress ? undefined : type;
 }
 
 /** The reply to a message, or why there is none. Pure: the same packet, facts and policy give the same decision. */
