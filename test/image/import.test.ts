@@ -1,5 +1,6 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
@@ -9,9 +10,11 @@ import { findDigest, readDigest, readDigestList } from "../../server/image/impor
 import { defaultDownload, download, type DownloadOptions } from "../../server/image/import/download.ts";
 import { entryByHand, fetchImage, type FetchImageOptions } from "../../server/image/import/fetch-image.ts";
 import { readImageJson, verifyImage } from "../../server/cli/image-directory.ts";
+import { until } from "../support/dhcp-lab.ts";
 import { smallDisk, temporaryDirectory } from "../support/samples.ts";
 import { type Manner, startPublisher } from "../support/publisher.ts";
 
+const boot = join(import.meta.dirname, "../../server/cli/main.ts");
 const sha256 = (content: Buffer | string) => createHash("sha256").update(content).digest("hex");
 const sha512 = (content: Buffer | string) => createHash("sha512").update(content).digest("hex");
 /** No test waits: a pause is over at once, and silence is short. */
@@ -418,6 +421,33 @@ t.test("files named by hand", async (t) => {
     t.match(readImageJson(join(directory, "out")).files.kernel, { sha256: sha256(kernel) });
   });
 });
+
+t.test(
+  "of two imports into one directory the second is refused, and the lock ends with its process",
+  async (t) => {
+    const publisher = await startPublisher(t);
+    const directory = join(temporaryDirectory(t), "out");
+    const kernel = randomBytes(100_000);
+    publisher.put("/vmlinuz", kernel, { as: [{ stallAfter: 50_000 }, "fair"] });
+    const words = ["image", "import", "kiosk", "--kernel", `${publisher.url}/vmlinuz`, "--unverified"];
+    const start = () => {
+      const child = spawn(process.execPath, [boot, ...words, "--to", directory]);
+      let said = "";
+      child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+      t.teardown(() => child.kill("SIGKILL"));
+      return { child, ended: once(child, "close").then(([code]) => ({ code: code as number, said })) };
+    };
+    const first = start();
+    await until(() => publisher.asked("/vmlinuz").length === 1, "the first import's download");
+    const second = await start().ended;
+    t.not(second.code, 0);
+    t.match(second, { said: /IMAGE_IMPORT_BUSY: another import is writing into\s/ });
+    first.child.kill("SIGKILL");
+    await first.ended;
+    t.match(await start().ended, { code: 0 });
+    t.match(readImageJson(directory).files.kernel, { sha256: sha256(kernel) });
+  },
+);
 
 t.test("a signature is checked by gpgv against the keyring alone", async (t) => {
   const home = temporaryDirectory(t);
