@@ -200,6 +200,13 @@ const broken: readonly (readonly [
     ],
   ],
   [
+    "arguments are no more than Linux reads",
+    `${head}arguments: [${"a".repeat(1000)}, ${"b".repeat(1000)}, ${"c".repeat(45)}, d]\n`,
+    [
+      "role.yaml:4:1: ARGUMENT_INVALID: arguments: 2049 octets together, and Linux reads 2047 of its command line",
+    ],
+  ],
+  [
     "an argument has no line break",
     `${head}arguments: ["a\\nreboot"]\n`,
     [

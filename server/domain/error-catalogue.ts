@@ -251,6 +251,14 @@ export const TemplateFailed = defineError("TEMPLATE_FAILED", {
     `template ${d.file} of role ${d.role} does not render: ${d.problem}`,
   advice: "`boot role lint` and `boot preview MACHINE KIND` show the fault without a machine.",
 });
+export const CommandLineTooLong = defineError("COMMAND_LINE_TOO_LONG", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { role: string; octets: number; maximum: number }) =>
+    `the kernel's command line in role ${d.role} would have ${d.octets} octets, and Linux reads ${d.maximum}`,
+  advice:
+    "Take kernel arguments out of the role, or write into user-data or Ignition what they say; `boot preview MACHINE` shows the line.",
+});
 export const ConfigNotReady = defineError("CONFIG_NOT_READY", {
   kind: "operational",
   httpStatus: 503,

@@ -56,6 +56,9 @@ export interface RoleParameter {
   readonly description: string;
 }
 
+/** What Linux reads of its command line, octets (COMMAND_LINE_SIZE of x86 and arm64, without the NUL); it cuts the rest off in silence. */
+export const commandLineOctets = 2047;
+
 /** What a machine becomes: a folder `templates/roles/<name>/` with role.yaml and the templates beside it. */
 export interface Role {
   readonly name: string;
