@@ -1,7 +1,7 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import t from "tap";
@@ -11,6 +11,7 @@ import { defaultDownload, download, type DownloadOptions } from "../../server/im
 import { entryByHand, fetchImage, type FetchImageOptions } from "../../server/image/import/fetch-image.ts";
 import { readImageJson, verifyImage } from "../../server/cli/image-directory.ts";
 import { until } from "../support/dhcp-lab.ts";
+import { unpackMember } from "../../server/image/import/unpack.ts";
 import { smallDisk, temporaryDirectory } from "../support/samples.ts";
 import { type Manner, startPublisher } from "../support/publisher.ts";
 
@@ -448,6 +449,45 @@ t.test(
     t.match(readImageJson(directory).files.kernel, { sha256: sha256(kernel) });
   },
 );
+
+t.test(
+  "an archive that unpacks to more than it may, or than there is room for, is given up, and nothing of it stays",
+  async (t) => {
+    const directory = temporaryDirectory(t);
+    const archive = join(directory, "bomb.tar.gz");
+    execFileSync("truncate", ["--size", "200M", join(directory, "vmlinuz")]);
+    execFileSync("tar", ["-C", directory, "-Sczf", archive, "vmlinuz"]);
+    t.ok(statSync(archive).size < 1000, "200 MiB in less than 1 KB");
+    const disk = smallDisk(t, 70);
+    const target = join(disk, "kernel.part");
+    await t.rejects(unpackMember(archive, "vmlinuz", target), {
+      code: "IMAGE_DISK_TOO_SMALL",
+      message: new RegExp(`${disk} has [0-9]+ MiB free`),
+    });
+    t.notOk(existsSync(target));
+    const large = join(directory, "kernel.part");
+    await t.rejects(unpackMember(archive, "vmlinuz", large, 20 * 1024 ** 2), {
+      code: "IMAGE_SOURCE_TOO_LARGE",
+      message:
+        /vmlinuz of .*bomb\.tar\.gz has [0-9]+ MiB or more, and no file of an image may have over 20 MiB/,
+    });
+    t.notOk(existsSync(large));
+    await unpackMember(archive, "vmlinuz", large);
+    t.equal(statSync(large).size, 200 * 1024 ** 2, "what has room is unpacked whole");
+  },
+);
+
+t.test("a program that unpacks and is not there is named", async (t) => {
+  const directory = temporaryDirectory(t);
+  const archive = join(directory, "a.tar");
+  execFileSync("tar", ["-C", import.meta.dirname, "-cf", archive, "import.test.ts"]);
+  const { PATH } = process.env;
+  t.teardown(() => void (process.env["PATH"] = PATH));
+  process.env["PATH"] = directory;
+  await t.rejects(unpackMember(archive, "import.test.ts", join(directory, "x")), {
+    code: "IMAGE_TOOL_MISSING",
+  });
+});
 
 t.test("a signature is checked by gpgv against the keyring alone", async (t) => {
   const home = temporaryDirectory(t);
