@@ -162,6 +162,16 @@ export const ImageInUse = defineError("IMAGE_IN_USE", {
   advice:
     "Wait until they are ready, or switch them off; the rest can be removed one by one: `boot image remove IMAGE VERSION`.",
 });
+export const ImageNeeded = defineError("IMAGE_NEEDED", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { image: string; roles: readonly string[]; machines: number }) =>
+    `no version of the image ${d.image} would be left, and it is what ${d.roles.join(", ")} boot${d.roles.length === 1 ? "s" : ""}${
+      d.machines === 0 ? "" : `: the role of ${d.machines} machine${d.machines === 1 ? "" : "s"}`
+    }`,
+  advice:
+    "To free the disk, remove old versions one by one: `boot image remove IMAGE VERSION`. If these roles are to boot no more, `boot image remove IMAGE --force` (over the API `force=true`).",
+});
 export const UploadRejected = defineError("UPLOAD_REJECTED", {
   kind: "user",
   httpStatus: 400,

@@ -270,7 +270,7 @@ t.test(
     const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
     await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
     await e2e.boot("s1", "worker");
-    await e2e.boot("image", "remove", "debian-node");
+    await e2e.boot("image", "remove", "debian-node", "--force");
     const machine = await e2e.lab.powerOn({
       name: "s1",
       mac: "52:54:00:77:00:01",
