@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
+import { promisify } from "node:util";
 import type { Command } from "commander";
 import t from "tap";
 import { buildProgram } from "../server/cli/program.ts";
@@ -97,10 +98,36 @@ t.test("exit codes tell a script what happened", async (t) => {
       "a slip in a command's name is taken for a machine, and told so",
       [...local, "sttus"],
       1,
-      /^INVALID_HOST_SET: .*sttus[\s\S]*boot --help/,
+      /^INVALID_HOST_SET: .*sttus[\s\S]*boot --help\.\nDid you mean boot status\?\n$/,
     ],
+    [
+      "so is one with words of that command behind it",
+      [...local, "machin", "list"],
+      1,
+      /\nDid you mean boot machine\?\n$/,
+    ],
+    ["and with an option of it", [...local, "statsu", "--watch"], 2, /\nDid you mean boot status\?\n$/],
+    ["a host set that is near to no command", [...local, "s77"], 1, /boot --help\.\n$/],
     ["a wrong token", ["--server", server.url, "--token", "wrong", "status"], 1, /^TOKEN_INVALID/],
-    ["wrong usage", ["status", "--output", "xml"], 2, /Allowed choices are table, json, yaml/],
+    [
+      "wrong usage",
+      ["status", "--output", "xml"],
+      2,
+      /Allowed choices are table, json, yaml\.\n\(see boot --help\)\n$/,
+    ],
+    [
+      "a usage error does not print the whole help",
+      ["machine", "add", "s1", "--mac"],
+      2,
+      /^error: option '--mac <macs\.\.\.>' argument missing\n\(see boot machine add --help\)\n$/,
+    ],
+    ["nor does one of a simulation", ["simulate"], 2, /^error: --server .*\n\(see boot simulate --help\)\n$/],
+    [
+      "a line break in the token",
+      ["--server", server.url, "--token", "abc\n", "status"],
+      1,
+      /^TOKEN_INVALID: .*line break.*\nA token is one word/,
+    ],
     [
       "nobody serves this directory",
       ["--data", nowhere, "status"],
@@ -111,7 +138,7 @@ t.test("exit codes tell a script what happened", async (t) => {
       "nobody answers at the address",
       ["--server", "127.0.0.1:1", "status"],
       3,
-      /^SERVER_UNREACHABLE: no server answers at 127\.0\.0\.1:1 \(ECONNREFUSED\)/,
+      /^SERVER_UNREACHABLE: no server answers at http:\/\/127\.0\.0\.1:1 \(ECONNREFUSED\)\nIs `npm start` running there\?/,
     ],
     [
       "the address is of another kind",
@@ -240,6 +267,17 @@ t.test("what is printed", async (t) => {
     t.same(await json("group", "remove", "lab226"), { removed: "lab226" });
     t.same(await json("token", "revoke", "anna"), { revoked: "anna" });
     t.same(await json("machine", "remove", "s10"), { removed: "s10" });
+  });
+  t.test("an answer that can't be written is a failure", async (t) => {
+    const script = `"$0" "$1" --data "$2" status > /dev/full; echo "$?"`;
+    const { stdout, stderr } = await promisify(execFile)("bash", [
+      "-c",
+      script,
+      process.execPath,
+      launcher,
+      server.dataDir,
+    ]);
+    t.match([stdout, stderr], ["1\n", /^the output could not be written: ENOSPC.*\n$/]);
   });
   t.test("whoever reads may stop early", async (t) => {
     await Promise.all(

@@ -207,7 +207,8 @@ export const TokenMissing = defineError("TOKEN_MISSING", {
 export const TokenInvalid = defineError("TOKEN_INVALID", {
   kind: "user",
   httpStatus: 401,
-  message: () => "this API token is unknown, expired or revoked",
+  message: (d: { problem?: string; advice?: string }) =>
+    d.problem ?? "this API token is unknown, expired or revoked",
   advice: "Make a new one on the server: `boot token create NAME --scope operator`.",
 });
 export const ScopeMissing = defineError("SCOPE_MISSING", {
@@ -350,7 +351,8 @@ export const InternalError = defineError("INTERNAL_ERROR", {
 export const ServerUnreachable = defineError("SERVER_UNREACHABLE", {
   kind: "operational",
   httpStatus: 503,
-  message: (d: { server: string; reason: string }) => `no server answers at ${d.server} (${d.reason})`,
+  message: (d: { server: string; reason: string; advice?: string }) =>
+    `no server answers at ${d.server} (${d.reason})`,
   advice:
     "Start it with `npm start`, or say where it is: --data DIR for one on this machine, --server URL (or ROLLCALL_SERVER) for another.",
 });
