@@ -198,7 +198,7 @@ t.test("what is printed", async (t) => {
     const dry = await boot([...local, "s[1-2]", "worker", "--dry-run"]);
     t.match(
       dry.out,
-      /^MACHINE +NOW +THEN +WHY\ns1 +discover +worker +assigned by local\ns2 .*\nNothing was changed \(--dry-run\)\.\n$/,
+      /^MACHINE +NOW +THEN +WHY\ns1 +discover +worker +assigned by the server's administrator\ns2 .*\nNothing was changed \(--dry-run\)\.\n$/,
     );
     t.same(server.store.assignments.all(), []);
     const done = await boot([...local, "lab225", "worker", "--param", 'sshKeys=["ssh-ed25519 AAAA"]']);
@@ -208,7 +208,10 @@ t.test("what is printed", async (t) => {
       boot([...local, "explain", "s1", "--output", "json"]),
       boot([...local, "preview", "s1", "user-data"]),
     ]);
-    t.match(shown.out, /s1 +worker +assigned by local on .* UTC +discover \(unknown-policy\)\n$/);
+    t.match(
+      shown.out,
+      /s1 +worker +assigned by the server's administrator on .* UTC +discover \(unknown-policy\)\n$/,
+    );
     t.match(JSON.parse(explained.out), [{ role: "worker", source: "machine" }]);
     t.match(preview.out, /^#cloud-config\n[\s\S]*ssh-ed25519 AAAA/);
     t.match((await boot([...local, "release", "all"])).out, /^Released: s1, s2, s10\n$/);
@@ -228,10 +231,34 @@ t.test("what is printed", async (t) => {
     await boot([...local, "s1", "rescue"]);
     t.match(
       (await boot([...local, "undo", "--dry-run"])).out,
-      /^s1 -> rescue \(local, \d+ s ago\)\nMACHINE +NOW +THEN +WHY\ns1 +rescue +discover .*\nNothing was changed/,
+      /^s1 -> rescue \(the server's administrator, \d+ s ago\)\nMACHINE +NOW +THEN +WHY\ns1 +rescue +discover .*\nNothing was changed/,
     );
     t.match((await boot([...local, "undo"])).out, /\nTaken back\.\n$/);
     t.same(server.store.assignments.all(), []);
+  });
+  t.test("a group that a slip has made is told of", async (t) => {
+    const added = await boot([...local, "machine", "add", "s20", "--mac", macOf(20), "--group", "lab252"]);
+    t.match(
+      added.out,
+      /^The group lab252 is new\. If you meant lab225: boot machine edit s20 --group lab225\nAdded s20 /,
+    );
+    const moved = await boot([...local, "machine", "edit", "s20", "--group", "lab225"]);
+    t.equal(moved.out, "Changed s20.\n");
+  });
+  t.test("a host set of machines is removed with --yes, one machine as it is", async (t) => {
+    await server.add(21, "s21");
+    const refused = await boot([...local, "machine", "remove", "s[20-21]"]);
+    t.match(refused, {
+      code: 2,
+      err: /^error: .*2 machines .*: s20, s21; .*--yes\n\(see boot machine remove --help\)\n$/,
+    });
+    t.equal(server.store.machines.all().length, 5);
+    t.match(await boot([...local, "machine", "remove", "s[20-21]", "--yes"]), {
+      code: 0,
+      out: "Removed s20, s21.\n",
+    });
+    t.equal(server.store.machines.all().length, 3);
+    t.match((await boot([...local, "machine", "remove", "s21"])).err, /^INVALID_HOST_SET: .*s21/);
   });
   t.test("a fact is taken away with an empty text", async (t) => {
     t.equal((await boot([...local, "machine", "edit", "s10", "--group", "", "--label", "a=b=c"])).code, 0);
@@ -266,7 +293,7 @@ t.test("what is printed", async (t) => {
     t.same(await json("group", "release", "lab226"), { released: "lab226" });
     t.same(await json("group", "remove", "lab226"), { removed: "lab226" });
     t.same(await json("token", "revoke", "anna"), { revoked: "anna" });
-    t.same(await json("machine", "remove", "s10"), { removed: "s10" });
+    t.same(await json("machine", "remove", "s10"), { removed: ["s10"] });
   });
   t.test("an answer that can't be written is a failure", async (t) => {
     const script = `"$0" "$1" --data "$2" status > /dev/full; echo "$?"`;

@@ -2,7 +2,8 @@ import { CommanderError } from "commander";
 import { RollcallError } from "../domain/errors.ts";
 import { Refused } from "./client.ts";
 import { safeLines } from "./output.ts";
-import { buildProgram, nearestCommand } from "./program.ts";
+import { nearestWord } from "./nearest-word.ts";
+import { buildProgram } from "./program.ts";
 
 /** 0 done, 1 the server refused or something failed, 2 usage, 3 server unreachable. */
 const exitRefused = 1;
@@ -39,7 +40,8 @@ const slipCodes: ReadonlySet<string> = new Set([
 
 function suggest(error: unknown): void {
   const { code = "" } = error as { code?: string };
-  const near = slipCodes.has(code) ? nearestCommand(program, firstWord) : undefined;
+  const commands = program.commands.map((command) => command.name());
+  const near = slipCodes.has(code) ? nearestWord(firstWord, commands) : undefined;
   if (near !== undefined) process.stderr.write(`Did you mean boot ${near}?\n`);
 }
 

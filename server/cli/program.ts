@@ -72,21 +72,3 @@ function pointToHelp(command: Command, path: string): void {
   command.exitOverride().showHelpAfterError(`(see ${path} --help)`);
   for (const inner of command.commands) pointToHelp(inner, `${path} ${inner.name()}`);
 }
-
-/**
- * What was meant by a first word that is no command, as commander sees it; undefined: nothing is near. A word that is no command is a
- * host set, so that it is asked only after that came to nothing.
- */
-export function nearestCommand(program: Command, word: string): string | undefined {
-  const probe = new Command("boot").exitOverride().configureOutput({ writeErr: () => undefined });
-  for (const command of program.commands) {
-    if (command.name() === word) return undefined;
-    probe.command(command.name());
-  }
-  try {
-    probe.parse([word], { from: "user" });
-  } catch (error) {
-    return /\(Did you mean (.+)\?\)/.exec((error as Error).message)?.[1];
-  }
-  return undefined;
-}

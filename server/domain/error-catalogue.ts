@@ -21,8 +21,10 @@ export const MachineNameTaken = defineError("MACHINE_NAME_TAKEN", {
 export const MacTaken = defineError("MAC_TAKEN", {
   kind: "user",
   httpStatus: 409,
-  message: (d: { mac: string; machine: string }) => `${d.mac} belongs to the machine ${d.machine} already`,
-  advice: "Take it from that machine first: `boot machine edit NAME --mac ...`.",
+  message: (d: { mac: string; machine: string; advice?: string }) =>
+    `${d.mac} belongs to the machine ${d.machine} already`,
+  advice:
+    "Take it from that machine first: `boot machine edit MACHINE --mac` with the MACs that it keeps; one that keeps none is removed or renamed.",
 });
 export const AddressTaken = defineError("ADDRESS_TAKEN", {
   kind: "user",

@@ -53,7 +53,11 @@ t.test(
     t.match(shown, /callback/, "boot machine show prints the timeline");
     t.comment(shown);
     t.match(await e2e.boot("status"), /s1 .*ready .*worker/, "boot status says ready");
-    t.match(await e2e.boot("explain", "s1"), /worker .*assigned by local/, "boot explain says why");
+    t.match(
+      await e2e.boot("explain", "s1"),
+      /worker .*assigned by the server's administrator/,
+      "boot explain says why",
+    );
   },
 );
 
