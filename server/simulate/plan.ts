@@ -170,7 +170,8 @@ function readNetwork(text: string, { machines, ownNetworks }: SimulationOptions)
     throw new SimulationInvalid(
       `--network ${text} has room for ${Math.max(0, room)} machines beside the relay agent, and --machines is ${machines}`,
     );
-  const own = ownNetworks.find(({ first, last }) => first <= cidr.last && last >= cidr.first);
+  // An address alone (/32), such as that of the relay agent, is local already and has no neighbours to lose.
+  const own = ownNetworks.find(({ first, last }) => first < last && first <= cidr.last && last >= cidr.first);
   if (own)
     throw new SimulationInvalid(
       `--network ${text} would make this host's own network ${formatCidr(own)} local to it and cut it off; name one that nobody uses`,
