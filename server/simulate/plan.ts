@@ -1,6 +1,6 @@
 import type { DurationMs } from "../domain/capabilities.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
-import { type Ipv4, ipv4FromNumber, ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
+import { type Ipv4, ipv4FromNumber, isUnicast, parseIpv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { Impairments } from "./line.ts";
 import { profileNames, type ProfileName, profileOf } from "./profiles.ts";
@@ -83,9 +83,6 @@ const maximumMachines = 65_536;
 const secondsOfDay = 86_400;
 /** The largest network that a site has: 10.0.0.0/8. */
 const shortestPrefix = 8;
-/** Multicast and what lies above it (RFC 1112 section 4) are addresses of no host. */
-const firstMulticast = ipv4ToNumber("224.0.0.0" as Ipv4);
-const lastOfZeroNetwork = ipv4ToNumber("0.255.255.255" as Ipv4);
 
 /** @throws SimulationInvalid */
 export function readPlan(options: SimulationOptions): Plan {
@@ -155,14 +152,10 @@ function uuidOf(index: number): Uint8Array {
   return octets;
 }
 
-function isOfHost(number: number): boolean {
-  return number > lastOfZeroNetwork && number < firstMulticast;
-}
-
 /** Every address of it becomes local to this host, which must not cost the host its own network. */
 function readNetwork(text: string, { machines, ownNetworks }: SimulationOptions): Cidr {
   const cidr = parseCidr(text);
-  if (!cidr || cidr.prefixLength < shortestPrefix || !isOfHost(cidr.first))
+  if (!cidr || cidr.prefixLength < shortestPrefix || !isUnicast(cidr.network))
     throw new SimulationInvalid(`--network ${text} is no network of a room such as 10.50.0.0/16`);
   // Without the network's own address, its broadcast address and the relay agent's.
   const room = cidr.last - cidr.first - 2;
@@ -217,7 +210,7 @@ function readAddress(option: string, text: string): Ipv4 {
   // The `--server` of the other commands is a URL, and people will write one here too.
   const host = /^https?:\/\/([^/:]+)/.exec(text)?.[1] ?? text;
   const address = parseIpv4(host);
-  if (!address || !isOfHost(ipv4ToNumber(address)))
+  if (!address || !isUnicast(address))
     throw new SimulationInvalid(`${option} ${text} is no IPv4 address of a host`);
   return address;
 }
