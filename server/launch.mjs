@@ -122,7 +122,7 @@ export function runWithNode(file, args) {
     process.exit(1);
   }
   // Shorter pauses, and less memory held by a server that boots a building (docs/performance.md).
-  const isServer = args[0] === "serve";
+  const isServer = args.includes("serve");
   const flags = ["--disable-warning=ExperimentalWarning", ...(isServer ? ["--max-semi-space-size=8"] : [])];
   const child = spawn(node, [...flags, join(root, file), ...args], {
     stdio: "inherit",

@@ -84,7 +84,9 @@ const broken: readonly (readonly [
       "a.hbs": "#cloud-config\na: 1\n",
       mail: 'Content-Type: multipart/mixed; boundary="x"\n\n--x--\n',
     },
-    [/^role.yaml:5:1: ROLE_KEYS_CONFLICT: userDataParts: files.user-data is a multipart message already/],
+    [
+      /^role.yaml:5:1: ROLE_KEYS_CONFLICT: files.user-data is a multipart message, into which no userDataParts/,
+    ],
   ],
   [
     "an empty file is no role",

@@ -270,7 +270,7 @@ export const CommandLineTooLong = defineError("COMMAND_LINE_TOO_LONG", {
   message: (d: { role: string; octets: number; maximum: number }) =>
     `the kernel's command line in role ${d.role} would have ${d.octets} octets, and Linux reads ${d.maximum}`,
   advice:
-    "Take kernel arguments out of the role, or write into user-data or Ignition what they say; `boot preview MACHINE` shows the line.",
+    "Take kernel arguments out of the role, or write into user-data or Ignition what they say; the server's own arguments have some 600 octets.",
 });
 export const ConfigNotReady = defineError("CONFIG_NOT_READY", {
   kind: "operational",

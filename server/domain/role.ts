@@ -100,8 +100,9 @@ export function waitsForPeople({ boot }: Pick<Role, "boot">): boolean {
 }
 
 /** Does the role itself say what is in the document? */
-export function hasDocument({ templates, files }: Role, kind: DocumentKind): boolean {
+export function hasDocument({ templates, files, userDataParts }: Role, kind: DocumentKind): boolean {
   return (
+    (kind === "user-data" && userDataParts.length > 0) ||
     files[kind] !== undefined ||
     templateKinds.some((name) => documentOf(name) === kind && templates[name] !== undefined)
   );

@@ -53,10 +53,10 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
     conflict(`arguments: has no meaning with boot: ${role.boot}`, "arguments");
   if (role.boot !== "image" && source.userDataParts)
     conflict(`userDataParts: has no meaning with boot: ${role.boot}`, "userDataParts");
-  if (source.userDataParts && isMultipart(role.files["user-data"]?.source ?? ""))
+  if (role.userDataParts.length > 0 && isMultipart(role.files["user-data"]?.source ?? ""))
     conflict(
-      "userDataParts: files.user-data is a multipart message already; add the parts there",
-      "userDataParts",
+      "files.user-data is a multipart message, into which no userDataParts are merged, be they of the role that is extended; make them parts of the message",
+      source.userDataParts ? "userDataParts" : "files.user-data",
     );
   if (role.boot !== "local" && source.localBoot)
     conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");

@@ -278,7 +278,9 @@ export function machineCommands(program: Command, open: () => Session): void {
           `error: this would remove ${names.length} machines and what is known of their boots: ${names.slice(0, 10).join(", ")}${names.length > 10 ? " and more" : ""}; if it is meant, add --yes`,
         );
       for (const name of names) await session.client.delete(path(name));
-      session.done(`Removed ${names.join(", ")}.`, { removed: names });
+      session.done(names.length > 0 ? `Removed ${names.join(", ")}.` : `There is no machine in ${hostSet}.`, {
+        removed: names,
+      });
     });
 
   const group = program.command("group").description("rooms and other groups");
