@@ -121,10 +121,17 @@ export function runWithNode(file, args) {
     );
     process.exit(1);
   }
-  const child = spawn(node, ["--disable-warning=ExperimentalWarning", join(root, file), ...args], {
+  // Shorter pauses, and less memory held by a server that boots a building (docs/performance.md).
+  const isServer = args.includes("serve");
+  const flags = ["--disable-warning=ExperimentalWarning", ...(isServer ? ["--max-semi-space-size=8"] : [])];
+  const child = spawn(node, [...flags, join(root, file), ...args], {
     stdio: "inherit",
-    // Halves the time that a command takes to start; where it can't be written, Node goes on without it.
-    env: { NODE_COMPILE_CACHE: join(root, "node_modules/.cache/compiled"), ...process.env },
+    env: {
+      // Halves the time that a command takes to start; where it can't be written, Node goes on without it.
+      NODE_COMPILE_CACHE: join(root, "node_modules/.cache/compiled"),
+      ...(isServer ? { MALLOC_ARENA_MAX: "1" } : {}),
+      ...process.env,
+    },
   });
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => child.kill(signal));
   child.on("exit", (code, signal) => process.exit(code ?? (signal === "SIGINT" ? 130 : 143)));

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
-import { createClient } from "../server/cli/client.ts";
+import { addressOf, createClient } from "../server/cli/client.ts";
 import { importImage } from "../server/cli/put-image.ts";
 import { parameterExample, readParameters } from "../server/cli/parameters.ts";
 import { dataDirectories } from "../server/cli/session.ts";
@@ -75,6 +75,14 @@ t.test("a connection that breaks off is the server's, a file that can't be read 
   const client = createClient({ server: `127.0.0.1:${address.port}`, token: undefined, dataDirs: [] });
   t.teardown(() => client.close());
   await t.rejects(client.get("/machines"), { code: "SERVER_UNREACHABLE" });
+});
+
+t.test("a server is named as people write it down", (t) => {
+  t.equal(addressOf("10.0.0.1"), "http://10.0.0.1:8080");
+  t.equal(addressOf("boot.example:80"), "http://boot.example:80");
+  t.equal(addressOf("[fd00::1]"), "http://[fd00::1]:8080");
+  t.equal(addressOf("https://boot.example/"), "https://boot.example");
+  t.end();
 });
 
 t.test("the server of this machine is looked for where it may be", (t) => {

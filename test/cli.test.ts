@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
+import { promisify } from "node:util";
 import type { Command } from "commander";
 import t from "tap";
 import { buildProgram } from "../server/cli/program.ts";
@@ -97,10 +98,36 @@ t.test("exit codes tell a script what happened", async (t) => {
       "a slip in a command's name is taken for a machine, and told so",
       [...local, "sttus"],
       1,
-      /^INVALID_HOST_SET: .*sttus[\s\S]*boot --help/,
+      /^INVALID_HOST_SET: .*sttus[\s\S]*boot --help\.\nDid you mean boot status\?\n$/,
     ],
+    [
+      "so is one with words of that command behind it",
+      [...local, "machin", "list"],
+      1,
+      /\nDid you mean boot machine\?\n$/,
+    ],
+    ["and with an option of it", [...local, "statsu", "--watch"], 2, /\nDid you mean boot status\?\n$/],
+    ["a host set that is near to no command", [...local, "s77"], 1, /boot --help\.\n$/],
     ["a wrong token", ["--server", server.url, "--token", "wrong", "status"], 1, /^TOKEN_INVALID/],
-    ["wrong usage", ["status", "--output", "xml"], 2, /Allowed choices are table, json, yaml/],
+    [
+      "wrong usage",
+      ["status", "--output", "xml"],
+      2,
+      /Allowed choices are table, json, yaml\.\n\(see boot --help\)\n$/,
+    ],
+    [
+      "a usage error does not print the whole help",
+      ["machine", "add", "s1", "--mac"],
+      2,
+      /^error: option '--mac <macs\.\.\.>' argument missing\n\(see boot machine add --help\)\n$/,
+    ],
+    ["nor does one of a simulation", ["simulate"], 2, /^error: --server .*\n\(see boot simulate --help\)\n$/],
+    [
+      "a line break in the token",
+      ["--server", server.url, "--token", "abc\n", "status"],
+      1,
+      /^TOKEN_INVALID: .*line break.*\nA token is one word/,
+    ],
     [
       "nobody serves this directory",
       ["--data", nowhere, "status"],
@@ -111,7 +138,7 @@ t.test("exit codes tell a script what happened", async (t) => {
       "nobody answers at the address",
       ["--server", "127.0.0.1:1", "status"],
       3,
-      /^SERVER_UNREACHABLE: no server answers at 127\.0\.0\.1:1 \(ECONNREFUSED\)/,
+      /^SERVER_UNREACHABLE: no server answers at http:\/\/127\.0\.0\.1:1 \(ECONNREFUSED\)\nIs `npm start` running there\?/,
     ],
     [
       "the address is of another kind",
@@ -171,7 +198,7 @@ t.test("what is printed", async (t) => {
     const dry = await boot([...local, "s[1-2]", "worker", "--dry-run"]);
     t.match(
       dry.out,
-      /^MACHINE +NOW +THEN +WHY\ns1 +discover +worker +assigned by local\ns2 .*\nNothing was changed \(--dry-run\)\.\n$/,
+      /^MACHINE +NOW +THEN +WHY\ns1 +discover +worker +assigned by the server's administrator\ns2 .*\nNothing was changed \(--dry-run\)\.\n$/,
     );
     t.same(server.store.assignments.all(), []);
     const done = await boot([...local, "lab225", "worker", "--param", 'sshKeys=["ssh-ed25519 AAAA"]']);
@@ -181,7 +208,10 @@ t.test("what is printed", async (t) => {
       boot([...local, "explain", "s1", "--output", "json"]),
       boot([...local, "preview", "s1", "user-data"]),
     ]);
-    t.match(shown.out, /s1 +worker +assigned by local on .* UTC +discover \(unknown-policy\)\n$/);
+    t.match(
+      shown.out,
+      /s1 +worker +assigned by the server's administrator on .* UTC +discover \(unknown-policy\)\n$/,
+    );
     t.match(JSON.parse(explained.out), [{ role: "worker", source: "machine" }]);
     t.match(preview.out, /^#cloud-config\n[\s\S]*ssh-ed25519 AAAA/);
     t.match((await boot([...local, "release", "all"])).out, /^Released: s1, s2, s10\n$/);
@@ -201,10 +231,34 @@ t.test("what is printed", async (t) => {
     await boot([...local, "s1", "rescue"]);
     t.match(
       (await boot([...local, "undo", "--dry-run"])).out,
-      /^s1 -> rescue \(local, \d+ s ago\)\nMACHINE +NOW +THEN +WHY\ns1 +rescue +discover .*\nNothing was changed/,
+      /^s1 -> rescue \(the server's administrator, \d+ s ago\)\nMACHINE +NOW +THEN +WHY\ns1 +rescue +discover .*\nNothing was changed/,
     );
     t.match((await boot([...local, "undo"])).out, /\nTaken back\.\n$/);
     t.same(server.store.assignments.all(), []);
+  });
+  t.test("a group that a slip has made is told of", async (t) => {
+    const added = await boot([...local, "machine", "add", "s20", "--mac", macOf(20), "--group", "lab252"]);
+    t.match(
+      added.out,
+      /^The group lab252 is new\. If you meant lab225: boot machine edit s20 --group lab225\nAdded s20 /,
+    );
+    const moved = await boot([...local, "machine", "edit", "s20", "--group", "lab225"]);
+    t.equal(moved.out, "Changed s20.\n");
+  });
+  t.test("a host set of machines is removed with --yes, one machine as it is", async (t) => {
+    await server.add(21, "s21");
+    const refused = await boot([...local, "machine", "remove", "s[20-21]"]);
+    t.match(refused, {
+      code: 2,
+      err: /^error: .*2 machines .*: s20, s21; .*--yes\n\(see boot machine remove --help\)\n$/,
+    });
+    t.equal(server.store.machines.all().length, 5);
+    t.match(await boot([...local, "machine", "remove", "s[20-21]", "--yes"]), {
+      code: 0,
+      out: "Removed s20, s21.\n",
+    });
+    t.equal(server.store.machines.all().length, 3);
+    t.match((await boot([...local, "machine", "remove", "s21"])).err, /^INVALID_HOST_SET: .*s21/);
   });
   t.test("a fact is taken away with an empty text", async (t) => {
     t.equal((await boot([...local, "machine", "edit", "s10", "--group", "", "--label", "a=b=c"])).code, 0);
@@ -239,7 +293,18 @@ t.test("what is printed", async (t) => {
     t.same(await json("group", "release", "lab226"), { released: "lab226" });
     t.same(await json("group", "remove", "lab226"), { removed: "lab226" });
     t.same(await json("token", "revoke", "anna"), { revoked: "anna" });
-    t.same(await json("machine", "remove", "s10"), { removed: "s10" });
+    t.same(await json("machine", "remove", "s10"), { removed: ["s10"] });
+  });
+  t.test("an answer that can't be written is a failure", async (t) => {
+    const script = `"$0" "$1" --data "$2" status > /dev/full; echo "$?"`;
+    const { stdout, stderr } = await promisify(execFile)("bash", [
+      "-c",
+      script,
+      process.execPath,
+      launcher,
+      server.dataDir,
+    ]);
+    t.match([stdout, stderr], ["1\n", /^the output could not be written: ENOSPC.*\n$/]);
   });
   t.test("whoever reads may stop early", async (t) => {
     await Promise.all(

@@ -116,6 +116,43 @@ t.test(
   },
 );
 
+t.test(
+  "parts that are inherited are lost to no multipart message, and reach a machine with Ignition",
+  async (t) => {
+    const mail = 'Content-Type: multipart/mixed; boundary="x"\n\n--x--\n';
+    const { problems } = loadRoles([
+      t.testdir({
+        floor: {
+          "role.yaml": "description: d\nboot: image\nimage: a\nuserDataParts: [p.hbs]\n",
+          "p.hbs": "#cloud-config\na: 1\n",
+        },
+        room: { "role.yaml": "extends: floor\nfiles: { user-data: mail }\n", mail },
+      }),
+    ]);
+    t.match(problems, [{ role: "room", line: 2, column: 10, code: "ROLE_KEYS_CONFLICT" }]);
+
+    const server = await startServer(t, {
+      roles: {
+        "both/role.yaml": `description: d
+boot: image
+image: debian-node
+templates: { butane: b.hbs }
+userDataParts: [p.hbs]
+`,
+        "both/b.hbs": "variant: flatcar\nversion: 1.1.0\n",
+        "both/p.hbs": "#cloud-config\nlocale: C.UTF-8\n",
+      },
+      machineHere: 4,
+    });
+    await server.addImage();
+    await server.add(4, "s4");
+    t.equal((await server.assign("s4", "both")).status, 200);
+    const script = await curl(`${server.url}/boot/52-54-00-00-00-04/boot.ipxe`);
+    const seed = /ds=nocloud-net;s=(\S+)/.exec(script)?.[1] ?? "";
+    t.match(await curl(`${seed}user-data`), "locale: C.UTF-8");
+  },
+);
+
 t.test("files and documents that cloud-init would overlook are faults", (t) => {
   const faultsOf = (yaml: string, files: Record<string, string>) =>
     loadRoles([

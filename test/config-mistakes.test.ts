@@ -17,6 +17,20 @@ function problems(t: Test, text: string, sources: Partial<ConfigSources> = {}): 
   return [];
 }
 
+t.test("what to do about a broken config is not the command that has just failed on it", (t) => {
+  const fails = (file: string, advice: RegExp) => {
+    try {
+      loadConfig({ ...nothing, defaultFiles: ["rollcall.yaml"], file });
+      t.fail("it is broken");
+    } catch (error) {
+      t.match(error, { code: "CONFIG_INVALID", advice });
+    }
+  };
+  fails(join(t.testdir({ "a.yaml": "dhcp: 5\n" }), "a.yaml"), /^[^`]*docs\/configuration\.md[^`]*$/);
+  fails("/nowhere/rollcall.yaml", /--config FILE.* rollcall\.yaml is read/);
+  t.end();
+});
+
 t.test("each mistake in the file is told with file, line, key and what is allowed", (t) => {
   const mode = "must be off, proxy, authoritative";
   const subnet = (lines: string) => `dhcp:\n  mode: proxy\n  subnets:\n    - subnet: 10.0.0.0/24\n${lines}`;

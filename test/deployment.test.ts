@@ -120,6 +120,19 @@ t.test("boot in the container: gives up root and every capability but the one fo
   t.end();
 });
 
+t.test("however the server is started, it is told to be sparing with memory", (t) => {
+  for (const file of [
+    "server/launch.mjs",
+    "docs/deployment/rollcall.service",
+    "docs/deployment/boot-in-container",
+    "test/bench/rollcall.ts",
+  ]) {
+    t.match(read(file), "--max-semi-space-size=8", file);
+    t.match(read(file), /MALLOC_ARENA_MAX(=1|: "1")/, file);
+  }
+  t.end();
+});
+
 t.test("rollcall.service: verified by systemd, exposure at most 3.0, two capabilities", async (t) => {
   const { stderr } = await run("systemd-analyze", ["verify", unitFile]);
   t.equal(stderr, "", "systemd-analyze verify has nothing to say");

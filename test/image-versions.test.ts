@@ -176,6 +176,32 @@ t.test("IMAGE_IN_USE names every version in use and who boots it; the others can
   t.equal((await api("DELETE", "/images/debian-node?version=3")).status, 204);
 });
 
+t.test(
+  "the last version of an image that roles boot goes only by force; of the others each may go",
+  async (t) => {
+    const server = await startServer(t, { roles });
+    const { api } = server;
+    await server.addImage("1");
+    await server.addImage("2");
+    await server.addImage("1", "alone");
+    for (const number of [1, 2, 3]) await server.add(number, `s${number}`);
+    await server.assign("s[1-2]", "told");
+    const refused = {
+      status: 409,
+      json: {
+        code: "IMAGE_NEEDED",
+        detail: /image debian-node .*rescue, told, worker.*: the role of 2 machines$/,
+      },
+    };
+    t.match(await api("DELETE", "/images/debian-node"), refused);
+    t.equal((await api("DELETE", "/images/debian-node?version=2")).status, 204);
+    t.match(await api("DELETE", "/images/debian-node?version=1"), refused);
+    t.equal((await api("DELETE", "/images/alone")).status, 204, "no role boots this one");
+    t.equal((await api("DELETE", "/images/debian-node?force=true")).status, 204);
+    t.same(server.store.images.all(), []);
+  },
+);
+
 t.test("a version that is put beside the others is not booted until it is chosen", async (t) => {
   const server = await startServer(t);
   const { kernel, initrd } = await server.addImage("1");

@@ -84,7 +84,9 @@ const broken: readonly (readonly [
       "a.hbs": "#cloud-config\na: 1\n",
       mail: 'Content-Type: multipart/mixed; boundary="x"\n\n--x--\n',
     },
-    [/^role.yaml:5:1: ROLE_KEYS_CONFLICT: userDataParts: files.user-data is a multipart message already/],
+    [
+      /^role.yaml:5:1: ROLE_KEYS_CONFLICT: files.user-data is a multipart message, into which no userDataParts/,
+    ],
   ],
   [
     "an empty file is no role",
@@ -197,6 +199,13 @@ const broken: readonly (readonly [
     `${head}arguments:\n  - 'dyndbg="+p"'\n`,
     [
       'role.yaml:5:5: ARGUMENT_INVALID: arguments.0: "dyndbg=\\"+p\\"" is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces',
+    ],
+  ],
+  [
+    "arguments are no more than Linux reads",
+    `${head}arguments: [${"a".repeat(1000)}, ${"b".repeat(1000)}, ${"c".repeat(45)}, d]\n`,
+    [
+      "role.yaml:4:1: ARGUMENT_INVALID: arguments: 2049 octets together, and Linux reads 2047 of its command line",
     ],
   ],
   [

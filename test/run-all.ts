@@ -73,7 +73,12 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/unshare": "util-linux",
     "/sbin/ip": "iproute2",
   },
-  slow: {},
+  slow: {
+    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/bin/mmdebstrap": "mmdebstrap",
+    "/usr/bin/mksquashfs": "squashfs-tools",
+    "/sbin/ip": "iproute2",
+  },
 };
 
 interface Result {

@@ -1,10 +1,11 @@
 import t from "tap";
 import { type Ending, type Effect, IpxeScript } from "../server/simulate/ipxe-script.ts";
 import { createLine } from "../server/simulate/line.ts";
+import { parseCidr } from "../server/net/cidr.ts";
 import { readPlan, SimulationInvalid, type SimulationOptions } from "../server/simulate/plan.ts";
 import { profileNames } from "../server/simulate/profiles.ts";
 import { seededRandom } from "../server/simulate/random.ts";
-import { percentilesOf } from "../server/simulate/report.ts";
+import { percentilesOf, shortOfGoal } from "../server/simulate/report.ts";
 import { createTimeline } from "../server/simulate/timeline.ts";
 import { ManualClock } from "./support/manual-clock.ts";
 
@@ -15,6 +16,7 @@ const options: SimulationOptions = {
   servers: ["10.0.0.1"],
   device: undefined,
   network: "10.50.0.0/16",
+  ownNetworks: [],
   relay: undefined,
   goal: undefined,
   assets: "head",
@@ -56,6 +58,31 @@ t.test("what can't be meant is refused with the option's name", (t) => {
   refused({ tftpPort: 70_000 }, /--tftp-port 70000: from 1 to 65535/);
   refused({ first: 16_777_216 }, /--first 16777216: from 0 to/);
   refused({ goal: "moon" }, /--until moon/);
+  refused({ withinSeconds: 1e12 }, /--within 1000000000000: from 0 to 86400/);
+  refused({ limitSeconds: 1e12 }, /--limit 1000000000000: from 0\.001 to 86400/);
+  for (const network of ["0.0.0.0/0", "0.0.0.0/8", "224.0.0.0/8", "10.0.0.0/7", "10.50.0.1/16"])
+    refused({ network }, /is no network of a room such as/);
+  refused({ network: "10.50.0.0/29" }, /room for 5 machines beside the relay agent, and --machines is 50/);
+  refused({ network: "10.50.0.0/32" }, /room for 0 machines/);
+  for (const server of ["0.0.0.0", "255.255.255.255", "boot.example"])
+    refused({ servers: [server] }, /--server \S+ is no IPv4 address of a host/);
+  t.end();
+});
+
+t.test("a network that this host stands in itself is not made local to it", (t) => {
+  const ownNetworks = ["10.50.3.0/24", "192.168.0.0/16", "10.51.0.1/32"]
+    .map((text) => parseCidr(text))
+    .filter((one) => !!one);
+  const plan = (network: string) => () => readPlan({ ...options, network, ownNetworks });
+  t.throws(plan("10.50.0.0/16"), { message: /this host's own network 10\.50\.3\.0\/24/ });
+  t.throws(plan("192.168.7.0/24"), { message: /own network 192\.168\.0\.0\/16/ });
+  t.doesNotThrow(plan("10.51.0.0/16"), "an address alone is local already");
+  t.end();
+});
+
+t.test("a machine that failed, and one that waits for a role, is not where it was to go", (t) => {
+  t.equal(shortOfGoal({ failed: 0, arrived: { joined: 3, local: 1 } }), 0);
+  t.equal(shortOfGoal({ failed: 1, arrived: { joined: 3, waiting: 2 } }), 3);
   t.end();
 });
 

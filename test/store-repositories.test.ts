@@ -56,7 +56,14 @@ t.test("machines", async (t) => {
   });
   t.test("name, MAC and address belong to one machine each", async (t) => {
     await t.rejects(machines.add(sampleMachine(3, { name: "s1" })), { code: "MACHINE_NAME_TAKEN" });
-    await t.rejects(machines.add(sampleMachine(3, { macs: [macOf(3), macOf(12)] })), { code: "MAC_TAKEN" });
+    await t.rejects(machines.add(sampleMachine(3, { macs: [macOf(3), macOf(12)] })), {
+      code: "MAC_TAKEN",
+      advice: /`boot machine edit s2 --mac 52:54:00:00:00:02`/,
+    });
+    await t.rejects(machines.add(sampleMachine(3, { name: "s3", macs: [macOf(1)] })), {
+      code: "MAC_TAKEN",
+      advice: /`boot machine accept s1 --name s3`.*`boot machine remove s1`/,
+    });
     await t.rejects(
       machines.update("m_2", (s2) => ({ ...s2, address: addressOf(1) })),
       { code: "ADDRESS_TAKEN" },

@@ -1,4 +1,9 @@
+import type { AddressInfo } from "node:net";
+import Fastify from "fastify";
 import t from "tap";
+import { request } from "undici";
+import type { Machine } from "../server/domain/machine.ts";
+import { type AssignmentApiDeps, registerAssignmentApi } from "../server/http/api/assignments.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { plain, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
@@ -189,4 +194,31 @@ t.test("over the API", async (t) => {
       t.match(await api("POST", "/assignments/diff", { machines: "s1", role: "nobody" }), { status: 404 });
     },
   );
+});
+
+t.test("a diff of many machines lets what else the server does have its turn after each", async (t) => {
+  const turns: string[] = [];
+  const app = Fastify();
+  t.teardown(() => app.close());
+  const target = (role: string) => ({ target: { kind: "role", role, params: {} } });
+  const lines = ["s1", "s2"].map((name) => ({ machine: { name }, before: target("a"), after: target("b") }));
+  registerAssignmentApi(app, {
+    assigning: { plan: () => lines },
+    boots: {
+      preview(machine: Machine) {
+        turns.push(machine.name);
+        if (machine.name === "s1") setImmediate(() => turns.push("another"));
+      },
+    },
+    address: "127.0.0.1",
+  } as unknown as AssignmentApiDeps);
+  await app.listen({ port: 0, host: "127.0.0.1" });
+  const { port } = app.server.address() as AddressInfo;
+  const { statusCode } = await request(`http://127.0.0.1:${port}/assignments/diff`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ machines: "s[1-2]", role: "b", documents: ["ipxe"] }),
+  });
+  t.equal(statusCode, 200);
+  t.strictSame(turns, ["s1", "s1", "another", "another", "s2", "s2"]);
 });

@@ -6,6 +6,8 @@ import t, { type Test } from "tap";
 import { CommitQueue, type Durability, type Transaction } from "../server/store/commit-queue.ts";
 import { openStore } from "../server/store/open-store.ts";
 import { systemClock } from "../server/platform/clock.ts";
+import { createProbe } from "../server/store/probe.ts";
+import { ManualClock } from "./support/manual-clock.ts";
 import { sampleMachine } from "./support/samples.ts";
 
 function temporaryDirectory(t: Test): string {
@@ -222,3 +224,28 @@ t.test("a machine's phase is there at once and written with the next commit", as
   t.equal(again.machines.get("s1").phase, "booting");
   again.close();
 });
+
+t.test(
+  "whoever asks whether the store can be written is told so while the disk stands still, and adds nothing to it",
+  async (t) => {
+    const { queue, disk } = open(t);
+    const clock = new ManualClock();
+    let writes = 0;
+    const probe = createProbe(() => queue.run(() => void writes++), clock);
+    for (let round = 0; round < 3; round++) {
+      const asked = probe();
+      clock.advanceMs(2000);
+      await t.rejects(asked, { code: "STORE_FAILED", message: /the disk has not answered for 2 seconds/ });
+    }
+    await until(() => disk.underWay === 1);
+    t.equal(writes, 1);
+    const asked = probe();
+    disk.finish();
+    await t.resolves(asked, "the disk goes on");
+    const again = probe();
+    await until(() => disk.underWay === 1);
+    disk.fail();
+    await t.rejects(again, { code: "STORE_FAILED", message: /EIO/ });
+    clock.advanceMs(2000);
+  },
+);

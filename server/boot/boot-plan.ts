@@ -1,12 +1,25 @@
 import { createHash } from "node:crypto";
 import { type AssignedTarget, describeTarget, type Selection } from "../domain/assignment.ts";
 import { type BootPreferences, type LocalBootMethod, preferRamCheck } from "../domain/boot-preferences.ts";
-import { ImageNotFound, ParameterInvalid, RoleInvalid, RoleNotFound } from "../domain/error-catalogue.ts";
+import {
+  CommandLineTooLong,
+  ImageNotFound,
+  ParameterInvalid,
+  RoleInvalid,
+  RoleNotFound,
+} from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
 import type { BootedImage } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
 import { menuOf, type RoleMenu } from "../domain/role-menu.ts";
-import { documentKinds, hasDocument, resolveParameters, type Role, type ServedKind } from "../domain/role.ts";
+import {
+  commandLineOctets,
+  documentKinds,
+  hasDocument,
+  resolveParameters,
+  type Role,
+  type ServedKind,
+} from "../domain/role.ts";
 import { refuseMisfit } from "./machine-fit.ts";
 import { type Mac, macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
@@ -117,17 +130,23 @@ function standardArguments(role: Role, context: RenderContext, arch: Arch | unde
   ];
 }
 
-/** All kernel arguments of a role. @throws TemplateFailed */
+/** All kernel arguments of a role. @throws TemplateFailed, CommandLineTooLong */
 export function kernelArguments(
   role: Role,
   context: RenderContext,
   image: BootedImage | undefined,
   renderer: Renderer,
 ): string[] {
-  return [
+  const all = [
     ...(role.rollcallArguments ? standardArguments(role, context, image?.arch) : []),
     ...renderer.kernelArguments(role, context),
   ];
+  // What GRUB puts before them (loader/linux.c); what iPXE does is shorter, and a role is good for both or for none.
+  const { kernelUrl, kernelEfiUrl } = context.image ?? {};
+  const { length: octets } = [`BOOT_IMAGE=${kernelEfiUrl ?? kernelUrl ?? ""}`, ...all].join(" ");
+  if (octets > commandLineOctets)
+    throw CommandLineTooLong({ role: role.name, octets, maximum: commandLineOctets });
+  return all;
 }
 
 /** Stands for the claim in texts that are only looked at. */
@@ -163,7 +182,7 @@ export function contextOf({
   });
 }
 
-/** The iPXE script of a plan. @throws TemplateFailed */
+/** The iPXE script of a plan. @throws TemplateFailed, CommandLineTooLong */
 export function renderScript(rendering: Rendering, renderer: Renderer): string {
   const { machine, plan, serverUrl, pollSeconds, localBoot } = rendering;
   const mac = machine.macs[0] ?? "";

@@ -32,14 +32,14 @@ export function firstGrubConfig(serverUrl: string, renderer: Pick<Renderer, "gru
 
 /**
  * Every config of a machine has this length, so that HEAD can tell it before the config is made: GRUB, where it loads through the
- * firmware's HTTP, reads as much of it as HEAD said. Linux takes a command line of 2 KiB, the rest is a few lines.
+ * firmware's HTTP, reads as much of it as HEAD said. Linux takes a command line of 2 KiB (boot-plan.ts), the rest is a few lines.
  */
 export const grubConfigBytes = 8192;
 
 /** Of an error's text; the most that fits on a screen beside the rest. */
 const shownCharacters = 1000;
 
-/** @throws Error when it is too long, which only kernel arguments far beyond what Linux takes can make it */
+/** @throws Error when it is too long */
 function pad(text: string): string {
   if (text.length > grubConfigBytes)
     throw new Error(`a GRUB config of ${text.length} octets is longer than ${grubConfigBytes}`);

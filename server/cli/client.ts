@@ -2,7 +2,7 @@ import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { Agent, request } from "undici";
-import { ServerNotPermitted, ServerUnreachable } from "../domain/error-catalogue.ts";
+import { ServerNotPermitted, ServerUnreachable, TokenInvalid } from "../domain/error-catalogue.ts";
 
 /** An answer of the server that says no; printed as its sentence and advice. */
 export class Refused extends Error {
@@ -42,6 +42,16 @@ function isThere(path: string): boolean {
   }
 }
 
+/** Where a server listens unless its config says otherwise (`http.port`). */
+const defaultPort = 8080;
+
+/** `10.0.0.1` and `10.0.0.1:8080` are what people write down. */
+export function addressOf(server: string): string {
+  if (server.includes("://")) return server.replace(/\/+$/, "");
+  const hasPort = /:[0-9]+$/.test(server.replace(/^\[[^\]]*\]/, ""));
+  return `http://${server.replace(/\/+$/, "")}${hasPort || server.includes("/") ? "" : `:${defaultPort}`}`;
+}
+
 export type Client = ReturnType<typeof createClient>;
 
 /** Speaks to the API: at the URL that was named, or over the control socket of this machine's own server. */
@@ -50,11 +60,10 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
     server === undefined
       ? dataDirs.map((directory) => resolve(directory, "control.sock")).find(isThere)
       : undefined;
-  // `10.0.0.1:8080` is what people write down.
-  const address = server === undefined || server.includes("://") ? server : `http://${server}`;
-  const origin = address?.replace(/\/+$/, "") ?? "http://localhost";
+  const address = server === undefined ? undefined : addressOf(server);
+  const origin = address ?? "http://localhost";
   const place =
-    server ?? socketPath ?? dataDirs.map((directory) => resolve(directory, "control.sock")).join(", ");
+    address ?? socketPath ?? dataDirs.map((directory) => resolve(directory, "control.sock")).join(", ");
   const dispatcher = new Agent(socketPath === undefined ? {} : { connect: { socketPath } });
 
   async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
@@ -68,6 +77,13 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
       });
     if (address !== undefined && !/^https?:\/\/[^/\s]+/.test(address))
       throw ServerUnreachable({ server: place, reason: "an address is written like http://10.0.0.1:8080" });
+    // It goes into a header, which takes no line break; a token read from a file often ends in one.
+    if (token !== undefined && !/^[\x21-\x7e]*$/.test(token))
+      throw TokenInvalid({
+        problem: "the API token has a line break, blank or other character in it that no token has",
+        advice:
+          "A token is one word. Write it anew in --token or ROLLCALL_TOKEN, without quotes or blanks around it.",
+      });
     const isStream = typeof body === "object" && body !== null && "pipe" in body;
     try {
       return await request(`${origin}/api/v1${path}`, {
@@ -102,7 +118,14 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
       syscall === "getaddrinfo" ||
       connectionFaults.has(code) ||
       code.startsWith("HPE_");
-    return isConnection ? ServerUnreachable({ server: place, reason: code || message }) : error;
+    if (!isConnection) return error;
+    const advice =
+      address === undefined
+        ? {}
+        : {
+            advice: `Is \`npm start\` running there? If it is, look at the address and its port (\`http.port\` of its config, ${defaultPort} by default), and at firewalls between. It is written like --server http://10.0.0.1:${defaultPort}.`,
+          };
+    return ServerUnreachable({ server: place, reason: code || message, ...advice });
   }
 
   async function call(

@@ -2,6 +2,7 @@ import { CommanderError } from "commander";
 import { RollcallError } from "../domain/errors.ts";
 import { Refused } from "./client.ts";
 import { safeLines } from "./output.ts";
+import { nearestWord } from "./nearest-word.ts";
 import { buildProgram } from "./program.ts";
 
 /** 0 done, 1 the server refused or something failed, 2 usage, 3 server unreachable. */
@@ -28,20 +29,45 @@ function report(error: unknown): number {
   return exitRefused;
 }
 
-// Whoever reads our output may stop early (`boot events | head`): that is no fault.
-process.stdout.on("error", (error: NodeJS.ErrnoException) =>
-  process.exit(error.code === "EPIPE" ? 0 : exitRefused),
-);
+/** What was written came to nothing; a command with a slip in its name is taken for a host set. */
+const slipCodes: ReadonlySet<string> = new Set([
+  "INVALID_HOST_SET",
+  "ROLE_NOT_FOUND",
+  "SERVER_UNREACHABLE",
+  "commander.unknownOption",
+  "commander.excessArguments",
+]);
+
+function suggest(error: unknown): void {
+  const { code = "" } = error as { code?: string };
+  const commands = program.commands.map((command) => command.name());
+  const near = slipCodes.has(code) ? nearestWord(firstWord, commands) : undefined;
+  if (near !== undefined) process.stderr.write(`Did you mean boot ${near}?\n`);
+}
+
+function outputFailed(error: NodeJS.ErrnoException): never {
+  // Whoever reads our output may stop early (`boot events | head`): that is no fault.
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`the output could not be written: ${error.message}\n`);
+  process.exit(exitRefused);
+}
+process.stdout.on("error", outputFailed);
 const words = process.argv.slice(2);
+const program = buildProgram();
+let firstWord = "";
 try {
-  const program = buildProgram();
+  const { operands } = program.parseOptions(words);
+  firstWord = operands[0] ?? "";
   // Without a command the roll is shown: `boot` alone says what is going on.
   const isBare =
-    program.parseOptions(words).operands.length === 0 &&
-    !words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
+    operands.length === 0 && !words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
   await program.parseAsync(isBare ? [...words, "status"] : words, { from: "user" });
   process.exitCode ??= 0;
 } catch (error) {
   process.exitCode = report(error);
+  suggest(error);
 }
+// A disk that is full is told by the stream only after the write.
+await new Promise((done) => process.stdout.write("", done));
+if (process.stdout.errored) outputFailed(process.stdout.errored);
 process.exit();

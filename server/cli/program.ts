@@ -25,7 +25,7 @@ export function buildProgram(): Command {
     .addOption(
       new Option(
         "--server <url>",
-        "server to speak to (or ROLLCALL_SERVER); default: the one on this machine",
+        "server to speak to, URL or address (or ROLLCALL_SERVER); default: the one on this machine",
       ),
     )
     .addOption(
@@ -47,7 +47,6 @@ Examples:
   boot s[4-9]                 what they boot, and why
   boot status --watch         the roll of the lab, live`,
     )
-    .showHelpAfterError("(boot --help shows all commands)")
     .exitOverride();
   const session = () => createSession(program.opts<SessionOptions>(), process.env);
   for (const add of [
@@ -64,6 +63,12 @@ Examples:
   ])
     add(program, session);
   for (const add of [serveCommand, demoCommand, configCommands]) add(program);
-  for (const command of program.commands) command.exitOverride().showHelpAfterError();
+  pointToHelp(program, "boot");
   return program;
+}
+
+/** After a slip on the command line stands where to read on, not the whole help. */
+function pointToHelp(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`(see ${path} --help)`);
+  for (const inner of command.commands) pointToHelp(inner, `${path} ${inner.name()}`);
 }

@@ -80,7 +80,10 @@ function readFile(sources: ConfigSources): { name: string; text: string } | unde
       const reason =
         { ENOENT: "there is no such file", EISDIR: "it is a directory" }[code ?? ""] ??
         (error as Error).message;
-      throw ConfigInvalid({ problems: [`${name}: ${reason}`] });
+      throw ConfigInvalid({
+        problems: [`${name}: ${reason}`],
+        advice: `Name a file that can be read with --config FILE. Without --config ${sources.defaultFiles.join(" or ")} is read where it is there, else the defaults hold.`,
+      });
     }
   }
   return undefined;

@@ -33,6 +33,8 @@ export interface VirtualMachineOptions {
   readonly lineRate?: string;
   /** File with the content of its disk, which the firmware tries after the network; default: no disk. */
   readonly disk?: string;
+  /** It has a graphics card, whose picture `screendump FILE` at this Unix socket (QEMU's monitor) takes; default: a serial port alone. */
+  readonly monitor?: string;
   /** What appears on its screen, as it appears. */
   readonly onScreen?: (text: string) => void;
 }
@@ -216,7 +218,7 @@ export type VirtualLab = Awaited<ReturnType<typeof createVirtualLab>>;
 
 /** The command line of one machine: emulated (TCG), so it runs the same everywhere. */
 export function qemuWords(
-  { name, mac, firmware, memoryMiB, disk }: VirtualMachineOptions,
+  { name, mac, firmware, memoryMiB, disk, monitor }: VirtualMachineOptions,
   tap: string,
   work: string,
 ): string[] {
@@ -233,7 +235,7 @@ export function qemuWords(
     "-display",
     "none",
     "-monitor",
-    "none",
+    ...(monitor === undefined ? ["none"] : [`unix:${monitor},server,nowait`, "-vga", "std"]),
     "-serial",
     "stdio",
     "-no-user-config",

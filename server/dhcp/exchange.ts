@@ -13,7 +13,7 @@ import { type BootUrls, driverOf } from "./policy/choose-bootfile.ts";
 import { classifyClient, type Client } from "./policy/classify-client.ts";
 import { type ClientMessageType, clientMessageType, decideReply } from "./policy/decide-reply.ts";
 import type { Decision, DhcpMode, DhcpPolicy, Facts, Reply, Silence } from "./policy/decision.ts";
-import type { Subnet } from "./policy/subnet.ts";
+import { hasAnswerableAddresses, type Subnet } from "./policy/subnet.ts";
 import { createNotices, type Notices } from "./notices.ts";
 import { StrategyBook } from "./strategy-book.ts";
 import { MalformedPacket } from "./wire/malformed-packet.ts";
@@ -54,7 +54,7 @@ export interface DhcpCounters {
   received: number;
   /** No DHCP message at all. */
   malformed: number;
-  /** DHCP, but not from a client we can serve: replies of other servers, BOOTP, other hardware than Ethernet. */
+  /** DHCP, but not from a client we can answer: replies of other servers, BOOTP, other hardware than Ethernet, addresses of no host. */
   ignored: number;
   replies: number;
   /** REQUESTs that were repeated while their lease was on the way to the disk. */
@@ -182,7 +182,9 @@ export class Exchange {
     this.counters.received++;
     try {
       const request = decodeMessage(datagram);
-      const type = clientMessageType(request);
+      const type = hasAnswerableAddresses(request, this.#policy.subnets)
+        ? clientMessageType(request)
+        : undefined;
       const client = type && classifyClient(request);
       if (!type || !client || client.mac === this.#deps.probeMac) {
         this.counters.ignored++;

@@ -1,5 +1,13 @@
 import type { EpochMs } from "./capabilities.ts";
 
+/** Whoever uses the control socket: the administrator of the server's own machine, without a token. */
+export const localActor = "local";
+
+/** `anna`, the name of a token, or who it is that needs none. */
+export function describeActor(actor: string): string {
+  return actor === localActor ? "the server's administrator" : actor;
+}
+
 export type AssignmentMode = "always" | "once";
 
 /** What was assigned: a role with parameters, or a script of the user's own. */
@@ -22,7 +30,7 @@ export interface Assignment {
   readonly target: AssignedTarget;
   readonly mode: AssignmentMode;
   readonly assignedAt: EpochMs;
-  /** Name of the token, or `local` for the machine's own administrator. */
+  /** Name of the token, or `localActor`. */
   readonly assignedBy: string;
 }
 
@@ -76,7 +84,7 @@ const policyRole: Readonly<Record<UnknownPolicy, string>> = {
 
 function byPerson(assignment: Assignment): string {
   const when = new Date(assignment.assignedAt).toISOString().slice(0, 16).replace("T", " ");
-  return `assigned by ${assignment.assignedBy} on ${when} UTC`;
+  return `assigned by ${describeActor(assignment.assignedBy)} on ${when} UTC`;
 }
 
 /** once > machine > group > default > policy for unknown machines. */

@@ -21,8 +21,10 @@ export const MachineNameTaken = defineError("MACHINE_NAME_TAKEN", {
 export const MacTaken = defineError("MAC_TAKEN", {
   kind: "user",
   httpStatus: 409,
-  message: (d: { mac: string; machine: string }) => `${d.mac} belongs to the machine ${d.machine} already`,
-  advice: "Take it from that machine first: `boot machine edit NAME --mac ...`.",
+  message: (d: { mac: string; machine: string; advice?: string }) =>
+    `${d.mac} belongs to the machine ${d.machine} already`,
+  advice:
+    "Take it from that machine first: `boot machine edit MACHINE --mac` with the MACs that it keeps; one that keeps none is removed or renamed.",
 });
 export const AddressTaken = defineError("ADDRESS_TAKEN", {
   kind: "user",
@@ -162,6 +164,16 @@ export const ImageInUse = defineError("IMAGE_IN_USE", {
   advice:
     "Wait until they are ready, or switch them off; the rest can be removed one by one: `boot image remove IMAGE VERSION`.",
 });
+export const ImageNeeded = defineError("IMAGE_NEEDED", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { image: string; roles: readonly string[]; machines: number }) =>
+    `no version of the image ${d.image} would be left, and it is what ${d.roles.join(", ")} boot${d.roles.length === 1 ? "s" : ""}${
+      d.machines === 0 ? "" : `: the role of ${d.machines} machine${d.machines === 1 ? "" : "s"}`
+    }`,
+  advice:
+    "To free the disk, remove old versions one by one: `boot image remove IMAGE VERSION`. If these roles are to boot no more, `boot image remove IMAGE --force` (over the API `force=true`).",
+});
 export const UploadRejected = defineError("UPLOAD_REJECTED", {
   kind: "user",
   httpStatus: 400,
@@ -197,7 +209,8 @@ export const TokenMissing = defineError("TOKEN_MISSING", {
 export const TokenInvalid = defineError("TOKEN_INVALID", {
   kind: "user",
   httpStatus: 401,
-  message: () => "this API token is unknown, expired or revoked",
+  message: (d: { problem?: string; advice?: string }) =>
+    d.problem ?? "this API token is unknown, expired or revoked",
   advice: "Make a new one on the server: `boot token create NAME --scope operator`.",
 });
 export const ScopeMissing = defineError("SCOPE_MISSING", {
@@ -250,6 +263,14 @@ export const TemplateFailed = defineError("TEMPLATE_FAILED", {
   message: (d: { role: string; file: string; problem: string }) =>
     `template ${d.file} of role ${d.role} does not render: ${d.problem}`,
   advice: "`boot role lint` and `boot preview MACHINE KIND` show the fault without a machine.",
+});
+export const CommandLineTooLong = defineError("COMMAND_LINE_TOO_LONG", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { role: string; octets: number; maximum: number }) =>
+    `the kernel's command line in role ${d.role} would have ${d.octets} octets, and Linux reads ${d.maximum}`,
+  advice:
+    "Take kernel arguments out of the role, or write into user-data or Ignition what they say; the server's own arguments have some 600 octets.",
 });
 export const ConfigNotReady = defineError("CONFIG_NOT_READY", {
   kind: "operational",
@@ -332,7 +353,8 @@ export const InternalError = defineError("INTERNAL_ERROR", {
 export const ServerUnreachable = defineError("SERVER_UNREACHABLE", {
   kind: "operational",
   httpStatus: 503,
-  message: (d: { server: string; reason: string }) => `no server answers at ${d.server} (${d.reason})`,
+  message: (d: { server: string; reason: string; advice?: string }) =>
+    `no server answers at ${d.server} (${d.reason})`,
   advice:
     "Start it with `npm start`, or say where it is: --data DIR for one on this machine, --server URL (or ROLLCALL_SERVER) for another.",
 });

@@ -5,9 +5,9 @@ import { defineError } from "./errors.ts";
 export const ConfigInvalid = defineError("CONFIG_INVALID", {
   kind: "user",
   httpStatus: 400,
-  message: (d: { problems: string[] }) => d.problems.join("\n"),
+  message: (d: { problems: string[]; advice?: string }) => d.problems.join("\n"),
   advice:
-    "Correct the named keys; `boot config show` prints every key with its value and where it comes from.",
+    "Each line says the place, the key and what is allowed there: correct these. docs/configuration.md describes every key.",
 });
 export interface RefusedPort {
   readonly protocol: "udp" | "tcp";

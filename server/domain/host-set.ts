@@ -68,20 +68,23 @@ export function resolveHostSet(
 ): Machine[] {
   const parts = splitParts(text);
   if (parts.length === 0) throw InvalidHostSet({ part: text, reason: "it is empty" });
+  // A range of thousands is looked up word by word.
+  const byName = Map.groupBy(machines, ({ name }) => name);
+  const byGroup = Map.groupBy(machines, ({ group }) => group);
   const chosen = new Set<Machine>();
   if (parts.every((part) => part.exclude)) for (const machine of machines) chosen.add(machine);
   for (const part of parts.filter((part) => !part.exclude))
     for (const machine of matching(part.text)) chosen.add(machine);
   for (const part of parts.filter((part) => part.exclude))
     for (const machine of matching(part.text)) chosen.delete(machine);
-  return [...chosen].sort((left, right) => (naturalKey(left.name) < naturalKey(right.name) ? -1 : 1));
+  return [...chosen]
+    .map((machine) => ({ machine, key: naturalKey(machine.name) }))
+    .sort((left, right) => (left.key < right.key ? -1 : 1))
+    .map(({ machine }) => machine);
 
   /** A range names all that is missing in one sentence: `s6 to s9 are missing`. */
   function refuseMissing(word: string, names: readonly string[]): void {
-    const known = new Set(
-      machines.flatMap(({ name, group }) => (group === undefined ? [name] : [name, group])),
-    );
-    const isMissing = (name: string) => !known.has(name) && !groups.has(name);
+    const isMissing = (name: string) => !byName.has(name) && !byGroup.has(name) && !groups.has(name);
     const missing = names.filter(isMissing);
     if (missing.length === 0) return;
     const runs: string[][] = [];
@@ -101,15 +104,16 @@ export function resolveHostSet(
   }
 
   function matching(word: string): Machine[] {
-    const named = machines.filter((machine) => machine.name === word);
-    const isGroup = groups.has(word) || machines.some((machine) => machine.group === word);
+    const named = byName.get(word) ?? [];
+    const grouped = byGroup.get(word) ?? [];
+    const isGroup = groups.has(word) || grouped.length > 0;
     if (named.length > 0 && isGroup)
       throw InvalidHostSet({
         part: word,
         reason: `a machine and a group are both called ${word}; name the machine by its MAC, or rename one of them`,
       });
     if (named.length > 0) return named;
-    if (isGroup) return machines.filter((machine) => machine.group === word);
+    if (isGroup) return grouped;
     const mac = parseMac(word);
     if (mac) {
       const found = machines.filter((machine) => machine.macs.includes(mac));

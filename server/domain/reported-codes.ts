@@ -39,6 +39,8 @@ export const commandCodes: Readonly<Record<string, string>> = {
     "The file is not the one that was announced, and nothing of it was kept: try another mirror, or later, when file and list are of one release.",
   IMAGE_DOWNLOAD_CUT:
     "The line or the server breaks off again and again. Give the same command again: it goes on where it ended.",
+  IMAGE_IMPORT_BUSY:
+    "Another import of this image is under way: wait for its end, or name another directory with --to DIR.",
   IMAGE_IMPORT_CANCELLED: "The import was interrupted; the same command goes on where it ended.",
   IMAGE_INDEX_INVALID:
     "The publisher changed its index: give the files by hand with --kernel, --initrd, --root and --digest.",

@@ -56,6 +56,9 @@ export interface RoleParameter {
   readonly description: string;
 }
 
+/** What Linux reads of its command line, octets (COMMAND_LINE_SIZE of x86 and arm64, without the NUL); it cuts the rest off in silence. */
+export const commandLineOctets = 2047;
+
 /** What a machine becomes: a folder `templates/roles/<name>/` with role.yaml and the templates beside it. */
 export interface Role {
   readonly name: string;
@@ -97,8 +100,9 @@ export function waitsForPeople({ boot }: Pick<Role, "boot">): boolean {
 }
 
 /** Does the role itself say what is in the document? */
-export function hasDocument({ templates, files }: Role, kind: DocumentKind): boolean {
+export function hasDocument({ templates, files, userDataParts }: Role, kind: DocumentKind): boolean {
   return (
+    (kind === "user-data" && userDataParts.length > 0) ||
     files[kind] !== undefined ||
     templateKinds.some((name) => documentOf(name) === kind && templates[name] !== undefined)
   );

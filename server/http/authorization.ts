@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { isIPv4, isIPv6 } from "node:net";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ApiToken, TokenScope } from "../domain/api-token.ts";
+import { localActor } from "../domain/assignment.ts";
 import type { Clock } from "../domain/capabilities.ts";
 import { HostNotAllowed, ScopeMissing, TokenInvalid, TokenMissing } from "../domain/error-catalogue.ts";
 
@@ -17,9 +18,6 @@ declare module "fastify" {
     isStillAuthorized: () => boolean;
   }
 }
-
-/** Who comes over the control socket. */
-export const localActor = "local";
 
 export interface AuthorizationDeps {
   readonly clock: Clock;

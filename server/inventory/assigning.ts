@@ -2,6 +2,7 @@ import {
   type AssignedTarget,
   type Assignment,
   type AssignmentMode,
+  describeActor,
   describeTarget,
   type Selection,
 } from "../domain/assignment.ts";
@@ -64,7 +65,10 @@ export function createAssigning(deps: AssigningDeps) {
       const waits = mode === "always" && before.source === "once";
       const after = waits
         ? { target: before.target, why: `${before.why}; then ${describeTarget(target)}` }
-        : { target, why: mode === "once" ? `assigned by ${actor}, for one boot` : `assigned by ${actor}` };
+        : {
+            target,
+            why: `assigned by ${describeActor(actor)}${mode === "once" ? ", for one boot" : ""}`,
+          };
       return {
         machine,
         before,

@@ -35,6 +35,12 @@ export function cidrContains(cidr: Cidr, address: Ipv4): boolean {
   return value >= cidr.first && value <= cidr.last;
 }
 
+/** True for the network's own and its broadcast address, which no host has; a /31 or /32 has neither (RFC 3021). */
+export function isReservedIn(cidr: Cidr, address: Ipv4): boolean {
+  const value = ipv4ToNumber(address);
+  return cidr.prefixLength < 31 && (value === cidr.first || value === cidr.last);
+}
+
 export function netmask(prefixLength: number): Ipv4 {
   return ipv4FromNumber(prefixLength === 0 ? 0 : 2 ** 32 - 2 ** (32 - prefixLength));
 }

@@ -16,6 +16,12 @@ export function parseIpv4(text: string): Ipv4 | undefined {
   return text as Ipv4;
 }
 
+/** True for an address of one host, as far as it tells by itself: not of 0.0.0.0/8, multicast, reserved or the broadcast. */
+export function isUnicast(address: Ipv4): boolean {
+  const firstOctet = Number.parseInt(address, 10);
+  return firstOctet > 0 && firstOctet < 224;
+}
+
 /** The address as an unsigned 32-bit number, network byte order. */
 export function ipv4ToNumber(address: Ipv4): number {
   // Digit by digit: each DHCP packet compares a dozen addresses, and splitting the text was a tenth of its cost.

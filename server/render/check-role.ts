@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import {
+  commandLineOctets,
   documentKinds,
   documentOf,
   hasType,
@@ -52,10 +53,10 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
     conflict(`arguments: has no meaning with boot: ${role.boot}`, "arguments");
   if (role.boot !== "image" && source.userDataParts)
     conflict(`userDataParts: has no meaning with boot: ${role.boot}`, "userDataParts");
-  if (source.userDataParts && isMultipart(role.files["user-data"]?.source ?? ""))
+  if (role.userDataParts.length > 0 && isMultipart(role.files["user-data"]?.source ?? ""))
     conflict(
-      "userDataParts: files.user-data is a multipart message already; add the parts there",
-      "userDataParts",
+      "files.user-data is a multipart message, into which no userDataParts are merged, be they of the role that is extended; make them parts of the message",
+      source.userDataParts ? "userDataParts" : "files.user-data",
     );
   if (role.boot !== "local" && source.localBoot)
     conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");
@@ -110,12 +111,14 @@ function attempt(
 
 function checkArguments(role: Role, yaml: YamlText, report: Report): void {
   const context = sampleContext(role);
+  const words: string[] = [];
   role.arguments.forEach((argument, index) =>
     attempt(
       report,
       "ARGUMENT_INVALID",
       () => {
         const text = compileTemplate(argument, syntaxOf("argument")).render(context);
+        words.push(text);
         if (text === "" || ipxeWord(text) !== text)
           throw new Error(
             `arguments.${index}: ${JSON.stringify(text)} is not one word that iPXE can pass on; write each argument as an item of its own, without blanks, quotes, $, # or braces`,
@@ -124,6 +127,13 @@ function checkArguments(role: Role, yaml: YamlText, report: Report): void {
       { at: yaml.positionOf(["arguments", index]) },
     ),
   );
+  const { length } = words.join(" ");
+  if (length > commandLineOctets)
+    report(
+      "ARGUMENT_INVALID",
+      `arguments: ${length} octets together, and Linux reads ${commandLineOctets} of its command line`,
+      yaml.positionOf(["arguments"]),
+    );
 }
 
 /** Reads every file and renders every template, as for a machine of which all is known and for one of which nothing is. */

@@ -139,11 +139,7 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
       if (own === undefined && !standardText) return undefined;
       const made =
         standardText && (own === undefined || kind === "vendor-data")
-          ? attempt(role.name, standardText.file, () => {
-              const text = compile(standardText.source, "yaml").render(context);
-              refuseUnreadable(kind, text, { isRendered: true });
-              return text;
-            })
+          ? filledIn(role, kind, standardText, context)
           : "";
       if (kind === "user-data") return userData(role, own ?? made, context);
       if (own === undefined) return made;
@@ -187,12 +183,25 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
     context: RenderContext,
   ): string | undefined {
     const file = role.files[kind];
+    if (file)
+      return attempt(role.name, file.file, () => {
+        refuseUnreadable(kind, file.source, { isRendered: false });
+        return file.source;
+      });
     const template = role.templates[kind];
-    const origin = file ?? template;
-    if (!origin) return undefined;
-    return attempt(role.name, origin.file, () => {
-      const text = file?.source ?? compile(origin.source, syntaxes[kind]).render(context);
-      refuseUnreadable(kind, text, { isRendered: !file });
+    return template && filledIn(role, kind, template, context);
+  }
+
+  /** A template filled in for a machine, and read as its consumer would. @throws TemplateFailed */
+  function filledIn(
+    role: Role,
+    kind: Exclude<DocumentKind, "ignition">,
+    { file, source }: { readonly file: string; readonly source: string },
+    context: RenderContext,
+  ): string {
+    return attempt(role.name, file, () => {
+      const text = compile(source, syntaxes[kind]).render(context);
+      refuseUnreadable(kind, text, { isRendered: true });
       return text;
     });
   }
@@ -203,11 +212,7 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
       type: "text/cloud-config",
       name: file,
       mergeType,
-      text: attempt(role.name, file, () => {
-        const text = compile(source, "yaml").render(context);
-        refuseUnreadable("user-data", text, { isRendered: true });
-        return text;
-      }),
+      text: filledIn(role, "user-data", { file, source }, context),
     }));
     const more = parts.filter(({ text }) => !isEmptyYaml(text));
     if (more.length === 0) return main;

@@ -1,6 +1,6 @@
 import type { DurationMs } from "../domain/capabilities.ts";
-import { type Cidr, cidrContains, parseCidr } from "../net/cidr.ts";
-import { type Ipv4, ipv4FromNumber, parseIpv4 } from "../net/ipv4.ts";
+import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
+import { type Ipv4, ipv4FromNumber, isUnicast, parseIpv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { Impairments } from "./line.ts";
 import { profileNames, type ProfileName, profileOf } from "./profiles.ts";
@@ -23,6 +23,8 @@ export interface SimulationOptions {
   readonly servers: readonly string[];
   readonly device: string | undefined;
   readonly network: string | undefined;
+  /** Networks that this host stands in itself. */
+  readonly ownNetworks: readonly Cidr[];
   readonly relay: string | undefined;
   readonly goal: string | undefined;
   readonly assets: string;
@@ -78,15 +80,18 @@ export class SimulationInvalid extends Error {
 }
 
 const maximumMachines = 65_536;
+const secondsOfDay = 86_400;
+/** The largest network that a site has: 10.0.0.0/8. */
+const shortestPrefix = 8;
 
 /** @throws SimulationInvalid */
 export function readPlan(options: SimulationOptions): Plan {
   const { servers, seed, speed, attempts, limitSeconds, withinSeconds } = options;
   atLeast("--machines", options.machines, 1, maximumMachines);
-  atLeast("--within", withinSeconds, 0);
+  atLeast("--within", withinSeconds, 0, secondsOfDay);
   atLeast("--speed", speed, 0.01);
   atLeast("--attempts", attempts, 1);
-  atLeast("--limit", limitSeconds, 0.001);
+  atLeast("--limit", limitSeconds, 0.001, secondsOfDay);
   for (const name of ["loss", "duplicate", "reorder"] as const) atLeast(`--${name}`, options[name], 0, 1);
   // A MAC has room for so many numbers.
   atLeast("--first", options.first, 0, 0x1000000 - options.machines);
@@ -147,10 +152,29 @@ function uuidOf(index: number): Uint8Array {
   return octets;
 }
 
-function readWay({ device, network, relay, servers }: SimulationOptions): Way {
-  const cidr = network === undefined ? undefined : parseCidr(network);
-  if (network !== undefined && !cidr)
-    throw new SimulationInvalid(`--network ${network} is no network such as 10.50.0.0/16`);
+/** Every address of it becomes local to this host, which must not cost the host its own network. */
+function readNetwork(text: string, { machines, ownNetworks }: SimulationOptions): Cidr {
+  const cidr = parseCidr(text);
+  if (!cidr || cidr.prefixLength < shortestPrefix || !isUnicast(cidr.network))
+    throw new SimulationInvalid(`--network ${text} is no network of a room such as 10.50.0.0/16`);
+  // Without the network's own address, its broadcast address and the relay agent's.
+  const room = cidr.last - cidr.first - 2;
+  if (machines > room)
+    throw new SimulationInvalid(
+      `--network ${text} has room for ${Math.max(0, room)} machines beside the relay agent, and --machines is ${machines}`,
+    );
+  // An address alone (/32), such as that of the relay agent, is local already and has no neighbours to lose.
+  const own = ownNetworks.find(({ first, last }) => first < last && first <= cidr.last && last >= cidr.first);
+  if (own)
+    throw new SimulationInvalid(
+      `--network ${text} would make this host's own network ${formatCidr(own)} local to it and cut it off; name one that nobody uses`,
+    );
+  return cidr;
+}
+
+function readWay(options: SimulationOptions): Way {
+  const { device, network, relay, servers } = options;
+  const cidr = network === undefined ? undefined : readNetwork(network, options);
   if (device !== undefined) {
     if (relay !== undefined) throw new SimulationInvalid("--device and --relay exclude each other");
     return { kind: "device", device, network: cidr };
@@ -186,7 +210,8 @@ function readAddress(option: string, text: string): Ipv4 {
   // The `--server` of the other commands is a URL, and people will write one here too.
   const host = /^https?:\/\/([^/:]+)/.exec(text)?.[1] ?? text;
   const address = parseIpv4(host);
-  if (!address) throw new SimulationInvalid(`${option} ${text} is no IPv4 address`);
+  if (!address || !isUnicast(address))
+    throw new SimulationInvalid(`${option} ${text} is no IPv4 address of a host`);
   return address;
 }
 

@@ -57,6 +57,11 @@ export function percentilesOf(values: readonly number[]): Percentiles {
   };
 }
 
+/** Machines that are not where they were to go: they failed, or stand and wait for a role. */
+export function shortOfGoal({ failed, arrived }: Pick<SimulationReport, "failed" | "arrived">): number {
+  return failed + (arrived.waiting ?? 0);
+}
+
 function round(ms: DurationMs): DurationMs {
   return Math.round(ms * 100) / 100;
 }

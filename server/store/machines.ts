@@ -85,6 +85,20 @@ function toRow(machine: Machine): Row {
   };
 }
 
+/** The commands after which `mac` is free for another machine, or that one is what was meant. */
+function howToTake(mac: Mac, owner: Machine, newName: string | undefined): string {
+  const { name } = owner;
+  const kept = owner.macs.filter((other) => other !== mac);
+  if (kept.length > 0)
+    return `To take it from ${name}: \`boot machine edit ${name} --mac ${kept.join(" ")}\`; then do this again.`;
+  const verb = owner.acceptedAt === undefined ? "accept" : "edit";
+  const isSame =
+    newName === undefined
+      ? ""
+      : `If this is that machine, give it the name: \`boot machine ${verb} ${name} --name ${newName}\`. Else: `;
+  return `${isSame}\`boot machine remove ${name}\` takes that one, which has no other MAC, off the roll; then do this again.`;
+}
+
 export function createMachineRepository(db: Database, queue: CommitQueue) {
   const byId = new Map<string, Machine>();
   const byMac = new Map<Mac, Machine>();
@@ -131,7 +145,12 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     if (sameName && sameName.id !== machine.id) throw MachineNameTaken({ name: machine.name });
     for (const mac of machine.macs) {
       const owner = byMac.get(mac);
-      if (owner && owner.id !== machine.id) throw MacTaken({ mac, machine: owner.name });
+      if (owner && owner.id !== machine.id)
+        throw MacTaken({
+          mac,
+          machine: owner.name,
+          advice: howToTake(mac, owner, byId.has(machine.id) ? undefined : machine.name),
+        });
     }
     const owner = machine.address && byAddress.get(machine.address);
     if (machine.address && owner && owner.id !== machine.id)

@@ -13,6 +13,7 @@ import { createImageRepository } from "./images.ts";
 import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
+import { createProbe } from "./probe.ts";
 import { createTokenRepository } from "./tokens.ts";
 import { openWalSync } from "./wal-sync.ts";
 
@@ -49,16 +50,18 @@ export function openStore(path: string, clock: Clock) {
     images: createImageRepository(db, queue),
     /** Commits now what waits for the next commit. */
     settle: () => queue.settle(),
-    /** Proves that the store can be written: for /readyz. @throws StoreFailed */
-    async probe(): Promise<void> {
-      // The value changes each time: SQLite writes nothing where a row stays as it was.
-      await queue.run(() => {
-        db.prepare(
-          `INSERT INTO settings (key, value) VALUES ('probe', '1')
-           ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1`,
-        ).run();
-      });
-    },
+    /** Proves in bounded time that the store can be written: for /readyz. @throws StoreFailed */
+    probe: createProbe(
+      () =>
+        queue.run(() => {
+          // The value changes each time: SQLite writes nothing where a row stays as it was.
+          db.prepare(
+            `INSERT INTO settings (key, value) VALUES ('probe', '1')
+             ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1`,
+          ).run();
+        }),
+      clock,
+    ),
     close(): void {
       queue.close();
       db.close();

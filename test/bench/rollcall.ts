@@ -44,8 +44,14 @@ export async function startRollcall(
     `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\n`,
   );
   const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
-  const words = [...node, ...profiling, cli, "serve", "--config", config, "--data", join(dataDir, "data")];
-  const running = await lab.serve(words, { ready: /Rollcall is up/, isPinned });
+  // As the service starts it.
+  const asService = ["--max-semi-space-size=8"];
+  const words = [...node, ...asService, ...profiling, cli, "serve", "--config", config];
+  const running = await lab.serve([...words, "--data", join(dataDir, "data")], {
+    ready: /Rollcall is up/,
+    isPinned,
+    environment: { MALLOC_ARENA_MAX: "1" },
+  });
   const client = createClient({ server: undefined, token: undefined, dataDirs: [join(dataDir, "data")] });
   return {
     ...running,

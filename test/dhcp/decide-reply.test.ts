@@ -97,6 +97,7 @@ t.test(
     t.equal(clientMessageType({ ...discover, op: 2 }), undefined);
     t.equal(clientMessageType({ ...discover, options: new Map() }), undefined);
     t.equal(clientMessageType(requestMessage({ type: "Offer" })), undefined);
+    t.equal(clientMessageType(requestMessage({ type: "Inform" })), undefined, "without ciaddr (s.4.4.3)");
     t.equal(clientMessageType(requestMessage({ type: "Discover", hops: 16 })), "DISCOVER");
     t.equal(clientMessageType(requestMessage({ type: "Discover", hops: 17 })), undefined);
     t.end();
@@ -565,10 +566,22 @@ t.test(
       message: "ACK",
       packet: { yiaddr: "0.0.0.0" },
     });
-    t.match(replyTo({ type: "Request", ciaddr: "10.0.0.44", options }, {}, proxy), {
+    const seeking = { ...options, 43: [71, 4, 0, 0, 0, 0, 255] };
+    t.match(replyTo({ type: "Request", ciaddr: "10.0.0.44", options: seeking }, {}, proxy), {
       message: "ACK",
       to: { address: "10.0.0.44", port: 68 },
     });
+    for (const renewing of [
+      clientOptions.bios,
+      clientOptions.ovmf,
+      clientOptions.ovmfHttp,
+      clientOptions.ipxe,
+    ])
+      t.equal(
+        silenceOn({ type: "Request", ciaddr: "10.0.0.44", options: renewing }, {}, proxy).reason,
+        "leases are another server's",
+        "RENEWING and REBINDING",
+      );
     t.equal(
       silenceOn({ type: "Request", requested: "10.0.0.44", options }, {}, proxy).reason,
       "leases are another server's",
@@ -626,6 +639,21 @@ t.test(
     t.end();
   },
 );
+
+t.test("port 4011: a question to another boot server is not answered", (t) => {
+  const asks: Partial<Facts> = { service: "pxe", source: { address: "10.0.0.44", port: 4011 } };
+  const options = clientOptions.ovmf;
+  for (const policy of [proxy, authoritative])
+    for (const type of ["Request", "Inform"] as const) {
+      const question = { type, ciaddr: "10.0.0.44", options };
+      t.equal(
+        silenceOn({ ...question, server: "10.0.0.9" }, asks, policy).reason,
+        "asks another boot server",
+      );
+      t.equal(replyTo({ ...question, server }, asks, policy).message, "ACK", "named by one of our addresses");
+    }
+  t.end();
+});
 
 t.test("mode off answers nothing", (t) => {
   for (const service of ["dhcp", "pxe"] as const) {
@@ -685,6 +713,7 @@ t.test(
     fc.assert(
       fc.property(shape, facts, fc.constantFrom(proxy, authoritative), (request, known, policy) => {
         const { requested, server: chosen, ...rest } = request;
+        if (rest.type === "Inform" && rest.ciaddr === "0.0.0.0") return true;
         const decision = decide(
           {
             ...rest,
@@ -739,7 +768,10 @@ t.test(
 t.test("every type of client message has a decision", (t) => {
   const types: ClientMessageType[] = ["DISCOVER", "REQUEST", "DECLINE", "RELEASE", "INFORM"];
   for (const type of types) {
-    const shape = { type: `${type.charAt(0)}${type.slice(1).toLowerCase()}` } as RequestShape;
+    const shape = {
+      ciaddr: "10.0.0.44",
+      type: `${type.charAt(0)}${type.slice(1).toLowerCase()}`,
+    } as RequestShape;
     t.ok(["reply", "silence"].includes(decide(shape).kind), type);
   }
   t.end();

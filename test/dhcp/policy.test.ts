@@ -8,7 +8,12 @@ import { uefiLoaders } from "../../server/domain/uefi-loaders.ts";
 import { type Client, classifyClient, userClasses } from "../../server/dhcp/policy/classify-client.ts";
 import { pxeStrategies, pxeStrategy } from "../../server/dhcp/policy/pxe-strategies.ts";
 import { replyDestination } from "../../server/dhcp/policy/reply-destination.ts";
-import { isRelayTrusted, type Subnet, subnetOf } from "../../server/dhcp/policy/subnet.ts";
+import {
+  hasAnswerableAddresses,
+  isRelayTrusted,
+  type Subnet,
+  subnetOf,
+} from "../../server/dhcp/policy/subnet.ts";
 import { textToOctets } from "../../server/dhcp/wire/options.ts";
 import {
   clientOptions,
@@ -367,6 +372,30 @@ t.test("the subnet is the relay agent's, else the client's, else ours (RFC 2131 
   );
   t.end();
 });
+
+t.test(
+  "a relay agent or client whose address is no host's is not answered: giaddr and ciaddr are sent to",
+  (t) => {
+    const pair: Subnet = { ...lab, subnet: cidr("10.8.0.0/31") };
+    const answerable = (address: string) =>
+      (["giaddr", "ciaddr"] as const).map((field) =>
+        hasAnswerableAddresses(requestMessage({ type: "Inform", [field]: address }), [lab, pair]),
+      );
+    for (const host of [
+      "0.0.0.0",
+      "10.0.0.1",
+      "10.0.0.254",
+      "192.0.2.255",
+      "127.0.0.1",
+      "10.8.0.0",
+      "10.8.0.1",
+    ])
+      t.strictSame(answerable(host), [true, true], host);
+    for (const none of ["10.0.0.0", "10.0.0.255", "255.255.255.255", "224.0.0.1", "240.0.0.1", "0.0.0.1"])
+      t.strictSame(answerable(none), [false, false], none);
+    t.end();
+  },
+);
 
 t.test(
   "a relay agent is listed, or in a subnet, or the sender itself: nobody is made to send to strangers",

@@ -53,7 +53,11 @@ t.test(
     t.match(shown, /callback/, "boot machine show prints the timeline");
     t.comment(shown);
     t.match(await e2e.boot("status"), /s1 .*ready .*worker/, "boot status says ready");
-    t.match(await e2e.boot("explain", "s1"), /worker .*assigned by local/, "boot explain says why");
+    t.match(
+      await e2e.boot("explain", "s1"),
+      /worker .*assigned by the server's administrator/,
+      "boot explain says why",
+    );
   },
 );
 
@@ -270,7 +274,7 @@ t.test(
     const e2e = await createE2eLab(t, { config: authoritativeConfig, bridges: { br0: "10.77.0.1/24" } });
     await prepare(e2e, image, { s1: "52:54:00:77:00:01" });
     await e2e.boot("s1", "worker");
-    await e2e.boot("image", "remove", "debian-node");
+    await e2e.boot("image", "remove", "debian-node", "--force");
     const machine = await e2e.lab.powerOn({
       name: "s1",
       mac: "52:54:00:77:00:01",

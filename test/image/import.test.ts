@@ -1,6 +1,7 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import t from "tap";
@@ -9,9 +10,12 @@ import { findDigest, readDigest, readDigestList } from "../../server/image/impor
 import { defaultDownload, download, type DownloadOptions } from "../../server/image/import/download.ts";
 import { entryByHand, fetchImage, type FetchImageOptions } from "../../server/image/import/fetch-image.ts";
 import { readImageJson, verifyImage } from "../../server/cli/image-directory.ts";
+import { until } from "../support/dhcp-lab.ts";
+import { unpackMember } from "../../server/image/import/unpack.ts";
 import { smallDisk, temporaryDirectory } from "../support/samples.ts";
 import { type Manner, startPublisher } from "../support/publisher.ts";
 
+const boot = join(import.meta.dirname, "../../server/cli/main.ts");
 const sha256 = (content: Buffer | string) => createHash("sha256").update(content).digest("hex");
 const sha512 = (content: Buffer | string) => createHash("sha512").update(content).digest("hex");
 /** No test waits: a pause is over at once, and silence is short. */
@@ -416,6 +420,72 @@ t.test("files named by hand", async (t) => {
     publisher.put("/vmlinuz", kernel);
     await fetch(byHand(), known);
     t.match(readImageJson(join(directory, "out")).files.kernel, { sha256: sha256(kernel) });
+  });
+});
+
+t.test(
+  "of two imports into one directory the second is refused, and the lock ends with its process",
+  async (t) => {
+    const publisher = await startPublisher(t);
+    const directory = join(temporaryDirectory(t), "out");
+    const kernel = randomBytes(100_000);
+    publisher.put("/vmlinuz", kernel, { as: [{ stallAfter: 50_000 }, "fair"] });
+    const words = ["image", "import", "kiosk", "--kernel", `${publisher.url}/vmlinuz`, "--unverified"];
+    const start = () => {
+      const child = spawn(process.execPath, [boot, ...words, "--to", directory]);
+      let said = "";
+      child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()));
+      t.teardown(() => child.kill("SIGKILL"));
+      return { child, ended: once(child, "close").then(([code]) => ({ code: code as number, said })) };
+    };
+    const first = start();
+    await until(() => publisher.asked("/vmlinuz").length === 1, "the first import's download");
+    const second = await start().ended;
+    t.not(second.code, 0);
+    t.match(second, { said: /IMAGE_IMPORT_BUSY: another import is writing into\s/ });
+    first.child.kill("SIGKILL");
+    await first.ended;
+    t.match(await start().ended, { code: 0 });
+    t.match(readImageJson(directory).files.kernel, { sha256: sha256(kernel) });
+  },
+);
+
+t.test(
+  "an archive that unpacks to more than it may, or than there is room for, is given up, and nothing of it stays",
+  async (t) => {
+    const directory = temporaryDirectory(t);
+    const archive = join(directory, "bomb.tar.gz");
+    execFileSync("truncate", ["--size", "200M", join(directory, "vmlinuz")]);
+    execFileSync("tar", ["-C", directory, "-Sczf", archive, "vmlinuz"]);
+    t.ok(statSync(archive).size < 1000, "200 MiB in less than 1 KB");
+    const disk = smallDisk(t, 70);
+    const target = join(disk, "kernel.part");
+    await t.rejects(unpackMember(archive, "vmlinuz", target), {
+      code: "IMAGE_DISK_TOO_SMALL",
+      message: new RegExp(`${disk} has [0-9]+ MiB free`),
+    });
+    t.notOk(existsSync(target));
+    const large = join(directory, "kernel.part");
+    await t.rejects(unpackMember(archive, "vmlinuz", large, 20 * 1024 ** 2), {
+      code: "IMAGE_SOURCE_TOO_LARGE",
+      message:
+        /vmlinuz of .*bomb\.tar\.gz has [0-9]+ MiB or more, and no file of an image may have over 20 MiB/,
+    });
+    t.notOk(existsSync(large));
+    await unpackMember(archive, "vmlinuz", large);
+    t.equal(statSync(large).size, 200 * 1024 ** 2, "what has room is unpacked whole");
+  },
+);
+
+t.test("a program that unpacks and is not there is named", async (t) => {
+  const directory = temporaryDirectory(t);
+  const archive = join(directory, "a.tar");
+  execFileSync("tar", ["-C", import.meta.dirname, "-cf", archive, "import.test.ts"]);
+  const { PATH } = process.env;
+  t.teardown(() => void (process.env["PATH"] = PATH));
+  process.env["PATH"] = directory;
+  await t.rejects(unpackMember(archive, "import.test.ts", join(directory, "x")), {
+    code: "IMAGE_TOOL_MISSING",
   });
 });
 

@@ -200,6 +200,7 @@ t.test(
   async (t) => {
     const { relay, dhcp, server } = await createDhcpLab(t);
     const good = encodeMessage(requestMessage({ type: "Discover", giaddr: "127.0.0.1" }));
+    const [ciaddrAt, giaddrAt] = [12, 24];
     const changed = (at: number, ...octets: number[]) => {
       const copy = Uint8Array.from(good);
       copy.set(octets, at);
@@ -214,6 +215,17 @@ t.test(
       changed(0, 7),
       changed(240, 0, 0, 0),
       changed(3, 17),
+      // An INFORM without an address; what would be answered to a whole network.
+      changed(242, 8),
+      ...[giaddrAt, ciaddrAt].flatMap((at) =>
+        [
+          [10, 0, 0, 0],
+          [10, 0, 255, 255],
+          [255, 255, 255, 255],
+          [224, 0, 0, 1],
+          [0, 0, 0, 9],
+        ].map((address) => changed(at, ...address)),
+      ),
     ];
     for (const datagram of bad) relay.sendRaw(datagram, dhcp);
     await until(() => server.counters.received === bad.length, "all of them");

@@ -195,16 +195,16 @@ function digestOfRecipe(directory: string): string {
   return hash.digest("hex");
 }
 
-/** Our Debian image, built by the real builder once for each state of server/image. @returns its directory */
-export async function ensureImage(t: Test): Promise<string> {
-  const directory = join(artifacts, "image");
+/** An image of ours, built by the real builder once for each state of server/image. @returns its directory */
+export async function ensureImage(t: Test, recipe = "debian-node"): Promise<string> {
+  const directory = join(artifacts, recipe === "debian-node" ? "image" : recipe);
   const stamp = join(directory, "recipe.sha256");
   const digest = digestOfRecipe(join(root, "server/image"));
   if (existsSync(stamp) && readFileSync(stamp, "utf8") === digest) return directory;
   mkdirSync(directory, { recursive: true });
   const began = Date.now();
-  t.comment("building the Debian image");
-  await buildImage({ recipeDir: join(root, "server/image/recipes/debian-node"), outputDir: directory });
+  t.comment(`building the image ${recipe}`);
+  await buildImage({ recipeDir: join(root, "server/image/recipes", recipe), outputDir: directory });
   t.comment(`built in ${Math.round((Date.now() - began) / 1000)} s`);
   writeFileSync(stamp, digest);
   return directory;

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { describeActor } from "../../domain/assignment.ts";
 import { formatAge, type Table } from "../output.ts";
 import { type GivenParameter, readParameters } from "../parameters.ts";
 import type { Session } from "../session.ts";
@@ -170,7 +171,7 @@ export function assignCommands(program: Command, open: () => Session): void {
         dryRun: options.dryRun ?? false,
       });
       const { actor, at, message } = answer.change;
-      session.say(`${message} (${actor}, ${formatAge(at, Date.now())})`);
+      session.say(`${message} (${describeActor(actor)}, ${formatAge(at, Date.now())})`);
       for (const left of answer.left) session.say(`stays as it is: ${left}`);
       session.show(answer, () => planTable(answer.plan));
       session.say(answer.dryRun ? "Nothing was changed (--dry-run)." : "Taken back.");

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { describeActor } from "../../domain/assignment.ts";
 import { formatLine, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
 
@@ -13,7 +14,7 @@ interface EventView {
 }
 
 const line = (event: EventView) =>
-  `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${event.actor})` : ""}`;
+  `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${describeActor(event.actor)})` : ""}`;
 
 export function eventCommands(program: Command, open: () => Session): void {
   program

@@ -8,6 +8,7 @@ import { ImageError } from "../../image/image-error.ts";
 import { type CatalogueEntry, readCatalogue, shippedCatalogue } from "../../image/import/catalogue.ts";
 import { type KnownDigest, readDigest } from "../../image/import/digest-list.ts";
 import { defaultDownload, type Fetch } from "../../image/import/download.ts";
+import { lockDirectory } from "../../image/import/directory-lock.ts";
 import { entryByHand, fetchImage } from "../../image/import/fetch-image.ts";
 import type { Session } from "../session.ts";
 import { addedText, importImage, progressLine, progressText } from "../put-image.ts";
@@ -96,6 +97,20 @@ async function fetchAndImport(session: Session, name: string, options: ImportOpt
   if (options.to === undefined) await session.client.get("/images");
   const directory = options.to === undefined ? cacheDirectory(name) : resolve(options.to);
   mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // Kept until the files are in the store: the directory goes with them.
+  const lock = await lockDirectory(directory);
+  try {
+    await fetchInto(directory, session, { name, entry, options });
+  } finally {
+    await lock.release();
+  }
+}
+
+async function fetchInto(
+  directory: string,
+  session: Session,
+  { name, entry, options }: { name: string; entry: CatalogueEntry; options: ImportOptions },
+): Promise<void> {
   const progress = progressLine(process.stderr.isTTY === true);
   const abort = new AbortController();
   process.once("SIGINT", () => abort.abort());

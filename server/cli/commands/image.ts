@@ -118,12 +118,15 @@ export function imageCommands(program: Command, open: () => Session): void {
   image
     .command("remove <image> [version]")
     .description("remove an image that no machine is booting; with a version only that one")
+    .option("--force", "also if roles are left with no version to boot")
     .addHelpText("after", "\nExamples:\n  boot image remove kiosk\n  boot image remove debian-node 20261101")
-    .action(async (name: string, version: string | undefined) => {
+    .action(async (name: string, version: string | undefined, options: { force?: boolean }) => {
       const session = open();
-      await session.client.delete(
-        `/images/${encodeURIComponent(name)}${version === undefined ? "" : `?version=${encodeURIComponent(version)}`}`,
-      );
+      const query = new URLSearchParams({
+        ...(version !== undefined && { version }),
+        ...(options.force && { force: "true" }),
+      });
+      await session.client.delete(`/images/${encodeURIComponent(name)}?${query.toString()}`);
       session.done(`Removed ${name}${version === undefined ? "" : ` ${version}`}.`, {
         removed: name,
         ...(version !== undefined && { version }),

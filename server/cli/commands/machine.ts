@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { driverChoices, localBootMethods, ramChecks } from "../../domain/boot-preferences.ts";
 import { machineCodes } from "../../domain/reported-codes.ts";
+import { nearestWord } from "../nearest-word.ts";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
 import { changesNext, nextRole, machinesPath, type MachineView } from "./status.ts";
@@ -154,6 +155,19 @@ function editBody(options: EditOptions): Record<string, unknown> {
   );
 }
 
+/** Of a group that a slip may have made; to be asked before the machine is put into it. */
+async function newGroupNote(
+  { client }: Session,
+  machine: string,
+  group: string | undefined,
+): Promise<string> {
+  if (group === undefined || group === "") return "";
+  const groups = (await client.list<{ name: string }>("/groups")).map(({ name }) => name);
+  if (groups.includes(group)) return "";
+  const near = nearestWord(group, groups);
+  return `The group ${group} is new.${near === undefined ? "" : ` If you meant ${near}: boot machine edit ${machine} --group ${near}`}\n`;
+}
+
 function withFacts(command: Command): Command {
   return command
     .option("--mac <macs...>", "MAC addresses, the one it boots from first")
@@ -223,11 +237,12 @@ export function machineCommands(program: Command, open: () => Session): void {
     )
     .action(async (name: string, options: EditOptions) => {
       const session = open();
+      const note = await newGroupNote(session, name, options.group);
       const added = await session.client.post<MachineView>("/machines", editBody({ ...options, name }));
       session.show(
         added,
         () =>
-          `Added ${added.name} (${added.macs.join(", ")}). To give it a role: boot ${added.name} worker\n`,
+          `${note}Added ${added.name} (${added.macs.join(", ")}). To give it a role: boot ${added.name} worker\n`,
       );
     });
   withFacts(machine.command("edit <machine>"))
@@ -236,8 +251,9 @@ export function machineCommands(program: Command, open: () => Session): void {
     .addHelpText("after", "\nExample:\n  boot machine edit m-525400000004 --name s4 --group lab225")
     .action(async (name: string, options: EditOptions) => {
       const session = open();
+      const note = await newGroupNote(session, options.name ?? name, options.group);
       const edited = await session.client.patch<MachineView>(path(name), editBody(options));
-      session.show(edited, () => `Changed ${edited.name}.\n`);
+      session.show(edited, () => `${note}Changed ${edited.name}.\n`);
     });
   machine
     .command("accept <machine>")
@@ -250,13 +266,21 @@ export function machineCommands(program: Command, open: () => Session): void {
       session.show(accepted, () => `Accepted ${accepted.name}.\n`);
     });
   machine
-    .command("remove <machine>")
-    .description("forget a machine and its boots")
-    .addHelpText("after", "\nExample:\n  boot machine remove s4")
-    .action(async (name: string) => {
+    .command("remove <machines>")
+    .description("forget the machines of a host set and their boots")
+    .option("--yes", "also if they are more than one")
+    .addHelpText("after", "\nExamples:\n  boot machine remove s4\n  boot machine remove 's[4-9]' --yes")
+    .action(async (hostSet: string, options: { yes?: boolean }, command: Command) => {
       const session = open();
-      await session.client.delete(path(name));
-      session.done(`Removed ${name}.`, { removed: name });
+      const names = (await session.client.list<MachineView>(machinesPath(hostSet))).map(({ name }) => name);
+      if (names.length > 1 && !options.yes)
+        command.error(
+          `error: this would remove ${names.length} machines and what is known of their boots: ${names.slice(0, 10).join(", ")}${names.length > 10 ? " and more" : ""}; if it is meant, add --yes`,
+        );
+      for (const name of names) await session.client.delete(path(name));
+      session.done(names.length > 0 ? `Removed ${names.join(", ")}.` : `There is no machine in ${hostSet}.`, {
+        removed: names,
+      });
     });
 
   const group = program.command("group").description("rooms and other groups");

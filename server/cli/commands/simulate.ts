@@ -1,10 +1,12 @@
 import { type Command, InvalidArgumentError } from "commander";
+import type { Cidr } from "../../net/cidr.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { createLogger } from "../../platform/logger.ts";
+import { ipv4ByDevice, networksOfDevice } from "../../platform/network-devices.ts";
 import { createUdp } from "../../platform/udp.ts";
 import { assetModes, goals, type Plan, readPlan, SimulationInvalid } from "../../simulate/plan.ts";
 import { profileNames, profileOf } from "../../simulate/profiles.ts";
-import type { SimulationReport } from "../../simulate/report.ts";
+import { shortOfGoal, type SimulationReport } from "../../simulate/report.ts";
 import { type Progress, simulate } from "../../simulate/simulate.ts";
 import { formatBytes, formatTable, safeText, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
@@ -46,6 +48,9 @@ function whole(text: string): number {
 
 const list = (text: string): string[] => text.split(",").filter((word) => word !== "");
 
+/** Loopback's network is local to this host as it is. */
+const isNotLoopback = ({ network }: Cidr) => !network.startsWith("127.");
+
 function planOf(options: SimulateOptions, environment: NodeJS.ProcessEnv): Plan {
   const server = options.server ?? environment["ROLLCALL_SERVER"];
   return readPlan({
@@ -54,6 +59,7 @@ function planOf(options: SimulateOptions, environment: NodeJS.ProcessEnv): Plan 
     profiles: options.profile,
     servers: server === undefined ? [] : list(server),
     device: options.device,
+    ownNetworks: [...ipv4ByDevice().keys()].flatMap(networksOfDevice).filter(isNotLoopback),
     network: options.network,
     relay: options.relay,
     goal: options.until,
@@ -110,6 +116,9 @@ function reportText(report: SimulationReport): string {
     blocked > 0
       ? `${blocked} datagrams were sent before their switch port forwarded anything (a profile with spanning tree): expected, not lost by the network.\n`
       : "",
+    arrived.waiting
+      ? `Machines that wait for a role get it by \`boot MACHINES ROLE\`, before or while they wait; their names: \`boot status\`.\n`
+      : "",
     `The simulator itself used ${formatBytes(report.simulatorMemoryBytes)} of memory.\n`,
     paragraph(
       "Failed:",
@@ -136,7 +145,8 @@ Examples:
   boot simulate --server 10.0.0.1 --network 10.50.0.0/16 --machines 500 --within 60 --profile uefi,bios,ipxe
   boot simulate --device eth1 --machines 20
 The first plays a room behind a relay agent, which is this host: every address of --network becomes local to it for the
-time of the run (root), the server has that network among its dhcp.subnets, and a route to it by way of this host.`;
+time of the run (root), the server has that network among its dhcp.subnets, and a route to it by way of this host.
+The exit code is 1 if a machine failed or waits for a role.`;
 
 export function simulateCommand(program: Command, open: () => Session): void {
   program
@@ -189,7 +199,7 @@ export function simulateCommand(program: Command, open: () => Session): void {
         });
         if (isTerminal) process.stderr.write("\n");
         session.show(report, () => reportText(report));
-        if (report.failed > 0) process.exitCode = 1;
+        if (shortOfGoal(report) > 0) process.exitCode = 1;
       } catch (error) {
         if (error instanceof SimulationInvalid) command.error(`error: ${error.message}`);
         throw error;

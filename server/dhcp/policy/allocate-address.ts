@@ -1,6 +1,6 @@
 import type { EpochMs } from "../../domain/capabilities.ts";
 import type { Lease } from "../../domain/lease.ts";
-import { cidrContains } from "../../net/cidr.ts";
+import { cidrContains, isReservedIn } from "../../net/cidr.ts";
 import { type Ipv4, ipv4FromNumber, ipv4ToNumber } from "../../net/ipv4.ts";
 import type { AddressRange, Subnet } from "./subnet.ts";
 
@@ -47,9 +47,7 @@ export function isBound(lease: Lease | undefined, now: EpochMs): lease is Lease 
 export function isAssignable(subnet: Subnet, address: Ipv4): boolean {
   if (!cidrContains(subnet.subnet, address) || address === subnet.router || subnet.dns?.includes(address))
     return false;
-  const value = ipv4ToNumber(address);
-  // A /31 or /32 has neither network nor broadcast address (RFC 3021).
-  return subnet.subnet.prefixLength >= 31 || (value !== subnet.subnet.first && value !== subnet.subnet.last);
+  return !isReservedIn(subnet.subnet, address);
 }
 
 /** True for an address that any client of this subnet may be given. */

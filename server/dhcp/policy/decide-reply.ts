@@ -2,6 +2,7 @@ import { type Ipv4, UnspecifiedAddress } from "../../net/ipv4.ts";
 import { BootRequest, type DhcpMessage } from "../wire/message.ts";
 import { MessageType, OptionCode } from "../wire/option-codes.ts";
 import { ipv4Option, octetOption } from "../wire/options.ts";
+import { decodeSubOptions, PxeSubOption } from "../wire/pxe-vendor.ts";
 import { bootChoice, buildReply } from "./build-reply.ts";
 import type { Client } from "./classify-client.ts";
 import { decideAuthoritative } from "./decide-authoritative.ts";
@@ -22,10 +23,14 @@ const clientMessageTypes: Readonly<Record<number, ClientMessageType | undefined>
 /** A packet that went through more relay agents than this goes in circles (RFC 1542 s.4.1.1). */
 const maximumHops = 16;
 
-/** What a client's message is; undefined for one that no client sends: a reply, BOOTP without option 53, too many hops. */
+/**
+ * What a client's message is; undefined for one that no client sends: a reply, BOOTP without option 53, too many hops, an INFORM without
+ * the address that its answer would go to (RFC 2131 s.4.4.3).
+ */
 export function clientMessageType(message: DhcpMessage): ClientMessageType | undefined {
   if (message.op !== BootRequest || message.hops > maximumHops) return undefined;
-  return clientMessageTypes[octetOption(message.options, OptionCode.MessageType) ?? 0];
+  const type = clientMessageTypes[octetOption(message.options, OptionCode.MessageType) ?? 0];
+  return type === "INFORM" && message.ciaddr === UnspecifiedAddress ? undefined : type;
 }
 
 /** The reply to a message, or why there is none. Pure: the same packet, facts and policy give the same decision. */
@@ -64,9 +69,8 @@ function decideProxy(
   }
   if (type !== "DISCOVER" && type !== "REQUEST") return silence("leases are another server's");
   if (!client.netboot) return silence("not a network boot client");
-  // Without our identifier it is the renewal of another server's lease, except for a PXE client that has an address:
-  // that one looks for its boot server.
-  const isForUs = server !== undefined || (requested === undefined && request.ciaddr !== UnspecifiedAddress);
+  // Without our identifier it is about another server's lease (RFC 2131 s.4.3.2): an ACK would be taken for a renewal.
+  const isForUs = server !== undefined || seeksBootServer(request);
   if (type === "REQUEST" && !isForUs) return silence("leases are another server's");
   // It takes the first OFFER that comes, and one without an address would be the end of its boot (U-Boot net/bootp.c).
   if (isUboot(client.fingerprint)) return silence("U-Boot knows no proxyDHCP");
@@ -93,6 +97,8 @@ function decideBootServer(
   policy: DhcpPolicy,
 ): Decision {
   if (type !== "REQUEST" && type !== "INFORM") return silence("a boot server answers REQUEST only");
+  const server = ipv4Option(request.options, OptionCode.ServerId);
+  if (server !== undefined && !policy.serverAddresses.has(server)) return silence("asks another boot server");
   if (!client.netboot) return silence("not a network boot client");
   const boot = bootChoice(client, facts, policy);
   if (boot?.kind !== "boot") return noBoot(boot?.reason, facts);
@@ -106,6 +112,17 @@ function decideBootServer(
     role: "boot-server",
     clientAddress: addressOf(request),
   });
+}
+
+/** The broadcast search for a boot server, which names the item wanted; a renewal has no such thing (PXE 2.1 s.2.4). */
+function seeksBootServer({ ciaddr, options }: DhcpMessage): boolean {
+  const vendorOptions = options.get(OptionCode.VendorSpecific);
+  return (
+    ciaddr !== UnspecifiedAddress &&
+    !options.has(OptionCode.RequestedAddress) &&
+    vendorOptions !== undefined &&
+    decodeSubOptions(vendorOptions).has(PxeSubOption.BootItem)
+  );
 }
 
 function noBoot(reason: string | undefined, { mayNetboot }: Facts): Decision {

@@ -1,5 +1,5 @@
-import { type Cidr, cidrContains } from "../../net/cidr.ts";
-import { type Ipv4, ipv4FromOctets, UnspecifiedAddress } from "../../net/ipv4.ts";
+import { type Cidr, cidrContains, isReservedIn } from "../../net/cidr.ts";
+import { type Ipv4, ipv4FromOctets, isUnicast, UnspecifiedAddress } from "../../net/ipv4.ts";
 import type { DhcpMessage } from "../wire/message.ts";
 import { LinkSelectionSubOption, OptionCode } from "../wire/option-codes.ts";
 import { decodeSubOptions } from "../wire/pxe-vendor.ts";
@@ -42,6 +42,18 @@ export function subnetOf(
   return (
     (ciaddr === UnspecifiedAddress ? undefined : byAddress(subnets, ciaddr)) ??
     byAddress(subnets, serverAddress)
+  );
+}
+
+/**
+ * True when a reply can go where the message says that its relay agent and its client are: it is sent there as unicast, and one packet
+ * of a hostile machine must not become one for a whole network.
+ */
+export function hasAnswerableAddresses({ giaddr, ciaddr }: DhcpMessage, subnets: readonly Subnet[]): boolean {
+  return [giaddr, ciaddr].every(
+    (address) =>
+      address === UnspecifiedAddress ||
+      (isUnicast(address) && !subnets.some(({ subnet }) => isReservedIn(subnet, address))),
   );
 }
 

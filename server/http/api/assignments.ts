@@ -164,7 +164,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
       ...change("What would be served otherwise if this were assigned, secrets masked", diffBody),
       config: { scopes: readers },
     },
-    (request) => {
+    async (request) => {
       const { machines, documents } = request.body;
       const lines = assigning.plan({
         machines,
@@ -182,15 +182,20 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
           throw error;
         }
       };
-      const items = lines.flatMap(({ machine, before: selected, after: planned }) =>
-        documents.flatMap((document) => {
+      const items: object[] = [];
+      for (const { machine, before: selected, after: planned } of lines) {
+        // What is made of the same is the same.
+        if (JSON.stringify(selected.target) === JSON.stringify(planned.target)) continue;
+        for (const document of documents) {
           const before = rendered(machine, document, selected.target);
           const after = rendered(machine, document, planned.target);
-          return JSON.stringify(before) === JSON.stringify(after)
-            ? []
-            : [{ machine: machine.name, document, before, after }];
-        }),
-      );
+          if (JSON.stringify(before) !== JSON.stringify(after))
+            items.push({ machine: machine.name, document, before, after });
+        }
+        // The documents of a building take seconds, and machines that boot meanwhile are not to wait for them.
+        await new Promise((resolve) => setImmediate(resolve));
+        if (request.socket.destroyed) break;
+      }
       return { items };
     },
   );

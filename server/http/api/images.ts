@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
+import type { BootService } from "../../boot/boot-service.ts";
 import type { BootTracker } from "../../boot/tracker.ts";
 import type { ImageHolds } from "../../boot/image-holds.ts";
 import type { AssetCollector } from "../../content/asset-collector.ts";
@@ -9,6 +10,7 @@ import {
   AssetNotFound,
   ImageInUse,
   ImageInvalid,
+  ImageNeeded,
   ImageNotFound,
   NoPreviousVersion,
   UploadRejected,
@@ -16,6 +18,7 @@ import {
 import type { RecordEvent } from "../../domain/event.ts";
 import { type Image, previousVersion } from "../../domain/image.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { ImageRepository } from "../../store/images.ts";
 import { imageMakers, readers } from "../authorization.ts";
 import { listQuery, page } from "./paging.ts";
@@ -30,6 +33,8 @@ export interface ImageApiDeps {
   readonly inventory: Inventory;
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
+  readonly roles: () => LoadedRoles;
+  readonly boots: BootService;
 }
 
 const digest = Type.String({ pattern: "^[0-9a-f]{64}$" });
@@ -67,6 +72,7 @@ const imageBody = Type.Object(
 const removeQuery = Type.Object(
   {
     version: Type.Optional(Type.String({ maxLength: 63, description: "without it all versions" })),
+    force: Type.Boolean({ default: false, description: "also if roles are left with no version to boot" }),
   },
   { additionalProperties: false },
 );
@@ -81,7 +87,7 @@ const collectBody = Type.Object(
 );
 
 export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
-  const { clock, content, collector, holds, images, inventory, tracker, record } = deps;
+  const { clock, content, collector, holds, images, inventory, tracker, record, roles, boots } = deps;
 
   /** Versions of an image that machines are booting right now, with these machines. */
   function versionsInUse(name: string) {
@@ -95,6 +101,19 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
       machinesOf.set(image.version, (machinesOf.get(image.version) ?? new Set()).add(machine.name));
     }
     return [...machinesOf].map(([version, machines]) => ({ version, machines: [...machines].sort() }));
+  }
+
+  /** @throws ImageNeeded where roles would be left with no version of it */
+  function refuseNeeded(image: string): void {
+    const needing = [...roles().roles.values()]
+      .filter((role) => role.image === image)
+      .map(({ name }) => name);
+    if (needing.length === 0) return;
+    const machines = inventory.all().filter((machine) => {
+      const { target } = boots.select(machine);
+      return target.kind === "role" && needing.includes(target.role);
+    }).length;
+    throw ImageNeeded({ image, roles: needing.sort(), machines });
   }
 
   function tellSwitch(image: Image, actor: string): void {
@@ -270,19 +289,16 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
       schema: { summary: "Remove an image", tags: ["images"], querystring: removeQuery },
     },
     async (request, reply) => {
-      const { version } = request.query;
-      const found = images
-        .all()
-        .filter(
-          (image) =>
-            image.name === request.params.image && (version === undefined || image.version === version),
-        );
+      const { version, force: isForced } = request.query;
+      const versions = images.all().filter((image) => image.name === request.params.image);
+      const found = versions.filter((image) => version === undefined || image.version === version);
       if (found.length === 0)
         throw ImageNotFound({ image: [request.params.image, version].filter(Boolean).join(" ") });
       const inUse = versionsInUse(request.params.image).filter(
         (used) => version === undefined || used.version === version,
       );
       if (inUse.length > 0) throw ImageInUse({ image: request.params.image, versions: inUse });
+      if (!isForced && found.length === versions.length) refuseNeeded(request.params.image);
       for (const image of found) await images.remove(image);
       await collector.removeFiles(found);
       record({

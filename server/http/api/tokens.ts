@@ -6,7 +6,7 @@ import type { Clock, Ids } from "../../domain/capabilities.ts";
 import { InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import type { TokenRepository } from "../../store/tokens.ts";
-import { localActor } from "../authorization.ts";
+import { localActor } from "../../domain/assignment.ts";
 import { listQuery, page } from "./paging.ts";
 import { isoTime } from "./views.ts";
 

@@ -25,9 +25,9 @@ export interface DownloadOptions {
 }
 
 /** A root file system or an installation medium; what is larger is a mistake or somebody's joke. */
-const largestFileBytes = 16 * 1024 ** 3;
+export const largestFileBytes = 16 * 1024 ** 3;
 /** Never used up: other programs live on this disk too. */
-const reserveBytes = 64 * 1024 ** 2;
+export const reserveBytes = 64 * 1024 ** 2;
 
 export const defaultDownload: Omit<DownloadOptions, "onProgress" | "signal"> = {
   fetch: (url, init) => globalThis.fetch(url, init),
@@ -238,8 +238,9 @@ export async function sizeOf(file: string): Promise<number> {
   return (await stat(file).catch(() => undefined))?.size ?? 0;
 }
 
-async function refuseTooMuch(
-  url: string,
+/** @throws ImageError IMAGE_SOURCE_TOO_LARGE, IMAGE_DISK_TOO_SMALL */
+export async function refuseTooMuch(
+  what: string,
   file: string,
   total: number | undefined,
   have: number,
@@ -249,7 +250,7 @@ async function refuseTooMuch(
     await discard(file);
     throw new ImageError(
       "IMAGE_SOURCE_TOO_LARGE",
-      `${url} has ${mebibytes(total ?? have)} or more, and no file of an image may have over ${mebibytes(maximumBytes)}`,
+      `${what} has ${mebibytes(total ?? have)} or more, and no file of an image may have over ${mebibytes(maximumBytes)}`,
       "look whether the address is that of the right file",
     );
   }

@@ -73,7 +73,7 @@ export async function fetchImage(options: FetchImageOptions): Promise<{ readonly
       if (!outer) throw new Error(`catalogue: no archive ${of}`);
       const { path: archive } = await load(of, outer);
       onProgress("unpacking", basename(member), 0, undefined);
-      await unpackMember(archive, member, target);
+      await unpackMember(archive, member, target, options.download.maximumBytes);
     } else {
       const located = await find.locate(key, source, version);
       name = located.name;
