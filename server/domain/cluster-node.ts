@@ -20,7 +20,7 @@ export const nodeStates = [
   "registered",
   "ready",
   "failed",
-  /** Two asked in its name: nobody gets anything until the next boot, or until an operator releases it. */
+  /** Two asked in its name: neither gets anything until the next boot. */
   "quarantined",
   /** Was ready, and neither agent nor Node gives a sign. */
   "lost",
@@ -76,7 +76,8 @@ export const nodeTransitions: Readonly<Record<NodeState, Partial<Record<NodeEven
   lost: { "node-ready": "ready", "node-absent": "absent", ...always },
   absent: { "node-ready": "ready", ...always },
   failed: { released: "queued", ...always },
-  quarantined: { released: "queued" },
+  // Nobody can tell which of the two was the machine: only its next boot ends it.
+  quarantined: {},
   draining: { drained: "removing", "second-claim": "quarantined" },
   removing: { removed: "rebooting", "second-claim": "quarantined" },
   rebooting: { "second-claim": "quarantined" },

@@ -49,6 +49,13 @@ export const eventTypes = {
   "image.switched": "Another version of an image is the one that machines boot.",
   "assets.collected": "Content that no image names any more was removed.",
   "assets.over-limit": "The assets take more than assets.maxBytes, and all of them are needed.",
+  "node.claimed": "A machine called back to join the cluster.",
+  "node.state": "A machine took a step on its way into the cluster, or out of it.",
+  "node.request-denied":
+    "Somebody with a machine's bootstrap token asked for a certificate that this machine may not have.",
+  "master.armed": "A master was allowed to join by a person.",
+  "cluster.state": "The cluster began, came up, went down or was taken back to nothing.",
+  "cluster.problem": "The server could not do what the cluster needs; it goes on trying.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

@@ -6,6 +6,7 @@ import { createAssignmentRepository } from "./assignments.ts";
 import { createBootStrategyRepository } from "./boot-strategies.ts";
 import { createBootRepository } from "./boots.ts";
 import { createClaimRepository } from "./claims.ts";
+import { createClusterRepository } from "./cluster.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { createEventLog } from "./events.ts";
 import { createGroupRepository } from "./groups.ts";
@@ -45,6 +46,7 @@ export function openStore(path: string, clock: Clock) {
     boots: createBootRepository(db, queue),
     bootStrategies: createBootStrategyRepository(db, queue),
     claims: createClaimRepository(db, queue, clock),
+    cluster: createClusterRepository(db, queue),
     events: createEventLog(db, queue, clock),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),

@@ -1,0 +1,81 @@
+import { bootstrapTokenLifeMs } from "../kubeadm/bootstrap-token.ts";
+import { createBootstrapToken } from "../pki/join-secrets.ts";
+import type { ClusterNode } from "../domain/cluster-node.ts";
+import { operationSeconds } from "./node-book.ts";
+import { initFiles, joinFiles } from "./node-files.ts";
+import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
+
+/** What a machine in its turn is made ready with, up to the instruction for kubeadm. */
+export function createJoins(deps: ReconcilerDeps, { working, tell, announceMasters }: PassTools) {
+  const { clock, store, book, api, etcd, authorities, cluster } = deps;
+
+  /** Takes a machine out of the queue; what follows may take longer than a pass. */
+  async function begin(node: ClusterNode, isInit: boolean): Promise<void> {
+    const taken = await book.happen(node, "slot", isInit ? "it makes the cluster" : "it has a slot");
+    if (!taken) return;
+    working.add(taken.machineId);
+    const prepare = isInit ? prepareInit(taken) : prepareJoin(taken);
+    void prepare
+      .catch(async (error: unknown) => {
+        tell(`preparing ${taken.name}`, error);
+        await book.failTry(
+          taken,
+          "timed-out",
+          `the server could not prepare it: ${error instanceof Error ? error.message : String(error)}`.slice(
+            0,
+            400,
+          ),
+        );
+      })
+      .catch((error: unknown) => tell(`preparing ${taken.name}`, error))
+      .finally(() => working.delete(taken.machineId));
+  }
+
+  async function prepareInit(node: ClusterNode): Promise<void> {
+    const { generation } = store.record;
+    await etcd.prepareInit(generation);
+    const token = createBootstrapToken();
+    const files = await initFiles({ cluster, authorities, node, token, now: clock.now() });
+    const begun = await book.happen(node, "init", "kubeadm init", () => ({ tokenId: token.id, generation }));
+    if (!begun) return;
+    announceMasters();
+    await book.instruct(begun, {
+      operation: "init",
+      message: `makes the cluster ${cluster.name} (kubeadm init)`,
+      deadlineSeconds: operationSeconds.init,
+      arguments: deps.initArguments,
+      files,
+    });
+  }
+
+  async function prepareJoin(node: ClusterNode): Promise<void> {
+    const { generation } = store.record;
+    const old = (await api.nodes()).find(({ name }) => name === node.name);
+    if (old?.isReady && old.bootId !== node.report.kernelBootId)
+      await api.markNotReady(node.name, "the machine has booted anew");
+    if (node.role === "master") await etcd.prepareMaster(node);
+    const token = createBootstrapToken();
+    // In the row first: tokens of ours that no row has are taken away.
+    await book.change(node, () => ({ tokenId: token.id }));
+    await api.createToken(token, {
+      machine: node.name,
+      attempt: node.bootId,
+      expiresAt: clock.now() + bootstrapTokenLifeMs,
+    });
+    const files = await joinFiles({ cluster, authorities, node, token, now: clock.now() });
+    const begun = await book.happen(node, "join", "kubeadm join", () => ({
+      approvedRequest: undefined,
+      generation,
+    }));
+    if (!begun) return;
+    announceMasters();
+    await book.instruct(begun, {
+      operation: "join",
+      message: `joins the cluster ${cluster.name} (kubeadm join)`,
+      deadlineSeconds: operationSeconds.join,
+      files,
+    });
+  }
+
+  return { begin };
+}

@@ -1,0 +1,84 @@
+import type { ClusterNode } from "../domain/cluster-node.ts";
+import { operationSeconds } from "./node-book.ts";
+import type { NodeStatus } from "./ports.ts";
+import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
+
+/** Silence of an agent whose Node is not Ready, ms, until the machine is lost, and until its Node is taken away. */
+export const lostAfterMs = 60_000;
+const absentAfterMs = 30 * 60_000;
+
+/** What the API server says of the machines: their requests for certificates, and their Nodes. */
+export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
+  const { clock, record, book, mailbox, api, etcd, cluster } = deps;
+
+  async function judgeRequests(): Promise<void> {
+    const joins = book
+      .all()
+      .flatMap(({ tokenId, name, approvedRequest }) =>
+        tokenId === undefined ? [] : [{ tokenId, machine: name, approved: approvedRequest }],
+      );
+    for (const judged of await api.judgeRequests(joins)) {
+      const node = book.all().find(({ tokenId }) => tokenId !== undefined && tokenId === judged.tokenId);
+      if (judged.verdict === "approve") {
+        if (node) await book.change(node, () => ({ approvedRequest: judged.request }));
+      } else
+        record({
+          type: "node.request-denied",
+          level: "alarm",
+          machineId: node?.machineId,
+          bootId: node?.bootId,
+          message: `${node?.name ?? "an unknown machine"} asked for a certificate that it may not have: ${judged.message ?? judged.reason ?? ""}`,
+          data: { request: judged.request, reason: judged.reason ?? "" },
+        });
+    }
+  }
+
+  async function followNodes(): Promise<void> {
+    const watched = book.inState("registered", "ready", "lost", "absent");
+    if (watched.length === 0) return;
+    const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
+    await attempt("the pods' network", () =>
+      deps.network.reconcile(watched, statuses, (node, part) =>
+        book.instruct(node, { ...part, operation: "network", deadlineSeconds: operationSeconds.other }),
+      ),
+    );
+    for (const node of watched) {
+      const status = statuses.get(node.name);
+      const isOurs = status?.isReady === true && status.bootId === node.report.kernelBootId;
+      if (isOurs && node.state !== "ready") await becomeReady(node);
+      else if (!isOurs && node.state === "ready") await noteSilence(node);
+      else if (node.state === "lost" && clock.now() - node.since > absentAfterMs)
+        await becomeAbsent(node, status);
+    }
+  }
+
+  async function becomeReady(node: ClusterNode): Promise<void> {
+    if (node.role === "master" && !(await etcd.finishMaster(node))) return;
+    const wasRegistered = node.state === "registered";
+    const ready = await book.happen(node, "node-ready", "its Node is Ready in this boot", () => ({
+      tokenId: undefined,
+      tries: 0,
+      problem: undefined,
+    }));
+    if (!ready || !wasRegistered) return;
+    await deps.onReady(ready);
+    await book.instruct(ready, {
+      operation: "ready",
+      message: `is a ${ready.role} of the cluster ${cluster.name}`,
+      deadlineSeconds: operationSeconds.other,
+    });
+  }
+
+  async function noteSilence(node: ClusterNode): Promise<void> {
+    if (mailbox.silenceMs(node.machineId) < lostAfterMs) return;
+    await book.happen(node, "node-lost", "neither its agent nor its Node gives a sign");
+  }
+
+  async function becomeAbsent(node: ClusterNode, status: NodeStatus | undefined): Promise<void> {
+    if (status && !status.isReady) await api.removeNode(node.name);
+    if (node.role === "master") await etcd.removeMaster(node);
+    await book.happen(node, "node-absent", "it was lost for half an hour");
+  }
+
+  return { judgeRequests, followNodes };
+}

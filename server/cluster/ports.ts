@@ -1,0 +1,65 @@
+import type { EpochMs } from "../domain/capabilities.ts";
+import type { ClusterNode } from "../domain/cluster-node.ts";
+import type { BootstrapToken } from "../kubeadm/bootstrap-token.ts";
+import type { ExpectedJoin } from "../kubeadm/signing-request-policy.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+
+/** A Node as the API server tells of it. */
+export interface NodeStatus {
+  readonly name: string;
+  /** Of the boot whose kubelet wrote it: /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string | undefined;
+  readonly isReady: boolean;
+  /** The addresses of its pods, `10.244.1.0/24`; undefined: none was given yet. */
+  readonly podCidr: string | undefined;
+  readonly address: string | undefined;
+}
+
+export interface JudgedRequest {
+  readonly request: string;
+  readonly tokenId: string | undefined;
+  readonly verdict: "approve" | "deny";
+  readonly reason: string | undefined;
+  readonly message: string | undefined;
+}
+
+/** The server's hands in the cluster. Each call fails when no API server answers, and is made again by the next pass. */
+export interface ClusterApi {
+  nodes(): Promise<readonly NodeStatus[]>;
+  /** The Node's machine has booted anew, so its kubelet is gone; kubeadm takes no name whose Node is Ready. */
+  markNotReady(name: string, reason: string): Promise<void>;
+  removeNode(name: string): Promise<void>;
+  /** Moves its pods away, those that won't go by force at the end. @param deadlineMs for all of it */
+  drain(name: string, deadlineMs: number): Promise<void>;
+  createToken(
+    token: BootstrapToken,
+    purpose: { readonly machine: string; readonly attempt: string; readonly expiresAt: EpochMs },
+  ): Promise<void>;
+  /** Takes away all tokens of ours but these. */
+  keepTokens(ids: readonly string[]): Promise<void>;
+  /** Approves and denies what joining machines ask for. */
+  judgeRequests(joins: readonly ExpectedJoin[]): Promise<readonly JudgedRequest[]>;
+  /** What has to be so in a cluster that kubeadm made: its approver for any machine's name is taken away, and so on. Repeatable. */
+  setUp(): Promise<void>;
+}
+
+/** Where the cluster's data are. */
+export interface ClusterEtcd {
+  /** Makes it ready for `kubeadm init`: it runs, and has the data of this generation or none. Repeatable. */
+  prepareInit(generation: number): Promise<void>;
+  /** Makes it ready for a master that joins with nothing on its disk. */
+  prepareMaster(node: ClusterNode): Promise<void>;
+  /** A member that learns may vote once it has caught up. @returns whether nothing is left to do */
+  finishMaster(node: ClusterNode): Promise<boolean>;
+  /** The master is taken out of the cluster for good. */
+  removeMaster(node: ClusterNode): Promise<void>;
+  /** Forgets all data. */
+  wipe(generation: number): Promise<void>;
+}
+
+/** What stands at the cluster's endpoint. */
+export interface ClusterEndpoint {
+  setMasters(masters: readonly { readonly name: string; readonly address: Ipv4 }[]): void;
+  /** How many of them answer that they are ready. */
+  readyMasters(): number;
+}

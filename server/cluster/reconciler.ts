@@ -1,0 +1,327 @@
+import type { Clock, Log } from "../domain/capabilities.ts";
+import type { ClusterSpec } from "../domain/cluster.ts";
+import type { ClusterNode } from "../domain/cluster-node.ts";
+import { busyStates } from "../domain/cluster-node.ts";
+import {
+  clusterIsDown,
+  clusterIsUp,
+  electFirstMaster,
+  initLeaseMs,
+  releaseInit,
+} from "../domain/cluster-record.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { ClusterAuthorities } from "../pki/cluster-authorities.ts";
+import type { ClusterRepository } from "../store/cluster.ts";
+import type { Mailbox } from "./mailbox.ts";
+import { type NodeBook, operationSeconds } from "./node-book.ts";
+import { createRemovals } from "./removals.ts";
+import { createJoins } from "./joins.ts";
+import { createNodeWatch, lostAfterMs } from "./node-watch.ts";
+import type { PodNetwork } from "./pod-network.ts";
+import type { ClusterApi, ClusterEndpoint, ClusterEtcd } from "./ports.ts";
+import { armingCode } from "./registrar.ts";
+
+export interface ReconcilerDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly store: ClusterRepository;
+  readonly cluster: ClusterSpec;
+  readonly authorities: ClusterAuthorities;
+  readonly book: NodeBook;
+  readonly mailbox: Mailbox;
+  readonly api: ClusterApi;
+  readonly etcd: ClusterEtcd;
+  readonly endpoint: ClusterEndpoint;
+  readonly network: PodNetwork;
+  readonly initArguments: readonly string[];
+  /** Data outlive the masters; else a cluster that went down begins anew. */
+  readonly keepsData: boolean;
+  /** Workers on which server and kubeadm work at the same time. */
+  readonly workerSlots: number;
+  readonly isArmingAutomatic: boolean;
+  /** The machine is through with all that its role asks for. */
+  readonly onReady: (node: ClusterNode) => Promise<void>;
+  /** It takes its time, and lives. */
+  readonly onAlive: (node: ClusterNode) => void;
+  readonly onFailed: (node: ClusterNode) => void;
+}
+
+/** Tokens and older generations are looked at this often, ms. */
+const tidyEveryMs = 15_000;
+
+/** What the parts of a pass share. */
+export interface PassTools {
+  /** Machines on which work goes on that takes longer than a pass. */
+  readonly working: Set<string>;
+  readonly tell: (what: string, error: unknown) => void;
+  /** @returns undefined where it failed; the next pass does it again */
+  readonly attempt: <T>(what: string, work: () => Promise<T>) => Promise<T | undefined>;
+  readonly isUp: () => boolean;
+  readonly announceMasters: () => void;
+}
+
+/**
+ * Brings the cluster to what the rows say, one pass at a time: it looks at what is so and does the next step of each machine, so that after
+ * an end of the server at any point the next pass goes on. Nothing is remembered but the rows.
+ */
+export function createReconciler(deps: ReconcilerDeps) {
+  const { clock, log, record, store, book, mailbox, api, etcd, endpoint, authorities, cluster } = deps;
+  /** The cluster was set up since it last came up, in this process. */
+  let isSetUp = false;
+  let tidiedAtMs = -tidyEveryMs;
+  let knownTokens = "";
+  const working = new Set<string>();
+  let lastProblem: string | undefined;
+
+  function tell(what: string, error: unknown): void {
+    const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`.slice(0, 500);
+    log.warn({ err: error }, what);
+    if (problem === lastProblem) return;
+    lastProblem = problem;
+    record({ type: "cluster.problem", level: "warning", message: problem });
+  }
+
+  /** @returns undefined where it failed; the next pass does it again */
+  async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await work();
+    } catch (error) {
+      tell(what, error);
+      return undefined;
+    }
+  }
+
+  const isUp = () => store.record.state === "up" && endpoint.readyMasters() > 0;
+  const describe = (what: string) =>
+    record({ type: "cluster.state", message: `cluster ${cluster.name}: ${what}` });
+
+  /** Masters that may answer at the endpoint: from `kubeadm init` on, which itself asks there. */
+  function announceMasters(): void {
+    endpoint.setMasters(
+      book
+        .inState("initializing", "joining", "registered", "ready", "lost", "draining")
+        .filter(({ role }) => role === "master")
+        .map(({ name, address }) => ({ name, address })),
+    );
+  }
+
+  const tools: PassTools = { working, tell, attempt, isUp, announceMasters };
+  const { begin } = createJoins(deps, tools);
+  const { judgeRequests, followNodes } = createNodeWatch(deps, tools);
+  const { drain, finishRemoval, sendReboot, endOlderGenerations } = createRemovals(deps, tools);
+
+  async function endOverdue(): Promise<void> {
+    const now = clock.now();
+    for (const node of book.all()) {
+      if (node.deadline === undefined || now < node.deadline) continue;
+      if (node.state === "removing") await finishRemoval(node);
+      else
+        await book.failTry(
+          node,
+          "timed-out",
+          `${node.state} took longer than ${Math.round((node.deadline - node.since) / 60_000)} minutes`,
+        );
+    }
+    // What an agent asked for and this process does not know is made anew, with another token.
+    for (const node of book.inState("preparing", "initializing", "joining"))
+      if (!working.has(node.machineId) && (node.state === "preparing" || mailbox.isMissing(node.machineId)))
+        await book.happen(node, "timed-out", "the server was started anew in the middle of it");
+  }
+
+  /** The lease of a master that is gone, failed or booted anew is free. */
+  async function freeLease(): Promise<void> {
+    const { initMachineId, initBootId, state } = store.record;
+    if (state !== "initializing" || initMachineId === undefined || initBootId === undefined) return;
+    const owner = book.find(initMachineId);
+    const isAtIt =
+      owner?.bootId === initBootId &&
+      ["preparing", "initializing", "registered", "ready"].includes(owner.state);
+    if (isAtIt && clock.now() < (store.record.initLeaseUntil ?? 0)) return;
+    await store.update(
+      (current) => releaseInit(current, { machineId: initMachineId, bootId: initBootId }, clock.now()),
+      "the master that made it gave up",
+    );
+    describe(`${owner?.name ?? initMachineId} did not finish making it; the next master may`);
+  }
+
+  async function followEndpoint(): Promise<void> {
+    const { state, initMachineId } = store.record;
+    if (state === "up" && endpoint.readyMasters() === 0) {
+      const isAnyAtWork = book
+        .inState("joining", "registered", "ready")
+        .some(({ role, machineId }) => role === "master" && mailbox.silenceMs(machineId) < lostAfterMs);
+      // A health check may miss once; only masters that are all silent, or none, mean that somebody has to begin anew.
+      if (isAnyAtWork) return;
+      isSetUp = false;
+      await store.update((current) => clusterIsDown(current, clock.now()), "no master answers");
+      describe("no master answers");
+    }
+    const owner = initMachineId === undefined ? undefined : book.find(initMachineId);
+    if (
+      state === "initializing" &&
+      owner &&
+      ["registered", "ready"].includes(owner.state) &&
+      endpoint.readyMasters() > 0
+    ) {
+      await store.update((current) => clusterIsUp(current, clock.now()), "kubeadm init is through");
+      describe("is up");
+    }
+    if (isUp() && !isSetUp)
+      isSetUp = (await attempt("setting up the cluster", async () => (await api.setUp(), true))) ?? false;
+  }
+
+  /** Gives turns: to one master at a time, and to as many workers as there are slots. */
+  async function giveSlots(): Promise<void> {
+    const now = clock.now();
+    const queued = book
+      .inState("queued")
+      .filter(({ retryAt }) => retryAt <= now)
+      .toSorted((left, right) => left.since - right.since);
+    const busy = book.inState(...busyStates);
+    const masterAtWork = busy.find(({ role }) => role === "master");
+    for (const node of queued.filter(({ role }) => role === "master")) {
+      if (masterAtWork) {
+        await book.say(node, `waits for its turn: ${masterAtWork.name} becomes a master first`);
+        continue;
+      }
+      if (isUp()) {
+        if (!isSetUp) continue;
+        await begin(node, false);
+        return;
+      }
+      const { machineId, bootId } = node;
+      let isElected = false;
+      const before = store.record;
+      const elected = await store.update((current) => {
+        const next = electFirstMaster(current, { machineId, bootId }, now, deps.keepsData);
+        isElected = next !== undefined;
+        return next;
+      }, `${node.name} makes it`);
+      if (!isElected) {
+        await book.say(node, "waits for the master that makes the cluster");
+        continue;
+      }
+      if (before.state !== "initializing")
+        describe(`${node.name} makes it (generation ${elected.generation})`);
+      await begin(node, true);
+      return;
+    }
+    let free = deps.workerSlots - busy.filter(({ role }) => role === "worker").length;
+    let position = 0;
+    for (const node of queued.filter(({ role }) => role === "worker")) {
+      if (isUp() && isSetUp && free > 0) {
+        free--;
+        await begin(node, false);
+      } else
+        await book.say(
+          node,
+          isUp() ? `waits for its turn: ${++position} in the queue` : `waits for the cluster: ${whyDown()}`,
+        );
+    }
+  }
+
+  function whyDown(): string {
+    const unarmed = book.inState("unarmed")[0];
+    if (unarmed && !deps.isArmingAutomatic) return `the master ${unarmed.name} waits to be armed`;
+    const owner = book.inState("preparing", "initializing").find(({ role }) => role === "master");
+    if (owner) return `${owner.name} makes it`;
+    return store.record.state === "up" || store.record.state === "initializing"
+      ? "its masters come up"
+      : "no master has booted";
+  }
+
+  async function speakToWaiting(): Promise<void> {
+    for (const node of book.inState("unarmed")) {
+      const isArmed = deps.isArmingAutomatic || clock.now() < (store.armedUntil(node.machineId) ?? 0);
+      if (isArmed) await book.happen(node, "armed", "an operator opened the window");
+      else
+        await book.say(
+          node,
+          `this master waits for an operator: boot cluster arm ${node.name} --code ${armingCode(node)}`,
+        );
+    }
+    for (const node of book.inState("failed"))
+      await book.say(node, `failed: ${screenText(node.problem ?? "")}`);
+    // An instruction that this server no longer has is told again, where it is only words.
+    for (const node of book.inState("registered"))
+      if (mailbox.isMissing(node.machineId)) await book.say(node, "waits until its Node is Ready");
+    for (const node of book.inState("ready", "rebooting", "lost"))
+      if (mailbox.isMissing(node.machineId))
+        await (node.state === "rebooting"
+          ? sendReboot(node)
+          : book.instruct(node, {
+              operation: "ready",
+              message: `is a ${node.role} of the cluster ${cluster.name}`,
+              deadlineSeconds: operationSeconds.other,
+            }));
+    for (const node of book.inState("unarmed", "queued", ...busyStates))
+      if (mailbox.silenceMs(node.machineId) < lostAfterMs) deps.onAlive(node);
+  }
+
+  async function tidy(): Promise<void> {
+    const tokens = book
+      .all()
+      .flatMap(({ tokenId }) => tokenId ?? [])
+      .toSorted();
+    const now = clock.monotonicMs();
+    if (tokens.join() === knownTokens && now - tidiedAtMs < tidyEveryMs) return;
+    await endOlderGenerations();
+    await api.keepTokens(tokens);
+    knownTokens = tokens.join();
+    tidiedAtMs = now;
+  }
+
+  return {
+    /** One pass. Never throws: what fails is told, and done again by the next. */
+    async pass(): Promise<void> {
+      announceMasters();
+      await attempt("ending what took too long", endOverdue);
+      await attempt("the lease of the first master", freeLease);
+      await attempt("the cluster's endpoint", followEndpoint);
+      await attempt("speaking to machines that wait", speakToWaiting);
+      await attempt("giving turns", giveSlots);
+      await attempt("resetting machines", drain);
+      if (isUp()) {
+        if (book.inState("joining", "registered").length > 0)
+          await attempt("judging certificate requests", judgeRequests);
+        await attempt("looking at the Nodes", followNodes);
+        await attempt("tidying up", tidy);
+        lastProblem = undefined;
+      }
+    },
+
+    /** kubeadm's end on a machine. */
+    async report(node: ClusterNode, result: number, tail: string): Promise<void> {
+      if (node.state !== "initializing" && node.state !== "joining") return;
+      if (result === 0) {
+        await book.happen(node, "kubeadm-done", "kubeadm is through");
+        return;
+      }
+      const last = tail.trim().split("\n").at(-1) ?? "";
+      await book.failTry(node, "kubeadm-failed", `kubeadm ended with ${result}: ${screenText(last)}`);
+      const now = book.find(node.machineId);
+      if (now?.state === "failed") deps.onFailed(now);
+    },
+
+    /** A sign of life of the master that makes the cluster: it may go on for as long again. */
+    async extendLease(node: ClusterNode): Promise<void> {
+      const now = clock.now();
+      await store.update(
+        (current) =>
+          current.initMachineId === node.machineId &&
+          current.initBootId === node.bootId &&
+          (current.initLeaseUntil ?? 0) < now + initLeaseMs / 2
+            ? { ...current, initLeaseUntil: now + initLeaseMs }
+            : undefined,
+        "",
+      );
+    },
+  };
+}
+export type Reconciler = ReturnType<typeof createReconciler>;
+
+/** For a console: printable ASCII, one line. */
+export function screenText(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]+/g, " ").slice(0, 300);
+}

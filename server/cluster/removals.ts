@@ -1,0 +1,60 @@
+import type { ClusterNode } from "../domain/cluster-node.ts";
+import { operationSeconds } from "./node-book.ts";
+import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
+
+/** An operator's reset waits this long for pods to go, ms. */
+const drainMs = 10 * 60_000;
+
+/** The way out of the cluster: pods, Node, member of etcd, and a reboot. */
+export function createRemovals(deps: ReconcilerDeps, { working, tell, attempt, isUp }: PassTools) {
+  const { store, book, api, etcd } = deps;
+
+  async function drain(): Promise<void> {
+    for (const node of book.inState("draining")) {
+      if (working.has(node.machineId)) continue;
+      working.add(node.machineId);
+      void (async () => {
+        if (isUp()) await attempt(`draining ${node.name}`, () => api.drain(node.name, drainMs));
+        const removing = await book.happen(node, "drained", "its pods are gone");
+        if (removing) await finishRemoval(removing);
+      })()
+        .catch((error: unknown) => tell(`resetting ${node.name}`, error))
+        .finally(() => working.delete(node.machineId));
+    }
+    for (const node of book.inState("removing")) if (!working.has(node.machineId)) await finishRemoval(node);
+  }
+
+  async function finishRemoval(node: ClusterNode): Promise<void> {
+    if (isUp()) {
+      await attempt(`removing the Node ${node.name}`, () => api.removeNode(node.name));
+      if (node.role === "master")
+        await attempt(`removing the member ${node.name}`, () => etcd.removeMaster(node));
+    }
+    const rebooting = await book.happen(node, "removed", "its Node is gone", () => ({ tokenId: undefined }));
+    if (rebooting) await sendReboot(rebooting);
+  }
+
+  function sendReboot(node: ClusterNode): Promise<void> {
+    return book.instruct(node, {
+      operation: "reboot",
+      message: "was reset by an operator and reboots",
+      deadlineSeconds: operationSeconds.other,
+    });
+  }
+
+  /** What joined a cluster that is no more has to join anew, and that takes a reboot. */
+  async function endOlderGenerations(): Promise<void> {
+    const { generation } = store.record;
+    for (const node of book.inState("joining", "registered", "ready", "lost")) {
+      if (node.generation >= generation) continue;
+      const superseded = await book.happen(
+        node,
+        "superseded",
+        `it is of generation ${node.generation}, and the cluster of ${generation}`,
+      );
+      if (superseded) await sendReboot(superseded);
+    }
+  }
+
+  return { drain, finishRemoval, sendReboot, endOlderGenerations };
+}
