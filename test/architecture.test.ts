@@ -103,6 +103,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "inventory",
       "ndp",
       "net",
+      "node",
       "platform",
       "render",
       "store",

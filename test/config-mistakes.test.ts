@@ -165,6 +165,46 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       "rollcall.yaml:1: Unresolved tag: tag:yaml.org,2002:js/function",
     ],
     [
+      "a version of Kubernetes that is none",
+      "cluster:\n  kubernetesVersion: newest\n",
+      'rollcall.yaml:2: cluster.kubernetesVersion: "newest" is no version like 1.31.0',
+    ],
+    [
+      "a version of Kubernetes that is too old",
+      "cluster:\n  kubernetesVersion: 1.19.3\n",
+      "rollcall.yaml:2: cluster.kubernetesVersion: the oldest that works is 1.20",
+    ],
+    [
+      "an endpoint on the loopback device",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  endpoint: localhost:6443\n",
+      "rollcall.yaml:3: cluster.endpoint: other machines can't reach a loopback address",
+    ],
+    [
+      "pods and services in one network",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  podSubnet: 10.96.0.0/16\n",
+      "rollcall.yaml:3: cluster.podSubnet: overlaps with serviceSubnet",
+    ],
+    [
+      "an image without a tag",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  pauseImage: pause\n",
+      'rollcall.yaml:3: cluster.pauseImage: "pause" is not like registry.local/k8s/pause:3.10',
+    ],
+    [
+      "a place of etcd that is none",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  etcd: cloud\n",
+      'rollcall.yaml:3: cluster.etcd: "cloud" is not allowed; it must be server, ephemeral, stacked',
+    ],
+    [
+      "a passphrase in a file that is not there",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  passphraseFile: /nonexistent/passphrase\n",
+      "rollcall.yaml:3: cluster.passphraseFile: there is no file /nonexistent/passphrase",
+    ],
+    [
+      "a cluster without a version",
+      "cluster:\n  endpoint: 10.0.0.1:6443\n",
+      "rollcall.yaml:2: cluster.endpoint: means nothing without cluster.kubernetesVersion",
+    ],
+    [
       "authoritative without a network",
       "dhcp:\n  mode: authoritative\n",
       "rollcall.yaml:2: dhcp.mode: authoritative needs at least one entry in dhcp.subnets",

@@ -2,6 +2,8 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { type ConfigSources, describeConfig, loadConfig, type LoadedConfig } from "../server/config/load.ts";
 import { type Config, configKeys } from "../server/config/schema.ts";
+import { clusterOf } from "../server/configured-cluster.ts";
+import type { Ipv4 } from "../server/net/ipv4.ts";
 
 const nothing: ConfigSources = { defaultFiles: [], environment: {}, overrides: [] };
 
@@ -44,6 +46,21 @@ t.test("without any source every key of the contract has its default", (t) => {
     assets: { maxBytes: 64_000_000_000, keepVersions: 2 },
     unknownMachines: "discover",
     boot: { localBoot: "exit", driver: "auto", afterFailures: "reboot" },
+    cluster: {
+      name: "kubernetes",
+      loadBalancer: true,
+      etcd: "server",
+      etcdProgram: "etcd",
+      serviceSubnet: "10.96.0.0/12",
+      podSubnet: "10.244.0.0/16",
+      dnsDomain: "cluster.local",
+      dns: "coredns",
+      network: "bridge",
+      certificateSans: [],
+      keyAlgorithm: "ECDSA-P256",
+      arming: "operator",
+      workerSlots: 8,
+    },
     store: {},
     log: { level: "info" },
   } satisfies Config);
@@ -137,6 +154,17 @@ t.test("environment", (t) => {
         "boot.afterFailures": "exit",
         "tftp.singlePort": "true",
         "tftp.clients": "10.0.0.0/8,192.0.2.0/24",
+        "cluster.kubernetesVersion": "1.31.0",
+        "cluster.loadBalancer": "false",
+        "cluster.etcd": "stacked",
+        "cluster.pauseImage": "registry.local/pause:1",
+        "cluster.serviceSubnet": "10.97.0.0/16",
+        "cluster.podSubnet": "10.245.0.0/16",
+        "cluster.dns": "none",
+        "cluster.network": "flannel",
+        "cluster.keyAlgorithm": "RSA-2048",
+        "cluster.arming": "automatic",
+        "cluster.passphraseFile": import.meta.filename,
       };
       for (const { name, path, schema } of configKeys) {
         const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());
@@ -152,7 +180,8 @@ t.test("environment", (t) => {
                 : schema.type === "integer"
                   ? String(Math.min(1234, schema.maximum ?? 1234))
                   : "10.0.0.1");
-        const { origins } = loadConfig({ ...nothing, environment: { [variable]: text } });
+        const version = name.startsWith("cluster.") ? { ROLLCALL_CLUSTER__KUBERNETES_VERSION: "1.31.0" } : {};
+        const { origins } = loadConfig({ ...nothing, environment: { ...version, [variable]: text } });
         t.equal(origins.get(name), `environment ${variable}`, variable);
       }
       t.end();
@@ -218,5 +247,25 @@ t.test("a network of the file gets the default lease and keeps its own", (t) => 
     config.dhcp.subnets.map(({ leaseSeconds }) => leaseSeconds),
     [3600, 60],
   );
+  t.end();
+});
+
+t.test("a cluster is configured by its version alone, and is then reached by this server's address", (t) => {
+  const address = "10.0.0.1" as Ipv4;
+  t.equal(clusterOf(loadConfig(nothing).config, address), undefined);
+  const cluster = (text: string) =>
+    clusterOf(load(t, `cluster:\n  kubernetesVersion: 1.31.0\n${text}`).config, address);
+  const etcd = { kind: "external", endpoints: ["https://10.0.0.1:2379"] };
+  t.match(cluster(""), {
+    name: "kubernetes",
+    version: { minor: 31, patch: 0 },
+    endpoint: { host: "10.0.0.1", port: 6443 },
+    criSocket: "unix:///run/containerd/containerd.sock",
+    dns: "coredns",
+    etcd,
+  });
+  t.match(cluster("  endpoint: api.lab:8443\n"), { endpoint: { host: "api.lab", port: 8443 } });
+  t.match(cluster("  etcd: ephemeral\n"), { etcd });
+  t.match(cluster("  etcd: stacked\n"), { etcd: { kind: "stacked", dataDirectory: "/var/lib/etcd" } });
   t.end();
 });

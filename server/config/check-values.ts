@@ -1,8 +1,11 @@
 import { statSync } from "node:fs";
 import { resolve } from "node:path";
 import { Value } from "typebox/value";
+import { readCluster } from "../domain/cluster.ts";
+import { ClusterInvalid } from "../domain/error-catalogue.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
+import { clusterInput } from "./cluster-input.ts";
 import {
   addressPattern,
   type Config,
@@ -97,7 +100,7 @@ export function checkMeaning(config: Config): ValueProblem[] {
   for (const [index, device] of config.interfaces.entries())
     if (config.interfaces.indexOf(device) < index)
       problems.push({ path: ["interfaces", index], message: `${device} is listed already` });
-  problems.push(...checkPorts(config));
+  problems.push(...checkPorts(config), ...checkCluster(config));
   const { url } = config.store;
   if (url !== undefined && !/^sqlite:./.test(url))
     problems.push({
@@ -113,6 +116,36 @@ export function checkMeaning(config: Config): ValueProblem[] {
       path: ["dataDir"],
       message: `too long: ${controlSocket} has ${Buffer.byteLength(controlSocket)} octets, and Linux takes ${longestSocketPath} in the path of a socket`,
     });
+  return problems;
+}
+
+/** A documentation address (RFC 5737) stands for the server's own, which is known later. */
+const anyAddress = "192.0.2.1";
+
+function checkCluster(config: Config): ValueProblem[] {
+  const { kubernetesVersion, endpoint, imageRepository, pauseImage, flannelImage, passphraseFile } =
+    config.cluster;
+  if (kubernetesVersion === undefined) {
+    const given = { endpoint, imageRepository, pauseImage, flannelImage, passphraseFile };
+    return Object.entries(given).flatMap(([key, value]) =>
+      value === undefined
+        ? []
+        : [{ path: ["cluster", key], message: "means nothing without cluster.kubernetesVersion" }],
+    );
+  }
+  const problems: ValueProblem[] = [];
+  if (passphraseFile !== undefined && !statSync(passphraseFile, { throwIfNoEntry: false })?.isFile())
+    problems.push({ path: ["cluster", "passphraseFile"], message: `there is no file ${passphraseFile}` });
+  const input = clusterInput(config, config.address ?? anyAddress);
+  try {
+    if (input) readCluster(input);
+  } catch (error) {
+    if (!ClusterInvalid.is(error)) throw error;
+    for (const problem of error.details["problems"] as string[]) {
+      const end = problem.indexOf(": ");
+      problems.push({ path: ["cluster", problem.slice(0, end)], message: problem.slice(end + 2) });
+    }
+  }
   return problems;
 }
 

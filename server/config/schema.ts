@@ -1,4 +1,4 @@
-import { Type, type Static } from "typebox";
+import { type Static, Type } from "typebox";
 
 /**
  * Every key of the config, its type, default and meaning. `boot config show` and docs/configuration.md are made from it.
@@ -28,6 +28,75 @@ export const subnetSchema = Type.Object(
     }),
     relay: Type.Optional(
       Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/** A word out of a few. */
+const choice = <const Word extends string>(words: readonly Word[], value: Word, description: string) =>
+  Type.Unsafe<Word>(
+    Type.Union(
+      words.map((word) => Type.Literal(word)),
+      { default: value, description },
+    ),
+  );
+const text = (description: string) => Type.Optional(Type.String({ minLength: 1, description }));
+const textOr = (value: string, description: string) =>
+  Type.String({ minLength: 1, default: value, description });
+
+/** What its values must be is checked as a whole, by `readCluster`. */
+const clusterSchema = Type.Object(
+  {
+    kubernetesVersion: text(
+      "version of Kubernetes, e.g. 1.31.0; without it there is no cluster, and the machines of all roles boot and call back only",
+    ),
+    name: textOr("kubernetes", "name in kubeconfigs"),
+    endpoint: text(
+      "host:port where all machines find the API server, whichever master is up; it can't be changed later; default: `address`, port 6443",
+    ),
+    loadBalancer: Type.Boolean({
+      default: true,
+      description: "pass connections to the endpoint's port of this server on to the masters that are ready",
+    }),
+    etcd: choice(
+      ["server", "ephemeral", "stacked"],
+      "server",
+      "where the cluster's state is: server (on this server's disk), ephemeral (there, but each start of the cluster is a new one), stacked (in the masters' RAM)",
+    ),
+    etcdProgram: textOr("etcd", "the program etcd, for server and ephemeral"),
+    imageRepository: text("where the control plane's images come from; default: kubeadm's own"),
+    pauseImage: text(
+      "image of each pod's first container; default: that of the version, from imageRepository",
+    ),
+    serviceSubnet: textOr("10.96.0.0/12", "network of the services"),
+    podSubnet: textOr("10.244.0.0/16", "network of the pods, a /24 of it for each machine"),
+    dnsDomain: textOr("cluster.local", "DNS domain inside of the cluster"),
+    dns: choice(["coredns", "none"], "coredns", "name service inside of the cluster: coredns, none"),
+    network: choice(
+      ["bridge", "flannel"],
+      "bridge",
+      "how pods of two machines reach each other: bridge (plain routes), flannel (VXLAN)",
+    ),
+    flannelImage: text("image of flannel; default: that of its project"),
+    certificateSans: Type.Array(Type.String({ minLength: 1 }), {
+      default: [],
+      description: "names and addresses that the API server's certificate has besides the usual ones",
+    }),
+    keyAlgorithm: choice(["ECDSA-P256", "RSA-2048"], "ECDSA-P256", "keys of the cluster's certificates"),
+    arming: choice(
+      ["operator", "automatic"],
+      "operator",
+      "when a master gets the cluster's keys: operator (somebody arms it), automatic",
+    ),
+    workerSlots: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      default: 8,
+      description: "workers that join at the same time",
+    }),
+    passphraseFile: text(
+      "file with the passphrase that seals the cluster's keys at rest; default: a key in dataDir",
     ),
   },
   { additionalProperties: false },
@@ -174,6 +243,7 @@ export const configSchema = Type.Object(
       },
       { additionalProperties: false },
     ),
+    cluster: clusterSchema,
     defaultRole: Type.Optional(
       Type.String({ minLength: 1, description: "role of known machines that nobody assigned one" }),
     ),

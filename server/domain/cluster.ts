@@ -48,7 +48,13 @@ export interface ClusterSpec {
   readonly keyAlgorithm: KeyAlgorithm;
   /** Socket of the container runtime in the machine, `unix://...`. */
   readonly criSocket: string;
+  /** What answers names inside of the cluster. */
+  readonly dns: ClusterDns;
+  /** Image of each pod's first container. */
+  readonly pauseImage: string;
 }
+
+export type ClusterDns = "coredns" | "none";
 
 /** A machine as Kubernetes sees it. */
 export interface ClusterMachine {
@@ -71,6 +77,8 @@ export interface ClusterInput {
   readonly certificateSans?: readonly string[];
   readonly keyAlgorithm?: KeyAlgorithm;
   readonly criSocket?: string;
+  readonly dns?: ClusterDns;
+  readonly pauseImage?: string;
 }
 
 /** The port of the API server on each master, and of the endpoint unless it says another. */
@@ -131,7 +139,7 @@ export function readCluster(input: ClusterInput): ClusterSpec {
   if (serviceSubnet && podSubnet)
     check(
       serviceSubnet.last < podSubnet.first || podSubnet.last < serviceSubnet.first,
-      "serviceSubnet and podSubnet overlap",
+      "podSubnet: overlaps with serviceSubnet",
     );
   // kubeadm gives each Node a /24 of the pods, and the tenth address of the services to the DNS.
   if (podSubnet) check(podSubnet.prefixLength <= 24, "podSubnet: each machine needs a /24 of it");
@@ -162,6 +170,11 @@ export function readCluster(input: ClusterInput): ClusterSpec {
       /^[a-z0-9.-]+(:[0-9]{1,5})?(\/[a-z0-9._-]+)*$/.test(imageRepository),
       `imageRepository: ${quoted(imageRepository)} is not like registry.local/k8s`,
     );
+  if (input.pauseImage !== undefined)
+    check(
+      /^[a-z0-9.-]+(:[0-9]{1,5})?(\/[a-z0-9._-]+)+:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/.test(input.pauseImage),
+      `pauseImage: ${quoted(input.pauseImage)} is not like registry.local/k8s/pause:3.10`,
+    );
   if (problems.length > 0 || !version || !serviceSubnet || !podSubnet) throw ClusterInvalid({ problems });
   return {
     name,
@@ -175,7 +188,28 @@ export function readCluster(input: ClusterInput): ClusterSpec {
     certificateSans: input.certificateSans ?? [],
     keyAlgorithm: input.keyAlgorithm ?? "ECDSA-P256",
     criSocket,
+    dns: input.dns ?? "coredns",
+    pauseImage: input.pauseImage ?? pauseImageOf(version, imageRepository),
   };
+}
+
+/** Since which minor version kubeadm has which version of pause (its constants.go); the newest first. */
+const pauseVersions = [
+  { since: 34, pause: "3.10.1" },
+  { since: 31, pause: "3.10" },
+  { since: 26, pause: "3.9" },
+  { since: 25, pause: "3.8" },
+  { since: 24, pause: "3.7" },
+  { since: 23, pause: "3.6" },
+  { since: 22, pause: "3.5" },
+  { since: 21, pause: "3.4.1" },
+  { since: 0, pause: "3.2" },
+];
+
+/** The one that kubeadm of this version would take; 1.25 was the first with the registry's new name. */
+function pauseImageOf({ minor }: KubernetesVersion, repository: string | undefined): string {
+  const own = minor >= 25 ? "registry.k8s.io" : "k8s.gcr.io";
+  return `${repository ?? own}/pause:${pauseVersions.find(({ since }) => minor >= since)?.pause}`;
 }
 
 const quoted = (text: string) => JSON.stringify(text.slice(0, 100));

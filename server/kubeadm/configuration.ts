@@ -69,6 +69,15 @@ const ignoredPreflightErrors = [
   "SystemVerification",
 ];
 
+/** Until v1beta3 no field leaves the DNS out, and the check of the images asks for its image all the same. */
+const hasNoDnsField = (cluster: ClusterSpec) =>
+  cluster.dns === "none" && kubeadmApiVersion(cluster) !== "v1beta4";
+
+/** Words that `kubeadm init` is called with besides its configuration. */
+export function initArguments(cluster: ClusterSpec): readonly string[] {
+  return hasNoDnsField(cluster) ? ["--skip-phases=addon/coredns"] : [];
+}
+
 type Arguments = Readonly<Record<string, string>>;
 
 /** A map until v1beta3; a list since, in which a name may come twice. */
@@ -168,6 +177,7 @@ function clusterConfiguration(cluster: ClusterSpec) {
       podSubnet: formatCidr(cluster.podSubnet),
       dnsDomain: cluster.dnsDomain,
     },
+    ...(api === "v1beta4" && cluster.dns === "none" ? { dns: { disabled: true } } : {}),
     etcd: etcdConfiguration(api, cluster),
     apiServer: {
       certSANs: [...new Set([cluster.endpoint.host, "localhost", "127.0.0.1", ...certificateSans])],
@@ -208,11 +218,11 @@ function etcdConfiguration(api: ApiVersion, { etcd }: ClusterSpec) {
   };
 }
 
-function nodeRegistration(api: ApiVersion, { criSocket }: ClusterSpec, machine: ClusterMachine) {
+function nodeRegistration(api: ApiVersion, cluster: ClusterSpec, machine: ClusterMachine) {
   return {
     name: machine.name,
-    criSocket,
-    ignorePreflightErrors: ignoredPreflightErrors,
+    criSocket: cluster.criSocket,
+    ignorePreflightErrors: [...ignoredPreflightErrors, ...(hasNoDnsField(cluster) ? ["ImagePull"] : [])],
     // Else the kubelet takes the address of slirp4netns, which is the same on each machine.
     kubeletExtraArgs: argumentsFor(api, { "node-ip": machine.address }),
   };

@@ -5,6 +5,7 @@ import { parseAllDocuments } from "yaml";
 import { type ClusterInput, readCluster } from "../../server/domain/cluster.ts";
 import { ClusterInvalid } from "../../server/domain/error-catalogue.ts";
 import {
+  initArguments,
   initConfiguration,
   joinConfiguration,
   kubeadmApiVersion,
@@ -95,6 +96,49 @@ t.test("what each version of kubeadm is told is its golden file", (t) => {
     readdirSync(join(golden, version)).map((name) => `${version}/${name}`),
   );
   t.same(kept.sort(), made.sort(), "and there is no other golden file");
+  t.end();
+});
+
+t.test(
+  "a cluster without DNS: by a field since v1beta4, before by a phase left out and an image not asked for",
+  (t) => {
+    const ignored = (version: string) => {
+      const init = initOf(version, { dns: "none" })["InitConfiguration"] ?? {};
+      return (init["nodeRegistration"] as Value)["ignorePreflightErrors"] as string[];
+    };
+    const dns = (version: string, value: "coredns" | "none") =>
+      initOf(version, { dns: value })["ClusterConfiguration"]?.["dns"];
+    t.same(dns("1.31.0", "none"), { disabled: true });
+    t.notOk(ignored("1.31.0").includes("ImagePull"));
+    t.same(initArguments(sampleCluster("1.31.0", { dns: "none" })), []);
+    t.equal(dns("1.20.2", "none"), undefined);
+    t.ok(ignored("1.20.2").includes("ImagePull"));
+    t.same(initArguments(sampleCluster("1.20.2", { dns: "none" })), ["--skip-phases=addon/coredns"]);
+    for (const version of ["1.20.2", "1.31.0"]) {
+      t.equal(dns(version, "coredns"), undefined);
+      t.same(initArguments(sampleCluster(version)), []);
+    }
+    t.end();
+  },
+);
+
+t.test("the pause image is that of kubeadm of the version, from the repository of the cluster", (t) => {
+  for (const [version, image] of [
+    ["1.20.2", "k8s.gcr.io/pause:3.2"],
+    ["1.24.17", "k8s.gcr.io/pause:3.7"],
+    ["1.25.16", "registry.k8s.io/pause:3.8"],
+    ["1.30.2", "registry.k8s.io/pause:3.9"],
+    ["1.34.1", "registry.k8s.io/pause:3.10.1"],
+  ] as const)
+    t.equal(sampleCluster(version).pauseImage, image);
+  t.equal(
+    sampleCluster("1.31.0", { imageRepository: "registry.local/k8s" }).pauseImage,
+    "registry.local/k8s/pause:3.10",
+  );
+  t.equal(
+    sampleCluster("1.31.0", { pauseImage: "registry.local/pause:1" }).pauseImage,
+    "registry.local/pause:1",
+  );
   t.end();
 });
 
