@@ -49,6 +49,7 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "kubeadm"],
     libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path", "node:util"],
   },
+  cluster: { imports: ["domain", "kubeadm", "net", "pki", "store"], libraries: ["node:crypto"] },
   image: { imports: ["domain", "yaml"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },
@@ -58,7 +59,18 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["node:child_process", "node:net", "node:util"],
   },
   http: {
-    imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http/api"],
+    imports: [
+      "boot",
+      "cluster",
+      "content",
+      "domain",
+      "inventory",
+      "net",
+      "node",
+      "render",
+      "store",
+      "http/api",
+    ],
     libraries: [
       "fastify",
       "@fastify/swagger",
@@ -69,6 +81,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "node:fs/promises",
       "node:http",
       "node:net",
+      "node:tls",
     ],
   },
   "http/api": {

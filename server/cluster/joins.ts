@@ -6,7 +6,7 @@ import { initFiles, joinFiles } from "./node-files.ts";
 import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
 
 /** What a machine in its turn is made ready with, up to the instruction for kubeadm. */
-export function createJoins(deps: ReconcilerDeps, { working, tell, announceMasters }: PassTools) {
+export function createJoins(deps: ReconcilerDeps, { working, tell, announceMasters, noteToken }: PassTools) {
   const { clock, store, book, api, etcd, authorities, cluster } = deps;
 
   /** Takes a machine out of the queue; what follows may take longer than a pass. */
@@ -57,6 +57,7 @@ export function createJoins(deps: ReconcilerDeps, { working, tell, announceMaste
     const token = createBootstrapToken();
     // In the row first: tokens of ours that no row has are taken away.
     await book.change(node, () => ({ tokenId: token.id }));
+    noteToken();
     await api.createToken(token, {
       machine: node.name,
       attempt: node.bootId,

@@ -44,7 +44,7 @@ export function createMailbox(clock: Clock) {
       box.heardAtMs = clock.monotonicMs();
       const newer = () => (box.instruction && box.instruction.sequence > done ? box.instruction : undefined);
       if (!newer() && sequence > done && !box.instruction) box.isMissing = true;
-      if (newer() || box.waiting.size >= waitingPerMachine) return newer();
+      if (newer() || waitMs <= 0 || box.waiting.size >= waitingPerMachine) return newer();
       await new Promise<void>((resolve) => {
         const cancel = clock.after(waitMs, () => wake());
         const wake = () => {

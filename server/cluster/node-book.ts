@@ -103,12 +103,13 @@ export function createNodeBook({
     async failTry(node: ClusterNode, event: "kubeadm-failed" | "timed-out", cause: string): Promise<void> {
       const tries = node.tries + 1;
       if (tries >= mostTries) {
-        await this.happen(node, "given-up", cause, () => ({ tries, problem: cause }));
+        await this.happen(node, "given-up", cause, () => ({ tries, tokenId: undefined, problem: cause }));
         return;
       }
       const backoffMs = firstBackoffMs * 2 ** node.tries * (1 + random());
       await this.happen(node, event, cause, () => ({
         tries,
+        tokenId: undefined,
         problem: cause,
         retryAt: clock.now() + backoffMs,
       }));

@@ -9,18 +9,20 @@ const absentAfterMs = 30 * 60_000;
 
 /** What the API server says of the machines: their requests for certificates, and their Nodes. */
 export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
-  const { clock, record, book, mailbox, api, etcd, cluster } = deps;
+  const { clock, record, book, mailbox, guests, api, etcd, cluster } = deps;
 
   async function judgeRequests(): Promise<void> {
-    const joins = book
+    const ours = book
       .all()
       .flatMap(({ tokenId, name, approvedRequest }) =>
         tokenId === undefined ? [] : [{ tokenId, machine: name, approved: approvedRequest }],
       );
-    for (const judged of await api.judgeRequests(joins)) {
-      const node = book.all().find(({ tokenId }) => tokenId !== undefined && tokenId === judged.tokenId);
+    for (const judged of await api.judgeRequests([...ours, ...guests.open()])) {
+      const { tokenId } = judged;
+      const node = book.all().find((one) => tokenId !== undefined && one.tokenId === tokenId);
       if (judged.verdict === "approve") {
         if (node) await book.change(node, () => ({ approvedRequest: judged.request }));
+        else if (tokenId !== undefined) guests.approve(tokenId, judged.request);
       } else
         record({
           type: "node.request-denied",

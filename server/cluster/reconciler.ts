@@ -15,6 +15,7 @@ import type { ClusterRepository } from "../store/cluster.ts";
 import type { Mailbox } from "./mailbox.ts";
 import { type NodeBook, operationSeconds } from "./node-book.ts";
 import { createRemovals } from "./removals.ts";
+import type { GuestJoins } from "./guest-joins.ts";
 import { createJoins } from "./joins.ts";
 import { createNodeWatch, lostAfterMs } from "./node-watch.ts";
 import type { PodNetwork } from "./pod-network.ts";
@@ -30,6 +31,7 @@ export interface ReconcilerDeps {
   readonly authorities: ClusterAuthorities;
   readonly book: NodeBook;
   readonly mailbox: Mailbox;
+  readonly guests: GuestJoins;
   readonly api: ClusterApi;
   readonly etcd: ClusterEtcd;
   readonly endpoint: ClusterEndpoint;
@@ -59,6 +61,8 @@ export interface PassTools {
   readonly attempt: <T>(what: string, work: () => Promise<T>) => Promise<T | undefined>;
   readonly isUp: () => boolean;
   readonly announceMasters: () => void;
+  /** A token was made: those that nobody has are looked for soon. */
+  readonly noteToken: () => void;
 }
 
 /**
@@ -66,26 +70,30 @@ export interface PassTools {
  * an end of the server at any point the next pass goes on. Nothing is remembered but the rows.
  */
 export function createReconciler(deps: ReconcilerDeps) {
-  const { clock, log, record, store, book, mailbox, api, etcd, endpoint, authorities, cluster } = deps;
+  const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, authorities, cluster } =
+    deps;
   /** The cluster was set up since it last came up, in this process. */
   let isSetUp = false;
   let tidiedAtMs = -tidyEveryMs;
-  let knownTokens = "";
+  let knownTokens: string | undefined;
   const working = new Set<string>();
-  let lastProblem: string | undefined;
+  /** What each kind of work last failed by: told once, until it works again. */
+  const problems = new Map<string, string>();
 
   function tell(what: string, error: unknown): void {
     const problem = `${what}: ${error instanceof Error ? error.message : String(error)}`.slice(0, 500);
     log.warn({ err: error }, what);
-    if (problem === lastProblem) return;
-    lastProblem = problem;
+    if (problems.get(what) === problem) return;
+    problems.set(what, problem);
     record({ type: "cluster.problem", level: "warning", message: problem });
   }
 
   /** @returns undefined where it failed; the next pass does it again */
   async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
     try {
-      return await work();
+      const result = await work();
+      problems.delete(what);
+      return result;
     } catch (error) {
       tell(what, error);
       return undefined;
@@ -106,7 +114,14 @@ export function createReconciler(deps: ReconcilerDeps) {
     );
   }
 
-  const tools: PassTools = { working, tell, attempt, isUp, announceMasters };
+  const tools: PassTools = {
+    working,
+    tell,
+    attempt,
+    isUp,
+    announceMasters,
+    noteToken: () => (knownTokens = undefined),
+  };
   const { begin } = createJoins(deps, tools);
   const { judgeRequests, followNodes } = createNodeWatch(deps, tools);
   const { drain, finishRemoval, sendReboot, endOlderGenerations } = createRemovals(deps, tools);
@@ -134,9 +149,11 @@ export function createReconciler(deps: ReconcilerDeps) {
     const { initMachineId, initBootId, state } = store.record;
     if (state !== "initializing" || initMachineId === undefined || initBootId === undefined) return;
     const owner = book.find(initMachineId);
+    // In the queue without a failed try: this server was started anew, and goes on with it.
     const isAtIt =
       owner?.bootId === initBootId &&
-      ["preparing", "initializing", "registered", "ready"].includes(owner.state);
+      (["preparing", "initializing", "registered", "ready"].includes(owner.state) ||
+        (owner.state === "queued" && owner.tries === 0));
     if (isAtIt && clock.now() < (store.record.initLeaseUntil ?? 0)) return;
     await store.update(
       (current) => releaseInit(current, { machineId: initMachineId, bootId: initBootId }, clock.now()),
@@ -176,7 +193,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     const now = clock.now();
     const queued = book
       .inState("queued")
-      .filter(({ retryAt }) => retryAt <= now)
+      .filter(({ retryAt, machineId }) => retryAt <= now && mailbox.silenceMs(machineId) < lostAfterMs)
       .toSorted((left, right) => left.since - right.since);
     const busy = book.inState(...busyStates);
     const masterAtWork = busy.find(({ role }) => role === "master");
@@ -260,10 +277,8 @@ export function createReconciler(deps: ReconcilerDeps) {
   }
 
   async function tidy(): Promise<void> {
-    const tokens = book
-      .all()
-      .flatMap(({ tokenId }) => tokenId ?? [])
-      .toSorted();
+    const ours = book.all().flatMap(({ tokenId }) => tokenId ?? []);
+    const tokens = [...ours, ...guests.open().map(({ tokenId }) => tokenId)].toSorted();
     const now = clock.monotonicMs();
     if (tokens.join() === knownTokens && now - tidiedAtMs < tidyEveryMs) return;
     await endOlderGenerations();
@@ -283,11 +298,10 @@ export function createReconciler(deps: ReconcilerDeps) {
       await attempt("giving turns", giveSlots);
       await attempt("resetting machines", drain);
       if (isUp()) {
-        if (book.inState("joining", "registered").length > 0)
+        if (book.inState("joining", "registered").length + guests.open().length > 0)
           await attempt("judging certificate requests", judgeRequests);
         await attempt("looking at the Nodes", followNodes);
         await attempt("tidying up", tidy);
-        lastProblem = undefined;
       }
     },
 

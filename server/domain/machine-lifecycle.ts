@@ -31,6 +31,7 @@ export const machineLifecycle: Readonly<Record<Phase, Partial<Record<LifecycleEv
   netbooting: {
     "kernel.requested": "booting",
     "config.served": "configuring",
+    "join.begun": "joining",
     "boot.completed": "ready",
     ...failing,
     ...anyBoot,
@@ -48,12 +49,14 @@ export const machineLifecycle: Readonly<Record<Phase, Partial<Record<LifecycleEv
   failed: {
     "kernel.requested": "booting",
     "config.served": "configuring",
+    "join.begun": "joining",
     "boot.completed": "ready",
     ...anyBoot,
   },
   lost: {
     "kernel.requested": "booting",
     "config.served": "configuring",
+    "join.begun": "joining",
     "boot.completed": "ready",
     ...anyBoot,
   },

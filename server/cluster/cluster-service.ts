@@ -1,0 +1,280 @@
+import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
+import type { ClusterSpec } from "../domain/cluster.ts";
+import type { ClusterNode, Instruction } from "../domain/cluster-node.ts";
+import { clusterIsEmpty } from "../domain/cluster-record.ts";
+import {
+  ArmingCodeWrong,
+  ClusterNameNotConfirmed,
+  LastMaster,
+  NodeNotFound,
+} from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
+import { bootstrapTokenLifeMs, formatBootstrapToken } from "../kubeadm/bootstrap-token.ts";
+import type { ClusterAuthorities } from "../pki/cluster-authorities.ts";
+import { dayMs } from "../pki/certificates.ts";
+import { authorityHash, createBootstrapToken } from "../pki/join-secrets.ts";
+import { administratorFile } from "../pki/master-files.ts";
+import type { ClusterRepository } from "../store/cluster.ts";
+import { createGuestJoins } from "./guest-joins.ts";
+import { createMailbox } from "./mailbox.ts";
+import { createNodeBook, operationSeconds } from "./node-book.ts";
+import type { ClaimFields } from "./node-report.ts";
+import { createReconciler, type ReconcilerDeps, screenText } from "./reconciler.ts";
+import { type AgentProof, armingCode, createRegistrar, type RegistrarDeps } from "./registrar.ts";
+
+export interface ClusterServiceDeps
+  extends
+    Pick<
+      ReconcilerDeps,
+      | "log"
+      | "api"
+      | "etcd"
+      | "endpoint"
+      | "network"
+      | "initArguments"
+      | "keepsData"
+      | "workerSlots"
+      | "isArmingAutomatic"
+      | "onReady"
+      | "onAlive"
+      | "onFailed"
+    >,
+    Pick<RegistrarDeps, "useClaim" | "machineOf" | "roleOf"> {
+  readonly clock: Clock;
+  readonly record: RecordEvent;
+  readonly store: ClusterRepository;
+  readonly cluster: ClusterSpec;
+  readonly authorities: ClusterAuthorities;
+  readonly random: () => number;
+  /** A machine called back: its phase follows. */
+  readonly onClaim: (node: ClusterNode) => void;
+}
+
+/** A pass comes at the latest after this, ms, and soon after anything has happened. */
+const passEveryMs = 2000;
+const soonMs = 20;
+/** Longest wait of a poll, ms: the agent's sign of life. */
+export const longestPollMs = 20_000;
+/** How long an operator's window for a master is open unless they say, ms. */
+export const armingMs = 15 * 60_000;
+/** Life of an administrator's kubeconfig, ms. */
+const kubeconfigLifeMs = 30 * dayMs;
+
+/** The cluster, as the rest of the server sees it. */
+export function createClusterService(deps: ClusterServiceDeps) {
+  const { clock, record, store, cluster, authorities } = deps;
+  const mailbox = createMailbox(clock);
+  let isStopped = true;
+  let isPassing = false;
+  let cancel = () => {};
+
+  function schedule(afterMs: DurationMs): void {
+    if (isStopped) return;
+    cancel();
+    cancel = clock.after(afterMs, () => void run());
+  }
+  async function run(): Promise<void> {
+    if (isPassing) return;
+    isPassing = true;
+    try {
+      await reconciler.pass();
+    } finally {
+      isPassing = false;
+      schedule(passEveryMs);
+    }
+  }
+  const soon = () => schedule(soonMs);
+
+  const guests = createGuestJoins(clock);
+  const { host, port } = cluster.endpoint;
+  const joinWords = `kubeadm join ${host}:${port} --discovery-token-ca-cert-hash ${authorityHash(authorities.cluster.certificatePem)}`;
+  const book = createNodeBook({ ...deps, mailbox, onChange: soon });
+  const registrar = createRegistrar({
+    ...deps,
+    mailbox,
+    book,
+    onClaim: (node) => {
+      deps.onClaim(node);
+      soon();
+    },
+  });
+  const reconciler = createReconciler({ ...deps, book, mailbox, guests });
+
+  function nodeOf(machine: Machine): ClusterNode {
+    const node = store.node(machine.id);
+    if (!node) throw NodeNotFound({ machine: machine.name });
+    return node;
+  }
+
+  return {
+    cluster,
+    start(): void {
+      isStopped = false;
+      soon();
+    },
+    stop(): void {
+      isStopped = true;
+      cancel();
+      mailbox.release();
+    },
+    /** One pass now; for tests. */
+    pass: () => reconciler.pass(),
+
+    /** @throws as {@link createRegistrar} */
+    claim: (secret: string, address: string, fields: ClaimFields) => registrar.claim(secret, address, fields),
+
+    /** The agent's next instruction; undefined: nothing new within the time. @throws ClaimRefused */
+    async instruction(
+      proof: AgentProof,
+      { done, waitMs }: { done: number; waitMs: DurationMs },
+    ): Promise<Instruction | undefined> {
+      const node = registrar.identify(proof);
+      const found = await mailbox.take(node.machineId, {
+        done,
+        sequence: node.sequence,
+        waitMs: Math.min(Math.max(0, waitMs), longestPollMs),
+      });
+      if (mailbox.isMissing(node.machineId)) soon();
+      // It may have booted anew, or been claimed twice, while this one waited.
+      registrar.identify(proof);
+      return found;
+    },
+
+    /** What an instruction came to. @throws ClaimRefused */
+    async report(
+      proof: AgentProof,
+      { sequence, result, phase, tail }: { sequence: number; result: number; phase: string; tail: string },
+    ): Promise<void> {
+      const node = registrar.identify(proof);
+      mailbox.heard(node.machineId);
+      const operation = mailbox.of(node.machineId)?.operation;
+      if (result !== 0)
+        record({
+          type: "machine.log",
+          level: "warning",
+          machineId: node.machineId,
+          bootId: node.bootId,
+          message: `${node.name}: ${screenText(phase || operation || "an instruction")} ended with ${result}`,
+          data: { tail: tail.slice(-8192) },
+        });
+      if (sequence !== node.sequence) return;
+      await book.change(node, (current) =>
+        current.sequence === sequence ? { doneSequence: sequence } : undefined,
+      );
+      await reconciler.report(node, result, tail);
+      soon();
+    },
+
+    node: (machineId: string) => store.node(machineId),
+    nodes: store.nodes,
+    armedUntil: store.armedUntil,
+    codeOf: armingCode,
+    transitions: store.transitions,
+    get record() {
+      return store.record;
+    },
+    authorityHash: authorityHash(authorities.cluster.certificatePem),
+    authorityPem: authorities.cluster.certificatePem,
+
+    /**
+     * Lets a master join: the one that waits, by the code on its screen, or the next that boots within the time.
+     * @throws ArmingCodeWrong, NodeNotFound
+     */
+    async arm(
+      machine: Machine,
+      {
+        code,
+        forMs = armingMs,
+        by,
+      }: { code?: string | undefined; forMs?: DurationMs | undefined; by: string },
+    ): Promise<void> {
+      const node = store.node(machine.id);
+      if (code !== undefined && (!node || armingCode(node) !== code))
+        throw node ? ArmingCodeWrong({ machine: machine.name }) : NodeNotFound({ machine: machine.name });
+      record({
+        type: "master.armed",
+        machineId: machine.id,
+        actor: by,
+        message: `${by} armed ${machine.name}`,
+      });
+      // The code is of this boot: what boots next has another.
+      if (code !== undefined && node) await book.happen(node, "armed", `${by} typed the code on its screen`);
+      else await store.arm(machine.id, clock.now() + forMs, by);
+      soon();
+    },
+
+    /** Lets a machine that was given up try again. @throws NodeNotFound */
+    async release(machine: Machine, by: string): Promise<boolean> {
+      const node = nodeOf(machine);
+      const released = await book.happen(node, "released", `${by} lets it try again`, () => ({
+        tries: 0,
+        retryAt: clock.now(),
+        problem: undefined,
+      }));
+      return released !== undefined;
+    },
+
+    /** Takes a machine out of the cluster, drained, and lets it boot anew. @throws NodeNotFound, LastMaster */
+    async resetNode(machine: Machine, by: string, mayEndCluster = false): Promise<void> {
+      const node = nodeOf(machine);
+      const others = store
+        .nodes()
+        .filter(
+          ({ role, state, machineId }) =>
+            role === "master" && state === "ready" && machineId !== node.machineId,
+        );
+      if (node.role === "master" && node.state === "ready" && others.length === 0 && !mayEndCluster)
+        throw LastMaster({ machine: machine.name });
+      await book.happen(node, "drain", `${by} resets it`);
+    },
+
+    /** Takes the whole cluster back to nothing: its data, and every machine in it reboots. @throws ClusterNameNotConfirmed */
+    async reset(name: string | undefined, by: string): Promise<void> {
+      if (name !== cluster.name) throw ClusterNameNotConfirmed({ name: cluster.name });
+      const { generation } = await store.update(
+        (current) => ({ ...current, state: "resetting", changedAt: clock.now() }),
+        `${by} resets it`,
+      );
+      record({
+        type: "cluster.state",
+        level: "warning",
+        actor: by,
+        message: `cluster ${cluster.name}: ${by} takes it back to nothing`,
+      });
+      for (const node of store.nodes()) {
+        const superseded = await book.happen(node, "superseded", `${by} resets the cluster`);
+        if (superseded)
+          await book.instruct(superseded, {
+            operation: "reboot",
+            message: "reboots, since the cluster was taken back to nothing",
+            deadlineSeconds: operationSeconds.other,
+          });
+      }
+      await deps.etcd.wipe(generation + 1);
+      await store.update((current) => clusterIsEmpty(current, clock.now()), "its data are gone");
+    },
+
+    /** For a person on a machine of their own. A secret. */
+    kubeconfig: (): Promise<string> =>
+      administratorFile(authorities, { cluster, now: clock.now(), lifeMs: kubeconfigLifeMs }),
+
+    /**
+     * The command by which a machine that is none of ours joins as a worker, under this name alone; its token lives for 15 minutes.
+     * A secret. @throws what the API server answers
+     */
+    async joinCommand(name: string): Promise<{ command: string; expiresAt: EpochMs }> {
+      const token = createBootstrapToken();
+      const expiresAt = clock.now() + bootstrapTokenLifeMs;
+      guests.add({ tokenId: token.id, machine: name, expiresAt });
+      await deps.api.createToken(token, { machine: name, attempt: "by-hand", expiresAt });
+      return {
+        command: `${joinWords} --token ${formatBootstrapToken(token)} --node-name ${name}`,
+        expiresAt,
+      };
+    },
+    /** The same without a token, for people to read. */
+    joinTemplate: `${joinWords} --token TOKEN`,
+  };
+}
+export type ClusterService = ReturnType<typeof createClusterService>;
