@@ -200,6 +200,7 @@ export async function createApp(deps: AppDeps) {
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
   const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
   const http = await buildHttpServer({
+    cluster: undefined,
     clock,
     ids,
     log,

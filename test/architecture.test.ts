@@ -80,12 +80,13 @@ const rooms: Readonly<Record<string, Room>> = {
       "node:crypto",
       "node:fs/promises",
       "node:http",
+      "node:https",
       "node:net",
       "node:tls",
     ],
   },
   "http/api": {
-    imports: ["boot", "content", "domain", "inventory", "net", "render", "store", "http"],
+    imports: ["boot", "cluster", "content", "domain", "inventory", "net", "render", "store", "http"],
     libraries: ["fastify", "typebox"],
   },
   cli: {

@@ -2,6 +2,7 @@ import { Command, Option } from "commander";
 import { readVersion } from "../platform/checkout.ts";
 import { assetCommands } from "./commands/asset.ts";
 import { assignCommands } from "./commands/assign.ts";
+import { clusterCommands } from "./commands/cluster.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
@@ -56,6 +57,7 @@ Examples:
     machineCommands,
     roleCommands,
     imageCommands,
+    clusterCommands,
     eventCommands,
     tokenCommands,
     simulateCommand,

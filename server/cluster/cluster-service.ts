@@ -166,6 +166,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
       soon();
     },
 
+    readyMasters: () => deps.endpoint.readyMasters(),
     node: (machineId: string) => store.node(machineId),
     nodes: store.nodes,
     armedUntil: store.armedUntil,

@@ -13,7 +13,9 @@ import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
+import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
 import "./request-facts.ts";
+import { createTlsListener, type TlsSettings } from "./tls-listener.ts";
 import { TitledResponse } from "./titled-response.ts";
 import { strictValidator } from "./validation.ts";
 
@@ -28,7 +30,12 @@ declare module "fastify" {
   }
 }
 
-export type HttpDeps = BootRouteDeps & CallbackRouteDeps & AssetRouteDeps & ApiDeps & HttpSettings;
+export type HttpDeps = BootRouteDeps &
+  CallbackRouteDeps &
+  AssetRouteDeps &
+  ApiDeps &
+  NodeRouteDeps &
+  HttpSettings;
 
 export interface HttpSettings {
   readonly clock: Clock;
@@ -40,6 +47,8 @@ export interface HttpSettings {
   /** @throws when something that must work does not: the answer of /readyz */
   readonly ready: () => Promise<void>;
   readonly version: string;
+  /** The same routes over TLS; undefined: HTTP alone. */
+  readonly tls?: TlsSettings | undefined;
   /** Names beside its addresses and its host name that this server answers to. */
   readonly names?: readonly string[];
 }
@@ -142,6 +151,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerBootRoutes(scope, deps);
     registerGrubRoutes(scope, deps);
     registerCallbackRoutes(scope, deps);
+    registerNodeRoutes(scope, deps);
     registerAssetRoutes(scope, deps);
     registerHealth(scope, deps.ready);
   });
@@ -161,24 +171,47 @@ export async function buildHttpServer(deps: HttpDeps) {
   );
   app.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
 
+  let tlsPort: number | undefined;
+  const tls =
+    deps.tls &&
+    (await createTlsListener(
+      deps.tls,
+      clock,
+      (request, response) => app.routing(request, response),
+      (error) => log.error({ err: error }, "failed to renew the certificate of the HTTPS port"),
+    ));
+  if (tls)
+    limitConnections(tls.server, { total: await connectionLimit(), perAddress: connectionsPerAddress });
+
   return {
     app,
+    /** @returns the port of HTTP */
     async start(): Promise<number> {
       try {
         await app.listen({ port: deps.port, host: "0.0.0.0", backlog });
       } catch (error) {
-        throw listenError(error, deps.port);
+        throw listenError(error, deps.port, "http.port");
+      }
+      try {
+        tlsPort = await tls?.listen(backlog);
+      } catch (error) {
+        throw listenError(error, deps.tls?.port ?? 0, "https.port");
       }
       await control.listen(deps.controlSocket);
       return (app.server.address() as AddressInfo).port;
+    },
+    /** Of HTTPS, once started; undefined: there is none. */
+    get tlsPort(): number | undefined {
+      return tlsPort;
     },
     async stop(): Promise<void> {
       // Downloads under way may finish, but not hold the end up for ever.
       const cut = clock.after(5000, () => {
         app.server.closeAllConnections();
+        tls?.cut();
         control.cut();
       });
-      await Promise.all([app.close(), control.close()]);
+      await Promise.all([app.close(), tls?.close(), control.close()]);
       cut();
     },
   };
@@ -243,11 +276,10 @@ async function ownHostname(): Promise<string | undefined> {
   return text.trim() || undefined;
 }
 
-function listenError(error: unknown, port: number): unknown {
+function listenError(error: unknown, port: number, key: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE")
-    return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key: "http.port" });
-  if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key: "http.port" });
+  if (code === "EADDRINUSE") return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key });
+  if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key });
   return error;
 }
 

@@ -16,6 +16,8 @@ export interface MachineView {
   /** What it runs, or boots right now; null: nothing that is known. */
   readonly runs: string | null;
   readonly lastSeenAt: string | null;
+  /** Where it stands in the cluster; null or absent: in none. */
+  readonly cluster?: { readonly state: string; readonly problem: string | null } | null;
   readonly boot: {
     readonly id: string;
     readonly outcome: string;
@@ -32,9 +34,11 @@ export interface MachineView {
 
 /** What the machine is doing right now, in a few words. */
 export function doing(machine: MachineView): string {
-  const { boot, progress } = machine;
+  const { boot, progress, cluster } = machine;
   if (!boot) return "-";
   if (boot.verdict) return boot.verdict;
+  if (cluster && cluster.state !== "ready")
+    return cluster.problem === null ? cluster.state : `${cluster.state}: ${cluster.problem}`;
   if (boot.outcome !== "running") return boot.outcome;
   if (progress && progress.totalBytes > 0) {
     const percent = Math.floor((progress.doneBytes / progress.totalBytes) * 100);

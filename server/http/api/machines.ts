@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
+import type { ClusterService } from "../../cluster/cluster-service.ts";
 import type { BootService } from "../../boot/boot-service.ts";
 import type { BootTracker } from "../../boot/tracker.ts";
 import type { AssignedTarget } from "../../domain/assignment.ts";
@@ -32,6 +33,8 @@ export interface MachineApiDeps {
   readonly inventory: Inventory;
   readonly boots: BootService;
   readonly tracker: BootTracker;
+  /** Undefined: no cluster is configured. */
+  readonly cluster: ClusterService | undefined;
   readonly bootHistory: Pick<BootRepository, "find" | "ofMachine">;
   readonly address: string | undefined;
   readonly driverOf: (machine: Machine) => DriverInForce;
@@ -114,7 +117,14 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     return {
       ...machineView(machine, selection, tracker.current(machine.id), tracker.progress(machine.id)),
       roleProblem: roleProblem(selection.target),
+      cluster: clusterPlace(machine),
     };
+  };
+  /** Where it stands in the cluster in its current boot; null: in none. */
+  const clusterPlace = ({ id }: Machine) => {
+    const node = deps.cluster?.node(id);
+    const isCurrent = node && (tracker.current(id)?.id ?? node.bootId) === node.bootId;
+    return isCurrent ? { state: node.state, problem: node.problem ?? null } : null;
   };
   /** Why its next boot would fail on the role itself: it is broken, gone, or without its image; null: it would not. */
   const roleProblem = (target: AssignedTarget): string | null => {

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
+import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
@@ -7,7 +8,14 @@ import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
-  extends MachineApiDeps, AssignmentApiDeps, RoleApiDeps, EventApiDeps, ImageApiDeps, TokenApiDeps {
+  extends
+    MachineApiDeps,
+    AssignmentApiDeps,
+    RoleApiDeps,
+    EventApiDeps,
+    ImageApiDeps,
+    TokenApiDeps,
+    ClusterApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -25,4 +33,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerEventApi(app, deps);
   registerImageApi(app, deps);
   registerTokenApi(app, deps);
+  registerClusterApi(app, deps);
 }

@@ -1,0 +1,193 @@
+import { type Command, InvalidArgumentError } from "commander";
+import { formatAge, formatTable, type Table } from "../output.ts";
+import type { Session } from "../session.ts";
+
+interface ClusterNodeView {
+  readonly machine: string;
+  readonly role: string;
+  readonly state: string;
+  readonly since: string;
+  readonly address: string;
+  readonly problem: string | null;
+}
+
+interface ClusterView {
+  readonly name: string;
+  readonly kubernetesVersion: string;
+  readonly endpoint: string;
+  readonly authorityHash: string;
+  readonly etcd: string;
+  readonly state: string;
+  readonly generation: number;
+  readonly readyMasters: number;
+  readonly nodes: readonly ClusterNodeView[];
+}
+
+interface TransitionView {
+  readonly at: string;
+  readonly machine: string | null;
+  readonly from: string;
+  readonly to: string;
+  readonly cause: string;
+}
+
+const nodesTable = (nodes: readonly ClusterNodeView[], now: number): Table => ({
+  columns: ["machine", "role", "state", "since", "address", "problem"],
+  rows: nodes.map((node) => [
+    node.machine,
+    node.role,
+    node.state,
+    formatAge(node.since, now),
+    node.address,
+    node.problem,
+  ]),
+  empty:
+    "No machine has called back to join. Assign roles and boot: boot m1 master && boot s[4-9] worker --power wake",
+});
+
+function minutes(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 1440)
+    throw new InvalidArgumentError("it must be a number of minutes from 1 to 1440");
+  return value;
+}
+
+function sixDigits(text: string): string {
+  if (!/^[0-9]{6}$/.test(text))
+    throw new InvalidArgumentError("it must be the six digits on the machine's screen");
+  return text;
+}
+
+export function clusterCommands(program: Command, open: () => Session): void {
+  const cluster = program.command("cluster").description("the Kubernetes cluster of masters and workers");
+
+  cluster
+    .command("show")
+    .description("the cluster, its masters and workers, and what each waits for")
+    .addHelpText("after", "\nExample:\n  boot cluster show")
+    .action(async () => {
+      const session = open();
+      const view = await session.client.get<ClusterView>("/cluster");
+      session.show(view, () =>
+        [
+          `Cluster ${view.name}: ${view.state}, Kubernetes ${view.kubernetesVersion}, generation ${view.generation}`,
+          `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer; etcd: ${view.etcd}`,
+          `Authority ${view.authorityHash}`,
+          "",
+          formatTable(nodesTable(view.nodes, Date.now())),
+        ].join("\n"),
+      );
+    });
+
+  cluster
+    .command("kubeconfig")
+    .description("print a kubeconfig for the cluster's administrator; a secret, good for 30 days")
+    .addHelpText(
+      "after",
+      "\nExample:\n  umask 077; boot cluster kubeconfig > ~/.kube/config && kubectl get nodes",
+    )
+    .action(async () => {
+      process.stdout.write(await open().client.get<string>("/cluster/kubeconfig"));
+    });
+
+  cluster
+    .command("join [name]")
+    .description(
+      "how a machine that is none of ours joins as a worker; with its name, the command with a token",
+    )
+    .addHelpText("after", "\nExample:\n  boot cluster join lab-nas")
+    .action(async (name: string | undefined) => {
+      const session = open();
+      const query = name === undefined ? "" : `?name=${encodeURIComponent(name)}`;
+      const answer = await session.client.get<{ command: string; expiresAt: string | null }>(
+        `/cluster/join${query}`,
+      );
+      session.show(answer, () =>
+        answer.expiresAt === null
+          ? `${answer.command}\nFor a command with a token name the machine: boot cluster join NAME\n`
+          : `${answer.command}\nThe token is good for the Node ${name ?? ""} and until ${answer.expiresAt}.\n`,
+      );
+    });
+
+  cluster
+    .command("arm <machine>")
+    .description("let a master join: the one that shows a code, or the next that boots within the time")
+    .option("--code <digits>", "the code on the machine's screen", sixDigits)
+    .option("--for <minutes>", "how long the window is open; default: 15", minutes)
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot cluster arm m1 --code 412907\n  boot cluster arm m1 --for 30     before it is switched on",
+    )
+    .action(async (machine: string, options: { code?: string; for?: number }) => {
+      const session = open();
+      await session.client.post("/cluster/arm", {
+        machine,
+        ...(options.code === undefined ? {} : { code: options.code }),
+        ...(options.for === undefined ? {} : { minutes: options.for }),
+      });
+      session.done(
+        options.code === undefined
+          ? `${machine} may join as a master when it boots within ${options.for ?? 15} minutes.`
+          : `${machine} joins now.`,
+        { armed: machine },
+      );
+    });
+
+  cluster
+    .command("retry <machine>")
+    .description("let a machine that was given up try again, without a reboot")
+    .addHelpText("after", "\nExample:\n  boot cluster retry s7")
+    .action(async (machine: string) => {
+      const session = open();
+      const { released } = await session.client.post<{ released: boolean }>("/cluster/release", { machine });
+      session.done(
+        released
+          ? `${machine} tries again.`
+          : `${machine} was not given up; boot cluster show tells its state.`,
+        { machine, released },
+      );
+    });
+
+  cluster
+    .command("reset [machine]")
+    .description("take a machine out of the cluster, drained, and boot it anew; or the whole cluster")
+    .option("--destroy-cluster <name>", "the cluster's name: its last master, or all of it, may go")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot cluster reset s7\n  boot cluster reset --destroy-cluster kubernetes     back to nothing",
+    )
+    .action(async (machine: string | undefined, options: { destroyCluster?: string }) => {
+      const session = open();
+      const view = await session.client.post<ClusterView>("/cluster/reset", {
+        ...(machine === undefined ? {} : { machine }),
+        ...(options.destroyCluster === undefined ? {} : { destroyCluster: options.destroyCluster }),
+      });
+      session.done(
+        machine === undefined
+          ? `The cluster ${view.name} is back to nothing; its machines reboot. boot cluster show follows them.`
+          : `${machine} is drained and reboots. boot cluster show follows it.`,
+        view,
+      );
+    });
+
+  cluster
+    .command("log [machine]")
+    .description("each step of the cluster and its machines, the newest first")
+    .addHelpText("after", "\nExample:\n  boot cluster log m1")
+    .action(async (machine: string | undefined) => {
+      const session = open();
+      const query = machine === undefined ? "" : `?machine=${encodeURIComponent(machine)}`;
+      const { items } = await session.client.get<{ items: TransitionView[] }>(`/cluster/transitions${query}`);
+      session.show(items, () => ({
+        columns: ["at", "machine", "from", "to", "because"],
+        rows: items.map(({ at, machine: name, from, to, cause }) => [
+          at,
+          name ?? "(cluster)",
+          from,
+          to,
+          cause,
+        ]),
+        empty: "Nothing has happened yet.",
+      }));
+    });
+}

@@ -1,0 +1,230 @@
+import type { FastifyInstance } from "fastify";
+import { type Static, Type } from "typebox";
+import type { ClusterService } from "../../cluster/cluster-service.ts";
+import { formatKubernetesVersion } from "../../domain/cluster.ts";
+import type { ClusterNode } from "../../domain/cluster-node.ts";
+import type { ClusterTransition } from "../../domain/cluster-record.ts";
+import { InvalidRequest, NoCluster } from "../../domain/error-catalogue.ts";
+import type { Inventory } from "../../inventory/inventory.ts";
+import { isoTime } from "./views.ts";
+
+export interface ClusterApiDeps {
+  /** Undefined: no cluster is configured. */
+  readonly cluster: ClusterService | undefined;
+  readonly inventory: Inventory;
+}
+
+const scopes = { viewing: ["viewer", "operator"], operating: ["operator"] } as const;
+const nodeName = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
+const machine = Type.String({ minLength: 1, maxLength: 253 });
+
+const joinQuery = Type.Object(
+  { name: Type.Optional(Type.String({ pattern: nodeName })) },
+  { additionalProperties: false },
+);
+const armBody = Type.Object(
+  {
+    machine,
+    code: Type.Optional(Type.String({ pattern: "^[0-9]{6}$" })),
+    minutes: Type.Optional(Type.Integer({ minimum: 1, maximum: 1440 })),
+  },
+  { additionalProperties: false },
+);
+const releaseBody = Type.Object({ machine }, { additionalProperties: false });
+const resetBody = Type.Object(
+  { machine: Type.Optional(machine), destroyCluster: Type.Optional(Type.String({ maxLength: 253 })) },
+  { additionalProperties: false },
+);
+const transitionsQuery = Type.Object(
+  {
+    machine: Type.Optional(machine),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+  },
+  { additionalProperties: false },
+);
+
+/** How a machine stands in the cluster; the arming code is on its own screen and nowhere else. */
+export function clusterNodeView(node: ClusterNode) {
+  return {
+    machine: node.name,
+    role: node.role,
+    state: node.state,
+    since: isoTime(node.since),
+    address: node.address,
+    boot: node.bootId,
+    generation: node.generation,
+    tries: node.tries,
+    problem: node.problem ?? null,
+    kernel: node.report.kernel,
+    memoryKiB: node.report.memoryKiB,
+  };
+}
+
+function clusterView(service: ClusterService) {
+  const { cluster, record } = service;
+  return {
+    name: cluster.name,
+    kubernetesVersion: formatKubernetesVersion(cluster.version),
+    endpoint: `https://${cluster.endpoint.host}:${cluster.endpoint.port}`,
+    authorityHash: service.authorityHash,
+    etcd: cluster.etcd.kind,
+    state: record.state,
+    generation: record.generation,
+    initializedAt: isoTime(record.initializedAt),
+    readyMasters: service.readyMasters(),
+    nodes: service
+      .nodes()
+      .toSorted((left, right) => (left.role + left.name < right.role + right.name ? -1 : 1))
+      .map(clusterNodeView),
+  };
+}
+
+function transitionView(transition: ClusterTransition, nameOf: (id: string) => string) {
+  const { machineId, bootId, from, to, cause, generation } = transition;
+  return {
+    at: isoTime(transition.at),
+    machine: machineId === undefined ? null : nameOf(machineId),
+    boot: bootId ?? null,
+    from,
+    to,
+    cause,
+    generation,
+  };
+}
+
+export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): void {
+  const { inventory } = deps;
+  const tags = ["cluster"];
+  const serviceOf = (): ClusterService => {
+    if (!deps.cluster) throw NoCluster({});
+    return deps.cluster;
+  };
+
+  app.get(
+    "/cluster",
+    { schema: { summary: "The cluster, its masters and workers", tags }, config: { scopes: scopes.viewing } },
+    () => clusterView(serviceOf()),
+  );
+
+  app.get(
+    "/cluster/kubeconfig",
+    { schema: { summary: "A kubeconfig for the cluster's administrator; a secret, for 30 days", tags } },
+    async (_request, reply) => {
+      const text = await serviceOf().kubeconfig();
+      return reply.type("application/yaml").header("cache-control", "no-store").send(text);
+    },
+  );
+
+  app.get<{ Querystring: Static<typeof joinQuery> }>(
+    "/cluster/join",
+    {
+      schema: {
+        summary:
+          "What a machine that is none of ours joins by; with a name also the command, whose token is good for that Node and 15 minutes",
+        tags,
+        querystring: joinQuery,
+      },
+      config: { scopes: scopes.operating },
+    },
+    async (request, reply) => {
+      const service = serviceOf();
+      const { name } = request.query;
+      const made = name === undefined ? undefined : await service.joinCommand(name);
+      const { endpoint, authorityHash, nodes } = clusterView(service);
+      return reply.header("cache-control", "no-store").send({
+        endpoint,
+        authorityHash,
+        members: nodes
+          .filter(({ state }) => state === "ready")
+          .map(({ machine, role }) => ({ machine, role })),
+        command: made?.command ?? service.joinTemplate,
+        expiresAt: isoTime(made?.expiresAt),
+      });
+    },
+  );
+
+  app.post<{ Body: Static<typeof armBody> }>(
+    "/cluster/arm",
+    {
+      schema: {
+        summary: "Let a master join: by the code on its screen, or whenever it boots within the time",
+        tags,
+        body: armBody,
+      },
+      config: { scopes: scopes.operating },
+    },
+    async (request, reply) => {
+      const { code, minutes } = request.body;
+      if (code !== undefined && minutes !== undefined)
+        throw InvalidRequest({
+          problem: "either a code or a time: a code is good for the boot that shows it",
+        });
+      await serviceOf().arm(inventory.get(request.body.machine), {
+        code,
+        forMs: minutes === undefined ? undefined : minutes * 60_000,
+        by: request.actor,
+      });
+      return reply.code(204).send();
+    },
+  );
+
+  app.post<{ Body: Static<typeof releaseBody> }>(
+    "/cluster/release",
+    {
+      schema: { summary: "Let a machine that was given up try again", tags, body: releaseBody },
+      config: { scopes: scopes.operating },
+    },
+    async (request) => ({
+      released: await serviceOf().release(inventory.get(request.body.machine), request.actor),
+    }),
+  );
+
+  app.post<{ Body: Static<typeof resetBody> }>(
+    "/cluster/reset",
+    {
+      schema: {
+        summary:
+          "Take a machine out of the cluster, drained, and boot it anew; with `destroyCluster` and no machine the whole cluster goes back to nothing",
+        tags,
+        body: resetBody,
+      },
+      config: { scopes: scopes.operating },
+    },
+    async (request, reply) => {
+      const { machine: name, destroyCluster } = request.body;
+      const service = serviceOf();
+      if (name === undefined) await service.reset(destroyCluster, request.actor);
+      else
+        await service.resetNode(
+          inventory.get(name),
+          request.actor,
+          destroyCluster !== undefined && destroyCluster === service.cluster.name,
+        );
+      return reply.code(202).send(clusterView(service));
+    },
+  );
+
+  app.get<{ Querystring: Static<typeof transitionsQuery> }>(
+    "/cluster/transitions",
+    {
+      schema: {
+        summary: "Each step of the cluster and its machines, the newest first",
+        tags,
+        querystring: transitionsQuery,
+      },
+      config: { scopes: scopes.viewing },
+    },
+    (request) => {
+      const { machine: name, limit = 100 } = request.query;
+      const id = name === undefined ? undefined : inventory.get(name).id;
+      const names = new Map([...inventory.all()].map((one) => [one.id, one.name]));
+      const nameOf = (machineId: string) => names.get(machineId) ?? machineId;
+      return {
+        items: serviceOf()
+          .transitions(id, limit)
+          .map((transition) => transitionView(transition, nameOf)),
+        next: null,
+      };
+    },
+  );
+}

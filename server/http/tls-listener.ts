@@ -1,0 +1,70 @@
+import { createServer, type Server } from "node:https";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Clock } from "../domain/capabilities.ts";
+
+/** What a TLS server shows, and whom it believes: PEM. */
+export interface TlsCredentials {
+  readonly certificatePem: string;
+  readonly privateKeyPem: string;
+  /** Authority of client certificates: those of the machines' agents. */
+  readonly authorityPem: string;
+}
+
+export interface TlsSettings {
+  readonly port: number;
+  /** A new certificate, and a new key. */
+  readonly credentials: () => Promise<TlsCredentials>;
+}
+
+/** A server runs for months, its certificate for thirty days. */
+const renewEveryMs = 24 * 60 * 60_000;
+
+/** The same routes over TLS. A client certificate is asked for and not required: a route that needs one looks for it. */
+export async function createTlsListener(
+  { port, credentials }: TlsSettings,
+  clock: Pick<Clock, "after">,
+  answer: (request: IncomingMessage, response: ServerResponse) => void,
+  onRenewalFailed: (error: unknown) => void,
+) {
+  const context = async () => {
+    const { certificatePem, privateKeyPem, authorityPem } = await credentials();
+    return { cert: certificatePem, key: privateKeyPem, ca: authorityPem, minVersion: "TLSv1.2" as const };
+  };
+  const server: Server = createServer(
+    { ...(await context()), requestCert: true, rejectUnauthorized: false, handshakeTimeout: 10_000 },
+    answer,
+  );
+  server.headersTimeout = 10_000;
+  server.keepAliveTimeout = 65_000;
+  let cancel = () => {};
+  const renewLater = (): void => {
+    cancel = clock.after(renewEveryMs, () => {
+      context()
+        .then((renewed) => server.setSecureContext(renewed))
+        .catch(onRenewalFailed)
+        .finally(renewLater);
+    });
+  };
+
+  return {
+    server,
+    async listen(backlog: number): Promise<number> {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject);
+        server.listen({ port, host: "0.0.0.0", backlog }, () => {
+          server.off("error", reject);
+          resolve();
+        });
+      });
+      renewLater();
+      return (server.address() as AddressInfo).port;
+    },
+    cut: (): void => server.closeAllConnections(),
+    async close(): Promise<void> {
+      cancel();
+      if (server.listening) await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+export type TlsListener = Awaited<ReturnType<typeof createTlsListener>>;
