@@ -70,8 +70,7 @@ export interface PassTools {
  * an end of the server at any point the next pass goes on. Nothing is remembered but the rows.
  */
 export function createReconciler(deps: ReconcilerDeps) {
-  const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, authorities, cluster } =
-    deps;
+  const { clock, log, record, store, book, mailbox, guests, api, endpoint, cluster } = deps;
   /** The cluster was set up since it last came up, in this process. */
   let isSetUp = false;
   let tidiedAtMs = -tidyEveryMs;
