@@ -50,6 +50,11 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path", "node:util"],
   },
   cluster: { imports: ["domain", "kubeadm", "net", "pki", "store"], libraries: ["node:crypto"] },
+  kubernetes: {
+    imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
+    libraries: ["node:net", "node:tls"],
+  },
+  endpoint: { imports: ["domain", "net"], libraries: ["node:net"] },
   image: { imports: ["domain", "yaml"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },
@@ -130,7 +135,7 @@ const rooms: Readonly<Record<string, Room>> = {
 /** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
 const packageRooms: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
-  undici: ["cli"],
+  undici: ["cli", "kubernetes"],
   koffi: ["platform"],
   pino: ["platform"],
   "@peculiar/x509": ["pki"],

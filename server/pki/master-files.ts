@@ -139,7 +139,11 @@ export function issueServerClient(
     cluster,
     now,
     rights,
-  }: { readonly cluster: ClusterSpec; readonly now: EpochMs; readonly rights: "bootstrap" | "operator" },
+  }: {
+    readonly cluster: Pick<ClusterSpec, "keyAlgorithm">;
+    readonly now: EpochMs;
+    readonly rights: "bootstrap" | "operator";
+  },
 ): Promise<IssuedCertificate> {
   return issueWithKey(
     authorities.cluster,
