@@ -13,7 +13,7 @@ import { createAssetCollector } from "./content/asset-collector.ts";
 import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRecentContent } from "./content/recent-content.ts";
-import { createRateLimitedLog } from "./dhcp/rate-limited-log.ts";
+import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
 import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";

@@ -6,7 +6,7 @@ import type { DhcpMode, Silence } from "./policy/decision.ts";
 import type { DriverSwitch } from "./policy/switch-driver.ts";
 import type { IgnoredOffers } from "./policy/ignored-offers.ts";
 import type { StrategySwitch } from "./policy/switch-strategy.ts";
-import { createRateLimitedLog } from "./rate-limited-log.ts";
+import { createRateLimitedLog } from "../domain/rate-limited-log.ts";
 import { describeDriverSwitch, describeSwitch } from "./strategy-book.ts";
 
 export interface NoticesDeps {

@@ -118,7 +118,8 @@ export async function identifyCluster(
   if (there !== undefined && there.trim() !== authorityPem.trim())
     differences.push("its authority is not this server's");
   if (differences.length > 0) return { kind: "foreign", differences };
-  return { kind: "ours", kubernetesVersion: String(read["kubernetesVersion"] ?? "") };
+  const { kubernetesVersion } = read;
+  return { kind: "ours", kubernetesVersion: typeof kubernetesVersion === "string" ? kubernetesVersion : "" };
 }
 
 function authorityOf(kubeconfig: string | undefined): string | undefined {

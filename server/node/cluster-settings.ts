@@ -34,7 +34,10 @@ export const kubeProxySettings = {
   conntrack: { maxPerCore: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
 } as const;
 
-/** Flannel's net-conf.json. Its port stands in the ports that each node publishes. */
+/**
+ * Flannel's net-conf.json. Its port stands in the ports that each node publishes. What leaves the namespace goes as the machine's own
+ * datagrams, so its network's MTU counts and not the 65520 of slirp4netns's device.
+ */
 export function flannelNetwork(podNetwork: Cidr): Readonly<Record<string, unknown>> {
-  return { Network: formatCidr(podNetwork), Backend: { Type: "vxlan" } };
+  return { Network: formatCidr(podNetwork), Backend: { Type: "vxlan", MTU: 1500 } };
 }

@@ -1,21 +1,14 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import t from "tap";
 import {
   bootstrapTokenLifeMs,
   bootstrapTokenSecret,
   formatBootstrapToken,
 } from "../../server/kubeadm/bootstrap-token.ts";
-import {
-  certificatesDirectory,
-  endpointUrl,
-  etcdMemberProfile,
-} from "../../server/kubeadm/certificate-layout.ts";
-import { initConfiguration, joinConfiguration } from "../../server/kubeadm/configuration.ts";
-import { formatKubeconfig } from "../../server/kubeadm/kubeconfig.ts";
-import { judgeSigningRequest, kubeletClientSigner } from "../../server/kubeadm/signing-request-policy.ts";
+import { certificatesDirectory } from "../../server/kubeadm/certificate-layout.ts";
+import { joinConfiguration } from "../../server/kubeadm/configuration.ts";
+import { judgeSigningRequest } from "../../server/kubeadm/signing-request-policy.ts";
 import {
   authorityHash,
   createBootstrapToken,
@@ -23,134 +16,26 @@ import {
   isClusterInfoSigned,
   kubeadmCertsSecret,
 } from "../../server/pki/join-secrets.ts";
-import { issueServerClient, issueWithKey, masterFiles, sharedFiles } from "../../server/pki/master-files.ts";
+import { issueServerClient, sharedFiles } from "../../server/pki/master-files.ts";
 import { readSigningRequest } from "../../server/pki/signing-requests.ts";
-import {
-  sampleAuthorities,
-  sampleCluster,
-  sampleMaster,
-  writeNodeFiles,
-} from "../support/cluster-samples.ts";
-import { kubernetesProgram } from "../support/kubernetes-programs.ts";
-import { createLan } from "../support/namespaces.ts";
-import { temporaryDirectory } from "../support/samples.ts";
+import { sampleMaster } from "../support/cluster-samples.ts";
+import { startControlPlane } from "../support/real-control-plane.ts";
 
 /**
  * A real etcd, API server and controller manager run on nothing but our files, and take our tokens and Secrets. Needs root (a network
  * namespace), ROLLCALL_KUBERNETES and Debian's etcd (in ROLLCALL_ETCD where it is not on the PATH). About a minute.
  */
 t.test("a control plane on our certificates", async (t) => {
-  const directory = temporaryDirectory(t);
-  const file = (name: string) => join(directory, name);
-  const version = execFileSync(kubernetesProgram("kubeadm"), ["version", "-o", "short"], {
-    encoding: "utf8",
-  }).trim();
-  const cluster = sampleCluster(version, {
-    endpoint: `${sampleMaster.address}:6443`,
-    etcd: { kind: "external", endpoints: [`https://${sampleMaster.address}:2379`] },
+  const plane = await startControlPlane(t, {
+    controllers: [
+      "bootstrapsigner",
+      "tokencleaner",
+      "csrsigning",
+      "serviceaccount",
+      "root-ca-cert-publisher",
+    ],
   });
-  const authorities = await sampleAuthorities(t);
-  const now = Date.now();
-  writeNodeFiles(
-    directory,
-    await masterFiles(authorities, { cluster, machine: sampleMaster, isFirst: true, now }),
-  );
-  const member = await issueWithKey(authorities.etcd, etcdMemberProfile(sampleMaster), {
-    cluster,
-    now,
-    lifeMs: 3_600_000,
-  });
-  writeFileSync(file("etcd.crt"), member.certificatePem);
-  writeFileSync(file("etcd.key"), member.privateKeyPem, { mode: 0o600 });
-
-  const lan = createLan(t, { master: { m0: `lan ${sampleMaster.address}/24` } });
-  const start = (name: string, words: string[]) => {
-    const child = lan.start("master", [
-      "sh",
-      "-c",
-      `exec "$@" > ${file(`${name}.log`)} 2>&1`,
-      name,
-      ...words,
-    ]);
-    child.on("exit", (code) => {
-      if (code) t.comment(`${name} ended: ${readFileSync(file(`${name}.log`), "utf8").slice(-2000)}`);
-    });
-  };
-  const pki = (name: string) => file(`pki/${name}`);
-  const etcdUrl = `https://${sampleMaster.address}:2379`;
-  start("etcd", [
-    process.env["ROLLCALL_ETCD"] ?? "etcd",
-    `--data-dir=${file("etcd")}`,
-    `--listen-client-urls=${etcdUrl}`,
-    `--advertise-client-urls=${etcdUrl}`,
-    `--cert-file=${file("etcd.crt")}`,
-    `--key-file=${file("etcd.key")}`,
-    "--client-cert-auth",
-    `--trusted-ca-file=${pki("etcd/ca.crt")}`,
-  ]);
-  start("apiserver", [
-    kubernetesProgram("kube-apiserver"),
-    `--advertise-address=${sampleMaster.address}`,
-    "--authorization-mode=Node,RBAC",
-    `--client-ca-file=${pki("ca.crt")}`,
-    "--enable-bootstrap-token-auth=true",
-    `--etcd-cafile=${pki("etcd/ca.crt")}`,
-    `--etcd-certfile=${pki("apiserver-etcd-client.crt")}`,
-    `--etcd-keyfile=${pki("apiserver-etcd-client.key")}`,
-    `--etcd-servers=${etcdUrl}`,
-    `--proxy-client-cert-file=${pki("front-proxy-client.crt")}`,
-    `--proxy-client-key-file=${pki("front-proxy-client.key")}`,
-    `--requestheader-client-ca-file=${pki("front-proxy-ca.crt")}`,
-    "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-    `--service-account-key-file=${pki("sa.pub")}`,
-    `--service-account-signing-key-file=${pki("sa.key")}`,
-    "--service-cluster-ip-range=10.96.0.0/12",
-    `--tls-cert-file=${pki("apiserver.crt")}`,
-    `--tls-private-key-file=${pki("apiserver.key")}`,
-    "--secure-port=6443",
-  ]);
-
-  const kubectl = (kubeconfig: string, words: readonly string[], input = "") => {
-    const { status, stdout, stderr } = spawnSync(
-      "ip",
-      [
-        "netns",
-        "exec",
-        lan.namespaceOf("master"),
-        kubernetesProgram("kubectl"),
-        `--kubeconfig=${file(kubeconfig)}`,
-        `--cache-dir=${file("cache")}`,
-        ...words,
-      ],
-      { encoding: "utf8", input },
-    );
-    return { status, stdout, stderr };
-  };
-  /** Asks until it is so; the limit is for a machine that is slow, not a condition. */
-  const until = async (what: string, isSo: () => boolean) => {
-    const limit = Date.now() + 120_000;
-    while (!isSo()) {
-      if (Date.now() > limit) throw new Error(`after two minutes it is not yet so: ${what}`);
-      await delay(500);
-    }
-    t.pass(what);
-  };
-  await until(
-    "the API server is ready, over etcd with client certificates",
-    () => kubectl("admin.conf", ["get", "--raw", "/readyz"]).stdout === "ok",
-  );
-  start("controllers", [
-    kubernetesProgram("kube-controller-manager"),
-    `--kubeconfig=${file("controller-manager.conf")}`,
-    `--cluster-signing-cert-file=${pki("ca.crt")}`,
-    `--cluster-signing-key-file=${pki("ca.key")}`,
-    `--root-ca-file=${pki("ca.crt")}`,
-    `--service-account-private-key-file=${pki("sa.key")}`,
-    "--controllers=bootstrapsigner,tokencleaner,csrsigning,serviceaccount,root-ca-cert-publisher",
-    "--leader-elect=false",
-    "--use-service-account-credentials=true",
-    "--cluster-signing-duration=24h",
-  ]);
+  const { file, pki, cluster, authorities, kubectl, kubeadm, until, writeKubeconfig } = plane;
 
   const can = (kubeconfig: string, ...words: string[]) =>
     kubectl(kubeconfig, ["auth", "can-i", ...words]).stdout.trim();
@@ -162,26 +47,10 @@ t.test("a control plane on our certificates", async (t) => {
   );
   t.equal(can("scheduler.conf", "create", "pods", "--subresource=binding"), "yes");
   const server = await issueServerClient(authorities, { cluster, now: Date.now(), rights: "bootstrap" });
-  writeFileSync(
-    file("server.conf"),
-    formatKubeconfig({
-      clusterName: cluster.name,
-      server: endpointUrl(cluster),
-      authorityPem: authorities.cluster.certificatePem,
-      user: { name: "rollcall", ...server },
-    }),
-  );
+  writeKubeconfig("server.conf", { name: "rollcall", ...server });
   t.equal(can("server.conf", "create", "secrets"), "yes", "and the server its work");
   const operator = await issueServerClient(authorities, { cluster, now: Date.now(), rights: "operator" });
-  writeFileSync(
-    file("operator.conf"),
-    formatKubeconfig({
-      clusterName: cluster.name,
-      server: endpointUrl(cluster),
-      authorityPem: authorities.cluster.certificatePem,
-      user: { name: "rollcall", ...operator },
-    }),
-  );
+  writeKubeconfig("operator.conf", { name: "rollcall", ...operator });
   t.equal(
     can("operator.conf", "list", "nodes"),
     "no",
@@ -194,26 +63,7 @@ t.test("a control plane on our certificates", async (t) => {
   t.equal(apply(bootstrapTokenSecret(token, purpose)).status, 0, "the token is created");
   const write = (name: string, text: string) =>
     writeFileSync(file(name), text.replaceAll(certificatesDirectory, file("joined")));
-  const initToken = createBootstrapToken();
-  write("init.yaml", initConfiguration({ cluster, machine: sampleMaster, token: initToken, attempt: "b_0" }));
-  const kubeadm = (...words: string[]) =>
-    spawnSync("ip", ["netns", "exec", lan.namespaceOf("master"), kubernetesProgram("kubeadm"), ...words], {
-      encoding: "utf8",
-    });
-  // kubeadm notes the runtime's socket at the Node, and waits for one.
-  const labels = { "kubernetes.io/hostname": sampleMaster.name };
-  apply({ apiVersion: "v1", kind: "Node", metadata: { name: sampleMaster.name, labels } });
-  for (const phase of [["upload-config", "all"], ["bootstrap-token"]]) {
-    const done = kubeadm(
-      "init",
-      "phase",
-      ...phase,
-      "--config",
-      file("init.yaml"),
-      `--kubeconfig=${file("admin.conf")}`,
-    );
-    t.equal(done.status, 0, `kubeadm init phase ${phase.join(" ")} ${done.stderr.slice(0, 500)}`);
-  }
+  plane.initializeCluster((text) => text.replaceAll(certificatesDirectory, file("joined")));
 
   interface ConfigMap {
     data: Record<string, string>;
@@ -300,50 +150,7 @@ t.test("a control plane on our certificates", async (t) => {
   t.match(wrong.stderr, /none of the public keys .* are pinned/);
 
   // A machine asks for its certificate by the token; what the API server says of the request is what we judge.
-  writeFileSync(
-    file("token.conf"),
-    formatKubeconfig({
-      clusterName: cluster.name,
-      server: endpointUrl(cluster),
-      authorityPem: authorities.cluster.certificatePem,
-      user: { name: "tls-bootstrap-token-user", token: formatBootstrapToken(token) },
-    }),
-  );
-  const ask = (name: string, subject: string) => {
-    execFileSync(
-      "openssl",
-      [
-        "req",
-        "-new",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        file(`${name}.key`),
-        "-subj",
-        subject,
-        "-out",
-        file(`${name}.csr`),
-      ],
-      { stdio: "ignore" },
-    );
-    return kubectl(
-      "token.conf",
-      ["create", "-f", "-"],
-      JSON.stringify({
-        apiVersion: "certificates.k8s.io/v1",
-        kind: "CertificateSigningRequest",
-        metadata: { name },
-        spec: {
-          request: readFileSync(file(`${name}.csr`)).toString("base64"),
-          signerName: kubeletClientSigner,
-          usages: ["digital signature", "key encipherment", "client auth"],
-        },
-      }),
-    );
-  };
+  writeKubeconfig("token.conf", { name: "tls-bootstrap-token-user", token: formatBootstrapToken(token) });
   interface Csr {
     metadata: { name: string };
     spec: { username: string; signerName: string; usages: string[]; request: string };
@@ -364,10 +171,10 @@ t.test("a control plane on our certificates", async (t) => {
       },
       [{ tokenId: token.id, machine: "s5" }],
     );
-  t.equal(ask("right", "/O=system:nodes/CN=system:node:s5").status, 0);
+  t.equal(plane.ask("token.conf", "right", "/O=system:nodes/CN=system:node:s5").status, 0);
   t.same(await judge(get("right")), { verdict: "approve" });
   t.equal(
-    ask("foreign", "/O=system:nodes/CN=system:node:s4").status,
+    plane.ask("token.conf", "foreign", "/O=system:nodes/CN=system:node:s4").status,
     0,
     "the API server takes any Node's name",
   );

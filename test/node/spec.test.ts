@@ -176,7 +176,10 @@ t.test("what each role publishes, and what kubelet is told by version", (t) => {
   t.same(JSON.parse(textOf(worker(), patch) ?? ""), kubeletSettings(30));
   t.equal(textOf(worker({ kubernetesVersion: "1.20.2" }), patch), undefined);
   t.equal(kubeProxySettings.conntrack.maxPerCore, 0);
-  t.same(flannelNetwork(sampleFacts().podNetwork), { Network: "10.244.0.0/16", Backend: { Type: "vxlan" } });
+  t.same(flannelNetwork(sampleFacts().podNetwork), {
+    Network: "10.244.0.0/16",
+    Backend: { Type: "vxlan", MTU: 1500 },
+  });
   t.equal(runtimeSocket("alt"), "unix:///run/crio/crio.sock");
   t.equal(runtimeSocket("debian"), "unix:///run/containerd/containerd.sock");
   t.end();

@@ -1,4 +1,4 @@
-import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import type { Clock, DurationMs, Log } from "./capabilities.ts";
 
 /** Warnings that anybody's packets can cause: one per kind and interval, with the number of those left out. */
 export function createRateLimitedLog(log: Log, clock: Pick<Clock, "monotonicMs">, intervalMs: DurationMs) {
