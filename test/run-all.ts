@@ -37,6 +37,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/cloud-init": "cloud-init",
     "/usr/bin/openssl": "openssl",
     "/usr/bin/kubectl": "kubernetes-client",
+    "/usr/sbin/haproxy": "haproxy",
+    "/usr/sbin/keepalived": "keepalived",
     "/usr/bin/cpio": "cpio",
     "/usr/bin/shellcheck": "shellcheck",
     "/usr/bin/rootlesskit": "rootlesskit",

@@ -34,7 +34,7 @@ export async function fakeApiServer(
   t: Test,
   authorities: Pick<ClusterAuthorities, "cluster">,
   answer: (asked: Asked) => Told | undefined,
-  { name = "kubernetes" } = {},
+  { asksCertificate = true } = {},
 ) {
   const { certificatePem, privateKeyPem } = await issueWithKey(
     authorities.cluster,
@@ -42,7 +42,7 @@ export async function fakeApiServer(
       commonName: "kube-apiserver",
       organizations: [],
       usages: ["serverAuth"],
-      dnsNames: [name],
+      dnsNames: ["kubernetes"],
       addresses: ["10.0.0.11"],
     },
     { cluster: { keyAlgorithm: "ECDSA-P256" }, now: Date.now(), lifeMs: 3_600_000 },
@@ -53,8 +53,8 @@ export async function fakeApiServer(
       cert: certificatePem,
       key: privateKeyPem,
       ca: authorities.cluster.certificatePem,
-      requestCert: true,
-      rejectUnauthorized: true,
+      requestCert: asksCertificate,
+      rejectUnauthorized: asksCertificate,
     },
     (request: IncomingMessage, response: ServerResponse) => {
       let body = "";
@@ -68,7 +68,7 @@ export async function fakeApiServer(
           contentType: request.headers["content-type"],
           body,
           serial: peer.serialNumber,
-          commonName: String(peer.subject.CN),
+          commonName: String(peer.subject?.CN ?? ""),
           serverName: socket.servername,
         };
         asked.push(one);
