@@ -37,6 +37,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/cloud-init": "cloud-init",
     "/usr/bin/openssl": "openssl",
     "/usr/bin/kubectl": "kubernetes-client",
+    "/bin/ping": "iputils-ping",
+    "/usr/sbin/iptables": "iptables",
     "/usr/sbin/haproxy": "haproxy",
     "/usr/sbin/keepalived": "keepalived",
     "/usr/bin/cpio": "cpio",
