@@ -59,8 +59,14 @@ export function renderKeepalived(input: KeepalivedInput): string {
     `    virtual_router_id ${routerId}`,
     `    priority ${machine.priority}`,
     "    advert_int 1",
-    `    unicast_src_ip ${machine.address}`,
-    ...(peers.length === 0 ? [] : ["    unicast_peer {", ...peers.map((peer) => `        ${peer}`), "    }"]),
+    ...(peers.length === 0
+      ? []
+      : [
+          `    unicast_src_ip ${machine.address}`,
+          "    unicast_peer {",
+          ...peers.map((peer) => `        ${peer}`),
+          "    }",
+        ]),
     "    virtual_ipaddress {",
     `        ${virtualAddress}/${prefixLength} dev ${device}`,
     "    }",
