@@ -1,12 +1,13 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
 import t from "tap";
 import {
   bootstrapTokenLifeMs,
   bootstrapTokenSecret,
   formatBootstrapToken,
 } from "../../server/kubeadm/bootstrap-token.ts";
-import { certificatesDirectory } from "../../server/kubeadm/certificate-layout.ts";
+import { endpointUrl, certificatesDirectory } from "../../server/kubeadm/certificate-layout.ts";
 import { joinConfiguration } from "../../server/kubeadm/configuration.ts";
 import { judgeSigningRequest } from "../../server/kubeadm/signing-request-policy.ts";
 import {
@@ -16,7 +17,8 @@ import {
   isClusterInfoSigned,
   kubeadmCertsSecret,
 } from "../../server/pki/join-secrets.ts";
-import { issueServerClient, sharedFiles } from "../../server/pki/master-files.ts";
+import { issueServerClient, issueWithKey, sharedFiles } from "../../server/pki/master-files.ts";
+import { nodePortsScript } from "../../server/node/scripts/agent-node-ports.ts";
 import { readSigningRequest } from "../../server/pki/signing-requests.ts";
 import { sampleMaster } from "../support/cluster-samples.ts";
 import { startControlPlane } from "../support/real-control-plane.ts";
@@ -35,7 +37,7 @@ t.test("a control plane on our certificates", async (t) => {
       "root-ca-cert-publisher",
     ],
   });
-  const { file, pki, cluster, authorities, kubectl, kubeadm, until, writeKubeconfig } = plane;
+  const { file, pki, cluster, authorities, lan, kubectl, kubeadm, until, writeKubeconfig } = plane;
 
   const can = (kubeconfig: string, ...words: string[]) =>
     kubectl(kubeconfig, ["auth", "can-i", ...words]).stdout.trim();
@@ -46,6 +48,77 @@ t.test("a control plane on our certificates", async (t) => {
     "scheduler.conf is known, and no more than it should be",
   );
   t.equal(can("scheduler.conf", "create", "pods", "--subresource=binding"), "yes");
+
+  const services = [
+    { name: "web", type: "LoadBalancer", ports: [{ port: 80, nodePort: 30080 }] },
+    {
+      name: "dns",
+      type: "NodePort",
+      ports: [
+        { name: "udp", port: 53, nodePort: 30053, protocol: "UDP" },
+        { name: "tcp", port: 53, nodePort: 30054 },
+      ],
+    },
+    { name: "inner", type: "ClusterIP", ports: [{ port: 80 }] },
+  ];
+  for (const { name, ...spec } of services) {
+    const annotations = { nodePort: "31000", text: '"nodePort": 31001 }]} \\" \n' };
+    const service = { apiVersion: "v1", kind: "Service", metadata: { name, annotations }, spec };
+    const made = kubectl("admin.conf", ["apply", "-f", "-"], JSON.stringify(service));
+    t.equal(made.status, 0, `${name} ${made.stderr}`);
+  }
+  const kubelet = await issueWithKey(
+    authorities.cluster,
+    {
+      commonName: "system:node:s4",
+      organizations: ["system:nodes"],
+      usages: ["clientAuth"],
+      dnsNames: [],
+      addresses: [],
+    },
+    { cluster, now: Date.now(), lifeMs: 3_600_000 },
+  );
+  writeFileSync(file("kubelet.pem"), kubelet.certificatePem + kubelet.privateKeyPem);
+  writeFileSync(file("nodeports.sh"), nodePortsScript);
+  const setUp = `mount -t tmpfs tmpfs /var/lib
+mkdir /var/lib/upper /var/lib/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/var/lib/upper,workdir=/var/lib/work /etc
+mkdir -p /etc/kubernetes/pki /var/lib/kubelet/pki
+cp ${pki("ca.crt")} /etc/kubernetes/pki/ca.crt
+cp ${file("kubelet.pem")} /var/lib/kubelet/pki/kubelet-client-current.pem
+echo '    server: ${endpointUrl(cluster)}' >/etc/kubernetes/kubelet.conf
+exec sh ${file("nodeports.sh")} "$@"`;
+  const inNode = [
+    "ip",
+    "netns",
+    "exec",
+    lan.namespaceOf("master"),
+    "unshare",
+    "--mount",
+    "sh",
+    "-ec",
+    setUp,
+    "sh",
+  ];
+  const nodePorts = (...words: string[]) =>
+    execFileSync("ip", [...inNode.slice(1), ...words], { encoding: "utf8" });
+  const [version1 = "", ...ports] = nodePorts("list").trim().split("\n");
+  t.match(version1, /^version [1-9][0-9]*$/);
+  t.same(
+    ports.sort(),
+    ["30053/udp", "30054/tcp", "30080/tcp"],
+    "a kubelet's certificate is enough to see the NodePorts",
+  );
+  const watching = lan.start(
+    "master",
+    inNode.slice(4).concat("watch", version1.replace("version ", "")),
+    "ignore",
+  );
+  const ended = once(watching, "exit");
+  t.equal(kubectl("admin.conf", ["delete", "service", "web"]).status, 0);
+  t.same(await ended, [0, null], "a change ends the watch");
+  t.same(nodePorts("list").trim().split("\n").slice(1).sort(), ["30053/udp", "30054/tcp"]);
+
   const server = await issueServerClient(authorities, { cluster, now: Date.now(), rights: "bootstrap" });
   writeKubeconfig("server.conf", { name: "rollcall", ...server });
   t.equal(can("server.conf", "create", "secrets"), "yes", "and the server its work");

@@ -2,11 +2,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
+import { agentPart } from "../../server/node/agent.ts";
 import { overlayPrefix, toInitrdOverlay } from "../../server/node/emit-initrd.ts";
 import { toShellScript } from "../../server/node/emit-shell.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
 import { runInLayer } from "../support/host-layer.ts";
-import { sampleFacts, sampleInput } from "../support/node-samples.ts";
+import { sampleFacts, sampleInput, sampleServer } from "../support/node-samples.ts";
 
 /** Units of the host's system that reach for what is no namespace's: clock, devices, kernel. */
 const masked = [
@@ -68,6 +69,12 @@ systemctl --user -M u7s-admin@ restart rootlesskit.service
 # kubelet comes back with the namespace; it may be on its way.
 say again "$(in_there systemctl is-active rootlesskit kubelet | sed s/activating/active/)"
 say kept "$(in_there ls /var/lib/kubelet)"
+# Nobody gave this boot a claim: the agent says so, once the user namespace is there, and stays ended.
+systemctl start --wait rollcall-agent.service || true
+say agent "$(systemctl show -p NRestarts -p ExecMainStatus --value rollcall-agent.service)"
+say key "$(stat -c %a:%U /run/rollcall/agent /run/rollcall/agent/agent.key)"
+say told "$(journalctl -q -o cat -u rollcall-agent.service | grep '^rollcall: this boot')"
+systemctl reset-failed rollcall-agent.service
 say others "$(systemctl --user -M u7s-admin@ list-units --failed --plain --no-legend)"
 say failed "$(systemctl list-units --failed --plain --no-legend)"
 `;
@@ -123,7 +130,12 @@ for (const [name, { before, inside }] of Object.entries(ways))
   t.test(`a system that boots becomes a rootless node by itself: ${name}`, async (t) => {
     const directory = mkdtempSync(join(tmpdir(), "rollcall-node-boot-"));
     t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-    const spec = rootlessNode("worker", "debian", sampleFacts({ kernelRelease: "6.1.0-37-amd64" }));
+    const spec = rootlessNode(
+      "worker",
+      "debian",
+      sampleFacts({ kernelRelease: "6.1.0-37-amd64" }),
+      agentPart("debian", sampleServer),
+    );
     const files = {
       "start.sh": start(spec.arguments.join(" ")),
       "look.sh": `${inside}${look}`,
@@ -172,6 +184,9 @@ for (const [name, { before, inside }] of Object.entries(ways))
         arguments: "--node-ip=10.0.0.15 --hostname-override=s5 --feature-gates=KubeletInUserNamespace=true",
         again: "active active",
         kept: "arguments",
+        agent: "0 77",
+        key: "700:root 600:root",
+        told: "rollcall: this boot has no claim: neither in /etc/rollcall/callback nor on the kernel's command line",
         others: "",
         failed: "",
       },

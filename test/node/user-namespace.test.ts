@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
+import { agentPart } from "../../server/node/agent.ts";
 import { toShellScript } from "../../server/node/emit-shell.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
+import { tar } from "../../server/node/tar.ts";
 import { runInLayer } from "../support/host-layer.ts";
-import { sampleFacts } from "../support/node-samples.ts";
+import { sampleFacts, sampleServer } from "../support/node-samples.ts";
 
 /** As the user's service manager starts rootlesskit.service: waits for READY=1, runs what is to be looked at, and ends it. */
 const serviceManager = `import os, socket, subprocess
@@ -50,6 +52,10 @@ say overlay "$(nsenter_u7s sh -ec 'cd /var/lib/containerd; mkdir -p o/l/d/e o/u 
 # A file written by root of the user namespace is the node's user's on the system, and outlives the namespace.
 nsenter_u7s touch /etc/kubernetes/kubelet.conf
 say kept "$(stat -c %U /var/lib/u7s-admin/.local/share/usernetes/_etc_kubernetes/kubelet.conf)"
+# A file of an instruction where rootlesskit has a link to the system's own, and one where the node has a directory.
+nsenter_u7s unpack.sh </tmp/instruction.tar
+say unpacked "$(nsenter_u7s sh -c 'cd /etc && stat -c %a:%u rollcall/network.sh kubernetes/pki/ca.key; ls rollcall')"
+say outside "$(ls /etc/rollcall)"
 say container "$(echo id | nsenter_u7s sh -e /tmp/container.sh)"
 `;
 
@@ -103,17 +109,23 @@ for (const [kernelRelease, storage] of Object.entries(storages))
       const directory = mkdtempSync(join(tmpdir(), "rollcall-user-namespace-"));
       t.teardown(() => rmSync(directory, { recursive: true, force: true }));
       const files = {
-        "node.sh": toShellScript(rootlessNode("worker", "debian", sampleFacts({ kernelRelease }))),
+        "node.sh": toShellScript(
+          rootlessNode("worker", "debian", sampleFacts({ kernelRelease }), agentPart("debian", sampleServer)),
+        ),
         "manager.py": serviceManager,
         "look.sh": look,
         "container.sh": container,
         "start.sh": start,
+        "instruction.tar": tar([
+          { name: "files/etc/rollcall/network.sh", mode: 0o755, content: "" },
+          { name: "files/etc/kubernetes/pki/ca.key", mode: 0o600, content: "" },
+        ]),
       };
       for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
       const group = `rollcall-node-${process.pid}`;
       const { said } = await runInLayer(directory, [
         "mkdir -p layer/root/tmp",
-        "cp node.sh manager.py look.sh container.sh layer/root/tmp/",
+        "cp node.sh instruction.tar manager.py look.sh container.sh layer/root/tmp/",
         "chroot layer/root sh /tmp/node.sh",
         // The layer itself is an overlay, below which there can be no other.
         storage,
@@ -146,6 +158,8 @@ for (const [kernelRelease, storage] of Object.entries(storages))
         vxlan: "made",
         overlay: "works",
         kept: "u7s-admin",
+        unpacked: "755:0 600:0 network.sh u7s",
+        outside: "u7s",
         container: "uid=0 gid=0",
       };
       t.same(

@@ -1,3 +1,4 @@
+import { agentPart, type AgentServer } from "../../server/node/agent.ts";
 import { families } from "../../server/node/families.ts";
 import { type NodeFacts, type NodeFactsInput, readNodeFacts } from "../../server/node/node-facts.ts";
 import { nodeRoles, type NodeSpec } from "../../server/node/node-spec.ts";
@@ -31,12 +32,34 @@ export function sampleFacts(changes: Partial<NodeFactsInput> = {}): NodeFacts {
   return read.facts;
 }
 
-/** One of each role and family, with the kernel that makes most of it: an old one. */
+/** The certificate is one that was made for this place, so that what is made of it is always the same. */
+export const sampleServer: AgentServer = {
+  httpsUrl: "https://10.0.0.2:8443",
+  authorityPem: `-----BEGIN CERTIFICATE-----
+MIIBjjCCATOgAwIBAgIUAv/ctIT/udNu6MT4ErE+CCuky7wwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRcm9sbGNhbGwtYWdlbnQtY2EwHhcNMjYxMTIxMTYxMDE5WhcN
+MzYxMTE4MTYxMDE5WjAcMRowGAYDVQQDDBFyb2xsY2FsbC1hZ2VudC1jYTBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABLHoqCHdY+3dSzJ0nhhvRj4VWk8p8fmwddHb
+71/1dwMhMCOUfldeoLZgiStRKfeVyPmALby72ehVt5A2apsFKdijUzBRMB0GA1Ud
+DgQWBBT/LsRqy9AYo9HRBQvz9v5wakLgPjAfBgNVHSMEGDAWgBT/LsRqy9AYo9HR
+BQvz9v5wakLgPjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7
+3YcYTIj59o/zwwhv1G0TBO/bOMk3cf7Z4ZlwAzncBgIhAP7A/JmPO8jK8kOnrZfP
+KLOB3YegL3dRu3mDI1aoY6oB
+-----END CERTIFICATE-----
+`,
+};
+
+/** One of each role and family with its agent, and with the kernel that makes most of it: an old one. */
 export function allSamples(): readonly { readonly name: string; readonly spec: NodeSpec }[] {
   return families.flatMap((family) =>
     nodeRoles.map((role) => ({
       name: `${family}-${role}`,
-      spec: rootlessNode(role, family, sampleFacts({ kernelRelease: "6.1.0-37-amd64" })),
+      spec: rootlessNode(
+        role,
+        family,
+        sampleFacts({ kernelRelease: "6.1.0-37-amd64" }),
+        agentPart(family, sampleServer),
+      ),
     })),
   );
 }

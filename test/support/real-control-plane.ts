@@ -143,6 +143,8 @@ export async function startControlPlane(
     pki,
     cluster,
     authorities,
+    /** The network that it runs in, as the host `master`. */
+    lan,
     kubectl,
     kubeadm: (...words: string[]) => inMaster("kubeadm", words),
     until,
