@@ -8,6 +8,8 @@ export const machineCodes: Readonly<Record<string, string>> = {
     "The kernel was started without the arguments that our initramfs needs: boot it by a role with `boot: image`; a script of your own has to pass on what `boot preview MACHINE` shows.",
   IGNITION_FAILED:
     "The machine's Ignition could not do what the role's config says; the report names the stage and its reason, and `boot events` has its log. Correct the role: the machine starts over by itself.",
+  NODE_FILES_FAILED:
+    "What makes the machine a node of the cluster did not fit into its root: most often its RAM is full. The machine starts over by itself.",
   RAM_TOO_SMALL:
     "The image does not fit into the machine's memory beside the system: give it more RAM, or a role with a smaller image; `minimumRam` in role.yaml says so before it boots.",
   ROOTFS_DIGEST_MISMATCH:

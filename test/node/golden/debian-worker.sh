@@ -264,6 +264,8 @@ NotifyAccess=all
 EnvironmentFile=/etc/rollcall/u7s/env
 ExecStart=/usr/local/libexec/u7s/rootlesskit.sh
 ExecStartPost=/usr/local/libexec/u7s/rootlessctl.sh publish
+ExecStartPost=/usr/local/libexec/u7s/nsenter_u7s /usr/local/libexec/u7s/import-images.sh
+TimeoutStartSec=10min
 Delegate=yes
 KillMode=mixed
 LimitNOFILE=65536
@@ -374,6 +376,22 @@ file 0755 root /usr/local/libexec/u7s/containerd.sh <<'END-OF-THE-FILE-OF-THE-NO
 #!/bin/sh
 # containerd, inside of the user namespace. It tells systemd itself when it is ready.
 exec containerd --config "$U7S_CONFIGURATION/containerd.toml"
+END-OF-THE-FILE-OF-THE-NODE
+file 0755 root /usr/local/libexec/u7s/import-images.sh <<'END-OF-THE-FILE-OF-THE-NODE'
+#!/bin/sh
+# Container images that came with the system's image, before kubelet asks for them. Of those that are there already nothing is done.
+set -eu
+imported=/var/lib/containerd/imported
+mkdir -p "$imported"
+for archive in /usr/share/rollcall/images/*; do
+	name=$(basename "$archive")
+	if [ ! -f "$archive" ] || [ -e "$imported/$name" ]; then continue; fi
+	if ctr -n k8s.io images import "$archive"; then
+		touch "$imported/$name"
+	else
+		echo "u7s: $archive can't be imported" >&2
+	fi
+done
 END-OF-THE-FILE-OF-THE-NODE
 file 0755 root /usr/local/libexec/u7s/kubeadm <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
