@@ -22,6 +22,9 @@ mkdir -p "$imported"
 for archive in /usr/share/rollcall/images/*; do
 	name=$(basename "$archive")
 	if [ ! -f "$archive" ] || [ -e "$imported/$name" ]; then continue; fi
+	case $name in
+	etcd* | kube-apiserver* | kube-controller-manager* | kube-scheduler*) [ -n "$U7S_CONTROLPLANE" ] || continue ;;
+	esac
 	if ctr -n k8s.io images import "$archive"; then
 		touch "$imported/$name"
 	else
