@@ -8,9 +8,10 @@ import { adminUser, type NodePart, type NodeRole, type NodeUnit } from "./node-s
 import { publicText } from "./public-text.ts";
 import { runtimeScripts } from "./runtime.ts";
 import { innerKubeletScript, kubeletScript } from "./scripts/kubelet.ts";
-import { activateScript, loopFileSteps, prepareScript } from "./scripts/system.ts";
+import { activateScript, loopFileSteps, plainFileSteps, prepareScript } from "./scripts/system.ts";
 import {
   childScript,
+  crictlShim,
   enterScript,
   kubeadmShim,
   portsScript,
@@ -32,7 +33,12 @@ const prepareUnit = "u7s-prepare.service";
 /** Steps of root before the user's first process. */
 function preparation(family: Family, facts: NodeFacts): readonly string[] {
   const row = familyTable[family];
-  return [...row.preparation, ...(overlayChoice(facts.kernel, row) === "loop-file" ? loopFileSteps : [])];
+  const storage = {
+    native: plainFileSteps,
+    "loop-file": loopFileSteps,
+    "fuse-overlayfs": [],
+  }[overlayChoice(facts.kernel, row)];
+  return [...row.preparation, ...storage];
 }
 
 /** The environment of all scripts and user units, with podsec's names; what is secret there (token, certificate key) is not in it. */
@@ -202,6 +208,7 @@ WantedBy=multi-user.target
       script("_kubelet.sh", innerKubeletScript),
       script("systemctl", systemctlShim),
       script("kubeadm", kubeadmShim),
+      ...(familyTable[family].runtime === "containerd" ? [script("crictl", crictlShim)] : []),
       script("activate.sh", activateScript(configuration)),
       ...(steps.length > 0
         ? [

@@ -27,6 +27,15 @@ if ! mountpoint -q "$U7S_STATE"; then
 fi`,
 ];
 
+/** Over an overlay there can be no other: where the root is one, images get a tmpfs beside it. */
+export const plainFileSteps: readonly string[] = [
+  String.raw`
+if [ "$(stat -f -c %T "$U7S_STATE")" = overlayfs ]; then
+	mount -t tmpfs -o "nodev,noatime,size=60%,mode=0700,uid=$(id -u "$U7S_USER"),gid=$(id -g "$U7S_USER")" tmpfs "$U7S_STATE"
+	install -d -m 700 -o "$U7S_USER" -g "$U7S_USER" "$U7S_STATE/containers"
+fi`,
+];
+
 /** What a boot does by itself, for those who come later: cloud-init's last stage, and the script run by hand. */
 export function activateScript(configuration: string): string {
   return `#!/bin/sh

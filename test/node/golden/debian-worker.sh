@@ -377,6 +377,34 @@ file 0755 root /usr/local/libexec/u7s/containerd.sh <<'END-OF-THE-FILE-OF-THE-NO
 # containerd, inside of the user namespace. It tells systemd itself when it is ready.
 exec containerd --config "$U7S_CONFIGURATION/containerd.toml"
 END-OF-THE-FILE-OF-THE-NODE
+file 0755 root /usr/local/libexec/u7s/crictl <<'END-OF-THE-FILE-OF-THE-NODE'
+#!/bin/sh
+# What kubeadm asks of crictl, without which it does not begin; few distributions have it. containerd's own ctr answers.
+set -eu
+[ ! -x "$U7S_KUBERNETES_PROGRAMS/crictl" ] || exec "$U7S_KUBERNETES_PROGRAMS/crictl" "$@"
+while getopts r:i:t: option; do
+	# What socket and how long: there is one.
+	[ "$option" != "?" ] || exit 64
+done
+shift $((OPTIND - 1))
+control() { ctr -n k8s.io "$@"; }
+case $1 in
+info) control version ;;
+inspecti) [ -n "$(control images list -q "name==$2")" ] ;;
+pull) control images pull "$2" ;;
+# Its pods are for kubeadm what it stops and removes: each container, since ctr knows no other.
+pods) control containers list -q ;;
+stopp) control tasks kill --all --signal KILL "$2" ;;
+rmp)
+	control tasks delete --force "$2" || :
+	control containers delete "$2"
+	;;
+*)
+	echo "crictl: this node has no $1" >&2
+	exit 64
+	;;
+esac
+END-OF-THE-FILE-OF-THE-NODE
 file 0755 root /usr/local/libexec/u7s/import-images.sh <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
 # Container images that came with the system's image, before kubelet asks for them. Of those that are there already nothing is done.
@@ -386,6 +414,9 @@ mkdir -p "$imported"
 for archive in /usr/share/rollcall/images/*; do
 	name=$(basename "$archive")
 	if [ ! -f "$archive" ] || [ -e "$imported/$name" ]; then continue; fi
+	case $name in
+	etcd* | kube-apiserver* | kube-controller-manager* | kube-scheduler*) [ -n "$U7S_CONTROLPLANE" ] || continue ;;
+	esac
 	if ctr -n k8s.io images import "$archive"; then
 		touch "$imported/$name"
 	else
