@@ -24,6 +24,14 @@ say outside "$(stat -c %U "/proc/$pid")"
 say cgroup "$(cut -d: -f3 "/proc/$pid/cgroup")"
 # As a layer of an image is renamed and removed.
 say overlay "$(inside sh -ec 'cd /var/lib/containerd; mkdir -p o/l/d/e o/u o/w o/m; mount -t overlay overlay -o userxattr,lowerdir=o/l,upperdir=o/u,workdir=o/w o/m; mv o/m/d o/m/f; rm -r o/m/f; umount o/m; echo works' 2>&1)"
+# What is removed is RAM again.
+blocks() { sync; du -m /var/lib/u7s-storage.img | cut -f1; }
+before=$(blocks)
+user dd if=/dev/urandom of="$U7S_STATE/large" bs=1M count=64 2>/dev/null
+with=$(blocks)
+user rm "$U7S_STATE/large"
+without=$(blocks)
+say removed "$([ "$with" -ge $((before + 60)) ] && [ "$without" -le $((before + 8)) ] && echo freed || echo "$before, $with, $without")"
 say ports "$(user "$U7S_PROGRAMS/rootlessctl.sh" list | awk 'NR > 1 { print $4 "/" $2 }' | sort)"
 say memory "$(free -m | awk '/^Mem:/ { print $3 "+" $5 }') MiB, $(df -m --output=used "$U7S_STATE" | tail -n 1) MiB in it"
 say end yes
@@ -51,6 +59,7 @@ t.test(
       container: "0",
       outside: adminUser,
       overlay: "works",
+      removed: "freed",
       ports: "10250/tcp 10256/tcp 8472/udp",
       end: "yes",
     };

@@ -454,13 +454,14 @@ set -eu
 
 image=/var/lib/u7s-storage.img
 if ! mountpoint -q "$U7S_STATE"; then
-	# Of the RAM; it takes what is written to it, and no more.
-	kib=$(awk '/^MemTotal:/ { print int($2 * 0.6) }' /proc/meminfo)
+	# Of the RAM; it takes what is written to it and not removed again. Less than a root in RAM has room for (60 % in our image):
+	# then a full one says so, where the file could not grow it would lose what is written.
+	kib=$(awk '/^MemTotal:/ { print int($2 * 0.5) }' /proc/meminfo)
 	rm -f "$image"
 	truncate -s "$kib"K "$image"
 	mkfs.ext4 -q -F -m 0 -O ^has_journal -E lazy_itable_init=1,nodiscard "$image"
 	mkdir -p "$U7S_STATE"
-	mount -t ext4 -o loop,nodev,noatime "$image" "$U7S_STATE"
+	mount -t ext4 -o loop,nodev,noatime,discard "$image" "$U7S_STATE"
 	rmdir "$U7S_STATE/lost+found"
 	mkdir "$U7S_STATE/containers"
 	# The outer one last: from then on it is the user's, and root follows no path in it.
