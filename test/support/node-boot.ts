@@ -102,6 +102,9 @@ function imageWithNode(t: Test, image: string, spec: NodeSpec): string {
   return directory;
 }
 
+/** Emulated, and beside other tests: a limit, not an expectation. */
+const scriptLimitMs = 20 * 60_000;
+
 /** A machine `s1` that boots the image as a worker's node, runs the script, and tells what came of it. */
 export async function bootNode(
   t: Test,
@@ -143,10 +146,12 @@ export async function bootNode(
   await e2e.waitForStep("s1", "switch-root");
   t.comment(`s1 has its root ${seconds()}`);
   const isLog = (event: EventView) => event.type === "machine.log";
-  const sent = await e2e.waitForEvent("what the script says", isLog).catch((error: unknown) => {
-    t.comment(machine.screen.slice(-6000));
-    throw error;
-  });
+  const sent = await e2e
+    .waitForEvent("what the script says", isLog, scriptLimitMs)
+    .catch((error: unknown) => {
+      t.comment(machine.screen.slice(-6000));
+      throw error;
+    });
   t.comment(`the script is through ${seconds()}`);
   const log = String(sent.data["tail"]);
   t.comment(log);
