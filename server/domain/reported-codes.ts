@@ -8,6 +8,8 @@ export const machineCodes: Readonly<Record<string, string>> = {
     "The kernel was started without the arguments that our initramfs needs: boot it by a role with `boot: image`; a script of your own has to pass on what `boot preview MACHINE` shows.",
   IGNITION_FAILED:
     "The machine's Ignition could not do what the role's config says; the report names the stage and its reason, and `boot events` has its log. Correct the role: the machine starts over by itself.",
+  NODE_FILES_FAILED:
+    "What makes the machine a node of the cluster did not fit into its root: most often its RAM is full. The machine starts over by itself.",
   RAM_TOO_SMALL:
     "The image does not fit into the machine's memory beside the system: give it more RAM, or a role with a smaller image; `minimumRam` in role.yaml says so before it boots.",
   ROOTFS_DIGEST_MISMATCH:
@@ -39,6 +41,10 @@ export const commandCodes: Readonly<Record<string, string>> = {
     "The file is not the one that was announced, and nothing of it was kept: try another mirror, or later, when file and list are of one release.",
   IMAGE_DOWNLOAD_CUT:
     "The line or the server breaks off again and again. Give the same command again: it goes on where it ended.",
+  IMAGE_FILE_MISMATCH:
+    "A program or a container image for the image has another SHA-256 than the recipe (or SHA256SUMS) says: look at where it comes from; if it is the right one, correct the digest.",
+  IMAGE_FILE_MISSING:
+    "A program or a container image that the recipe (or SHA256SUMS) names can't be read: put it there, or take it out of the recipe.",
   IMAGE_IMPORT_BUSY:
     "Another import of this image is under way: wait for its end, or name another directory with --to DIR.",
   IMAGE_IMPORT_CANCELLED: "The import was interrupted; the same command goes on where it ended.",

@@ -32,6 +32,8 @@ export function bootstrapCommand(recipe: Recipe, facts: BootstrapFacts): Command
       `--mode=${facts.mode}`,
       "--variant=apt",
       "--format=tar",
+      // Else usrmerge does in each root what is done already, and brings all of Perl along for it.
+      "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
       "--verbose",
       `--architectures=${recipe.architecture}`,
       `--include=${packagesFor(recipe, facts.components).join(",")}`,

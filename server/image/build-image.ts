@@ -32,6 +32,7 @@ import { createProgressReader } from "./build-progress.ts";
 import { ImageError } from "./image-error.ts";
 import type { ImageFile, ImageManifest } from "./image-manifest.ts";
 import { parseRootFacts } from "./image-manifest.ts";
+import { addIngredients, type Ingredients } from "./ingredients.ts";
 import type { Recipe } from "./recipe.ts";
 import { parseRecipe } from "./recipe.ts";
 import { readOutput, runPipeline } from "./run-command.ts";
@@ -46,6 +47,8 @@ export interface BuildStep {
 export interface BuildImageOptions {
   readonly recipeDir: string;
   readonly outputDir: string;
+  /** Beside those of the recipe; a program of both is taken from here. */
+  readonly ingredients?: Ingredients;
   readonly onProgress?: (step: BuildStep) => void;
   /** Every line that the tools print, for a log file or --verbose. */
   readonly onLog?: (line: string) => void;
@@ -92,6 +95,8 @@ export async function buildImage(options: BuildImageOptions): Promise<ImageManif
   const partDir = await mkdtemp(join(options.outputDir, ".part-"));
   try {
     const sources = selectDebianSources(await readAptSources("/etc/apt"), recipe.suite);
+    await addIngredients(join(stageDir, "overlay"), options.recipeDir, recipe);
+    if (options.ingredients) await addIngredients(join(stageDir, "overlay"), ".", options.ingredients);
     await fillStage(stageDir, options.recipeDir, recipe, [
       ...sources,
       ...(await readOwnSources(options.recipeDir, recipe)),
@@ -264,7 +269,7 @@ async function fillStage(
   // In unshare mode another user id works in here.
   await chmod(join(stageDir, "tmp"), 0o1777);
   for (const part of ["overlay", "initramfs"]) {
-    await mkdir(join(stageDir, part));
+    await mkdir(join(stageDir, part), { recursive: true });
     for (const from of recipe.extends === undefined
       ? [recipeDir]
       : [join(ShippedRecipes, recipe.extends), recipeDir])

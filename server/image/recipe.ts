@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import { readYaml } from "../yaml/read-yaml.ts";
 import { ImageError } from "./image-error.ts";
 
@@ -19,6 +20,10 @@ export interface Recipe {
   readonly aptSources: readonly RecipeSource[];
   /** Files of the root, after those of overlay/. */
   readonly files: readonly RecipeFile[];
+  /** Programs that no archive of Debian's has, for /usr/bin. */
+  readonly programs: RecipePrograms | undefined;
+  /** Archives of container images (docker's or OCI's form), for {@link imagesDirectory}. */
+  readonly containerImages: readonly RecipeImageArchive[];
   /** dpkg path-exclude patterns. */
   readonly dropPaths: readonly string[];
   /** Folders below /lib/modules/<release>/kernel. */
@@ -34,6 +39,26 @@ export interface Recipe {
     readonly level: number;
     readonly blockKiB: number;
   };
+}
+
+/** What a recipe may put into /usr/bin. */
+export const programNames = ["kubeadm", "kubelet", "kubectl", "crictl"] as const;
+export type ProgramName = (typeof programNames)[number];
+
+/** In the root: a node's containerd imports what lies there before kubelet starts. */
+export const imagesDirectory = "/usr/share/rollcall/images";
+
+export interface RecipePrograms {
+  /** Relative to recipe.yaml's. */
+  readonly directory: string;
+  /** In hex, of each program that is taken. */
+  readonly sha256: Readonly<Partial<Record<ProgramName, string>>>;
+}
+
+export interface RecipeImageArchive {
+  /** Relative to recipe.yaml's directory. */
+  readonly file: string;
+  readonly sha256: string;
 }
 
 export interface RecipeSource {
@@ -61,6 +86,9 @@ const Shapes = {
   uri: /^(https?|file):\/\/[A-Za-z0-9._~:/@%+-]+$/,
   aptSuite: /^[A-Za-z0-9][A-Za-z0-9._/-]*$/,
   keyFile: /^[A-Za-z0-9][A-Za-z0-9._-]*\.asc$/,
+  localPath: /^[A-Za-z0-9_./@+-]+$/,
+  archiveFile: /^(?:[A-Za-z0-9_./@+-]*\/)?[A-Za-z0-9][A-Za-z0-9_.@+-]*\.tar$/,
+  sha256: /^[0-9a-f]{64}$/,
   moduleFolder: /^[a-z0-9][A-Za-z0-9_/-]*$/,
   unit: /^[A-Za-z0-9@_.-]+\.(service|socket|timer|target|mount|automount|path)$/,
   generator: /^[a-z0-9-]+-generator$/,
@@ -96,6 +124,8 @@ export function parseRecipe(
     "packagesOfComponent",
     "aptSources",
     "files",
+    "programs",
+    "containerImages",
     "dropPaths",
     "dropModules",
     "units",
@@ -134,6 +164,8 @@ export function parseRecipe(
       aptSource(item, `aptSources[${index}]`),
     ),
     files: list(recipe["files"] ?? [], "files").map((item, index) => rootFile(item, `files[${index}]`)),
+    programs: recipe["programs"] === undefined ? undefined : programs(recipe["programs"]),
+    containerImages: imageArchives(recipe["containerImages"] ?? []),
     dropPaths: words(recipe["dropPaths"] ?? [], "dropPaths", Shapes.path),
     dropModules: dropModules.filter((folder) => !keptModules.includes(folder)),
     units: {
@@ -193,6 +225,39 @@ function rootFile(value: unknown, key: string): RecipeFile {
   if (typeof executable !== "boolean")
     throw invalid(`${key}.executable must be true or false`, "leave it away for a plain file");
   return { path: word(file["path"], `${key}.path`, Shapes.filePath), content, isExecutable: executable };
+}
+
+function programs(value: unknown): RecipePrograms {
+  const read = table(value, "programs");
+  refuseUnknown(read, "programs.", ["directory", "sha256"]);
+  const digests = table(read["sha256"], "programs.sha256");
+  refuseUnknown(digests, "programs.sha256.", programNames);
+  return {
+    directory: word(read["directory"], "programs.directory", Shapes.localPath),
+    sha256: Object.fromEntries(
+      Object.entries(digests).map(([name, digest]) => [
+        name,
+        word(digest, `programs.sha256.${name}`, Shapes.sha256),
+      ]),
+    ),
+  };
+}
+
+function imageArchives(value: unknown): readonly RecipeImageArchive[] {
+  const archives = list(value, "containerImages").map((item, index) => {
+    const key = `containerImages[${index}]`;
+    const archive = table(item, key);
+    refuseUnknown(archive, `${key}.`, ["file", "sha256"]);
+    return {
+      file: word(archive["file"], `${key}.file`, Shapes.archiveFile),
+      sha256: word(archive["sha256"], `${key}.sha256`, Shapes.sha256),
+    };
+  });
+  const names = archives.map(({ file }) => basename(file));
+  const twice = names.find((name, index) => names.indexOf(name) < index);
+  if (twice !== undefined)
+    throw invalid(`containerImages names two files ${twice}`, "give one of them another name");
+  return archives;
 }
 
 /** The recipe's packages, with those that the offered archive components make possible. */

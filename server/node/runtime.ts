@@ -13,6 +13,26 @@ const containerdScript = String.raw`#!/bin/sh
 exec containerd --config "$U7S_CONFIGURATION/containerd.toml"
 `;
 
+/** Below it lie what a recipe of an image names as `containerImages`. */
+const importScript = String.raw`#!/bin/sh
+# Container images that came with the system's image, before kubelet asks for them. Of those that are there already nothing is done.
+set -eu
+imported=/var/lib/containerd/imported
+mkdir -p "$imported"
+for archive in /usr/share/rollcall/images/*; do
+	name=$(basename "$archive")
+	if [ ! -f "$archive" ] || [ -e "$imported/$name" ]; then continue; fi
+	case $name in
+	etcd* | kube-apiserver* | kube-controller-manager* | kube-scheduler*) [ -n "$U7S_CONTROLPLANE" ] || continue ;;
+	esac
+	if ctr -n k8s.io images import "$archive"; then
+		touch "$imported/$name"
+	else
+		echo "u7s: $archive can't be imported" >&2
+	fi
+done
+`;
+
 const crioScript = String.raw`#!/bin/sh
 # CRI-O, inside of the user namespace. It tells systemd itself when it is ready.
 set -eu
@@ -94,11 +114,19 @@ export function runtimeSocket(family: Family): string {
   return `unix://${path}`;
 }
 
-/** The script of the family's container runtime. */
-export function runtimeScript(family: Family): { readonly name: string; readonly text: string } {
+interface Script {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** The scripts of the family's container runtime: it itself, and what is run inside of the user namespace when it is up. */
+export function runtimeScripts(family: Family): { readonly start: Script; readonly whenUp?: Script } {
   return familyTable[family].runtime === "cri-o"
-    ? { name: "crio.sh", text: crioScript }
-    : { name: "containerd.sh", text: containerdScript };
+    ? { start: { name: "crio.sh", text: crioScript } }
+    : {
+        start: { name: "containerd.sh", text: containerdScript },
+        whenUp: { name: "import-images.sh", text: importScript },
+      };
 }
 
 export function runtimePart(family: Family, facts: NodeFacts): NodePart {

@@ -6,11 +6,12 @@ import { overlayChoice } from "./kernel.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import { adminUser, type NodePart, type NodeRole, type NodeUnit } from "./node-spec.ts";
 import { publicText } from "./public-text.ts";
-import { runtimeScript } from "./runtime.ts";
+import { runtimeScripts } from "./runtime.ts";
 import { innerKubeletScript, kubeletScript } from "./scripts/kubelet.ts";
-import { activateScript, loopFileSteps, prepareScript } from "./scripts/system.ts";
+import { activateScript, loopFileSteps, plainFileSteps, prepareScript } from "./scripts/system.ts";
 import {
   childScript,
+  crictlShim,
   enterScript,
   kubeadmShim,
   portsScript,
@@ -32,7 +33,12 @@ const prepareUnit = "u7s-prepare.service";
 /** Steps of root before the user's first process. */
 function preparation(family: Family, facts: NodeFacts): readonly string[] {
   const row = familyTable[family];
-  return [...row.preparation, ...(overlayChoice(facts.kernel, row) === "loop-file" ? loopFileSteps : [])];
+  const storage = {
+    native: plainFileSteps,
+    "loop-file": loopFileSteps,
+    "fuse-overlayfs": [],
+  }[overlayChoice(facts.kernel, row)];
+  return [...row.preparation, ...storage];
 }
 
 /** The environment of all scripts and user units, with podsec's names; what is secret there (token, certificate key) is not in it. */
@@ -51,7 +57,7 @@ function environment(role: NodeRole, family: Family, facts: NodeFacts, units: re
     U7S_CONFIGURATION: row.configuration,
     U7S_KUBERNETES_PROGRAMS: row.kubernetesPrograms,
     U7S_CNI_PLUGINS: row.cniPlugins,
-    U7S_RUNTIME_SCRIPT: runtimeScript(family).name,
+    U7S_RUNTIME_SCRIPT: runtimeScripts(family).start.name,
     U7S_KUBEVERSION: `v${facts.kubernetes.version}`,
     U7S_KUBELET_FLAGS: flags.join(" "),
     U7S_PAUSE_IMAGE: facts.pauseImage,
@@ -77,7 +83,9 @@ function environment(role: NodeRole, family: Family, facts: NodeFacts, units: re
     .join("");
 }
 
-function userUnits(programs: string, configuration: string): readonly NodeUnit[] {
+function userUnits(family: Family): readonly NodeUnit[] {
+  const { programs, configuration } = familyTable[family];
+  const { whenUp } = runtimeScripts(family);
   const unit = (name: string, wantedBy: readonly string[], text: string): NodeUnit => ({
     name,
     scope: "user",
@@ -99,6 +107,7 @@ NotifyAccess=all
 EnvironmentFile=${configuration}/env
 ExecStart=${programs}/rootlesskit.sh
 ExecStartPost=${programs}/rootlessctl.sh publish
+${whenUp === undefined ? "" : `ExecStartPost=${programs}/nsenter_u7s ${programs}/${whenUp.name}\nTimeoutStartSec=10min\n`}\
 Delegate=yes
 KillMode=mixed
 LimitNOFILE=65536
@@ -169,7 +178,7 @@ WantedBy=multi-user.target
   const systemUnits = [...(steps.length > 0 ? [prepare] : []), ...otherUnits];
   const started = systemUnits.filter(({ scope, wantedBy }) => scope === "system" && wantedBy.length > 0);
   const { minor } = facts.kubernetes;
-  const runtime = runtimeScript(family);
+  const { start, whenUp } = runtimeScripts(family);
   return {
     files: [
       file(
@@ -191,13 +200,15 @@ WantedBy=multi-user.target
         : []),
       script("rootlesskit.sh", rootlesskitScript),
       script("child.sh", childScript),
-      script(runtime.name, runtime.text),
+      script(start.name, start.text),
+      ...(whenUp === undefined ? [] : [script(whenUp.name, whenUp.text)]),
       script("nsenter_u7s", enterScript),
       script("rootlessctl.sh", portsScript),
       script("kubelet.sh", kubeletScript),
       script("_kubelet.sh", innerKubeletScript),
       script("systemctl", systemctlShim),
       script("kubeadm", kubeadmShim),
+      ...(familyTable[family].runtime === "containerd" ? [script("crictl", crictlShim)] : []),
       script("activate.sh", activateScript(configuration)),
       ...(steps.length > 0
         ? [
@@ -209,6 +220,6 @@ WantedBy=multi-user.target
           ]
         : []),
     ],
-    units: [...userUnits(programs, configuration), ...systemUnits],
+    units: [...userUnits(family), ...systemUnits],
   };
 }

@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import {
@@ -14,6 +15,7 @@ import { bootstrapCommand, buildEnvironment, squashCommand } from "../../server/
 import { buildImage } from "../../server/image/build-image.ts";
 import { createProgressReader } from "../../server/image/build-progress.ts";
 import { ImageError } from "../../server/image/image-error.ts";
+import { addIngredients, ingredientsOf } from "../../server/image/ingredients.ts";
 import { parseRootFacts } from "../../server/image/image-manifest.ts";
 import { packagesFor, parseRecipe } from "../../server/image/recipe.ts";
 import { runPipeline } from "../../server/image/run-command.ts";
@@ -130,6 +132,64 @@ squashfs: { level: 15 }
     message: /extends another recipe itself/,
   });
   t.end();
+});
+
+t.test("programs and container images are taken by their digests, and by no other", async (t) => {
+  const directory = t.testdir({
+    kubernetes: { kubelet: "a kubelet", "kube-proxy": "no program of a node", "pause.tar": "an image" },
+    root: {},
+  });
+  const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+  const kubernetes = join(directory, "kubernetes");
+  const root = join(directory, "root");
+  const good = `name: a
+extends: debian-node
+programs: { directory: kubernetes, sha256: { kubelet: ${sha256("a kubelet")} } }
+containerImages: [{ file: kubernetes/pause.tar, sha256: ${sha256("an image")} }]
+`;
+  const read = (text: string) =>
+    parseRecipe(text, () => readFileSync(join(recipeDir, "recipe.yaml"), "utf8"));
+  await addIngredients(root, directory, read(good));
+  t.equal(readFileSync(join(root, "usr/bin/kubelet"), "utf8"), "a kubelet");
+  t.equal(statSync(join(root, "usr/bin/kubelet")).mode & 0o777, 0o755, "it can be run");
+  t.equal(readFileSync(join(root, "usr/share/rollcall/images/pause.tar"), "utf8"), "an image");
+
+  const other = sha256("another");
+  await t.rejects(addIngredients(root, directory, read(good.replace(sha256("a kubelet"), other))), {
+    code: "IMAGE_FILE_MISMATCH",
+    message: `${kubernetes}/kubelet has the SHA-256 ${sha256("a kubelet")}, and should have ${other}`,
+  });
+  t.notOk(existsSync(join(root, "usr/bin/kubelet")), "a wrong one does not stay");
+  await t.rejects(addIngredients(root, directory, read(good.replace("kubelet:", "kubeadm:"))), {
+    code: "IMAGE_FILE_MISSING",
+    message: `failed to read ${kubernetes}/kubeadm, which should have the SHA-256 ${sha256("a kubelet")}`,
+  });
+  const faults: readonly (readonly [string, RegExp])[] = [
+    [good.replace("kubelet:", "sshd:"), /unknown key programs\.sha256\.sshd/],
+    [good.replace(sha256("a kubelet"), "0123"), /programs\.sha256\.kubelet/],
+    [good.replace("pause.tar", "pause.tar; reboot"), /containerImages\[0\]\.file/],
+    [good.replace("pause.tar", "pause.zip"), /containerImages\[0\]\.file/],
+    [good.replace("[{ file", `[{ file: x/pause.tar, sha256: ${other} }, { file`), /two files pause\.tar/],
+  ];
+  for (const [text, message] of faults)
+    t.throws(() => read(text), { code: "IMAGE_RECIPE_INVALID", message }, String(message));
+
+  await t.rejects(ingredientsOf(kubernetes), {
+    code: "IMAGE_DIGESTS_INVALID",
+    message: /SHA256SUMS is not there/,
+  });
+  const list = (...names: readonly string[]) =>
+    writeFileSync(
+      join(kubernetes, "SHA256SUMS"),
+      names.map((name) => `${sha256(readFileSync(join(kubernetes, name), "utf8"))}  ${name}\n`).join(""),
+    );
+  list("kube-proxy");
+  await t.rejects(ingredientsOf(kubernetes), { message: /names nothing that an image takes/ });
+  list("kubelet", "kube-proxy", "pause.tar");
+  t.same(await ingredientsOf(kubernetes), {
+    programs: { directory: kubernetes, sha256: { kubelet: sha256("a kubelet") } },
+    containerImages: [{ file: join(kubernetes, "pause.tar"), sha256: sha256("an image") }],
+  });
 });
 
 t.test("of the host's sources only the Debian archive of the suite is used", (t) => {

@@ -44,7 +44,7 @@ say address "$(nsenter_u7s ip -4 -o address show dev tap0 | awk '{ print $4 }')"
 say route "$(nsenter_u7s ip route show default)"
 say sysctls "$(nsenter_u7s cat /proc/sys/kernel/panic /proc/sys/vm/overcommit_memory /proc/sys/net/ipv4/ip_forward)"
 say kmsg "$(nsenter_u7s stat -c %t:%T /dev/kmsg)"
-say shims "$(nsenter_u7s sh -c 'command -v systemctl; command -v kubeadm')"
+say shims "$(nsenter_u7s sh -c 'command -v systemctl; command -v kubeadm; command -v crictl')"
 say cni "$(nsenter_u7s ls /opt/cni/bin/bridge /etc/cni)"
 say vxlan "$(nsenter_u7s sh -c 'ip link add flannel.1 type vxlan id 1 dstport 8472 dev tap0 && ip link add cni0 type bridge && echo made')"
 # Another directory's layer renamed and removed, as an image's layers are.
@@ -56,6 +56,8 @@ say kept "$(stat -c %U /var/lib/u7s-admin/.local/share/usernetes/_etc_kubernetes
 nsenter_u7s unpack.sh </tmp/instruction.tar
 say unpacked "$(nsenter_u7s sh -c 'cd /etc && stat -c %a:%u rollcall/network.sh kubernetes/pki/ca.key; ls rollcall')"
 say outside "$(ls /etc/rollcall)"
+say storage "$(nsenter_u7s findmnt -n -o FSTYPE --target /var/lib/containerd)"
+say crictl "$(nsenter_u7s sh -c 'crictl -r unix:///run/containerd/containerd.sock info >/dev/null && ! crictl -r unix:///x inspecti k8s.gcr.io/pause:3.2 && echo answers')"
 say container "$(echo id | nsenter_u7s sh -e /tmp/container.sh)"
 `;
 
@@ -95,14 +97,9 @@ setpriv --reuid 771 --regid 771 --init-groups python3 /tmp/manager.py || { cat /
 `;
 
 /** How a node's images are stored, by its kernel: on the root in RAM itself, or in a file on it. */
-const storages = {
-  "6.12.95+deb12-amd64":
-    "mount -t tmpfs -o mode=700,uid=771,gid=771 tmpfs layer/root/var/lib/u7s-admin/.local/share/usernetes",
-  "6.1.0-37-amd64":
-    "chroot layer/root sh -c 'set -a; . /etc/rollcall/u7s/env; exec /usr/local/libexec/u7s/prepare.sh'",
-};
+const kernels = { "6.12.95+deb12-amd64": "tmpfs", "6.1.0-37-amd64": "ext4" };
 
-for (const [kernelRelease, storage] of Object.entries(storages))
+for (const [kernelRelease, storage] of Object.entries(kernels))
   t.test(
     `the scripts make a node's system in a user namespace, and a container runs in it: Linux ${kernelRelease}`,
     async (t) => {
@@ -127,8 +124,8 @@ for (const [kernelRelease, storage] of Object.entries(storages))
         "mkdir -p layer/root/tmp",
         "cp node.sh instruction.tar manager.py look.sh container.sh layer/root/tmp/",
         "chroot layer/root sh /tmp/node.sh",
-        // The layer itself is an overlay, below which there can be no other.
-        storage,
+        // The layer itself is an overlay, as our image's root is.
+        "chroot layer/root sh -c 'set -a; . /etc/rollcall/u7s/env; exec /usr/local/libexec/u7s/prepare.sh'",
         "mount -t tmpfs tmpfs layer/root/dev/net",
         "mknod -m 666 layer/root/dev/net/tun c 10 200",
         "umount -R layer/root/sys",
@@ -153,7 +150,8 @@ for (const [kernelRelease, storage] of Object.entries(storages))
         route: "default via 10.254.254.2 dev tap0 src 10.0.0.15",
         sysctls: "10 1 1",
         kmsg: "1:3",
-        shims: "/usr/local/libexec/u7s/systemctl /usr/local/libexec/u7s/kubeadm",
+        shims:
+          "/usr/local/libexec/u7s/systemctl /usr/local/libexec/u7s/kubeadm /usr/local/libexec/u7s/crictl",
         cni: "/opt/cni/bin/bridge  /etc/cni: net.d",
         vxlan: "made",
         overlay: "works",
@@ -161,6 +159,8 @@ for (const [kernelRelease, storage] of Object.entries(storages))
         unpacked: "755:0 600:0 network.sh u7s",
         outside: "u7s",
         container: "uid=0 gid=0",
+        storage,
+        crictl: "answers",
       };
       t.same(
         Object.fromEntries(Object.keys(expected).map((name) => [name, found.get(name)])),

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Command } from "commander";
 import { buildImage } from "../../image/build-image.ts";
+import { ingredientsOf } from "../../image/ingredients.ts";
 import { root } from "../../platform/checkout.ts";
 import { faultOf, readImageJson } from "../image-directory.ts";
 import { formatBytes } from "../output.ts";
@@ -38,18 +39,23 @@ export function imageCommands(program: Command, open: () => Session): void {
       "build a diskless Debian image from a recipe (debian-node is ours) and put it into the store",
     )
     .option("--to <dir>", "write it to this directory and leave the store alone")
+    .option(
+      "--programs <dir>",
+      "put in what this directory's SHA256SUMS names: kubeadm, kubelet, kubectl, crictl and container images (*.tar)",
+    )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot image build\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 4 GB of free disk while it runs.",
+      "\nExamples:\n  boot image build\n  boot image build debian-node --programs ./kubernetes\n  boot image build ./recipes/kiosk --to /srv/kiosk\nIt takes a few minutes, Debian's packages mmdebstrap and squashfs-tools, and about 4 GB of free disk while it runs.",
     )
-    .action(async (recipe: string | undefined, options: { to?: string }) => {
+    .action(async (recipe: string | undefined, options: { to?: string; programs?: string }) => {
       const session = open();
+      const { to, programs } = options;
+      const ingredients = programs === undefined ? undefined : await ingredientsOf(resolve(programs));
       // Ask before the work of minutes whether there is anybody to give it to.
-      if (options.to === undefined) await session.client.get("/images");
+      if (to === undefined) await session.client.get("/images");
       const named = recipe ?? "debian-node";
       const recipeDir = named.includes("/") ? resolve(named) : join(root, "server/image/recipes", named);
-      const outputDir =
-        options.to === undefined ? mkdtempSync("/var/tmp/rollcall-image-") : resolve(options.to);
+      const outputDir = to === undefined ? mkdtempSync("/var/tmp/rollcall-image-") : resolve(to);
       const progress = progressLine(process.stderr.isTTY === true);
       const abort = new AbortController();
       process.once("SIGINT", () => abort.abort());
@@ -57,12 +63,13 @@ export function imageCommands(program: Command, open: () => Session): void {
         await buildImage({
           recipeDir,
           outputDir,
+          ...(ingredients && { ingredients }),
           signal: abort.signal,
           onProgress: ({ step, percent, elapsedMs }) =>
             progress.show(`${percent} %, ${Math.round(elapsedMs / 1000)} s: ${step}`),
         });
         progress.end();
-        if (options.to !== undefined)
+        if (to !== undefined)
           return session.say(
             `Built in ${outputDir}. To put it into the store: boot image import ${outputDir}`,
           );
@@ -70,7 +77,7 @@ export function imageCommands(program: Command, open: () => Session): void {
         session.show(added, () => addedText(added));
       } finally {
         progress.end();
-        if (options.to === undefined) rmSync(outputDir, { recursive: true, force: true });
+        if (to === undefined) rmSync(outputDir, { recursive: true, force: true });
       }
     });
   image

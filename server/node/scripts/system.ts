@@ -10,13 +10,14 @@ export const loopFileSteps: readonly string[] = [
   String.raw`
 image=/var/lib/u7s-storage.img
 if ! mountpoint -q "$U7S_STATE"; then
-	# Of the RAM; it takes what is written to it, and no more.
-	kib=$(awk '/^MemTotal:/ { print int($2 * 0.6) }' /proc/meminfo)
+	# Of the RAM; it takes what is written to it and not removed again. Less than a root in RAM has room for (60 % in our image):
+	# then a full one says so, where the file could not grow it would lose what is written.
+	kib=$(awk '/^MemTotal:/ { print int($2 * 0.5) }' /proc/meminfo)
 	rm -f "$image"
 	truncate -s "$kib"K "$image"
 	mkfs.ext4 -q -F -m 0 -O ^has_journal -E lazy_itable_init=1,nodiscard "$image"
 	mkdir -p "$U7S_STATE"
-	mount -t ext4 -o loop,nodev,noatime "$image" "$U7S_STATE"
+	mount -t ext4 -o loop,nodev,noatime,discard "$image" "$U7S_STATE"
 	rmdir "$U7S_STATE/lost+found"
 	mkdir "$U7S_STATE/containers"
 	# The outer one last: from then on it is the user's, and root follows no path in it.
@@ -24,6 +25,15 @@ if ! mountpoint -q "$U7S_STATE"; then
 		chmod 700 "$directory"
 		chown "$U7S_USER:$U7S_USER" "$directory"
 	done
+fi`,
+];
+
+/** Over an overlay there can be no other: where the root is one, images get a tmpfs beside it. */
+export const plainFileSteps: readonly string[] = [
+  String.raw`
+if [ "$(stat -f -c %T "$U7S_STATE")" = overlayfs ]; then
+	mount -t tmpfs -o "nodev,noatime,size=50%,mode=0700,uid=$(id -u "$U7S_USER"),gid=$(id -g "$U7S_USER")" tmpfs "$U7S_STATE"
+	install -d -m 700 -o "$U7S_USER" -g "$U7S_USER" "$U7S_STATE/containers"
 fi`,
 ];
 

@@ -150,3 +150,31 @@ export const kubeadmShim = String.raw`#!/bin/sh
 # The real one, whatever else is called so on this system.
 exec "$U7S_KUBERNETES_PROGRAMS/kubeadm" "$@"
 `;
+
+export const crictlShim = String.raw`#!/bin/sh
+# What kubeadm asks of crictl, without which it does not begin; few distributions have it. containerd's own ctr answers.
+set -eu
+[ ! -x "$U7S_KUBERNETES_PROGRAMS/crictl" ] || exec "$U7S_KUBERNETES_PROGRAMS/crictl" "$@"
+while getopts r:i:t: option; do
+	# What socket and how long: there is one.
+	[ "$option" != "?" ] || exit 64
+done
+shift $((OPTIND - 1))
+control() { ctr -n k8s.io "$@"; }
+case $1 in
+info) control version ;;
+inspecti) [ -n "$(control images list -q "name==$2")" ] ;;
+pull) control images pull "$2" ;;
+# Its pods are for kubeadm what it stops and removes: each container, since ctr knows no other.
+pods) control containers list -q ;;
+stopp) control tasks kill --all --signal KILL "$2" ;;
+rmp)
+	control tasks delete --force "$2" || :
+	control containers delete "$2"
+	;;
+*)
+	echo "crictl: this node has no $1" >&2
+	exit 64
+	;;
+esac
+`;

@@ -322,6 +322,8 @@ NotifyAccess=all
 EnvironmentFile=/etc/rollcall/u7s/env
 ExecStart=/usr/local/libexec/u7s/rootlesskit.sh
 ExecStartPost=/usr/local/libexec/u7s/rootlessctl.sh publish
+ExecStartPost=/usr/local/libexec/u7s/nsenter_u7s /usr/local/libexec/u7s/import-images.sh
+TimeoutStartSec=10min
 Delegate=yes
 KillMode=mixed
 LimitNOFILE=65536
@@ -840,6 +842,53 @@ file 0755 root /usr/local/libexec/u7s/containerd.sh <<'END-OF-THE-FILE-OF-THE-NO
 # containerd, inside of the user namespace. It tells systemd itself when it is ready.
 exec containerd --config "$U7S_CONFIGURATION/containerd.toml"
 END-OF-THE-FILE-OF-THE-NODE
+file 0755 root /usr/local/libexec/u7s/crictl <<'END-OF-THE-FILE-OF-THE-NODE'
+#!/bin/sh
+# What kubeadm asks of crictl, without which it does not begin; few distributions have it. containerd's own ctr answers.
+set -eu
+[ ! -x "$U7S_KUBERNETES_PROGRAMS/crictl" ] || exec "$U7S_KUBERNETES_PROGRAMS/crictl" "$@"
+while getopts r:i:t: option; do
+	# What socket and how long: there is one.
+	[ "$option" != "?" ] || exit 64
+done
+shift $((OPTIND - 1))
+control() { ctr -n k8s.io "$@"; }
+case $1 in
+info) control version ;;
+inspecti) [ -n "$(control images list -q "name==$2")" ] ;;
+pull) control images pull "$2" ;;
+# Its pods are for kubeadm what it stops and removes: each container, since ctr knows no other.
+pods) control containers list -q ;;
+stopp) control tasks kill --all --signal KILL "$2" ;;
+rmp)
+	control tasks delete --force "$2" || :
+	control containers delete "$2"
+	;;
+*)
+	echo "crictl: this node has no $1" >&2
+	exit 64
+	;;
+esac
+END-OF-THE-FILE-OF-THE-NODE
+file 0755 root /usr/local/libexec/u7s/import-images.sh <<'END-OF-THE-FILE-OF-THE-NODE'
+#!/bin/sh
+# Container images that came with the system's image, before kubelet asks for them. Of those that are there already nothing is done.
+set -eu
+imported=/var/lib/containerd/imported
+mkdir -p "$imported"
+for archive in /usr/share/rollcall/images/*; do
+	name=$(basename "$archive")
+	if [ ! -f "$archive" ] || [ -e "$imported/$name" ]; then continue; fi
+	case $name in
+	etcd* | kube-apiserver* | kube-controller-manager* | kube-scheduler*) [ -n "$U7S_CONTROLPLANE" ] || continue ;;
+	esac
+	if ctr -n k8s.io images import "$archive"; then
+		touch "$imported/$name"
+	else
+		echo "u7s: $archive can't be imported" >&2
+	fi
+done
+END-OF-THE-FILE-OF-THE-NODE
 file 0755 root /usr/local/libexec/u7s/kubeadm <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
 # The real one, whatever else is called so on this system.
@@ -999,13 +1048,14 @@ set -eu
 
 image=/var/lib/u7s-storage.img
 if ! mountpoint -q "$U7S_STATE"; then
-	# Of the RAM; it takes what is written to it, and no more.
-	kib=$(awk '/^MemTotal:/ { print int($2 * 0.6) }' /proc/meminfo)
+	# Of the RAM; it takes what is written to it and not removed again. Less than a root in RAM has room for (60 % in our image):
+	# then a full one says so, where the file could not grow it would lose what is written.
+	kib=$(awk '/^MemTotal:/ { print int($2 * 0.5) }' /proc/meminfo)
 	rm -f "$image"
 	truncate -s "$kib"K "$image"
 	mkfs.ext4 -q -F -m 0 -O ^has_journal -E lazy_itable_init=1,nodiscard "$image"
 	mkdir -p "$U7S_STATE"
-	mount -t ext4 -o loop,nodev,noatime "$image" "$U7S_STATE"
+	mount -t ext4 -o loop,nodev,noatime,discard "$image" "$U7S_STATE"
 	rmdir "$U7S_STATE/lost+found"
 	mkdir "$U7S_STATE/containers"
 	# The outer one last: from then on it is the user's, and root follows no path in it.
