@@ -1,5 +1,7 @@
-export const families = ["debian", "ubuntu", "flatcar", "fedora-coreos", "alt"] as const;
-export type Family = (typeof families)[number];
+import type { NodeFamily } from "../domain/node-kind.ts";
+
+export { nodeFamilies as families } from "../domain/node-kind.ts";
+export type Family = NodeFamily;
 
 /** What differs between the systems that a node may run. */
 export interface FamilyRow {
@@ -106,7 +108,8 @@ export const familyTable: Readonly<Record<Family, FamilyRow>> = {
     hasFuseOverlay: false,
     withoutModules: [],
     sysctls: [],
-    arguments: [],
+    // With a machine-id on its command line systemd would take this for a later boot, and enable none of the units that Ignition names.
+    arguments: ["systemd.condition-first-boot=yes"],
     preparation: [],
     ports: [],
     serverNames,
@@ -131,7 +134,8 @@ export const familyTable: Readonly<Record<Family, FamilyRow>> = {
       "ip6table_filter",
     ],
     sysctls: [],
-    arguments: [],
+    // With a machine-id on its command line systemd would take this for a later boot, and enable none of the units that Ignition names.
+    arguments: ["systemd.condition-first-boot=yes"],
     preparation: [],
     ports: [],
     serverNames,
