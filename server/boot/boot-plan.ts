@@ -11,6 +11,7 @@ import {
 import type { Arch } from "../domain/firmware.ts";
 import type { BootedImage } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
+import { nodeChannel } from "../domain/node-kind.ts";
 import { menuOf, type RoleMenu } from "../domain/role-menu.ts";
 import {
   commandLineOctets,
@@ -143,6 +144,15 @@ function standardArguments(role: Role, context: RenderContext, arch: Arch | unde
   ];
 }
 
+/**
+ * A node has its machine-id on the command line. With one, systemd takes the boot for a later one, and enables none of the units that
+ * Ignition names (machine-id(5), "First Boot").
+ */
+function firstBoot(role: Role): string[] {
+  const isIgnited = nodeChannel(role.family) === "ignition" || hasDocument(role, "ignition");
+  return isIgnited ? ["systemd.condition-first-boot=yes"] : [];
+}
+
 /** All kernel arguments of a role. @throws TemplateFailed, CommandLineTooLong */
 export function kernelArguments(
   role: Role,
@@ -154,7 +164,7 @@ export function kernelArguments(
   const all = [
     ...(role.rollcallArguments ? standardArguments(role, context, image?.arch) : []),
     ...renderer.kernelArguments(role, context),
-    ...(node?.spec().arguments ?? []),
+    ...(node ? [...node.spec().arguments, ...firstBoot(role)] : []),
   ];
   // What GRUB puts before them (loader/linux.c); what iPXE does is shorter, and a role is good for both or for none.
   const { kernelUrl, kernelEfiUrl } = context.image ?? {};

@@ -29,18 +29,24 @@ export function createKernelReleases(
     const before = known.get(sha256);
     if (before !== undefined) return before || undefined;
     const path = pathOf(sha256);
-    const release = path === undefined ? undefined : kernelReleaseIn(readHead(path));
+    const head = path === undefined ? undefined : readHead(path);
+    if (!head) return undefined;
+    const release = kernelReleaseIn(head);
     known.set(sha256, release ?? "");
     return release;
   };
 }
 
-function readHead(path: string): Buffer {
-  const head = Buffer.alloc(headBytes);
-  const file = openSync(path, "r");
+/** @returns undefined where it can't be read; who boots the kernel is told of that when it is served */
+function readHead(path: string): Buffer | undefined {
+  let file: number | undefined;
   try {
+    file = openSync(path, "r");
+    const head = Buffer.alloc(headBytes);
     return head.subarray(0, readSync(file, head, 0, headBytes, 0));
+  } catch {
+    return undefined;
   } finally {
-    closeSync(file);
+    if (file !== undefined) closeSync(file);
   }
 }

@@ -108,8 +108,7 @@ export const familyTable: Readonly<Record<Family, FamilyRow>> = {
     hasFuseOverlay: false,
     withoutModules: [],
     sysctls: [],
-    // With a machine-id on its command line systemd would take this for a later boot, and enable none of the units that Ignition names.
-    arguments: ["systemd.condition-first-boot=yes"],
+    arguments: [],
     preparation: [],
     ports: [],
     serverNames,
@@ -134,8 +133,7 @@ export const familyTable: Readonly<Record<Family, FamilyRow>> = {
       "ip6table_filter",
     ],
     sysctls: [],
-    // With a machine-id on its command line systemd would take this for a later boot, and enable none of the units that Ignition names.
-    arguments: ["systemd.condition-first-boot=yes"],
+    arguments: [],
     preparation: [],
     ports: [],
     serverNames,

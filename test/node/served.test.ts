@@ -25,6 +25,8 @@ const rolesOfFamilies = {
   "ubuntu-worker/role.yaml": "extends: ubuntu-live\nnode: worker\nuserDataParts: [more.hbs]\n",
   "ubuntu-worker/more.hbs": "#cloud-config\nwrite_files:\n  - { path: /etc/lab.conf, content: lab }\n",
   "alt-master/role.yaml": "extends: alt-workstation\nnode: master\nreports: true\n",
+  "ignited/role.yaml": "extends: worker\nfiles: { ignition: i.ign }\n",
+  "ignited/i.ign": '{"ignition":{"version":"3.0.0"}}',
   "small/role.yaml": "extends: master\nnodeRam: 1 GiB\n",
 };
 
@@ -119,10 +121,22 @@ t.test(
   },
 );
 
+t.test("where Ignition enables units, systemd is told that this is a first boot", async (t) => {
+  const server = await serverOf(t);
+  for (const [role, isTold] of [
+    ["worker", false],
+    ["ignited", true],
+    ["coreos-worker", true],
+    ["ubuntu-worker", false],
+  ] as const) {
+    await server.assign("s4", role);
+    t.equal(/ systemd\.condition-first-boot=yes( |$)/m.test((await server.script(4)).text), isTold, role);
+  }
+});
+
 t.test("the real Ignition writes the node, its callback, and what the role says beside", async (t) => {
   const server = await assigned(t, "coreos-worker", { machineHere: 4 });
   const script = await curl(`${server.url}/boot/52-54-00-00-00-04/boot.ipxe`);
-  t.match(script, / systemd\.condition-first-boot=yes( |$)/m, "else the units of the role stay off");
   t.notMatch(script, /node\.cpio/);
   const directory = t.testdir();
   const { root } = await runIgnition(directory, /ignition\.config\.url=(\S+)/.exec(script)?.[1] ?? "");
