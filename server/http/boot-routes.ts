@@ -151,8 +151,7 @@ export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): v
       // A loader takes a text in its place for an archive.
       if (!archive) return reply.code(404).send();
       // Firmware loads it: as "config" it would be the step of a system that runs.
-      if (request.method === "GET")
-        request.bootStep = { machineId: machine.id, step: "initrd", detail: { document: "node" } };
+      if (request.method === "GET") request.bootStep = { machineId: machine.id, step: "node", detail: {} };
       return reply.type("application/octet-stream").send(Buffer.from(archive));
     },
   );
