@@ -13,6 +13,7 @@ import { createAssetCollector } from "./content/asset-collector.ts";
 import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRecentContent } from "./content/recent-content.ts";
+import { configuredNodes } from "./configured-cluster.ts";
 import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
 import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
@@ -145,6 +146,7 @@ export async function createApp(deps: AppDeps) {
     rules: config.assets,
   });
   const boots = createBootService({
+    nodes: configuredNodes(config, { ids, serverAddress: interfaces[0]?.address, pathOf: content.pathOf }),
     ids,
     log,
     record,

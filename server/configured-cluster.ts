@@ -1,16 +1,47 @@
-/** The cluster that the config asks for. */
+/** The cluster that the config asks for, and what its machines are told. */
+import { join } from "node:path";
+import type { ClusterNodes } from "./boot/cluster-nodes.ts";
 import { clusterInput } from "./config/cluster-input.ts";
 import type { Config } from "./config/schema.ts";
+import { createKernelReleases } from "./content/kernel-releases.ts";
+import type { Ids } from "./domain/capabilities.ts";
 import { type ClusterSpec, readCluster } from "./domain/cluster.ts";
-import { runtimeSocket } from "./node/runtime.ts";
+import { machineIdSecret } from "./machine-secret.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
+import { runtimeSocket } from "./node/runtime.ts";
 
 /**
  * Undefined: no cluster is configured.
- * @param serverAddress by which the machines reach this server
+ * @param serverAddress by which the machines reach this server, where the config names none
  * @throws ClusterInvalid; not for a config that was loaded
  */
 export function clusterOf(config: Config, serverAddress: Ipv4): ClusterSpec | undefined {
-  const input = clusterInput(config, serverAddress);
+  const input = clusterInput(config, config.address ?? serverAddress);
   return input && readCluster({ ...input, criSocket: runtimeSocket("debian") });
+}
+
+export interface NodeSources {
+  readonly ids: Pick<Ids, "secret" | "id">;
+  readonly serverAddress: Ipv4 | undefined;
+  /** The file of content by its digest. */
+  readonly pathOf: (sha256: string) => string | undefined;
+  /** What runs on a node beside Kubernetes. */
+  readonly parts?: ClusterNodes["parts"];
+}
+
+/** What makes machines nodes; undefined where no cluster is configured. */
+export function configuredNodes(
+  config: Config,
+  { ids, serverAddress, pathOf, parts = () => [] }: NodeSources,
+): ClusterNodes | undefined {
+  const cluster = clusterOf(config, serverAddress ?? ("127.0.0.1" as Ipv4));
+  if (!cluster) return undefined;
+  const kernelReleases = createKernelReleases(pathOf);
+  return {
+    cluster,
+    machineIdSecret: machineIdSecret(join(config.dataDir, "machine-id.key"), ids),
+    servicesAddress: config.services.address as Ipv4 | undefined,
+    parts,
+    kernelRelease: ({ files }) => kernelReleases(files.kernel.sha256),
+  };
 }

@@ -26,7 +26,7 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["typebox", "typebox/value", "node:fs", "node:path"],
   },
   ignition: { imports: [], libraries: [], pure: true },
-  node: { imports: ["ignition", "net"], libraries: [], pure: true },
+  node: { imports: ["domain", "ignition", "net"], libraries: [], pure: true },
   render: {
     imports: ["domain", "ignition", "net", "yaml"],
     libraries: ["handlebars", "typebox", "typebox/value", "node:crypto", "node:fs", "node:path", "node:zlib"],
@@ -41,7 +41,7 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   inventory: { imports: ["domain", "net", "store"], libraries: [] },
   boot: {
-    imports: ["domain", "net", "node", "store", "render", "inventory"],
+    imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
   },
   kubeadm: { imports: ["domain", "net", "yaml"], libraries: [], pure: true },

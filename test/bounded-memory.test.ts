@@ -24,6 +24,7 @@ t.test("what Ignition was served is bounded in boots and in octets, the oldest f
   const part = (octets: number) => ({
     machinePart: "",
     rolePart: "x".repeat(octets),
+    nodePart: undefined,
     version: "3.4.0",
     isTooNew: false,
   });

@@ -47,7 +47,7 @@ t.test("a claim", async (t) => {
         (await lab.boots.config({ secret: claim, address: later, kind: "user-data", serverUrl })).text,
         /^#cloud-config/,
       );
-      t.match(await lab.boots.joined(claim, later), { name: "s1" });
+      t.match(await lab.boots.joined(claim, later), { machine: { name: "s1" } });
       t.equal(lab.alarms().length, 2);
     },
   );

@@ -338,6 +338,9 @@ t.test("parameters of roles", (t) => {
     arch: ["x86_64"],
     minimumRamBytes: undefined,
     joins: false,
+    node: undefined,
+    family: "debian",
+    nodeRamBytes: undefined,
     parameters: {
       page: { type: "string", default: "http://a/", description: "d" },
       zoom: { type: "integer", default: 100, description: "d" },

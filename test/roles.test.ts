@@ -20,7 +20,7 @@ function faults(t: Test, files: Files, name = "kiosk"): string[] {
 const head = "description: d\nboot: image\nimage: debian-node\n";
 const waits = "description: d\nboot: wait\n";
 const keys =
-  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, reports, rollcallArguments, parameters, templates, userDataParts, files";
+  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, node, family, nodeRam, reports, rollcallArguments, parameters, templates, userDataParts, files";
 const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
 const templateKinds = `${kinds}, butane`;
 const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;
@@ -87,6 +87,41 @@ const broken: readonly (readonly [
     [
       /^role.yaml:5:1: ROLE_KEYS_CONFLICT: files.user-data is a multipart message, into which no userDataParts/,
     ],
+  ],
+  [
+    "a node boots an image",
+    `${waits}node: worker\n`,
+    ["role.yaml:3:1: ROLE_KEYS_CONFLICT: node: has no meaning with boot: wait"],
+  ],
+  [
+    "a node of family debian boots an image of ours",
+    `${head}rollcallArguments: false\nnode: worker\n`,
+    [/^role.yaml:5:1: ROLE_KEYS_CONFLICT: node: family: debian is an image of ours/],
+  ],
+  [
+    "a node by a script of one's own needs the document that its description is merged into",
+    {
+      "role.yaml": "description: d\nboot: script\ntemplates: { ipxe: s }\nnode: worker\nfamily: flatcar\n",
+      s: "#!ipxe\nexit\n",
+    },
+    [
+      "role.yaml:4:1: ROLE_KEYS_CONFLICT: node: with boot: script, family: flatcar needs the document ignition",
+    ],
+  ],
+  [
+    "no node is merged into a multipart message",
+    {
+      "role.yaml": `${head}files: { user-data: mail }\nnode: worker\nfamily: ubuntu\n`,
+      mail: 'Content-Type: multipart/mixed; boundary="x"\n\n--x--\n',
+    },
+    [
+      "role.yaml:5:1: ROLE_KEYS_CONFLICT: files.user-data is a multipart message, into which no node is merged",
+    ],
+  ],
+  [
+    "the RAM of a node is that of a node",
+    `${head}nodeRam: 5 GiB\n`,
+    ["role.yaml:4:1: ROLE_KEYS_CONFLICT: nodeRam: has no meaning without node"],
   ],
   [
     "an empty file is no role",

@@ -230,6 +230,9 @@ t.test("documents", (t) => {
     arch: ["x86_64"],
     minimumRamBytes: undefined,
     joins: false,
+    node: undefined,
+    family: "debian",
+    nodeRamBytes: undefined,
     parameters: {},
     templates: Object.fromEntries(
       Object.entries(templates).map(([kind, source]) => [

@@ -11,6 +11,7 @@ import {
 import type { Arch } from "../domain/firmware.ts";
 import type { BootedImage } from "../domain/image.ts";
 import type { Machine } from "../domain/machine.ts";
+import { nodeChannel } from "../domain/node-kind.ts";
 import { menuOf, type RoleMenu } from "../domain/role-menu.ts";
 import {
   commandLineOctets,
@@ -20,6 +21,16 @@ import {
   type Role,
   type ServedKind,
 } from "../domain/role.ts";
+import {
+  callbackFile,
+  type ClusterNodes,
+  hasNodeInitrd,
+  nodeIgnition,
+  type NodeOfBoot,
+  nodeText,
+  nodeUserData,
+  withNodeRam,
+} from "./cluster-nodes.ts";
 import { refuseMisfit } from "./machine-fit.ts";
 import { type Mac, macWithHyphens } from "../net/mac.ts";
 import { buildContext, type ImageContext, type RenderContext } from "../render/context.ts";
@@ -43,6 +54,8 @@ export interface PlanSources {
   readonly images: { findCurrent(name: string): BootedImage | undefined };
   readonly inventory?: { groupOf(machine: Machine): BootPreferences | undefined };
   readonly renderer: Renderer;
+  /** Undefined: there is no cluster. */
+  readonly nodes?: ClusterNodes | undefined;
 }
 
 /**
@@ -52,7 +65,7 @@ export interface PlanSources {
  */
 export function planBoot(
   target: AssignedTarget,
-  { roles, images, inventory }: PlanSources,
+  { roles, images, inventory, nodes }: PlanSources,
   machine?: Machine,
 ): BootPlan {
   if (target.kind === "url") return { kind: "url", url: target.url };
@@ -74,10 +87,11 @@ export function planBoot(
   const image = imageOf(role);
   if (role.boot === "image" && !image) throw ImageNotFound({ image: role.image ?? "" });
   if (machine)
-    refuseMisfit(machine, role, image, {
+    refuseMisfit(machine, withNodeRam(role, nodes), image, {
       isRamIgnored:
         target.ramCheck === "ignore" || preferRamCheck(machine, inventory?.groupOf(machine)) === "ignore",
-      offers: () => [...loaded.roles.values()].map((role) => ({ role, image: imageOf(role) })),
+      offers: () =>
+        [...loaded.roles.values()].map((role) => ({ role: withNodeRam(role, nodes), image: imageOf(role) })),
     });
   if (role.boot !== "menu") return { kind: "role", role, params: resolved.values, image };
   const menu = menuOf(resolved.values, loaded.roles);
@@ -130,16 +144,27 @@ function standardArguments(role: Role, context: RenderContext, arch: Arch | unde
   ];
 }
 
+/**
+ * A node has its machine-id on the command line. With one, systemd takes the boot for a later one, and enables none of the units that
+ * Ignition names (machine-id(5), "First Boot").
+ */
+function firstBoot(role: Role): string[] {
+  const isIgnited = nodeChannel(role.family) === "ignition" || hasDocument(role, "ignition");
+  return isIgnited ? ["systemd.condition-first-boot=yes"] : [];
+}
+
 /** All kernel arguments of a role. @throws TemplateFailed, CommandLineTooLong */
 export function kernelArguments(
   role: Role,
   context: RenderContext,
   image: BootedImage | undefined,
   renderer: Renderer,
+  node?: NodeOfBoot,
 ): string[] {
   const all = [
     ...(role.rollcallArguments ? standardArguments(role, context, image?.arch) : []),
     ...renderer.kernelArguments(role, context),
+    ...(node ? [...node.spec().arguments, ...firstBoot(role)] : []),
   ];
   // What GRUB puts before them (loader/linux.c); what iPXE does is shorter, and a role is good for both or for none.
   const { kernelUrl, kernelEfiUrl } = context.image ?? {};
@@ -162,6 +187,8 @@ export interface Rendering {
   readonly pollSeconds: number;
   /** How it gets to its disk, for `boot: local`. */
   readonly localBoot: LocalBootMethod;
+  /** What the machine becomes in the cluster. */
+  readonly node?: NodeOfBoot | undefined;
 }
 
 export function contextOf({
@@ -170,6 +197,7 @@ export function contextOf({
   serverUrl,
   bootId,
   claim,
+  node,
 }: Rendering & { plan: { kind: "role" } }): RenderContext {
   return buildContext({
     machine,
@@ -179,6 +207,7 @@ export function contextOf({
     bootId,
     claim,
     image: plan.image ? imageContext(plan.image, serverUrl) : null,
+    hasNodeInitrd: hasNodeInitrd(node),
   });
 }
 
@@ -198,7 +227,7 @@ export function renderScript(rendering: Rendering, renderer: Renderer): string {
     case "image":
       return renderer.standardScript("image", mac, {
         ...context,
-        arguments: kernelArguments(plan.role, context, plan.image, renderer),
+        arguments: kernelArguments(plan.role, context, plan.image, renderer, rendering.node),
       });
     case "wait":
       return renderer.standardScript("wait", mac, { ...context, pollSeconds });
@@ -219,20 +248,34 @@ export function renderPlannedDocument(
   kind: Exclude<ServedKind, "ipxe">,
   renderer: Renderer,
 ): string | undefined {
-  const { plan } = rendering;
+  const { plan, node } = rendering;
   if (plan.kind === "url") return undefined;
-  if (kind === "ignition") return renderIgnition(rendering, renderer)?.machinePart;
-  return renderer.document(
-    plan.role,
-    kind === "ignition-role" ? "ignition" : kind,
-    contextOf({ ...rendering, plan }),
-  );
+  const context = () => contextOf({ ...rendering, plan });
+  switch (kind) {
+    case "node":
+      return nodeText(node);
+    case "ignition-node":
+      return nodeIgnition(node);
+    case "ignition":
+      return renderIgnition(rendering, renderer)?.machinePart;
+    case "ignition-role":
+      return renderer.document(plan.role, "ignition", context());
+    case "user-data": {
+      const { callbackUrl } = context();
+      return renderer.document(plan.role, kind, context(), nodeUserData(node, callbackUrl));
+    }
+    case "meta-data":
+    case "vendor-data":
+    case "network-config":
+      return renderer.document(plan.role, kind, context());
+  }
 }
 
-/** Both parts of a machine's Ignition config: the one that it fetches first names the digest of the other. */
+/** The parts of a machine's Ignition config: the one that it fetches first names the digests of the others. */
 export interface IgnitionParts {
   readonly machinePart: string;
-  readonly rolePart: string;
+  readonly rolePart: string | undefined;
+  readonly nodePart: string | undefined;
   /** The version of Ignition that the role's part is made for. */
   readonly version: string;
   /** The role's part has keys that the machine's Ignition does not know. */
@@ -252,16 +295,27 @@ export function renderIgnition(
   if (plan.kind === "url") return undefined;
   const context = contextOf({ ...rendering, plan });
   const role = renderer.ignition(plan.role, context, maximumMinor);
-  if (!role) return undefined;
-  const rolePart = {
-    url: `${context.configUrl ?? `${context.server.url}/`}ignition/role.json`,
-    sha512: createHash("sha512").update(role.text).digest("hex"),
-  };
+  const nodePart = nodeIgnition(rendering.node);
+  if (!role && nodePart === undefined) return undefined;
+  const merged = (name: string, text: string) => ({
+    url: `${context.configUrl ?? `${context.server.url}/`}ignition/${name}.json`,
+    sha512: createHash("sha512").update(text).digest("hex"),
+  });
+  // The later is merged over the earlier: the role has the last word.
+  const parts = [
+    ...(nodePart === undefined ? [] : [merged("node", nodePart)]),
+    ...(role ? [merged("role", role.text)] : []),
+  ];
+  const agent =
+    nodePart === undefined || context.callbackUrl === null
+      ? undefined
+      : { file: callbackFile, url: context.callbackUrl };
   return {
-    machinePart: renderer.machineIgnition(context, rolePart),
-    rolePart: role.text,
-    version: role.version,
-    isTooNew: role.isTooNew,
+    machinePart: renderer.machineIgnition(context, parts, agent),
+    rolePart: role?.text,
+    nodePart,
+    version: role?.version ?? "3.0.0",
+    isTooNew: role?.isTooNew ?? false,
   };
 }
 

@@ -7,7 +7,6 @@ import {
 } from "../domain/assignment.ts";
 import { type Boot, type Contact, endedAtFirstStage } from "../domain/boot.ts";
 import type { Ids, Log } from "../domain/capabilities.ts";
-import type { Claim } from "../domain/claim.ts";
 import type { DhcpContact, FirstStageProgress, TftpContact } from "../domain/contact.ts";
 import { AssetNotFound, BootNotOpen, InvalidMac } from "../domain/error-catalogue.ts";
 import type { RollcallError } from "../domain/errors.ts";
@@ -30,7 +29,9 @@ import {
   pollSeconds,
   renderPlannedDocument,
 } from "./boot-plan.ts";
+import { createCallbacks } from "./callbacks.ts";
 import type { Claims } from "./claims.ts";
+import { nodeOfPlan } from "./cluster-nodes.ts";
 import { bootedFrom, createConfigs } from "./configs.ts";
 import { createFaultScripts } from "./fault-scripts.ts";
 import { grubLanguage, restartIntoIpxe } from "./grub-config.ts";
@@ -75,6 +76,7 @@ export function createBootService(deps: BootServiceDeps) {
   const configs = createConfigs(deps);
   const silent = createSilentSystems(deps, useUpOnce);
   const proofs = createProofs(renderer);
+  const callbacks = createCallbacks(deps, useUpOnce);
   const picks = createMenuPicks(deps);
 
   /** @param find what is assigned; given where one asks what would be, if something else were */
@@ -138,10 +140,12 @@ export function createBootService(deps: BootServiceDeps) {
     const image = plan.kind === "role" ? plan.image : undefined;
     for (const { sha256 } of image ? filesOf(image) : [])
       if (!(await deps.hasContent(sha256))) throw AssetNotFound({ sha256 });
+    const booted = bootedFrom(machine, mac);
     const rendering = {
-      machine: bootedFrom(machine, mac),
+      machine: booted,
       plan,
       serverUrl,
+      node: nodeOfPlan(deps.nodes, plan, { machine: booted, address, serverUrl }),
       bootId: boot.id,
       pollSeconds: pollSeconds(mac),
       localBoot: disk.methodOf(machine, plan.kind === "role" ? plan.role : undefined).value,
@@ -298,6 +302,7 @@ export function createBootService(deps: BootServiceDeps) {
 
     /** A document behind a claim. @throws ClaimRefused, ConfigNotReady */
     config: configs.config,
+    nodeInitrd: configs.nodeInitrd,
 
     /**
      * What a machine would get now, or with another target, secrets masked.
@@ -314,6 +319,11 @@ export function createBootService(deps: BootServiceDeps) {
         machine,
         plan,
         serverUrl,
+        node: nodeOfPlan(deps.nodes, plan, {
+          machine,
+          address: service.addressOf(machine) ?? machine.address,
+          serverUrl,
+        }),
         bootId: "b_preview",
         claim: needsClaim(plan) ? maskedClaim : undefined,
         pollSeconds: pollSeconds(machine.macs[0] ?? ("" as Mac)),
@@ -325,45 +335,12 @@ export function createBootService(deps: BootServiceDeps) {
     /** Throws what a machine with this target would see on its screen. */
     check: (target: AssignedTarget): void => void planBoot(target, deps),
 
-    async joined(secret: string, address: string): Promise<Machine> {
-      const claim = claims.use(secret, address, { kind: "report" }, "its callback");
-      const machine = inventory.get(claim.machineId);
-      const isFirst = claim.spentAt === undefined;
-      tracker.revive(machine.id, claim.bootId);
-      // A repeated callback changes nothing, except where the server ended before all that follows from the first was on the disk.
-      if (isCurrent(claim) && (isFirst || tracker.current(machine.id)?.outcome === "running")) {
-        tracker.step(machine.id, "callback");
-        tracker.complete(machine.id, "ready");
-      }
-      const once = assignments.find({ kind: "machine", machineId: machine.id }, "once");
-      const isUsedUp = once !== undefined && once.id === claim.assignmentId;
-      // One commit for all of it: a machine that took its answer for good never calls again.
-      await Promise.all([isUsedUp ? useUpOnce(machine, claim.bootId) : undefined, claims.spend(claim)]);
-      return machine;
-    },
-
-    /**
-     * A machine's report, checked by its claim. `isCurrent` is false where the machine has begun another boot since: then the report
-     * says nothing of that one. @throws ClaimRefused
-     */
-    reporter(
-      secret: string,
-      address: string,
-      what: string,
-    ): { machine: Machine; bootId: string; isCurrent: boolean } {
-      const claim = claims.use(secret, address, { kind: "report" }, what);
-      return { machine: inventory.get(claim.machineId), bootId: claim.bootId, isCurrent: isCurrent(claim) };
-    },
+    ...callbacks,
   };
 
   function machineAt(address: string): Machine | undefined {
     const mac = addresses.macAt(address as Ipv4);
     return mac && inventory.findByMac(mac);
-  }
-
-  function isCurrent({ machineId, bootId }: Claim): boolean {
-    const current = tracker.current(machineId);
-    return current === undefined || current.id === bootId;
   }
 
   /** Takes the assignment for one boot away: the boot that was made from it is done. */

@@ -36,7 +36,7 @@ export function createClaims({
 }: {
   clock: Clock;
   ids: Ids;
-  claims: Pick<ClaimRepository, "find" | "mint" | "update" | "updateNow">;
+  claims: Pick<ClaimRepository, "find" | "ofMachine" | "mint" | "update" | "updateNow">;
   record: RecordEvent;
   /** Is the address the claim's machine's now? */
   judgeAddress: (address: string, claim: Pick<Claim, "mac" | "machineId">) => AskerVerdict;
@@ -124,6 +124,9 @@ export function createClaims({
         refuse(judged.verdict === "ok" ? "unknown" : judged.verdict, address, claim, document);
       return claim;
     },
+
+    /** The claim of the machine's last boot. */
+    ofMachine: (machineId: string): Claim | undefined => claims.ofMachine(machineId),
 
     /** May this address report with this claim? @throws ClaimRefused */
     use(secret: string, address: string, use: ClaimUse, what: string): Claim {

@@ -13,6 +13,7 @@ import {
   renderPlannedDocument,
 } from "./boot-plan.ts";
 import type { BootServiceDeps } from "./boot-service.ts";
+import { nodeInitrd, nodeOfPlan } from "./cluster-nodes.ts";
 import { createServedIgnition } from "./served-ignition.ts";
 
 export interface ConfigRequest {
@@ -39,24 +40,39 @@ export function createConfigs(deps: BootServiceDeps) {
   /** A config that fails is asked for again every few seconds: the machine's last failure is not told anew. */
   const last = new Map<Mac, string>();
 
-  function render(request: ConfigRequest, claim: Claim, machine: Machine): string | undefined {
-    const rendering: Rendering = {
-      machine: bootedFrom(machine, claim.mac),
-      plan: planClaimed(claim, deps),
-      serverUrl: request.serverUrl,
+  function renderingOf(secret: string, serverUrl: string, claim: Claim, machine: Machine): Rendering {
+    const booted = bootedFrom(machine, claim.mac);
+    const plan = planClaimed(claim, deps);
+    const { address } = claim;
+    return {
+      machine: booted,
+      plan,
+      node: nodeOfPlan(deps.nodes, plan, { machine: booted, address, serverUrl }),
+      serverUrl,
       bootId: claim.bootId,
-      claim: request.secret,
+      claim: secret,
       pollSeconds: 5,
       localBoot: deps.localBoot,
     };
+  }
+
+  function render(request: ConfigRequest, claim: Claim, machine: Machine): string | undefined {
+    const rendering = renderingOf(request.secret, request.serverUrl, claim, machine);
     const { kind, ignitionMinor } = request;
-    if (kind !== "ignition" && kind !== "ignition-role")
+    if (kind !== "ignition" && kind !== "ignition-role" && kind !== "ignition-node")
       return renderPlannedDocument(rendering, kind, renderer);
     const parts = served.parts(`${claim.hash} ${ignitionMinor ?? "any"}`, () =>
       renderIgnition(rendering, renderer, ignitionMinor),
     );
     if (parts?.isTooNew) tellTooNew(machine, claim, parts.version, ignitionMinor);
-    return kind === "ignition" ? parts?.machinePart : parts?.rolePart;
+    switch (kind) {
+      case "ignition":
+        return parts?.machinePart;
+      case "ignition-role":
+        return parts?.rolePart;
+      case "ignition-node":
+        return parts?.nodePart;
+    }
   }
 
   /** The machine will refuse it with a line on its console, so people are told here. */
@@ -81,6 +97,26 @@ export function createConfigs(deps: BootServiceDeps) {
     });
   }
 
+  /** @throws ClaimRefused, ConfigNotReady */
+  function fetched<Document>(
+    { secret, address }: Pick<ConfigRequest, "secret" | "address">,
+    kind: Exclude<ServedKind, "ipxe">,
+    make: (claim: Claim, machine: Machine) => Document,
+  ): { document: Document; machine: Machine } {
+    const claim = claims.fetch(secret, address, kind);
+    const machine = inventory.get(claim.machineId);
+    try {
+      return { document: make(claim, machine), machine };
+    } catch (error) {
+      if (ClaimRefused.is(error)) throw error;
+      const reference = ids.id("e");
+      const known = error instanceof RollcallError ? error : InternalError({ reference });
+      if (known !== error) log.error({ err: error, reference }, "failed to make a config");
+      tell(machine, claim, known.code, known.message);
+      throw ConfigNotReady({ machine: machine.name, problem: known.message });
+    }
+  }
+
   return {
     /**
      * A document behind a claim. Undefined: this role has none of the kind.
@@ -88,20 +124,21 @@ export function createConfigs(deps: BootServiceDeps) {
      */
     async config(request: ConfigRequest): Promise<{ text: string | undefined; machine: Machine }> {
       const { kind } = request;
-      const claim = claims.fetch(request.secret, request.address, kind);
-      const machine = inventory.get(claim.machineId);
-      try {
-        const text = render(request, claim, machine);
-        if (kind === "user-data" || kind === "ignition") tracker.advance(machine.id, "config.served");
-        return { text, machine };
-      } catch (error) {
-        if (ClaimRefused.is(error)) throw error;
-        const reference = ids.id("e");
-        const known = error instanceof RollcallError ? error : InternalError({ reference });
-        if (known !== error) log.error({ err: error, reference }, "failed to make a config");
-        tell(machine, claim, known.code, known.message);
-        throw ConfigNotReady({ machine: machine.name, problem: known.message });
-      }
+      const { document: text, machine } = fetched(request, kind, (claim, machine) =>
+        render(request, claim, machine),
+      );
+      if (kind === "user-data" || kind === "ignition") tracker.advance(machine.id, "config.served");
+      return { text, machine };
+    },
+
+    /** The initrd that makes a machine a node; undefined where its role has none. @throws ClaimRefused, ConfigNotReady */
+    async nodeInitrd(
+      request: Omit<ConfigRequest, "kind">,
+    ): Promise<{ archive: Uint8Array | undefined; machine: Machine }> {
+      const { document: archive, machine } = fetched(request, "node", (claim, machine) =>
+        nodeInitrd(renderingOf(request.secret, request.serverUrl, claim, machine).node),
+      );
+      return { archive, machine };
     },
   };
 }

@@ -109,8 +109,9 @@ function renderGrubConfig(rendering: Rendering, renderer: Renderer): string {
       return machineConfig(renderer, "image", {
         ...context,
         kernel: grubFile(image.kernelEfiUrl ?? image.kernelUrl),
-        initrd: image.initrdUrl === null ? null : grubFile(image.initrdUrl),
-        arguments: kernelArguments(plan.role, context, plan.image, renderer),
+        // That of the node first: its length is a multiple of 4, behind which the kernel finds the next one (see image.ipxe.hbs).
+        initrds: [context.nodeUrl, image.initrdUrl].filter((url) => url !== null).map(grubFile),
+        arguments: kernelArguments(plan.role, context, plan.image, renderer, rendering.node),
       });
     }
     case "wait":

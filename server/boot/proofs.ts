@@ -40,6 +40,7 @@ function saysTheSame(one: Rendering, other: Rendering): boolean {
       (["name", "uuid", "serial", "group", "seat", "address"] as const).every(
         (fact) => one.machine[fact] === other.machine[fact],
       )) &&
+    isSame(one.node?.facts, other.node?.facts) &&
     isSame(one.machine.macs, other.machine.macs) &&
     isSame(one.machine.labels, other.machine.labels)
   );

@@ -13,8 +13,8 @@ export function createServedIgnition() {
   const kept = new LRUCache<string, IgnitionParts>({
     max: maximumBoots,
     maxSize: maximumOctets,
-    sizeCalculation: ({ machinePart, rolePart }) =>
-      Math.max(1, Buffer.byteLength(machinePart) + Buffer.byteLength(rolePart)),
+    sizeCalculation: ({ machinePart, rolePart = "", nodePart = "" }) =>
+      Math.max(1, Buffer.byteLength(machinePart) + Buffer.byteLength(rolePart) + Buffer.byteLength(nodePart)),
   });
   return {
     /** @param key claim and Ignition version; `make` is called where nothing is kept */

@@ -167,6 +167,14 @@ export function createBootTracker({ clock, ids, log, machines, boots, record, an
       if (running?.boot.id === bootId && running.boot.outcome === "abandoned")
         running.boot = { ...running.boot, outcome: "running", endedAt: undefined, verdict: undefined };
     },
+    /** A sign of life that came another way, such as by the cluster that the machine joins. */
+    keepAlive(machineId: string, bootId: string): void {
+      tracker.revive(machineId, bootId);
+      const running = find(machineId);
+      if (running?.boot.id !== bootId) return;
+      running.lastSign = clock.monotonicMs();
+      tracker.seen(machineId);
+    },
     progress: (machineId: string): BootProgress | undefined => current.get(machineId)?.progress,
 
     /**

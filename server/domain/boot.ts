@@ -17,6 +17,7 @@ export const bootSteps = [
   "wait", // it waits for a role
   "pick", // a role was chosen from its menu
   "kernel",
+  "node", // the initrd that makes it a node of the cluster
   "initrd",
   "network", // initramfs has an address
   "rootfs", // initramfs loads the root file system

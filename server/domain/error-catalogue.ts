@@ -369,6 +369,14 @@ export const ServerNotPermitted = defineError("SERVER_NOT_PERMITTED", {
 });
 
 // --- the cluster ------------------------------------------------------------------------------------------------
+export const NodeFactsInvalid = defineError("NODE_FACTS_INVALID", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string; problems: string[] }) =>
+    `${d.machine} can't be a node of the cluster: ${d.problems.join("; ")}`,
+  advice:
+    "Networks of the cluster (`cluster.podSubnet`, `cluster.serviceSubnet`) hold no address of the machines' own network; a node's name is letters, digits and hyphens: `boot machine edit MACHINE --name NAME`.",
+});
 export const ClusterInvalid = defineError("CLUSTER_INVALID", {
   kind: "user",
   httpStatus: 422,

@@ -1,5 +1,6 @@
 import type { LocalBootMethod } from "./boot-preferences.ts";
 import type { Arch } from "./firmware.ts";
+import type { NodeFamily, NodeRole } from "./node-kind.ts";
 
 /** The documents that a role may render for a machine. `ipxe` is always there: without a template the standard one is taken. */
 export const documentKinds = [
@@ -16,8 +17,11 @@ export type DocumentKind = (typeof documentKinds)[number];
 export const templateKinds = [...documentKinds, "butane"] as const;
 export type TemplateKind = (typeof templateKinds)[number];
 
-/** What a machine may be served, or a preview show: `ignition` is its own part, which draws in the part of the role. */
-export const servedKinds = [...documentKinds, "ignition-role"] as const;
+/**
+ * What a machine may be served, or a preview show: `ignition` is its own part, which draws in the parts of the role and of the node that
+ * it is to be; `node` is what makes it one, as an initrd, and to look at as a script.
+ */
+export const servedKinds = [...documentKinds, "ignition-role", "ignition-node", "node"] as const;
 export type ServedKind = (typeof servedKinds)[number];
 
 /** The document that a template makes. */
@@ -80,6 +84,12 @@ export interface Role {
   readonly localBoot?: LocalBootMethod | undefined;
   /** The machine joins a cluster after its boot: `configuring` leads to `joining` and not to `ready`. */
   readonly joins: boolean;
+  /** What it becomes in the cluster, where one is configured; undefined: nothing. */
+  readonly node: NodeRole | undefined;
+  /** The system of its image, which says how it is made a node. */
+  readonly family: NodeFamily;
+  /** Least RAM in octets as a node. */
+  readonly nodeRamBytes: number | undefined;
   readonly parameters: Readonly<Record<string, RoleParameter>>;
   /** What is filled in for each machine. */
   readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;

@@ -58,6 +58,7 @@ const ignitionType = "application/vnd.coreos.ignition+json";
 const documents: Readonly<Record<string, { kind: Exclude<ServedKind, "ipxe">; type: string }>> = {
   "ignition.json": { kind: "ignition", type: ignitionType },
   "ignition/role.json": { kind: "ignition-role", type: ignitionType },
+  "ignition/node.json": { kind: "ignition-node", type: ignitionType },
   "cloud-init/user-data": { kind: "user-data", type: "text/cloud-config; charset=utf-8" },
   "cloud-init/meta-data": { kind: "meta-data", type: "text/yaml; charset=utf-8" },
   "cloud-init/vendor-data": { kind: "vendor-data", type: "text/cloud-config; charset=utf-8" },
@@ -133,6 +134,25 @@ export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): v
       });
       noteScript(request, made, tracker);
       return sendScript(reply, made.script);
+    },
+  );
+
+  app.get<{ Params: { claim: string } }>(
+    "/boot/claims/:claim/node.cpio",
+    // GRUB asks for the length first where it loads through the firmware's HTTP: here HEAD is a fetch like any other.
+    { schema: { summary: "The initrd that makes the machine a node, behind its claim", tags: ["boot"] } },
+    async (request, reply) => {
+      const { archive, machine } = await boots.nodeInitrd({
+        secret: request.params.claim,
+        address: clientAddress(request),
+        serverUrl: serverUrl(request, address),
+      });
+      void reply.header("cache-control", "no-store");
+      // A loader takes a text in its place for an archive.
+      if (!archive) return reply.code(404).send();
+      // Firmware loads it: as "config" it would be the step of a system that runs.
+      if (request.method === "GET") request.bootStep = { machineId: machine.id, step: "node", detail: {} };
+      return reply.type("application/octet-stream").send(Buffer.from(archive));
     },
   );
 

@@ -120,8 +120,8 @@ export function registerCallbackRoutes(
       },
     },
     async (request, reply) => {
-      const machine = await boots.joined(request.params.claim, clientAddress(request));
-      return reply.send({ machine: machine.name, phase: "ready" });
+      const { machine, phase } = await boots.joined(request.params.claim, clientAddress(request));
+      return reply.send({ machine: machine.name, phase });
     },
   );
 

@@ -5,11 +5,13 @@ export interface MachineFacts {
   readonly hostname: string;
   /** Where the machine tells that it is through; a secret of this boot. Undefined where the boot has no claim. */
   readonly joinedUrl: string | undefined;
-  /** The role's config, apart from this one: where it is, and its SHA-512 in hex. */
-  readonly rolePart: { readonly url: string; readonly sha512: string } | undefined;
+  /** Configs apart from this one, each merged over those before it: where it is, and its SHA-512 in hex. */
+  readonly parts: readonly { readonly url: string; readonly sha512: string }[];
+  /** Where the address of this boot, a secret, is written for an agent. */
+  readonly agent?: { readonly file: string; readonly url: string } | undefined;
 }
 
-const callbackFile = "/etc/rollcall/ready.curl";
+const curlFile = "/etc/rollcall/ready.curl";
 
 /** Waits for everything that the role starts; a server that is away for a while is asked again, for about ten minutes. */
 const callbackUnit = `[Unit]
@@ -20,20 +22,20 @@ After=network-online.target multi-user.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/curl --config ${callbackFile}
+ExecStart=/usr/bin/curl --config ${curlFile}
 
 [Install]
 WantedBy=multi-user.target
 `;
 
 /**
- * The config that a machine fetches first: what the server adds for this one machine, and a reference to the role's config, which is
- * merged over it, so that the role has the last word. It is Ignition 3.0, which every Ignition 3 reads.
+ * The config that a machine fetches first: what the server adds for this one machine, and references to the configs of node and role,
+ * which are merged over it, so that the role has the last word. It is Ignition 3.0, which every Ignition 3 reads.
  * There is no machine-id in it: with one, systemd takes the boot for a later one and enables no units (machine-id(5), "First Boot").
  */
-export function machinePart({ hostname, joinedUrl, rolePart }: MachineFacts): IgnitionConfig {
-  const merge = rolePart && {
-    merge: [{ source: rolePart.url, verification: { hash: `sha512-${rolePart.sha512}` } }],
+export function machinePart({ hostname, joinedUrl, parts, agent }: MachineFacts): IgnitionConfig {
+  const merge = parts.length > 0 && {
+    merge: parts.map(({ url, sha512 }) => ({ source: url, verification: { hash: `sha512-${sha512}` } })),
   };
   const written = (text: string) => {
     const { source } = encodeContents(new TextEncoder().encode(text), (bytes) => bytes, true);
@@ -70,7 +72,10 @@ export function machinePart({ hostname, joinedUrl, rolePart }: MachineFacts): Ig
     storage: {
       files: [
         hostnameFile,
-        { path: callbackFile, mode: 0o600, overwrite: true, contents: written(curlConfig) },
+        ...(agent
+          ? [{ path: agent.file, mode: 0o600, overwrite: true, contents: written(`${agent.url}\n`) }]
+          : []),
+        { path: curlFile, mode: 0o600, overwrite: true, contents: written(curlConfig) },
       ],
     },
     systemd: { units: [{ name: "rollcall-ready.service", enabled: true, contents: callbackUnit }] },

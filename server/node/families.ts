@@ -1,5 +1,7 @@
-export const families = ["debian", "ubuntu", "flatcar", "fedora-coreos", "alt"] as const;
-export type Family = (typeof families)[number];
+import type { NodeFamily } from "../domain/node-kind.ts";
+
+export { nodeFamilies as families } from "../domain/node-kind.ts";
+export type Family = NodeFamily;
 
 /** What differs between the systems that a node may run. */
 export interface FamilyRow {

@@ -1,8 +1,8 @@
 import type { Family } from "./families.ts";
+import type { NodeRole } from "../domain/node-kind.ts";
 import type { PublicText } from "./public-text.ts";
 
-export const nodeRoles = ["master", "worker"] as const;
-export type NodeRole = (typeof nodeRoles)[number];
+export { nodeRoles, type NodeRole } from "../domain/node-kind.ts";
 
 /** The user whose user namespace the node is, with podsec's name. */
 export const adminUser = "u7s-admin";

@@ -3,11 +3,13 @@ import {
   commandLineOctets,
   documentKinds,
   documentOf,
+  hasDocument,
   hasType,
   type Role,
   type TemplateKind,
   typeInWords,
 } from "../domain/role.ts";
+import { nodeChannel } from "../domain/node-kind.ts";
 import { isRoleWarning, type RoleFaultCode } from "../domain/reported-codes.ts";
 import { menuParameters } from "../domain/role-menu.ts";
 import type { YamlText } from "../yaml/read-yaml.ts";
@@ -60,6 +62,7 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
     );
   if (role.boot !== "local" && source.localBoot)
     conflict(`localBoot: has no meaning with boot: ${role.boot}`, "localBoot");
+  checkNode(role, source, conflict);
   if (role.boot === "menu")
     for (const [name, type] of Object.entries(menuParameters))
       if (role.parameters[name]?.type !== type)
@@ -88,6 +91,28 @@ function checkMeaning(role: Role, source: RoleFile, yaml: YamlText, report: Repo
         yaml.positionOf(["parameters", name, "default"]),
       );
   }
+}
+
+/** A node needs a way on which its description comes to the machine. */
+function checkNode(role: Role, source: RoleFile, conflict: (message: string, key: string) => void): void {
+  if (role.node === undefined) {
+    if (source.nodeRam) conflict("nodeRam: has no meaning without node", "nodeRam");
+    return;
+  }
+  const key = source.node ? "node" : source.family ? "family" : "boot";
+  if (role.boot !== "image" && role.boot !== "script")
+    return conflict(`node: has no meaning with boot: ${role.boot}`, key);
+  const channel = nodeChannel(role.family);
+  if (channel === "initrd") {
+    if (role.boot !== "image" || !role.rollcallArguments)
+      conflict(
+        `node: family: ${role.family} is an image of ours (boot: image, without rollcallArguments: false); name another family`,
+        key,
+      );
+  } else if (role.boot === "script" && !hasDocument(role, channel))
+    conflict(`node: with boot: script, family: ${role.family} needs the document ${channel}`, key);
+  if (channel === "user-data" && isMultipart(role.files["user-data"]?.source ?? ""))
+    conflict("files.user-data is a multipart message, into which no node is merged", key);
 }
 
 /** Runs one check and tells each of its faults, at `at` of role.yaml where a fault has no place of its own in `file`. */

@@ -40,6 +40,8 @@ export interface RenderContext extends Record<string, unknown> {
   /** Where the machine tells that it is through with everything its role asks for. */
   readonly joinedUrl: string | null;
   readonly image: ImageContext | null;
+  /** An initrd that makes the machine a node of the cluster, beside that of the image. */
+  readonly nodeUrl: string | null;
   /** Kernel arguments, for the standard script of `boot: image`. */
   readonly arguments: readonly string[];
 }
@@ -56,6 +58,7 @@ export interface ContextFacts {
   /** The secret itself; `undefined` where the script carries none; a mask in previews. */
   readonly claim: string | undefined;
   readonly image: ImageContext | null;
+  readonly hasNodeInitrd?: boolean;
 }
 
 export function buildContext(facts: ContextFacts): RenderContext {
@@ -83,6 +86,8 @@ export function buildContext(facts: ContextFacts): RenderContext {
     callbackUrl: claim === undefined ? null : `${serverUrl}/callback/${claim}`,
     joinedUrl: claim === undefined ? null : `${serverUrl}/callback/${claim}/joined`,
     image: facts.image,
+    nodeUrl:
+      claim !== undefined && facts.hasNodeInitrd ? `${serverUrl}/boot/claims/${claim}/node.cpio` : null,
     arguments: [],
   };
 }

@@ -4,11 +4,11 @@ import { TemplateFailed } from "../domain/error-catalogue.ts";
 import { type DocumentKind, type Role, type RoleText, type TemplateKind } from "../domain/role.ts";
 import type { IgnitionConfig } from "../ignition/config.ts";
 import type { LocalFiles } from "../ignition/local-files.ts";
-import { machinePart } from "../ignition/machine-part.ts";
+import { type MachineFacts, machinePart } from "../ignition/machine-part.ts";
 import { forOlderIgnition } from "../ignition/validate.ts";
 import type { RenderContext } from "./context.ts";
 import { compileTemplate, type Template } from "./engine.ts";
-import { multipart } from "./multipart.ts";
+import { multipart, type Part } from "./multipart.ts";
 import type { Syntax } from "./quoting.ts";
 import { cloudInitType, isEmptyYaml, refuseUnreadable } from "./readable.ts";
 import { retryPlan } from "./retry-plan.ts";
@@ -130,9 +130,15 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
 
     /**
      * A document of the role, or the standard one; undefined when neither has it. `ignition` is the role's part alone.
+     * @param parts of the user-data, after those of the role
      * @throws TemplateFailed
      */
-    document(role: Role, kind: Exclude<DocumentKind, "ipxe">, context: RenderContext): string | undefined {
+    document(
+      role: Role,
+      kind: Exclude<DocumentKind, "ipxe">,
+      context: RenderContext,
+      parts: readonly Part[] = [],
+    ): string | undefined {
       if (kind === "ignition") return this.ignition(role, context)?.text;
       const standardText = standard.documents[kind];
       const own = ownText(role, kind, context);
@@ -141,7 +147,7 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
         standardText && (own === undefined || kind === "vendor-data")
           ? filledIn(role, kind, standardText, context)
           : "";
-      if (kind === "user-data") return userData(role, own ?? made, context);
+      if (kind === "user-data") return userData(role, own ?? made, context, parts);
       if (own === undefined) return made;
       // The server's part stays beside the role's: without it the machine would never call back.
       return kind === "vendor-data" ? vendorParts(made, own) : own;
@@ -166,13 +172,19 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
       return { text: writeJson(older ?? config), version, isTooNew: older === undefined };
     },
 
-    /** The config that a machine fetches first, which draws in the role's. */
+    /** The config that a machine fetches first, which draws in the others. */
     machineIgnition: (
       context: RenderContext,
-      rolePart: { url: string; sha512: string } | undefined,
+      parts: MachineFacts["parts"],
+      agent?: MachineFacts["agent"],
     ): string =>
       writeJson(
-        machinePart({ hostname: context.machine.name, joinedUrl: context.joinedUrl ?? undefined, rolePart }),
+        machinePart({
+          hostname: context.machine.name,
+          joinedUrl: context.joinedUrl ?? undefined,
+          parts,
+          agent,
+        }),
       ),
   };
 
@@ -207,14 +219,14 @@ export function createRenderer(standard: StandardTemplates, afterFailures: LastR
   }
 
   /** The user-data with what is merged into it; parts with nothing in them, which cloud-init would complain about, are left out. */
-  function userData(role: Role, main: string, context: RenderContext): string {
+  function userData(role: Role, main: string, context: RenderContext, others: readonly Part[]): string {
     const parts = role.userDataParts.map(({ file, source }) => ({
       type: "text/cloud-config",
       name: file,
       mergeType,
       text: filledIn(role, "user-data", { file, source }, context),
     }));
-    const more = parts.filter(({ text }) => !isEmptyYaml(text));
+    const more: readonly Part[] = [...parts.filter(({ text }) => !isEmptyYaml(text)), ...others];
     if (more.length === 0) return main;
     const name = (role.files["user-data"] ?? role.templates["user-data"])?.file ?? "user-data";
     const first = { type: cloudInitType(main) ?? "text/plain", name, text: main };

@@ -36,6 +36,7 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
   // What only a boot of the parent's kind has a use for stays with it.
   const ofBoot = boot === parent?.boot ? parent : undefined;
   const minimumRamBytes = source.minimumRam === undefined ? undefined : parseRam(source.minimumRam);
+  const nodeRamBytes = source.nodeRam === undefined ? undefined : parseRam(source.nodeRam);
 
   const parameters = { ...parent?.parameters, ...source.parameters };
   for (const key of Object.keys(parent?.parameters ?? {}))
@@ -66,6 +67,9 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
     minimumRamBytes: take("minimumRam", minimumRamBytes, parent?.minimumRamBytes),
     localBoot: take("localBoot", source.localBoot, ofBoot?.localBoot),
     joins: take("joins", source.joins, parent?.joins) ?? false,
+    node: take("node", source.node, ofBoot?.node),
+    family: take("family", source.family, parent?.family) ?? "debian",
+    nodeRamBytes: take("nodeRam", nodeRamBytes, ofBoot?.nodeRamBytes),
     reports: take("reports", source.reports, ofBoot?.reports) ?? true,
     rollcallArguments: take("rollcallArguments", source.rollcallArguments, ofBoot?.rollcallArguments) ?? true,
     parameters,

@@ -2,6 +2,7 @@ import { type TSchema, Type } from "typebox";
 import { Value } from "typebox/value";
 import { type LocalBootMethod, localBootMethods } from "../domain/boot-preferences.ts";
 import { type Arch, firmwares } from "../domain/firmware.ts";
+import { nodeFamilies, type NodeFamily, type NodeRole, nodeRoles } from "../domain/node-kind.ts";
 import type { RoleFaultCode } from "../domain/reported-codes.ts";
 import {
   type DocumentKind,
@@ -79,6 +80,21 @@ const roleSchema = Type.Object(
       oneOf(localBootMethods, "How its machines get to their disk, for `boot: local`."),
     ),
     joins: Type.Optional(Type.Boolean({ description: "It joins a cluster after its boot." })),
+    node: Type.Optional(
+      oneOf(
+        nodeRoles,
+        "What its machines become in the cluster, where one is configured (docs/cluster.md); without a cluster they boot and call back.",
+      ),
+    ),
+    family: Type.Optional(
+      oneOf(nodeFamilies, "The system of its image, which says how it is made a node; debian without it."),
+    ),
+    nodeRam: Type.Optional(
+      Type.String({
+        pattern: "^[1-9][0-9]* (MiB|GiB)$",
+        description: "Least RAM as a node; without it 3 GiB for a worker and 6 GiB for a master.",
+      }),
+    ),
     reports: Type.Optional(
       Type.Boolean({
         description:
@@ -123,6 +139,9 @@ export interface RoleFile {
   minimumRam?: string;
   localBoot?: LocalBootMethod;
   joins?: boolean;
+  node?: NodeRole;
+  family?: NodeFamily;
+  nodeRam?: string;
   reports?: boolean;
   rollcallArguments?: boolean;
   parameters?: Record<string, RoleParameter>;
@@ -161,7 +180,9 @@ const allowedAt: readonly (readonly [path: RegExp, allowed: string])[] = [
   [/^arguments\.\d+$/, "must be a text; write it in quotes"],
   [/^arch$/, `must be a list of ${archNames.join(", ")}`],
   [/^arch\.\d+$/, `must be one of ${archNames.join(", ")}`],
-  [/^minimumRam$/, "must be an amount like 512 MiB or 2 GiB"],
+  [/^node$/, `must be one of ${nodeRoles.join(", ")}`],
+  [/^family$/, `must be one of ${nodeFamilies.join(", ")}`],
+  [/^(minimumRam|nodeRam)$/, "must be an amount like 512 MiB or 2 GiB"],
   [/^localBoot$/, `must be one of ${localBootMethods.join(", ")}`],
   [/^(joins|reports|rollcallArguments)$/, "must be true or false"],
   [/^parameters$/, "must be a mapping of names"],

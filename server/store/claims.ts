@@ -79,6 +79,8 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
 
   return {
     find: (hash: string): Claim | undefined => byHash.get(hash),
+    /** The machine's live claim, or its last one. */
+    ofMachine: (machineId: string): Claim | undefined => byHash.get(hashOfMachine.get(machineId) ?? ""),
     all: (): Iterable<Claim> => byHash.values(),
     /** Stores a new claim; the machine's earlier ones end with it, since there is one live claim per machine. */
     mint: (claim: Claim): Promise<void> =>

@@ -237,7 +237,7 @@ t.test(
       machinePart({
         hostname,
         joinedUrl: "http://10.0.0.1:8080/callback/c/joined",
-        rolePart: { url: "http://10.0.0.1:8080/boot/claims/c/ignition/role.json", sha512: "0".repeat(128) },
+        parts: [{ url: "http://10.0.0.1:8080/boot/claims/c/ignition/role.json", sha512: "0".repeat(128) }],
       });
     const rest = (config: unknown) =>
       JSON.stringify(config).replace(/"path":"\/etc\/hostname".*?"source":"[^"]*"/, "");

@@ -44,7 +44,7 @@ export function writeFiles(directory: string, files: Readonly<Record<string, str
 }
 
 type Overrides = Partial<
-  Pick<BootServiceDeps, "unknownMachines" | "defaultRole" | "hearsDhcp" | "localBoot">
+  Pick<BootServiceDeps, "unknownMachines" | "defaultRole" | "hearsDhcp" | "localBoot" | "nodes">
 > & {
   /** Roles beside the shipped ones: `name/role.yaml` -> text. */
   readonly roles?: Readonly<Record<string, string>>;
@@ -66,6 +66,7 @@ export async function createBootLab(
     localBoot = "exit",
     roles = {},
     neighbours = everyoneAtHome,
+    nodes,
   }: Overrides = {},
 ) {
   const clock = new ManualClock(sampleTime);
@@ -131,6 +132,7 @@ export async function createBootLab(
     defaultRole,
     hearsDhcp,
     localBoot,
+    nodes,
     onProgress: (mac, progress) => void progresses.push([mac, progress]),
     renderer: createRenderer(loadStandardTemplates(templates)),
     roles: allRoles,

@@ -112,6 +112,8 @@ export function roleView(role: Role) {
     arch: role.arch,
     minimumRamBytes: role.minimumRamBytes ?? null,
     joins: role.joins,
+    node: role.node ?? null,
+    family: role.family,
     reports: role.reports,
     rollcallArguments: role.rollcallArguments,
     localBoot: role.localBoot ?? null,
