@@ -23,7 +23,7 @@ function errorsPage(): string {
     "# Errors",
     "",
     "Every error has a stable code. The API answers a problem document (RFC 9457) with it, the `boot` command prints it, and a machine",
-    "shows it on its screen. Made from `server/domain/error-catalogue.ts`, `errors-at-start.ts` and `reported-codes.ts` by `npm run docs`.",
+    "shows it on its screen. Made from `server/domain/error-catalogue.ts`, the `errors-*.ts` beside it, and `reported-codes.ts` by `npm run docs`.",
     "",
     "| code | status | kind | what to do |",
     "|---|---|---|---|",
@@ -138,9 +138,11 @@ t.test("every error and event that the pages list is raised somewhere, and none 
   const code = read(
     (path) =>
       path.endsWith(".ts") &&
-      !/domain\/(error-catalogue|errors-at-start|event|reported-codes)\.ts$/.test(path),
+      !/domain\/(error-catalogue|errors-[a-z-]+|event|reported-codes)\.ts$/.test(path),
   );
-  const catalogue = read((path) => /domain\/(error-catalogue|errors-at-start)\.ts$/.test(path));
+  const catalogue = read((path) =>
+    /domain\/(error-catalogue|errors-[a-z-]+)\.ts$/.test(path),
+  );
   for (const [, name = "", errorCode = ""] of catalogue.matchAll(
     /^export const (\w+) = defineError\("(\w+)"/gm,
   ))

@@ -37,6 +37,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/cloud-init": "cloud-init",
     "/usr/bin/openssl": "openssl",
     "/usr/bin/kubectl": "kubernetes-client",
+    "/usr/bin/etcd": "etcd-server",
+    "/usr/bin/etcdctl": "etcd-client",
     "/usr/bin/cpio": "cpio",
     "/usr/bin/shellcheck": "shellcheck",
     "/usr/bin/rootlesskit": "rootlesskit",
