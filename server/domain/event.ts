@@ -61,7 +61,7 @@ export const eventTypes = {
   "etcd.unhealthy": "The etcd that this server runs is there and does not answer as it should.",
   "etcd.generation": "The cluster's etcd has other data: empty ones, ones from a snapshot, or those before.",
   "etcd.snapshot-failed": "A snapshot of etcd could not be taken.",
-  "etcd.member-removed": "A member of etcd whose data are gone was removed.",
+  "etcd.member-removed": "A member of etcd whose data are gone, or whose machine leaves, was removed.",
   "etcd.member-added": "A member of etcd was added as a learner, which does not vote yet.",
   "etcd.member-promoted": "A learner of etcd has caught up and votes.",
   "token.created": "An API token was made.",

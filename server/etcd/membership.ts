@@ -5,7 +5,6 @@ import {
   EtcdQuorumLost,
 } from "../domain/error-catalogue.ts";
 import type { RollcallError } from "../domain/errors.ts";
-import type { KubernetesVersion } from "../domain/cluster.ts";
 
 /** A member as etcd lists it. */
 export interface EtcdMember {
@@ -51,16 +50,23 @@ export const isMemberOf =
 const isUnstarted = ({ name }: EtcdMember): boolean => name === "";
 
 /**
- * What has to go before a master with an empty disk may be a member again: etcd forbids a member to come back without its data. One
- * member at a time: it is planned anew from another survey after each removal.
+ * Why a master's member is removed: it comes back with an empty disk, and etcd forbids a member to come back without its data; or it leaves
+ * for good, and may run until then.
  */
-export function planRemoval({ members, healthy }: MemberSurvey, master: EtcdPeer): RemovalPlan {
+export type RemovalReason = "wiped" | "leaving";
+
+/** What has to go of a master. One member at a time: it is planned anew from another survey after each removal. */
+export function planRemoval(
+  { members, healthy }: MemberSurvey,
+  master: EtcdPeer,
+  reason: RemovalReason,
+): RemovalPlan {
   const isOfMaster = isMemberOf(master);
   const stale = members.filter(isOfMaster);
   const [member] = stale;
   if (!member) return { kind: "clean" };
   const alive = stale.find(({ id }) => healthy.has(id));
-  if (alive) return refuse(EtcdMemberAlive({ member: describeMember(alive) }));
+  if (alive && reason === "wiped") return refuse(EtcdMemberAlive({ member: describeMember(alive) }));
   const other = changeUnderWay(members.filter((one) => !isOfMaster(one)));
   if (other) return refuse(other);
   const risk = quorumRisk({ members, healthy }, member);
@@ -122,20 +128,4 @@ export function planRecovery(survey: MemberSurvey | undefined, withData: readonl
   if (survey && survey.members.length > 0 && !lostQuorum(survey)) return { kind: "none" };
   const [endpoint] = withData;
   return endpoint === undefined ? { kind: "snapshot" } : { kind: "survivor", endpoint };
-}
-
-/** How `kubeadm join --control-plane` brings its member into etcd. */
-export interface KubeadmMemberJoin {
-  readonly joinsAs: "voter" | "learner";
-  /** Whether the feature gate EtcdLearnerMode has to be switched on for that. */
-  readonly needsGate: boolean;
-}
-
-/**
- * kubeadm adds its member by itself in every version, and up to 1.26 it finds a member that is there already without its name and writes an
- * `--initial-cluster` that etcd does not take: so the server removes what is stale, and adds nothing before kubeadm does.
- * The gate is alpha in 1.27 and on by default since 1.29 (kubernetes/enhancements 3614).
- */
-export function kubeadmMemberJoin({ minor }: KubernetesVersion): KubeadmMemberJoin {
-  return { joinsAs: minor >= 27 ? "learner" : "voter", needsGate: minor === 27 || minor === 28 };
 }

@@ -16,6 +16,7 @@ import {
   planRecovery,
   planRemoval,
   type Recovery,
+  type RemovalReason,
   refuseAddition,
 } from "./membership.ts";
 
@@ -39,6 +40,11 @@ export interface EtcdSurgery {
    * @throws EtcdChangeUnderWay, EtcdMemberAlive, EtcdQuorumLost, EtcdQuorumAtRisk: nothing was changed then
    */
   removeStale(endpoints: readonly string[], master: EtcdPeer): Promise<readonly EtcdMember[]>;
+  /**
+   * Removes the member of a master that leaves for good, though it is healthy.
+   * @throws as removeStale() does, but for EtcdMemberAlive
+   */
+  retire(endpoints: readonly string[], master: EtcdPeer): Promise<readonly EtcdMember[]>;
   /**
    * For a member that kubeadm does not bring: removes what is left, and adds it as a learner.
    * @returns the member, and what its etcd is started with beside `--initial-cluster-state=existing`
@@ -122,12 +128,12 @@ export function createEtcdSurgery({
     }
   };
 
-  const removeAll = async (endpoints: readonly string[], master: EtcdPeer) => {
+  const removeAll = async (endpoints: readonly string[], master: EtcdPeer, reason: RemovalReason) => {
     const removed: EtcdMember[] = [];
     for (;;) {
       const member = await settled(async () => {
         const { survey, gateway } = await look(endpoints);
-        const plan = planRemoval(survey, master);
+        const plan = planRemoval(survey, master, reason);
         if (plan.kind === "refused") throw plan.error;
         if (plan.kind === "clean") return undefined;
         await gateway.removeMember(plan.member.id);
@@ -140,7 +146,7 @@ export function createEtcdSurgery({
       record({
         type: "etcd.member-removed",
         level: "warning",
-        message: `removed the member ${name} of etcd: its machine comes back without its data`,
+        message: `removed the member ${name} of etcd: its machine ${reason === "wiped" ? "comes back without its data" : "leaves the cluster"}`,
         data: { id: member.id, name: member.name },
       });
     }
@@ -149,10 +155,12 @@ export function createEtcdSurgery({
   return {
     survey: async (endpoints) => (await look(endpoints)).survey,
     removeStale: (endpoints, master) =>
-      alone(`removal of ${master.name}`, () => removeAll(endpoints, master)),
+      alone(`removal of ${master.name}`, () => removeAll(endpoints, master, "wiped")),
+    retire: (endpoints, master) =>
+      alone(`removal of ${master.name}`, () => removeAll(endpoints, master, "leaving")),
     addLearner: (endpoints, master) =>
       alone(`addition of ${master.name}`, async () => {
-        await removeAll(endpoints, master);
+        await removeAll(endpoints, master, "wiped");
         const { survey, member } = await settled(async () => {
           const { survey, gateway } = await look(endpoints);
           const refusal = refuseAddition(survey);

@@ -170,5 +170,14 @@ t.test("members that lose their disks", async (t) => {
       [{ name: "s3" }],
       "and is stale to the others",
     );
+    await s3.powerOff();
+    t.match(
+      await surgery.retire([s1.endpoint, s2.endpoint], s2),
+      [{ name: "s2" }],
+      "a healthy one may leave",
+    );
+    await until(s1.endpoint);
+    t.equal(await countIn(s1), keys);
+    await t.rejects(surgery.retire([s1.endpoint], s1), { code: "ETCD_QUORUM_AT_RISK" }, "but not the last");
   });
 });
