@@ -41,6 +41,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/sbin/iptables": "iptables",
     "/usr/sbin/haproxy": "haproxy",
     "/usr/sbin/keepalived": "keepalived",
+    "/usr/bin/etcd": "etcd-server",
+    "/usr/bin/etcdctl": "etcd-client",
     "/usr/bin/cpio": "cpio",
     "/usr/bin/shellcheck": "shellcheck",
     "/usr/bin/rootlesskit": "rootlesskit",

@@ -179,6 +179,7 @@ function clusterConfiguration(cluster: ClusterSpec) {
     },
     ...(api === "v1beta4" && cluster.dns === "none" ? { dns: { disabled: true } } : {}),
     etcd: etcdConfiguration(api, cluster),
+    ...(needsLearnerGate(cluster) ? { featureGates: { EtcdLearnerMode: true } } : {}),
     apiServer: {
       certSANs: [...new Set([cluster.endpoint.host, "localhost", "127.0.0.1", ...certificateSans])],
       ...(api === "v1beta4" ? {} : { timeoutForControlPlane: patience }),
@@ -191,6 +192,10 @@ function clusterConfiguration(cluster: ClusterSpec) {
     },
   };
 }
+
+/** A joining member votes in nothing until it has caught up: kubeadm can do that from 1.27 on, and does it by itself from 1.29 on. */
+const needsLearnerGate = ({ etcd, version: { minor } }: ClusterSpec) =>
+  etcd.kind === "stacked" && (minor === 27 || minor === 28);
 
 function etcdConfiguration(api: ApiVersion, { etcd }: ClusterSpec) {
   if (etcd.kind === "external")

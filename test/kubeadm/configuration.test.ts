@@ -257,6 +257,20 @@ t.test(
 );
 
 t.test(
+  "a member of etcd joins as a learner where kubeadm has a gate for it, and by itself after that",
+  (t) => {
+    const gates = (version: string, etcd: ClusterInput["etcd"]) =>
+      initOf(version, { etcd })["ClusterConfiguration"]?.["featureGates"];
+    for (const version of ["1.20.2", "1.26.0", "1.29.0", "1.34.1"])
+      t.equal(gates(version, stackedEtcd), undefined, version);
+    for (const version of ["1.27.0", "1.28.5"])
+      t.same(gates(version, stackedEtcd), { EtcdLearnerMode: true }, version);
+    t.equal(gates("1.28.5", externalEtcd), undefined, "no member of ours joins there");
+    t.end();
+  },
+);
+
+t.test(
   "a token of the machine and the boot stands in every init, so that kubeadm makes none of its own",
   (t) => {
     t.match(initOf("1.31.0")["InitConfiguration"], {

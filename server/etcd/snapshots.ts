@@ -1,0 +1,140 @@
+import { mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock, DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
+import { EtcdSnapshotMissing } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { EtcdGateway } from "./gateway.ts";
+import { snapshotProblem } from "./snapshot-file.ts";
+
+export interface Snapshot {
+  readonly file: string;
+  readonly takenAt: EpochMs;
+  readonly bytes: number;
+  /** The generation of the cluster that it is of. */
+  readonly generation: number;
+}
+
+/** Where a snapshot is taken from now; undefined: nobody can give one, as while no master is up. */
+export type SnapshotSource = () => Promise<
+  { readonly gateway: EtcdGateway; readonly generation: number } | undefined
+>;
+
+export interface SnapshotKeeper {
+  /** Takes one each interval from now on; a failure is an event, and tried again with the next. */
+  start(): void;
+  /** Resolves when none is under way any more. */
+  stop(): Promise<void>;
+  /** Takes one now, and lets the oldest go. @returns undefined without a source @throws what the gateway throws */
+  take(): Promise<Snapshot | undefined>;
+  /** Newest first. */
+  list(): Promise<readonly Snapshot[]>;
+  /** The newest that is whole. @throws EtcdSnapshotMissing */
+  newest(): Promise<Snapshot>;
+}
+
+/** `etcd-20261121T155249.123Z-g3.db`: in the order of time. */
+const namePattern = /^etcd-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3})Z-g(\d+)\.db$/;
+const nameOf = (at: EpochMs, generation: number) =>
+  `etcd-${new Date(at).toISOString().replaceAll(/[-:]/g, "")}-g${generation}.db`;
+
+/** Snapshots of etcd in a directory, the newest few. Those of an earlier generation go like the others, by their age. */
+export function createSnapshotKeeper({
+  directory,
+  everyMs,
+  keep,
+  source,
+  clock,
+  log,
+  record,
+}: {
+  readonly directory: string;
+  readonly everyMs: DurationMs;
+  /** How many stay; at least one. */
+  readonly keep: number;
+  readonly source: SnapshotSource;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly record: RecordEvent;
+}): SnapshotKeeper {
+  let cancel: (() => void) | undefined;
+  let isStopped = true;
+  let taking: Promise<Snapshot | undefined> | undefined;
+
+  const list = async (): Promise<Snapshot[]> => {
+    const names = await readdir(directory).catch(() => []);
+    const found = names.sort().map(async (name): Promise<Snapshot[]> => {
+      const match = namePattern.exec(name);
+      if (!match) return [];
+      const [, year, month, day, hour, minute, second, generation] = match;
+      const file = join(directory, name);
+      const facts = await stat(file).catch(() => undefined);
+      if (!facts?.isFile()) return [];
+      const takenAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+      return [{ file, takenAt, bytes: facts.size, generation: Number(generation) }];
+    });
+    return (await Promise.all(found)).flat().reverse();
+  };
+
+  const takeOne = async (): Promise<Snapshot | undefined> => {
+    const from = await source();
+    if (!from) return undefined;
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    // What a server that was killed left.
+    for (const name of await readdir(directory))
+      if (name.endsWith(".part")) await rm(join(directory, name), { force: true });
+    const takenAt = clock.now();
+    const { generation } = from;
+    const { file, bytes } = await from.gateway.snapshot(join(directory, nameOf(takenAt, generation)));
+    for (const old of (await list()).slice(Math.max(keep, 1))) await rm(old.file, { force: true });
+    log.debug({ file, bytes }, "took a snapshot of etcd");
+    return { file, takenAt, bytes, generation };
+  };
+
+  /** Who asks while one is taken gets that one. */
+  const take = (): Promise<Snapshot | undefined> => {
+    taking ??= takeOne().finally(() => {
+      taking = undefined;
+    });
+    return taking;
+  };
+
+  const again = () => {
+    cancel = clock.after(everyMs, () => {
+      take()
+        .catch((error: Error) => {
+          log.warn({ error: error.message }, "no snapshot of etcd could be taken");
+          record({
+            type: "etcd.snapshot-failed",
+            level: "warning",
+            message: `no snapshot of etcd could be taken: ${error.message}`,
+          });
+        })
+        .finally(() => {
+          if (!isStopped) again();
+        });
+    });
+  };
+
+  return {
+    start() {
+      if (!isStopped) return;
+      isStopped = false;
+      again();
+    },
+    async stop() {
+      isStopped = true;
+      cancel?.();
+      await taking?.catch(() => {});
+    },
+    take,
+    list,
+    async newest() {
+      for (const snapshot of await list()) {
+        const problem = await snapshotProblem(snapshot.file);
+        if (problem === undefined) return snapshot;
+        log.warn({ file: snapshot.file, problem }, "a snapshot of etcd can't be used");
+      }
+      throw EtcdSnapshotMissing({ directory });
+    },
+  };
+}
