@@ -49,7 +49,10 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "kubeadm"],
     libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path", "node:util"],
   },
-  cluster: { imports: ["domain", "kubeadm", "net", "pki", "store"], libraries: ["node:crypto"] },
+  cluster: {
+    imports: ["domain", "etcd", "kubeadm", "kubernetes", "net", "pki", "store"],
+    libraries: ["node:crypto", "node:fs/promises", "node:path"],
+  },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
     libraries: ["node:net", "node:tls"],

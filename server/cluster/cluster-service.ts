@@ -111,12 +111,13 @@ export function createClusterService(deps: ClusterServiceDeps) {
     cluster,
     start(): void {
       isStopped = false;
-      soon();
+      void deps.etcd.start(store.record.generation).finally(soon);
     },
-    stop(): void {
+    async stop(): Promise<void> {
       isStopped = true;
       cancel();
       mailbox.release();
+      await deps.etcd.stop();
     },
     /** One pass now; for tests. */
     pass: () => reconciler.pass(),

@@ -33,7 +33,7 @@ export function createJoins(deps: ReconcilerDeps, { working, tell, announceMaste
 
   async function prepareInit(node: ClusterNode): Promise<void> {
     const { generation } = store.record;
-    await etcd.prepareInit(generation);
+    const data = await etcd.prepareInit(generation, node);
     const token = createBootstrapToken();
     const files = await initFiles({ cluster, authorities, node, token, now: clock.now() });
     const begun = await book.happen(node, "init", "kubeadm init", () => ({ tokenId: token.id, generation }));
@@ -44,7 +44,7 @@ export function createJoins(deps: ReconcilerDeps, { working, tell, announceMaste
       message: `makes the cluster ${cluster.name} (kubeadm init)`,
       deadlineSeconds: operationSeconds.init,
       arguments: deps.initArguments,
-      files,
+      files: [...files, ...data],
     });
   }
 

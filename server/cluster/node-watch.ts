@@ -40,9 +40,18 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     if (watched.length === 0) return;
     const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
     await attempt("the pods' network", () =>
-      deps.network.reconcile(watched, statuses, (node, part) =>
-        book.instruct(node, { ...part, operation: "network", deadlineSeconds: operationSeconds.other }),
-      ),
+      deps.network.reconcile(watched, statuses, async (node, part) => {
+        // What it has not done yet is not taken from it, but for words and an older table.
+        const { operation } = mailbox.of(node.machineId) ?? {};
+        const isFree = node.doneSequence >= node.sequence || operation === "wait" || operation === "network";
+        if (isFree || operation === undefined)
+          await book.instruct(node, {
+            ...part,
+            operation: "network",
+            deadlineSeconds: operationSeconds.other,
+          });
+        return isFree || operation === undefined;
+      }),
     );
     for (const node of watched) {
       const status = statuses.get(node.name);
@@ -55,7 +64,6 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
   }
 
   async function becomeReady(node: ClusterNode): Promise<void> {
-    if (node.role === "master" && !(await etcd.finishMaster(node))) return;
     const wasRegistered = node.state === "registered";
     const ready = await book.happen(node, "node-ready", "its Node is Ready in this boot", () => ({
       tokenId: undefined,

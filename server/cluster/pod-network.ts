@@ -8,11 +8,11 @@ export interface NetworkPart {
 }
 
 export interface PodNetwork {
-  /** Tells each machine what has changed for it. @param tell gives it an instruction */
+  /** Tells each machine what has changed for it. @param tell gives it an instruction; false: it has another to do first */
   reconcile(
     nodes: readonly ClusterNode[],
     statuses: ReadonlyMap<string, NodeStatus>,
-    tell: (node: ClusterNode, part: NetworkPart) => Promise<void>,
+    tell: (node: ClusterNode, part: NetworkPart) => Promise<boolean>,
   ): Promise<void>;
 }
 

@@ -1,5 +1,5 @@
 import type { EpochMs } from "../domain/capabilities.ts";
-import type { ClusterNode } from "../domain/cluster-node.ts";
+import type { ClusterNode, InstructionFile } from "../domain/cluster-node.ts";
 import type { BootstrapToken } from "../kubeadm/bootstrap-token.ts";
 import type { ExpectedJoin } from "../kubeadm/signing-request-policy.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
@@ -45,16 +45,20 @@ export interface ClusterApi {
 
 /** Where the cluster's data are. */
 export interface ClusterEtcd {
-  /** Makes it ready for `kubeadm init`: it runs, and has the data of this generation or none. Repeatable. */
-  prepareInit(generation: number): Promise<void>;
+  /**
+   * Makes it ready for `kubeadm init`: it runs, and has the data of this generation or none. Repeatable.
+   * @returns files that the master needs beside kubeadm's, such as its member's data of before
+   */
+  prepareInit(generation: number, node: ClusterNode): Promise<readonly InstructionFile[]>;
   /** Makes it ready for a master that joins with nothing on its disk. */
   prepareMaster(node: ClusterNode): Promise<void>;
-  /** A member that learns may vote once it has caught up. @returns whether nothing is left to do */
-  finishMaster(node: ClusterNode): Promise<boolean>;
   /** The master is taken out of the cluster for good. */
   removeMaster(node: ClusterNode): Promise<void>;
-  /** Forgets all data. */
+  /** Forgets all data. @param generation that comes next */
   wipe(generation: number): Promise<void>;
+  /** Where it runs on this server: with data of before it has to be up before any master. Never throws. */
+  start(generation: number): Promise<void>;
+  stop(): Promise<void>;
 }
 
 /** What stands at the cluster's endpoint. */

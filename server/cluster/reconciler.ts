@@ -271,7 +271,9 @@ export function createReconciler(deps: ReconcilerDeps) {
               message: `is a ${node.role} of the cluster ${cluster.name}`,
               deadlineSeconds: operationSeconds.other,
             }));
-    for (const node of book.inState("unarmed", "queued", ...busyStates))
+    // An agent at work on kubeadm asks nothing; the state's own time ends it.
+    for (const node of book.inState(...busyStates)) deps.onAlive(node);
+    for (const node of book.inState("unarmed", "queued"))
       if (mailbox.silenceMs(node.machineId) < lostAfterMs) deps.onAlive(node);
   }
 

@@ -149,7 +149,7 @@ export interface InstructionFile {
   /** Absolute. */
   readonly path: string;
   readonly mode: 0o600 | 0o644 | 0o755;
-  readonly content: string;
+  readonly content: string | Uint8Array;
 }
 
 /** What an agent is told to do. It can be told twice and does it once. */

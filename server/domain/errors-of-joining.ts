@@ -46,9 +46,3 @@ export const AgentNotKnown = defineError("AGENT_NOT_KNOWN", {
   message: () => "this address needs the client certificate of a machine's agent",
   advice: "An agent gets one by its claim: POST /callback/<claim>/join.",
 });
-export const ClusterDown = defineError("CLUSTER_DOWN", {
-  kind: "operational",
-  httpStatus: 503,
-  message: (d: { problem: string }) => `the cluster does not answer: ${d.problem}`,
-  advice: "`boot cluster show` tells which masters there are and what they wait for.",
-});

@@ -1,10 +1,10 @@
 import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
-import { hourMs, issueCertificate, validityFrom } from "./certificates.ts";
+import { dayMs, issueCertificate, validityFrom } from "./certificates.ts";
 import type { ClusterAuthorities } from "./cluster-authorities.ts";
 import { readSigningRequest } from "./signing-requests.ts";
 
-/** How long an agent may speak for its machine, ms: a working day. The next boot brings the next certificate. */
-export const agentLifeMs: DurationMs = 12 * hourMs;
+/** How long an agent may speak for its machine, ms: longer than a diskless machine stays on. The next boot brings the next certificate. */
+export const agentLifeMs: DurationMs = 30 * dayMs;
 
 /** Whom an agent speaks for. */
 export interface AgentIdentity {

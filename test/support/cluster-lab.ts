@@ -70,9 +70,13 @@ export function createClusterWorld() {
     setUp: () => call("set-up"),
   };
   const etcd: ClusterEtcd = {
-    prepareInit: async (generation) => void done.push(`etcd init ${generation}`),
+    async prepareInit(generation) {
+      done.push(`etcd init ${generation}`);
+      return [];
+    },
     prepareMaster: async ({ name }) => void done.push(`etcd prepare ${name}`),
-    finishMaster: async () => true,
+    start: async () => undefined,
+    stop: async () => undefined,
     removeMaster: async ({ name }) => void done.push(`etcd remove ${name}`),
     wipe: async (generation) => {
       done.push(`etcd wipe ${generation}`);
@@ -142,7 +146,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
     },
     /** The server is killed, and started again on what it had written down. */
     restart(): void {
-      service.stop();
+      void service.stop();
       service = make();
     },
     /** Passes until nothing is left that a pass can do by itself. */

@@ -1,0 +1,250 @@
+/** The cluster that this server keeps: its keys, its etcd, its endpoint and its machines' way into it, put together. */
+import { readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { BootService } from "./boot/boot-service.ts";
+import type { Claims } from "./boot/claims.ts";
+import type { BootTracker } from "./boot/tracker.ts";
+import { createBridgePodNetwork } from "./cluster/bridge-pod-network.ts";
+import { type ClusterService, createClusterService } from "./cluster/cluster-service.ts";
+import { createEtcdOnServer } from "./cluster/etcd-on-server.ts";
+import { createEtcdOnMasters } from "./cluster/etcd-on-masters.ts";
+import { foreignNetwork } from "./cluster/pod-network.ts";
+import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
+import type { Config } from "./config/schema.ts";
+import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
+import type { Clock, Log } from "./domain/capabilities.ts";
+import type { RecordEvent } from "./domain/event.ts";
+import { type BackendState, createBackendHealth } from "./endpoint/backend-health.ts";
+import { createLoadBalancer } from "./endpoint/load-balancer.ts";
+import { createEtcdSupervisor } from "./etcd/supervisor.ts";
+import { createSnapshotKeeper } from "./etcd/snapshots.ts";
+import type { TlsSettings } from "./http/tls-listener.ts";
+import type { Inventory } from "./inventory/inventory.ts";
+import { initArguments } from "./kubeadm/configuration.ts";
+import { createKubernetesClient } from "./kubernetes/client.ts";
+import type { Target } from "./kubernetes/target.ts";
+import { createClusterHands } from "./kubernetes/cluster-hands.ts";
+import { flannelManifests } from "./kubernetes/flannel.ts";
+import type { Ipv4 } from "./net/ipv4.ts";
+import { type ClusterAuthorities, openClusterAuthorities } from "./pki/cluster-authorities.ts";
+import { dayMs } from "./pki/certificates.ts";
+import { issueServerClient, issueWithKey, serverClientLifeMs } from "./pki/master-files.ts";
+import type { ClusterRepository } from "./store/cluster.ts";
+
+export interface KeptClusterDeps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly cluster: ClusterSpec;
+  readonly authorities: ClusterAuthorities;
+  readonly store: ClusterRepository;
+  /** By which the machines reach this server. */
+  readonly serverAddress: Ipv4;
+  readonly boots: BootService;
+  readonly tracker: BootTracker;
+  readonly claims: Claims;
+  readonly inventory: Inventory;
+  /** What a role makes of a machine in the cluster. */
+  readonly nodeRoleOf: (role: string) => "master" | "worker" | undefined;
+}
+
+/** Snapshots of the server's etcd. */
+const snapshotEveryMs = 5 * 60_000;
+const snapshotsKept = 24;
+const drainMs = 2000;
+
+/** The keys that a cluster hangs on, made at the first start. @throws KeyFileRefused, SealBroken */
+export function openAuthorities(
+  config: Config,
+  cluster: ClusterSpec,
+  clock: Clock,
+): Promise<ClusterAuthorities> {
+  const { passphraseFile } = config.cluster;
+  return openClusterAuthorities(
+    {
+      dataDirectory: config.dataDir,
+      passphrase: passphraseFile === undefined ? undefined : readFileSync(passphraseFile, "utf8").trimEnd(),
+    },
+    { now: clock.now(), keyAlgorithm: cluster.keyAlgorithm },
+  );
+}
+
+/** What the HTTPS port shows to agents, and whom it believes. */
+export function tlsSettings(
+  port: number,
+  {
+    authorities,
+    cluster,
+    clock,
+    addresses,
+  }: { authorities: ClusterAuthorities; cluster: ClusterSpec; clock: Clock; addresses: readonly string[] },
+): TlsSettings {
+  const profile = {
+    commonName: "rollcall",
+    organizations: [],
+    usages: ["serverAuth" as const],
+    dnsNames: ["localhost"],
+    addresses: [...new Set([...addresses, "127.0.0.1"])],
+  };
+  return {
+    port,
+    credentials: async () => ({
+      ...(await issueWithKey(authorities.agent, profile, { cluster, now: clock.now(), lifeMs: 30 * dayMs })),
+      authorityPem: authorities.agent.certificatePem,
+    }),
+  };
+}
+
+export interface KeptCluster {
+  readonly service: ClusterService;
+  /** Binds the endpoint's port, where it is ours. */
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export function keepCluster(deps: KeptClusterDeps): KeptCluster {
+  const { config, clock, log, record, cluster, authorities, store, boots } = deps;
+  const settings = config.cluster;
+  const client = (rights: "bootstrap" | "operator") =>
+    createKubernetesClient({
+      target: (): Target => readyTarget() ?? cluster.endpoint,
+      serverName: "kubernetes",
+      authorityPem: authorities.cluster.certificatePem,
+      issueIdentity: () => issueServerClient(authorities, { cluster, now: clock.now(), rights }),
+      identityLifeMs: serverClientLifeMs,
+      clock,
+    });
+  const operator = client("operator");
+  const bootstrap = client("bootstrap");
+  const probe = ({ address, port }: { address: string; port: number }) =>
+    operator.healthz({ host: address, port });
+  const random = Math.random;
+  const onChange = (backend: { id: string; state: string; reason: string | undefined }) =>
+    log.info({ master: backend.id, state: backend.state, reason: backend.reason }, "an API server");
+  const balancer = settings.loadBalancer
+    ? createLoadBalancer({ port: cluster.endpoint.port, probe, clock, log, random, onChange })
+    : undefined;
+  const health = balancer ? undefined : createBackendHealth({ probe, clock, random, onChange });
+  const backends = (): readonly BackendState[] => balancer?.state().backends ?? health?.states() ?? [];
+  const readyTarget = (): Target | undefined => {
+    const ready = backends().find(({ state }) => state === "ready");
+    return ready && { host: ready.address, port: ready.port };
+  };
+  const endpoint: ClusterEndpoint = {
+    setMasters(masters) {
+      const found = masters.map(({ address }) => ({ address, port: apiServerPort }));
+      if (balancer) balancer.setBackends(found);
+      else health?.set(found);
+    },
+    readyMasters: () => backends().filter(({ state }) => state === "ready").length,
+  };
+
+  const hands = createClusterHands({
+    bootstrap,
+    operator,
+    cluster,
+    clock,
+    onAutoApproval: () =>
+      log.info({}, "Kubernetes' own approval of joining machines was there, and is taken away"),
+    onFlood: () =>
+      record({
+        type: "cluster.problem",
+        level: "alarm",
+        message: "there are more certificate requests than are looked at: somebody makes them in a loop",
+      }),
+  });
+  const api = {
+    ...hands,
+    async setUp(): Promise<void> {
+      await hands.setUp();
+      if (settings.network !== "flannel") return;
+      const image = settings.flannelImage ?? "docker.io/flannel/flannel:v0.26.7";
+      for (const manifest of flannelManifests({ cluster, image }))
+        await bootstrap.apply(manifest.kind, manifest);
+    },
+  };
+
+  const service = createClusterService({
+    clock,
+    log,
+    record,
+    store,
+    cluster,
+    authorities,
+    api,
+    etcd: etcdOf(deps),
+    endpoint,
+    network: settings.network === "bridge" ? createBridgePodNetwork(cluster) : foreignNetwork,
+    initArguments: initArguments(cluster),
+    keepsData: settings.etcd !== "ephemeral",
+    workerSlots: settings.workerSlots,
+    isArmingAutomatic: settings.arming === "automatic",
+    random,
+    useClaim: (secret, address) => deps.claims.fetch(secret, address, "join"),
+    machineOf: ({ machineId }) => deps.inventory.get(machineId),
+    roleOf: ({ target }) => (target.kind === "role" ? deps.nodeRoleOf(target.role) : undefined),
+    onClaim: ({ machineId, bootId }) => void boots.joinGoesOn(machineId, bootId),
+    onAlive: ({ machineId, bootId }) => void boots.joinGoesOn(machineId, bootId),
+    onReady: async ({ machineId, bootId }) => void (await boots.joinComplete(machineId, bootId)),
+    onFailed: ({ machineId, problem }) => deps.tracker.fault(machineId, problem ?? "it could not join"),
+  });
+
+  return {
+    service,
+    async start() {
+      if (balancer) await balancer.start();
+      else health?.start();
+      service.start();
+    },
+    async stop() {
+      await service.stop();
+      if (balancer) await balancer.stop({ drainMs });
+      else health?.stop();
+      await Promise.all([operator.close(), bootstrap.close()]);
+    },
+  };
+}
+
+function etcdOf({
+  config,
+  clock,
+  log,
+  record,
+  cluster,
+  authorities,
+  serverAddress,
+  store,
+}: KeptClusterDeps): ClusterEtcd {
+  const directory = resolve(join(config.dataDir, "etcd"));
+  const { etcdProgram: program } = config.cluster;
+  if (cluster.etcd.kind === "stacked")
+    return createEtcdOnMasters({ clock, log, record, cluster, authorities, store, directory, program });
+  const supervisor = createEtcdSupervisor({
+    program,
+    directory,
+    address: serverAddress,
+    port: Number(new URL(cluster.etcd.endpoints[0] ?? "https://127.0.0.1:2379").port),
+    cluster: cluster.name,
+    authority: authorities.etcd,
+    keyAlgorithm: cluster.keyAlgorithm,
+    clock,
+    log,
+    record,
+  });
+  const snapshots = createSnapshotKeeper({
+    directory: join(directory, "snapshots"),
+    everyMs: snapshotEveryMs,
+    keep: snapshotsKept,
+    source: async () => {
+      const generation = await supervisor.generation();
+      return supervisor.state.kind === "healthy" && generation !== undefined
+        ? { gateway: supervisor.gateway, generation }
+        : undefined;
+    },
+    clock,
+    log,
+    record,
+  });
+  return createEtcdOnServer({ supervisor, snapshots, log, record });
+}
