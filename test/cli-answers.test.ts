@@ -170,7 +170,7 @@ t.test(
     };
     t.equal(
       await boot("role", "show", "kiosk"),
-      `kiosk: A Kubernetes worker. As of this version it boots the Debian image and calls back; joining a cluster comes next. (from worker)
+      `kiosk: A rootless Kubernetes worker in RAM, where a cluster is configured; else a Debian that boots and calls back. (from worker)
 boots: debian-node (from worker)
 extends: worker
 documents:
