@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
-import { firstGrubConfig } from "./boot/grub-config.ts";
 import { createClaims, hashSecret } from "./boot/claims.ts";
 import { createImageHolds } from "./boot/image-holds.ts";
 import { createBootTracker } from "./boot/tracker.ts";
@@ -28,16 +27,17 @@ import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
+import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
+import { remember } from "./reread.ts";
 import { createRoleReader } from "./render/role-reader.ts";
-import { readSubnet, type ServedInterface, tftpClients, warnOfSubnets } from "./served-networks.ts";
+import { serveFirstFiles } from "./first-files.ts";
+import { readSubnet, type ServedInterface, warnOfSubnets } from "./served-networks.ts";
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
-import { bufferRoute, directoryRoute, sharedBetweenBoards } from "./tftp/file-routes.ts";
 import type { TransferEngine } from "./tftp/player.ts";
-import { createTftpServer } from "./tftp/server.ts";
 
 export interface AppDeps {
   readonly config: Config;
@@ -145,8 +145,18 @@ export async function createApp(deps: AppDeps) {
     loading: holds.digests,
     rules: config.assets,
   });
+  const opened = await openCluster(
+    config,
+    clock,
+    interfaces.map(({ address }) => address),
+  );
   const boots = createBootService({
-    nodes: configuredNodes(config, { ids, serverAddress: interfaces[0]?.address, pathOf: content.pathOf }),
+    nodes: configuredNodes(config, {
+      ids,
+      serverAddress: interfaces[0]?.address,
+      pathOf: content.pathOf,
+      parts: (_role, family) => (opened ? [opened.agent(family, http.tlsPort ?? config.https.port)] : []),
+    }),
     ids,
     log,
     record,
@@ -201,8 +211,22 @@ export async function createApp(deps: AppDeps) {
   let httpPort = config.http.port;
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
   const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
+  const kept =
+    opened &&
+    keepCluster({
+      ...deps,
+      opened,
+      record,
+      store: store.cluster,
+      boots,
+      tracker,
+      claims,
+      inventory,
+      nodeRoleOf: (role) => roles().roles.get(role)?.node,
+    });
   const http = await buildHttpServer({
-    cluster: undefined,
+    cluster: kept?.service,
+    tls: opened?.tls,
     clock,
     ids,
     log,
@@ -284,40 +308,18 @@ export async function createApp(deps: AppDeps) {
         );
     },
   });
-  const firstContact = (client: Ipv4, address: Ipv4) =>
-    Buffer.from(renderer.standardScript("first-contact", client, { serverUrl: urlFor(address) }));
-  const tftp = createTftpServer({
-    udp,
-    clock,
-    log,
+  const tftp = serveFirstFiles({
+    ...deps,
+    record,
     bindings: interfaces.map((served) => ({ ...served, port: config.tftp.port })),
-    engine: deps.tftpEngine,
-    singlePort: config.tftp.singlePort,
-    clients: tftpClients(config, interfaces),
-    clientAt: (address) => addresses.macAt(address as Ipv4) ?? address,
-    onFallback({ client, from, to }) {
-      const machine = inventory.findByMac(client as Mac);
-      record({
-        type: "tftp.fallback",
-        level: "warning",
-        machineId: machine?.id,
-        message: `${machine?.name ?? client}: TFTP blocks of up to ${from.maxBlockSizeBytes} octets, ${from.maxWindowBlocks} at once, got lost; it gets ${to.maxBlockSizeBytes}, ${to.maxWindowBlocks} at once`,
-        data: { client, from, to },
-      });
-    },
-    routes: [
-      bufferRoute("first contact", (name, { clientAddress, serverAddress }) =>
-        name === "autoexec.ipxe" && !boots.disk.findsNothing(clientAddress)
-          ? firstContact(clientAddress, serverAddress)
-          : undefined,
-      ),
-      bufferRoute("GRUB's first contact", (name, { serverAddress }) =>
-        name === "grub/grub.cfg" ? Buffer.from(firstGrubConfig(urlFor(serverAddress), renderer)) : undefined,
-      ),
-      bufferRoute("boot assets", (name) => assets.get(name)?.content),
-      sharedBetweenBoards(directoryRoute(boardFiles, undefined, { name: "board files" })),
-    ],
-    onContact: boots.tftpContact,
+    udp,
+    urlFor,
+    renderer,
+    boots,
+    inventory,
+    macAt: (address) => addresses.macAt(address),
+    assets,
+    boardFiles,
   });
 
   let stopSweeping = () => {};
@@ -339,7 +341,12 @@ export async function createApp(deps: AppDeps) {
 
     /** Binds every listener. @throws PortInUse, PortNotPermitted, DeviceNotFound, DeviceBindingUnavailable */
     async start(): Promise<void> {
-      await open([async () => void (httpPort = await http.start()), dhcp.start, tftp.start]);
+      await open([
+        async () => void (httpPort = await http.start()),
+        dhcp.start,
+        tftp.start,
+        async () => kept?.start(),
+      ]);
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort }, "listening");
       sweep();
@@ -376,6 +383,7 @@ export async function createApp(deps: AppDeps) {
       stopSweeping();
       await dhcp.stop();
       await tftp.stop();
+      await kept?.stop();
       await http.stop();
       tracker.flush();
       alarms.sweep({ all: true });
@@ -386,15 +394,3 @@ export async function createApp(deps: AppDeps) {
   };
 }
 export type App = Awaited<ReturnType<typeof createApp>>;
-
-/** An edited role or a new file is in force within this time, and a storm of boots does not read the disk for each. */
-const rereadMs = 1000;
-
-function remember<T>(clock: Clock, read: () => T): () => T {
-  let known: { value: T; until: number } | undefined;
-  return () => {
-    const now = clock.monotonicMs();
-    if (!known || now >= known.until) known = { value: read(), until: now + rereadMs };
-    return known.value;
-  };
-}

@@ -11,6 +11,7 @@ import { createEtcdOnMasters } from "./cluster/etcd-on-masters.ts";
 import { foreignNetwork } from "./cluster/pod-network.ts";
 import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
 import type { Config } from "./config/schema.ts";
+import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
@@ -26,6 +27,9 @@ import type { Target } from "./kubernetes/target.ts";
 import { createClusterHands } from "./kubernetes/cluster-hands.ts";
 import { flannelManifests } from "./kubernetes/flannel.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
+import { agentPart } from "./node/agent.ts";
+import type { Family } from "./node/families.ts";
+import type { NodePart } from "./node/node-spec.ts";
 import { type ClusterAuthorities, openClusterAuthorities } from "./pki/cluster-authorities.ts";
 import { dayMs } from "./pki/certificates.ts";
 import { issueServerClient, issueWithKey, serverClientLifeMs } from "./pki/master-files.ts";
@@ -36,11 +40,8 @@ export interface KeptClusterDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly record: RecordEvent;
-  readonly cluster: ClusterSpec;
-  readonly authorities: ClusterAuthorities;
+  readonly opened: OpenedCluster;
   readonly store: ClusterRepository;
-  /** By which the machines reach this server. */
-  readonly serverAddress: Ipv4;
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly claims: Claims;
@@ -54,45 +55,64 @@ const snapshotEveryMs = 5 * 60_000;
 const snapshotsKept = 24;
 const drainMs = 2000;
 
-/** The keys that a cluster hangs on, made at the first start. @throws KeyFileRefused, SealBroken */
-export function openAuthorities(
-  config: Config,
-  cluster: ClusterSpec,
-  clock: Clock,
-): Promise<ClusterAuthorities> {
-  const { passphraseFile } = config.cluster;
-  return openClusterAuthorities(
-    {
-      dataDirectory: config.dataDir,
-      passphrase: passphraseFile === undefined ? undefined : readFileSync(passphraseFile, "utf8").trimEnd(),
-    },
-    { now: clock.now(), keyAlgorithm: cluster.keyAlgorithm },
-  );
+/** A cluster with its keys, before anything runs. */
+export interface OpenedCluster {
+  readonly cluster: ClusterSpec;
+  readonly authorities: ClusterAuthorities;
+  /** By which the machines reach this server. */
+  readonly serverAddress: Ipv4;
+  /** What the HTTPS port shows to agents, and whom it believes. */
+  readonly tls: TlsSettings;
+  /** The agent on a machine. @param port of HTTPS */
+  agent(family: Family, port: number): NodePart;
 }
 
-/** What the HTTPS port shows to agents, and whom it believes. */
-export function tlsSettings(
-  port: number,
-  {
-    authorities,
-    cluster,
-    clock,
-    addresses,
-  }: { authorities: ClusterAuthorities; cluster: ClusterSpec; clock: Clock; addresses: readonly string[] },
-): TlsSettings {
+/**
+ * Opens the keys that the cluster hangs on; made at the first start. Undefined: no cluster is configured.
+ * @param addresses of this server, the first one for the machines @throws KeyFileRefused, SealBroken
+ */
+export async function openCluster(
+  config: Config,
+  clock: Clock,
+  addresses: readonly Ipv4[],
+): Promise<OpenedCluster | undefined> {
+  const serverAddress = (config.address ?? addresses[0] ?? "127.0.0.1") as Ipv4;
+  const cluster = clusterOf(config, serverAddress);
+  if (!cluster) return undefined;
+  const { passphraseFile } = config.cluster;
+  const passphrase =
+    passphraseFile === undefined ? undefined : readFileSync(passphraseFile, "utf8").trimEnd();
+  const authorities = await openClusterAuthorities(
+    { dataDirectory: config.dataDir, passphrase },
+    { now: clock.now(), keyAlgorithm: cluster.keyAlgorithm },
+  );
   const profile = {
     commonName: "rollcall",
     organizations: [],
     usages: ["serverAuth" as const],
     dnsNames: ["localhost"],
-    addresses: [...new Set([...addresses, "127.0.0.1"])],
+    addresses: [...new Set([serverAddress, ...addresses, "127.0.0.1"])],
   };
   return {
-    port,
-    credentials: async () => ({
-      ...(await issueWithKey(authorities.agent, profile, { cluster, now: clock.now(), lifeMs: 30 * dayMs })),
-      authorityPem: authorities.agent.certificatePem,
-    }),
+    cluster,
+    authorities,
+    serverAddress,
+    tls: {
+      port: config.https.port,
+      credentials: async () => ({
+        ...(await issueWithKey(authorities.agent, profile, {
+          cluster,
+          now: clock.now(),
+          lifeMs: 30 * dayMs,
+        })),
+        authorityPem: authorities.agent.certificatePem,
+      }),
+    },
+    agent: (family, port) =>
+      agentPart(family, {
+        httpsUrl: `https://${serverAddress}:${port}`,
+        authorityPem: authorities.agent.certificatePem,
+      }),
   };
 }
 
@@ -104,7 +124,8 @@ export interface KeptCluster {
 }
 
 export function keepCluster(deps: KeptClusterDeps): KeptCluster {
-  const { config, clock, log, record, cluster, authorities, store, boots } = deps;
+  const { config, clock, log, record, store, boots } = deps;
+  const { cluster, authorities } = deps.opened;
   const settings = config.cluster;
   const client = (rights: "bootstrap" | "operator") =>
     createKubernetesClient({
@@ -206,16 +227,8 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
   };
 }
 
-function etcdOf({
-  config,
-  clock,
-  log,
-  record,
-  cluster,
-  authorities,
-  serverAddress,
-  store,
-}: KeptClusterDeps): ClusterEtcd {
+function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps): ClusterEtcd {
+  const { cluster, authorities, serverAddress } = opened;
   const directory = resolve(join(config.dataDir, "etcd"));
   const { etcdProgram: program } = config.cluster;
   if (cluster.etcd.kind === "stacked")

@@ -129,7 +129,7 @@ t.test("pods of different nodes reach each other by their own addresses, and ful
   const { lan, configure, addPod, tunnel, ping } = startNodes(t, [1, 2, 3]);
   const conflists = [1, 2, 3].map((number) => configure(number, [1, 2, 3]));
   const [one = "", two = "", three = ""] = [1, 2, 3].map((number) =>
-    addPod(number, bridgeNetwork({ self: node(number), peers: [], podSubnet })[0]?.content ?? ""),
+    addPod(number, String(bridgeNetwork({ self: node(number), peers: [], podSubnet })[0]?.content)),
   );
   t.equal(conflists.length, 3);
   t.same([one, two, three], ["10.244.1.2", "10.244.2.2", "10.244.3.2"]);
@@ -178,7 +178,7 @@ t.test("what leaves the pods goes as the machine, and what goes to other pods do
   const { lan, configure, addPod } = startNodes(t, [1, 2]);
   for (const number of [1, 2]) configure(number, [1, 2]);
   const [, two = ""] = [1, 2].map((number) =>
-    addPod(number, bridgeNetwork({ self: node(number), peers: [], podSubnet })[0]?.content ?? ""),
+    addPod(number, String(bridgeNetwork({ self: node(number), peers: [], podSubnet })[0]?.content)),
   );
   for (const [listener, address, expected] of [
     ["p2", two, "10.244.1.2"],
