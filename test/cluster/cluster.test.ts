@@ -1,0 +1,86 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import t from "tap";
+import { buildImage } from "../../server/image/build-image.ts";
+import { ingredientsOf } from "../../server/image/ingredients.ts";
+import { createClusterE2e } from "../support/cluster-e2e.ts";
+import { kubernetesProgram } from "../support/kubernetes-programs.ts";
+import { authoritativeConfig } from "../support/lab-configs.ts";
+
+/**
+ * A cluster of real machines (QEMU) that boot over the network into RAM: a rootless master and two rootless workers, which join by themselves
+ * and come back after a power cut under the same names. ROLLCALL_KUBERNETES has the programs (build-kubernetes.sh makes them). Minutes to
+ * an hour; the screens are kept in test/artifacts/cluster.
+ */
+const artifacts = resolve(import.meta.dirname, "../artifacts");
+const config = `${authoritativeConfig}
+cluster:
+  kubernetesVersion: ${execFileSync(kubernetesProgram("kubeadm"), ["version", "-o", "short"], { encoding: "utf8" }).trim().slice(1)}
+  arming: automatic
+  # Debian has no CoreDNS.
+  dns: none
+`;
+const machines = [
+  { name: "m1", mac: "52:54:00:77:00:01", role: "master", memoryMiB: 6400 },
+  { name: "w1", mac: "52:54:00:77:00:11", role: "worker", memoryMiB: 3300 },
+  { name: "w2", mac: "52:54:00:77:00:12", role: "worker", memoryMiB: 3300 },
+] as const;
+
+/** An image that was built before; servers take the name for a setting of theirs. */
+const given = process.env["ROLLCALL_CLUSTER_IMAGE"];
+delete process.env["ROLLCALL_CLUSTER_IMAGE"];
+
+async function ensureClusterImage(): Promise<string> {
+  const image = given ?? join(artifacts, "cluster-image");
+  if (existsSync(join(image, "image.json"))) return image;
+  const ingredients = join(artifacts, "cluster-programs");
+  const maker = join(import.meta.dirname, "kubernetes-images.ts");
+  execFileSync(process.execPath, [maker, join(kubernetesProgram("kubelet"), ".."), ingredients]);
+  await buildImage({
+    recipeDir: join(import.meta.dirname, "../../server/image/recipes/debian-node"),
+    outputDir: image,
+    ingredients: await ingredientsOf(ingredients),
+  });
+  return image;
+}
+
+t.test("a master and two workers boot over the network and join by themselves", async (t) => {
+  const cluster = await createClusterE2e(t, { config, image: await ensureClusterImage(), machines });
+  const { e2e } = cluster;
+  const names = machines.map(({ name }) => name);
+  const boots = new Map<string, string>();
+  const began = Date.now();
+  await Promise.all(names.map((name) => cluster.powerOn(name)));
+  const allReady = async (what: string) => {
+    await Promise.all(
+      names.map(async (name) => {
+        const { bootId } = await cluster.becomesReady(name, boots.get(name));
+        boots.set(name, bootId ?? "");
+        t.comment(`${what}: ${name} is ready after ${Math.round((Date.now() - began) / 1000)} s`);
+      }),
+    );
+  };
+  await allReady("first boot");
+  const claims = await e2e.waitForEvent("the last claim", ({ type }) => type === "node.claimed");
+  t.ok(claims);
+  t.comment(await e2e.boot("cluster", "show"));
+  t.comment(await e2e.boot("cluster", "log"));
+  const nodes = await cluster.kubectl("get", "nodes", "-o", "wide");
+  t.comment(nodes);
+  for (const name of names) t.match(nodes, new RegExp(`^${name} +Ready`, "m"));
+  t.comment(await cluster.kubectl("get", "pods", "-A", "-o", "wide"));
+  t.equal((await cluster.show()).state, "up");
+  t.match(await e2e.boot("status"), /w1.*ready/);
+
+  const uids = await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}");
+  await Promise.all(names.map((name) => cluster.powerOff(name)));
+  await Promise.all(names.map((name) => cluster.powerOn(name)));
+  await allReady("after the power cut");
+  t.equal(
+    await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}"),
+    uids,
+    "they are the same Nodes, of the same cluster",
+  );
+  t.equal((await cluster.show()).generation, 1);
+});
