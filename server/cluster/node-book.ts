@@ -106,7 +106,7 @@ export function createNodeBook({
         await this.happen(node, "given-up", cause, () => ({ tries, tokenId: undefined, problem: cause }));
         return;
       }
-      const backoffMs = firstBackoffMs * 2 ** node.tries * (1 + random());
+      const backoffMs = Math.round(firstBackoffMs * 2 ** node.tries * (1 + random()));
       await this.happen(node, event, cause, () => ({
         tries,
         tokenId: undefined,

@@ -24,7 +24,11 @@ export function formatKubeconfig({ clusterName, server, authorityPem, user }: Ku
       apiVersion: "v1",
       kind: "Config",
       clusters: [
-        { name: clusterName, cluster: { "certificate-authority-data": base64(authorityPem), server } },
+        // Without a context kubeadm takes the cluster that has no name, as in its own cluster-info.
+        {
+          name: user ? clusterName : "",
+          cluster: { "certificate-authority-data": base64(authorityPem), server },
+        },
       ],
       contexts: user ? [{ name: context, context: { cluster: clusterName, user: user.name } }] : [],
       "current-context": user ? context : "",

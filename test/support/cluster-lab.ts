@@ -122,7 +122,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
       keepsData: settings.keepsData ?? true,
       workerSlots: settings.workerSlots ?? 8,
       isArmingAutomatic: settings.arming !== "operator",
-      random: () => 0,
+      random: () => 0.123,
       useClaim: (secret, address) => lab.claims.fetch(secret, address, "join"),
       machineOf: ({ machineId }) => lab.inventory.get(machineId),
       roleOf: ({ target }) =>

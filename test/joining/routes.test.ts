@@ -1,0 +1,167 @@
+import { createServer } from "node:net";
+import { readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import t from "tap";
+import { curl, loopbackOf, plain, startServer } from "../support/http-fixture.ts";
+import { macOf, temporaryDirectory } from "../support/samples.ts";
+
+/** A port that was free a moment ago: the cluster's endpoint stands in kubeconfigs, so it can't be "any". */
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer().listen(0, () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+async function startWithCluster(t: Parameters<typeof startServer>[0]) {
+  const server = await startServer(t, {
+    settings: {
+      "https.port": 0,
+      "cluster.kubernetesVersion": "1.31.0",
+      "cluster.endpoint": `api.lab:${await freePort()}`,
+    },
+    roles: {
+      "w/role.yaml": 'description: a node\nboot: image\nimage: debian-node\nnode: worker\ntemplates: { user-data: u.hbs }\n',
+      "w/u.hbs": "#cloud-config\n{}\n",
+      "m/role.yaml": 'description: a master\nboot: image\nimage: debian-node\nnode: master\ntemplates: { user-data: u.hbs }\n',
+      "m/u.hbs": "#cloud-config\n{}\n",
+    },
+  });
+  return server;
+}
+
+t.test("an agent of curl and openssl claims its boot and asks what to do", async (t) => {
+  const server = await startWithCluster(t);
+  const directory = temporaryDirectory(t);
+  const file = (name: string) => join(directory, name);
+  await server.addImage();
+  for (const [number, name, role] of [
+    [1, "w1", "w"],
+    [2, "m1", "m"],
+  ] as const) {
+    await server.add(number, name);
+    await server.assign(name, role);
+  }
+  const https = `https://127.0.0.1:${server.app.addresses.tlsPort}`;
+  /** Boots a machine as far as its agent, which has a key and a claim from then on. */
+  async function boot(number: number, name: string) {
+    const { text } = await server.ask(`/boot/${macOf(number)}/boot.ipxe`, { from: number });
+    const callback = /\/callback\/[a-z0-9]+/.exec(text)?.[0] ?? "";
+    const cpio = await server.ask(/\/boot\/claims\/[a-z0-9]+\/node\.cpio/.exec(text)?.[0] ?? "", { from: number });
+    const authority = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n/.exec(cpio.text)?.[0] ?? "";
+    writeFileSync(file("authority.pem"), authority);
+    execFileSync(
+      "openssl",
+      ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", file(`${name}.key`), "-subj", "/CN=agent", "-out", file(`${name}.csr`)],
+      { stdio: "ignore" },
+    );
+    return callback;
+  }
+  const fields = (name: string, number: number) => [
+    "--data-urlencode",
+    `csr@${file(`${name}.csr`)}`,
+    ...Object.entries({
+      bootId: `0000000${number}-0000-4000-8000-000000000000`,
+      uuid: "",
+      mac: macOf(number),
+      memoryKiB: "4000000",
+      processors: "2",
+      kernel: "6.1.0-37-amd64",
+      controllers: "cpu memory pids",
+      subuids: "65536",
+    }).flatMap(([key, value]) => ["--data-urlencode", `${key}=${value}`]),
+  ];
+  const pinned = ["--cacert", file("authority.pem"), "--capath", directory];
+  const asMachine = (number: number) => ["--interface", loopbackOf(number)];
+
+  const callback = await boot(1, "w1");
+  const claim = (number: number, name: string, path: string) =>
+    curl(...pinned, ...asMachine(number), "--write-out", "%{http_code}", ...fields(name, number), `${https}${path}/join`);
+  const answer = await claim(1, "w1", callback);
+  t.match(answer, /^name w1\nwait 20\n-----BEGIN CERTIFICATE-----/);
+  t.match(answer, /200$/);
+  t.equal(await claim(1, "w1", callback), answer, "again, the same");
+  writeFileSync(file("w1.pem"), /-----BEGIN[^-]+-----END CERTIFICATE-----\n/.exec(answer)?.[0] ?? "");
+  const mine = ["--cert", file("w1.pem"), "--key", file("w1.key")];
+  const code = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+
+  await t.test("without its certificate nothing is told", async (t) => {
+    t.equal(await curl(...pinned, ...code, `${https}/node/instruction?done=0&wait=0`), "401");
+    t.equal(await curl(...code, `${server.url}/node/instruction?done=0&wait=0`), "401", "over HTTP least of all");
+  });
+
+  await t.test("an instruction is an archive", async (t) => {
+    await curl(...pinned, ...mine, "--output", file("i.tar"), `${https}/node/instruction?done=0&wait=20`);
+    const text = execFileSync("tar", ["-xOf", file("i.tar"), "instruction"], { encoding: "utf8" });
+    t.match(text, /^sequence=1\noperation=wait\ndeadline=[0-9]+\nmessage=waits for the cluster: no master has booted\narguments=\n$/);
+    t.equal(await curl(...pinned, ...mine, ...code, `${https}/node/instruction?done=1&wait=0`), "204");
+    for (const query of ["", "?done=x&wait=0", "?done=1&wait=-1"])
+      t.equal(await curl(...pinned, ...mine, ...code, `${https}/node/instruction${query}`), "400");
+  });
+
+  await t.test("a report keeps its log, without the secrets in it", async (t) => {
+    const log = `I failed\nabcdef.0123456789abcdef\n${"a1".repeat(32)}\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n`;
+    writeFileSync(file("log"), log);
+    t.equal(
+      await curl(...pinned, ...mine, ...code, "--header", "content-type: text/plain", "--data-binary", `@${file("log")}`, `${https}/node/report?sequence=1&result=1&phase=kubeadm`),
+      "204",
+    );
+    const { items } = await server.api("GET", "/events?limit=1000");
+    const told = plain(items.filter(({ type }) => plain(type) === "machine.log"));
+    t.match(told, /I failed/);
+    t.notMatch(told, /abcdef\.0123|a1a1a1|AAAA/);
+  });
+
+  await t.test("the API and the command's view", async (t) => {
+    const { json } = await server.api("GET", "/cluster");
+    t.match(json, {
+      name: "kubernetes",
+      kubernetesVersion: "v1.31.0",
+      state: "empty",
+      nodes: [{ machine: "w1", role: "worker", state: "queued" }],
+    });
+    t.notMatch(plain(json), /PRIVATE|BEGIN/);
+    t.match((await server.api("GET", "/machines/w1")).json, { phase: "joining", cluster: { state: "queued" } });
+    const kubeconfig = await server.api("GET", "/cluster/kubeconfig");
+    t.match(kubeconfig.text, /client-key-data/);
+    t.notMatch(kubeconfig.text, /insecure/);
+    t.equal(kubeconfig.headers["cache-control"], "no-store");
+    t.match((await server.api("GET", "/cluster/join")).json, { command: /--token TOKEN$/, expiresAt: null });
+    t.match((await server.api("GET", "/cluster/transitions?machine=w1")).items, [{ from: "none", to: "queued" }]);
+  });
+
+  await t.test("a master is armed by the code on its screen alone", async (t) => {
+    const callback = await boot(2, "m1");
+    await claim(2, "m1", callback);
+    t.equal((await server.api("POST", "/cluster/arm", { machine: "m1", code: "000000" })).status, 403);
+    t.equal((await server.api("POST", "/cluster/arm", { machine: "m1", code: "1" })).status, 400);
+    t.equal((await server.api("POST", "/cluster/arm", { machine: "w9" })).status, 404);
+    t.match((await server.api("GET", "/cluster")).json, { nodes: [{ machine: "m1", state: "unarmed" }, {}] });
+    t.notMatch((await server.api("GET", "/events?limit=1000")).text, /--code/, "the code is nowhere but on the screen");
+  });
+
+  await t.test("a second key for the same boot ends it for both", async (t) => {
+    const callback = await boot(1, "w1");
+    t.match(await claim(1, "w1", callback), /200$/);
+    execFileSync("cp", [file("w1.csr"), file("first.csr")]);
+    await curl(...pinned, ...mine, ...code, `${https}/node/instruction?done=0&wait=0`).then((status) =>
+      t.equal(status, "403", "the certificate of the boot before is worth nothing"),
+    );
+    execFileSync("cp", [file("m1.csr"), file("w1.csr")]);
+    t.match(await claim(1, "w1", callback), /"code":"CLAIM_REFUSED".*403$/s);
+    execFileSync("cp", [file("first.csr"), file("w1.csr")]);
+    t.match((await server.api("GET", "/machines/w1")).json, { cluster: { state: "quarantined" } });
+    const { items } = await server.api("GET", "/events?limit=1000");
+    t.ok(items.some(({ level, type }) => plain(level) === "alarm" && plain(type) === "claim.refused"));
+  });
+  t.ok(readFileSync(file("w1.key")));
+});
+
+t.test("a server without a cluster says so", async (t) => {
+  const server = await startServer(t);
+  t.match((await server.api("GET", "/cluster")).json, { code: "NO_CLUSTER", status: 404 });
+  t.match((await server.ask("/callback/x/join", { method: "POST", body: {} })).json, { code: "NO_CLUSTER" });
+});
