@@ -360,7 +360,7 @@ export async function createApp(deps: AppDeps) {
 
     /** What was bound, for tests and for the line that `boot serve` prints. */
     get addresses() {
-      return { httpPort, dhcp: dhcp.addresses, tftp: tftp.addresses };
+      return { httpPort, tlsPort: http.tlsPort, dhcp: dhcp.addresses, tftp: tftp.addresses };
     },
 
     /** The admin token, made at the first start only. @returns its secret, or undefined when there is one already */
