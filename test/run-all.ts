@@ -1,13 +1,14 @@
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 /** The parts of `npm test`, in order. A part that can't run here is a failure, unless it was left out by name. */
-const partNames = ["check", "unit", "e2e", "slow"] as const;
+const partNames = ["check", "unit", "e2e", "slow", "cluster"] as const;
 type Part = (typeof partNames)[number];
-/** Run when they are named only: `npm test -- --only slow`. */
-const extraParts: readonly Part[] = ["slow"];
+/** Run when they are named only: `npm run test:slow`, `npm run test:cluster`. */
+const extraParts: readonly Part[] = ["slow", "cluster"];
 
 const root = resolve(import.meta.dirname, "..");
 const node = process.execPath;
@@ -85,6 +86,18 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/mksquashfs": "squashfs-tools",
     "/sbin/ip": "iproute2",
   },
+  cluster: {
+    "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
+    "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",
+    "/usr/bin/mmdebstrap": "mmdebstrap",
+    "/usr/bin/mksquashfs": "squashfs-tools",
+    "/sbin/ip": "iproute2",
+    "/usr/bin/etcd": "etcd-server",
+    "/usr/bin/etcdctl": "etcd-client",
+    "/usr/sbin/iptables": "iptables",
+    "/usr/sbin/conntrack": "conntrack",
+    "/usr/bin/busybox": "busybox",
+  },
 };
 
 interface Result {
@@ -128,12 +141,13 @@ async function runFiles(
   atOnce: number,
   environment: NodeJS.ProcessEnv,
   isVerbose: boolean,
+  limitMs = fileLimitMs,
 ): Promise<Result> {
   const result = { passed: 0, failed: 0 };
   const waiting = [...files];
   const worker = async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const counted = await runFile(file, environment, isVerbose);
+      const counted = await runFile(file, environment, isVerbose, limitMs);
       result.passed += counted.passed;
       result.failed += counted.failed;
     }
@@ -144,14 +158,21 @@ async function runFiles(
 
 /** Longest time of one file, ms: a hanging test must not eat the time of the rest. */
 const fileLimitMs = 15 * 60_000;
+/** Three emulated machines that boot twice and make a cluster. */
+const clusterLimitMs = 90 * 60_000;
 
-function runFile(file: string, environment: NodeJS.ProcessEnv, isVerbose: boolean): Promise<Result> {
+function runFile(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+  isVerbose: boolean,
+  limitMs: number,
+): Promise<Result> {
   return new Promise((done) => {
     const began = Date.now();
     const child = spawn(node, ["--disable-warning=ExperimentalWarning", file], {
       cwd: root,
       stdio: ["ignore", "pipe", "inherit"],
-      env: { ...process.env, ...environment, TAP_TIMEOUT: String(fileLimitMs / 1000) },
+      env: { ...process.env, ...environment, TAP_TIMEOUT: String(limitMs / 1000) },
     });
     let output = "";
     let line = "";
@@ -260,6 +281,16 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
     ),
   e2e: () => runFiles(testFiles("test/e2e"), 1, {}, true),
   slow: () => runFiles(testFiles("test/slow"), 1, { NODE_OPTIONS: "--expose-gc" }, true),
+  async cluster() {
+    // What was built for a run before is taken; a directory of one's own has any version.
+    const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "rollcall/kubernetes");
+    const programs = process.env["ROLLCALL_KUBERNETES"] ?? join(cache, "bin");
+    if (process.env["ROLLCALL_KUBERNETES"] === undefined) {
+      const built = await step("Kubernetes", "sh", [join(root, "test/cluster/build-kubernetes.sh"), cache]);
+      if (built.failed > 0) return built;
+    }
+    return runFiles(testFiles("test/cluster"), 1, { ROLLCALL_KUBERNETES: programs }, true, clusterLimitMs);
+  },
 };
 
 const { values } = parseArgs({
