@@ -185,7 +185,7 @@ function runFile(
       line = lines.pop() ?? "";
       for (const text of lines) if (/^\s*# (?!time=|Subtest|\{)/.test(text)) say(`  ${text.trim()}`);
     });
-    const limit = setTimeout(() => child.kill("SIGKILL"), fileLimitMs);
+    const limit = setTimeout(() => child.kill("SIGKILL"), limitMs);
     child.on("exit", (code, signal) => {
       clearTimeout(limit);
       const counts = /^# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?/m.exec(output);

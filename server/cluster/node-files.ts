@@ -1,5 +1,5 @@
 import type { ClusterSpec } from "../domain/cluster.ts";
-import type { ClusterNode, InstructionFile } from "../domain/cluster-node.ts";
+import { type ClusterNode, type InstructionFile, runtimeSockets } from "../domain/cluster-node.ts";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { BootstrapToken } from "../kubeadm/bootstrap-token.ts";
 import { initConfiguration, joinConfiguration } from "../kubeadm/configuration.ts";
@@ -27,6 +27,12 @@ export interface FilesInput {
   readonly now: EpochMs;
 }
 
+/** As this machine has it: systems differ in their container runtime. */
+const onMachine = (cluster: ClusterSpec, { report }: ClusterNode): ClusterSpec => ({
+  ...cluster,
+  criSocket: runtimeSockets[report.runtime],
+});
+
 /** What a master makes the cluster with, or takes it up again with: every certificate there is, so that kubeadm makes none. Secrets. */
 export async function initFiles({
   cluster,
@@ -38,7 +44,10 @@ export async function initFiles({
   const machine = { name: node.name, address: node.address };
   return [
     ...(await masterFiles(authorities, { cluster, machine, isFirst: true, now })).map(placed),
-    secret(kubeadmFile, initConfiguration({ cluster, machine, token, attempt: node.bootId })),
+    secret(
+      kubeadmFile,
+      initConfiguration({ cluster: onMachine(cluster, node), machine, token, attempt: node.bootId }),
+    ),
   ];
 }
 
@@ -60,7 +69,7 @@ export async function joinFiles({
     secret(
       kubeadmFile,
       joinConfiguration({
-        cluster,
+        cluster: onMachine(cluster, node),
         machine,
         token,
         discovery: { kind: "file", path: discoveryFile },

@@ -28,6 +28,7 @@ export function readNodeReport(fields: ClaimFields): NodeReport {
       .split(" ")
       .filter((word) => word !== ""),
     subordinateIds: count("subuids"),
+    runtime: text("runtime", /^(containerd|crio)$/, "containerd or crio") as NodeReport["runtime"],
   };
 }
 

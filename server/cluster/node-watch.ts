@@ -6,6 +6,8 @@ import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
 /** Silence of an agent whose Node is not Ready, ms, until the machine is lost, and until its Node is taken away. */
 export const lostAfterMs = 60_000;
 const absentAfterMs = 30 * 60_000;
+/** Where every machine is ready, the Nodes are looked at this often, ms: with hundreds of them it is a long answer. */
+const quietEveryMs = 10_000;
 
 /** What the API server says of the machines: their requests for certificates, and their Nodes. */
 export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
@@ -35,9 +37,13 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     }
   }
 
+  let lookedAtMs = -quietEveryMs;
   async function followNodes(): Promise<void> {
     const watched = book.inState("registered", "ready", "lost", "absent");
-    if (watched.length === 0) return;
+    const isQuiet = watched.every(({ state }) => state === "ready" || state === "absent");
+    const now = clock.monotonicMs();
+    if (watched.length === 0 || (isQuiet && now - lookedAtMs < quietEveryMs)) return;
+    lookedAtMs = now;
     const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
     await attempt("the pods' network", () =>
       deps.network.reconcile(watched, statuses, async (node, part) => {

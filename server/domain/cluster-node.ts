@@ -91,6 +91,12 @@ export function advanceNode(state: NodeState, event: NodeEvent): NodeState | und
 /** States in which a machine holds a slot: the server or kubeadm works on it. */
 export const busyStates: readonly NodeState[] = ["preparing", "initializing", "joining", "registered"];
 
+/** Where each container runtime listens inside of the node's user namespace. */
+export const runtimeSockets = {
+  containerd: "unix:///run/containerd/containerd.sock",
+  crio: "unix:///run/crio/crio.sock",
+} as const;
+
 /** What an agent says of its machine, each value checked for its form. */
 export interface NodeReport {
   /** /proc/sys/kernel/random/boot_id: the Node that joins must show the same. */
@@ -103,6 +109,7 @@ export interface NodeReport {
   readonly controllers: readonly string[];
   /** Ids that the node's user may give away in its user namespace. */
   readonly subordinateIds: number;
+  readonly runtime: keyof typeof runtimeSockets;
 }
 
 /** A machine's boot as the cluster knows it: one row, written at each transition. */

@@ -1,3 +1,4 @@
+import { runtimeSockets } from "../domain/cluster-node.ts";
 import { type Family, familyTable } from "./families.ts";
 import { overlayChoice } from "./kernel.ts";
 import type { NodeFacts } from "./node-facts.ts";
@@ -109,9 +110,7 @@ plugin_dirs = ["/opt/cni/bin/"]
 
 /** Where the runtime listens inside of the user namespace, for kubeadm's `criSocket`. */
 export function runtimeSocket(family: Family): string {
-  const path =
-    familyTable[family].runtime === "cri-o" ? "/run/crio/crio.sock" : "/run/containerd/containerd.sock";
-  return `unix://${path}`;
+  return runtimeSockets[familyTable[family].runtime === "cri-o" ? "crio" : "containerd"];
 }
 
 interface Script {

@@ -93,6 +93,7 @@ t.test("a claim", async (t) => {
       kernel: "a b",
       controllers: "CPU;rm",
       subuids: "-1",
+      runtime: "docker",
     })) {
       agent.fields = { ...fields, [name]: value };
       await t.rejects(agent.claim(), { code: "INVALID_REQUEST", message: new RegExp(name) });

@@ -91,6 +91,7 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
       kernel: "6.1.0-37-amd64",
       controllers: "cpu memory pids",
       subuids: "65536",
+      runtime: "containerd",
     }).flatMap(([key, value]) => ["--data-urlencode", `${key}=${value}`]),
   ];
   const pinned = ["--cacert", file("authority.pem"), "--capath", directory];

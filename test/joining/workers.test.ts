@@ -244,6 +244,7 @@ t.test("when the API server fails a while, the machines wait and nothing is lost
   const { lab, settle } = await withMaster(t);
   const worker = await lab.add(1, "w1", "worker");
   await worker.powerOn();
+  lab.clock.advanceMs(11_000);
   lab.world.world.fault = new Error("connection refused");
   await worker.claim();
   await lab.passes();

@@ -71,6 +71,7 @@ for (const shell of ["dash", "busybox"] as const)
       kernel: /^[0-9]+\./,
       controllers: "cpu io memory pids",
       subuids: "65536",
+      runtime: "containerd",
     });
     t.same(
       server.requests.slice(1).map(({ client }) => client),

@@ -202,6 +202,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
           kernel: "6.1.0-37-amd64",
           controllers: "cpuset cpu io memory pids",
           subuids: "65536",
+          runtime: "containerd",
         };
       },
       claim: (from = number) => service.claim(agent.secret, addressOf(from), agent.fields),

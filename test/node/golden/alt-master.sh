@@ -465,6 +465,7 @@ facts() {
 	uname -r | fact kernel
 	sed -n p "/sys/fs/cgroup/user.slice/user-$id.slice/user@$id.service/cgroup.controllers" 2>/dev/null | fact controllers
 	awk -F : -v user="$U7S_USER" '$1 == user { count += $3 } END { print count + 0 }' /etc/subuid | fact subuids
+	basename "$ROLLCALL_CRI_SOCKET" .sock | fact runtime
 }
 
 # epoch <"21 Nov 2026 15:49:52": seconds since 1970.
