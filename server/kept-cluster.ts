@@ -15,7 +15,7 @@ import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
-import { type BackendState, createBackendHealth } from "./endpoint/backend-health.ts";
+import { type BackendState, createBackendHealth, type Probe } from "./endpoint/backend-health.ts";
 import { createLoadBalancer } from "./endpoint/load-balancer.ts";
 import { createEtcdSupervisor } from "./etcd/supervisor.ts";
 import { createSnapshotKeeper } from "./etcd/snapshots.ts";
@@ -54,6 +54,8 @@ export interface KeptClusterDeps {
 const snapshotEveryMs = 5 * 60_000;
 const snapshotsKept = 24;
 const drainMs = 2000;
+/** How long an API server may take to say that it is ready, ms. */
+const probeLimitMs = 4000;
 
 /** A cluster with its keys, before anything runs. */
 export interface OpenedCluster {
@@ -138,8 +140,16 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
     });
   const operator = client("operator");
   const bootstrap = client("bootstrap");
-  const probe = ({ address, port }: { address: string; port: number }) =>
-    operator.healthz({ host: address, port });
+  const probe: Probe = async ({ address, port }) => {
+    const began = clock.monotonicMs();
+    try {
+      await operator.healthz({ host: address, port }, probeLimitMs);
+      return "ready";
+    } catch (error) {
+      if (clock.monotonicMs() - began >= probeLimitMs) return "slow";
+      throw error;
+    }
+  };
   const random = Math.random;
   const onChange = (backend: { id: string; state: string; reason: string | undefined }) =>
     log.info({ master: backend.id, state: backend.state, reason: backend.reason }, "an API server");

@@ -15,8 +15,11 @@ export interface BackendState extends Backend {
   readonly reason: string | undefined;
 }
 
-/** Resolves for a backend that is ready. @throws for one that is not, with the reason as its message */
-export type Probe = (backend: Backend) => Promise<void>;
+/**
+ * Resolves with "ready", or with "slow" for one that said nothing in time. @throws for one that is not, with the reason as its
+ * message
+ */
+export type Probe = (backend: Backend) => Promise<"ready" | "slow">;
 
 export interface BackendHealthOptions {
   readonly probe: Probe;
@@ -30,6 +33,11 @@ export interface BackendHealthOptions {
 const defaultProbeEveryMs = 2_000;
 /** Failures in a row that make a ready backend unready: one is a busy moment, and to cut its connections costs every client a new start. */
 const fall = 2;
+/**
+ * The same for silence of the last one that is ready: it may have too much to do, and a room that connects anew gives it more. One that was
+ * switched off ends its connections by itself.
+ */
+const lastFall = 15;
 
 export const idOf = ({ address, port }: Backend): string => `${address}:${port}`;
 
@@ -55,13 +63,18 @@ export function createBackendHealth(options: BackendHealthOptions) {
     if (isNew && (state === "ready" || before === "ready")) options.onChange?.(one.state);
   }
 
+  const isLast = (one: Watched) =>
+    ![...watched.values()].some((other) => other !== one && other.state.state === "ready");
+
   async function look(one: Watched): Promise<void> {
     if (one.isProbing) return;
     one.isProbing = true;
     one.cancel();
     let reason: string | undefined;
+    let isSlow = false;
     try {
-      await probe(one.state);
+      isSlow = (await probe(one.state)) === "slow";
+      if (isSlow) reason = "it says nothing in time";
     } catch (error) {
       reason = error instanceof Error ? error.message : "it does not answer";
     }
@@ -69,7 +82,8 @@ export function createBackendHealth(options: BackendHealthOptions) {
     if (!isWatched(one)) return;
     one.failures = reason === undefined ? 0 : one.failures + 1;
     if (reason === undefined) become(one, "ready");
-    else if (one.state.state !== "ready" || one.failures >= fall) become(one, "unready", reason);
+    else if (one.state.state !== "ready" || one.failures >= (isSlow && isLast(one) ? lastFall : fall))
+      become(one, "unready", reason);
     one.cancel = clock.after(probeEveryMs * (0.9 + 0.2 * random()), () => void look(one));
   }
 

@@ -41,6 +41,7 @@ const named = (name: string) => (socket: Socket) => {
 async function startBalancer(t: Test, options: Partial<LoadBalancerOptions> = {}) {
   const clock = new ManualClock();
   const unready = new Set<number>();
+  const slow = new Set<number>();
   const changes: BackendState[] = [];
   const lines: string[] = [];
   const waiting: (() => void)[] = [];
@@ -56,7 +57,11 @@ async function startBalancer(t: Test, options: Partial<LoadBalancerOptions> = {}
     random: () => 0.5,
     log,
     probe: ({ port }) =>
-      unready.has(port) ? Promise.reject(new Error("/readyz answers 500")) : Promise.resolve(),
+      slow.has(port)
+        ? Promise.resolve("slow")
+        : unready.has(port)
+          ? Promise.reject(new Error("/readyz answers 500"))
+          : Promise.resolve("ready"),
     onChange(backend) {
       changes.push(backend);
       for (const look of waiting.splice(0)) look();
@@ -69,6 +74,7 @@ async function startBalancer(t: Test, options: Partial<LoadBalancerOptions> = {}
     balancer,
     clock,
     unready,
+    slow,
     changes,
     lines,
     /** Until a backend's state is this, told by onChange. */
@@ -239,6 +245,31 @@ t.test(
 );
 
 t.test(
+  "the last ready backend keeps its connections while it is only slow; one of two does not",
+  async (t) => {
+    const [a, b] = await Promise.all([startBackend(t, named("a")), startBackend(t, named("b"))]);
+    if (!a || !b) throw new Error("two backends");
+    const { balancer, until, slow, clock } = await startBalancer(t);
+    balancer.setBackends([a, b]);
+    await Promise.all([until(a.port, "ready"), until(b.port, "ready")]);
+    const rounds = async (count: number) => {
+      for (let round = 0; round < count; round++) {
+        clock.advanceMs(2_000);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    };
+    slow.add(a.port);
+    await rounds(2);
+    t.equal(balancer.state().backends[0]?.state, "unready");
+    slow.add(b.port);
+    await rounds(14);
+    t.equal(balancer.state().backends[1]?.state, "ready", "it may have too much to do");
+    await rounds(1);
+    t.equal(balancer.state().backends[1]?.state, "unready", "half a minute is too long for anybody");
+  },
+);
+
+t.test(
   "without a ready backend a connection is closed at once, and the log says so now and then",
   async (t) => {
     const { balancer, dial, lines, clock } = await startBalancer(t);
@@ -375,7 +406,7 @@ t.test("a port that somebody has is told", async (t) => {
     clock: systemClock,
     log: silentLog,
     random: Math.random,
-    probe: () => Promise.resolve(),
+    probe: () => Promise.resolve("ready"),
   });
   await t.rejects(balancer.start(), { code: "PORT_IN_USE" });
   await balancer.stop();
@@ -399,7 +430,7 @@ t.test(
     const { balancer, until } = await startBalancer(t, {
       clock: systemClock,
       probeEveryMs: 20,
-      probe: ({ address, port }) => prober.healthz({ host: address, port }),
+      probe: ({ address, port }) => prober.healthz({ host: address, port }).then(() => "ready" as const),
     });
     balancer.setBackends(servers.map(({ target }) => ({ address: target.host, port: target.port })));
     const [first, second] = servers;
