@@ -48,6 +48,13 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "PUT /images/{image}/current": imageMakers,
   "POST /images/{image}/rollback": imageMakers,
   "POST /assets/gc": imageMakers,
+  "GET /cluster": everybody,
+  "GET /cluster/kubeconfig": admins,
+  "GET /cluster/join": operators,
+  "POST /cluster/arm": operators,
+  "POST /cluster/release": operators,
+  "POST /cluster/reset": operators,
+  "GET /cluster/transitions": everybody,
   "PUT /contents/{sha256}": imageMakers,
   "GET /contents/{sha256}": everybody,
   "GET /tokens": admins,
@@ -78,6 +85,9 @@ t.test("who may call what", async (t) => {
       "/boot/{mac}/boot.ipxe",
       "/assets/{sha256}/{name}",
       "/callback/{claim}/joined",
+      "/callback/{claim}/join",
+      "/node/instruction",
+      "/node/report",
       "/healthz",
     ])
       t.ok(paths[path], path);

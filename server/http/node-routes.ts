@@ -13,6 +13,9 @@ export interface NodeRouteDeps {
   readonly cluster: ClusterService | undefined;
 }
 
+/** A name that stands in it twice has several values. */
+type Query = Readonly<Record<string, string | readonly string[]>>;
+
 /** An agent's request with its CSR has about 1 KiB. */
 const claimLimitBytes = 32 * 1024;
 /** The tail of a log that comes with a report. */
@@ -50,7 +53,7 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
     },
   );
 
-  app.get<{ Querystring: Record<string, string> }>(
+  app.get<{ Querystring: Query }>(
     "/node/instruction",
     {
       exposeHeadRoute: false,
@@ -71,7 +74,7 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
   app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => done(null, body));
-    scope.post<{ Querystring: Record<string, string>; Body: string | undefined }>(
+    scope.post<{ Querystring: Query; Body: string | undefined }>(
       "/node/report",
       { bodyLimit: reportLimitBytes, schema: { summary: "What an instruction came to", tags: ["callback"] } },
       async (request, reply) => {
@@ -79,7 +82,9 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
         await service.report(proofOf(request), {
           sequence: numberOf(request.query, "sequence"),
           result: numberOf(request.query, "result"),
-          phase: (request.query["phase"] ?? "").replaceAll(/[^a-z-]/g, "").slice(0, 40),
+          phase: wordOf(request.query, "phase")
+            .replaceAll(/[^a-z-]/g, "")
+            .slice(0, 40),
           tail: withoutSecrets(typeof request.body === "string" ? request.body : ""),
         });
         return reply.code(204).send();
@@ -125,8 +130,15 @@ function fieldsOf(body: unknown): Record<string, string> {
   );
 }
 
-function numberOf(query: Record<string, string>, name: string): number {
-  const text = query[name] ?? "";
+/** @returns what stands once in a query, or "" */
+function wordOf(query: Query, name: string): string {
+  const said = query[name] ?? "";
+  if (typeof said !== "string") throw InvalidRequest({ problem: `${name} stands in the query twice` });
+  return said;
+}
+
+function numberOf(query: Query, name: string): number {
+  const text = wordOf(query, name);
   if (!/^[0-9]{1,9}$/.test(text)) throw InvalidRequest({ problem: `${name} must be a number` });
   return Number(text);
 }

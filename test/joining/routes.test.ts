@@ -156,6 +156,10 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
       ),
       "204",
     );
+    const report = (query: string) =>
+      curl(...pinned, ...mine, ...code, "--data-binary", "x", `${https}/node/report?${query}`);
+    t.equal(await report("sequence=1&result=1&phase=a&phase=b"), "400", "a word said twice is none");
+    t.equal(await report("sequence=1&sequence=1&result=1"), "400");
     const { items } = await server.api("GET", "/events?limit=1000");
     const told = plain(items.filter(({ type }) => plain(type) === "machine.log"));
     t.match(told, /I failed/);

@@ -6,6 +6,7 @@ import type { ClusterNode } from "../../domain/cluster-node.ts";
 import type { ClusterTransition } from "../../domain/cluster-record.ts";
 import { InvalidRequest, NoCluster } from "../../domain/error-catalogue.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import { operators, readers } from "../authorization.ts";
 import { isoTime } from "./views.ts";
 
 export interface ClusterApiDeps {
@@ -14,7 +15,6 @@ export interface ClusterApiDeps {
   readonly inventory: Inventory;
 }
 
-const scopes = { viewing: ["viewer", "operator"], operating: ["operator"] } as const;
 const nodeName = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 const machine = Type.String({ minLength: 1, maxLength: 253 });
 
@@ -102,7 +102,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
 
   app.get(
     "/cluster",
-    { schema: { summary: "The cluster, its masters and workers", tags }, config: { scopes: scopes.viewing } },
+    { schema: { summary: "The cluster, its masters and workers", tags }, config: { scopes: readers } },
     () => clusterView(serviceOf()),
   );
 
@@ -124,7 +124,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         querystring: joinQuery,
       },
-      config: { scopes: scopes.operating },
+      config: { scopes: operators },
     },
     async (request, reply) => {
       const service = serviceOf();
@@ -151,7 +151,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         body: armBody,
       },
-      config: { scopes: scopes.operating },
+      config: { scopes: operators },
     },
     async (request, reply) => {
       const { code, minutes } = request.body;
@@ -172,7 +172,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
     "/cluster/release",
     {
       schema: { summary: "Let a machine that was given up try again", tags, body: releaseBody },
-      config: { scopes: scopes.operating },
+      config: { scopes: operators },
     },
     async (request) => ({
       released: await serviceOf().release(inventory.get(request.body.machine), request.actor),
@@ -188,7 +188,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         body: resetBody,
       },
-      config: { scopes: scopes.operating },
+      config: { scopes: operators },
     },
     async (request, reply) => {
       const { machine: name, destroyCluster } = request.body;
@@ -212,7 +212,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         querystring: transitionsQuery,
       },
-      config: { scopes: scopes.viewing },
+      config: { scopes: readers },
     },
     (request) => {
       const { machine: name, limit = 100 } = request.query;
