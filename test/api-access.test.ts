@@ -9,6 +9,7 @@ const scopes = ["admin", "operator", "viewer", "imagemaker"] as const;
 type Scope = (typeof scopes)[number];
 
 const everybody: readonly Scope[] = scopes;
+const viewers: readonly Scope[] = ["admin", "operator", "viewer"];
 const operators: readonly Scope[] = ["admin", "operator"];
 const imageMakers: readonly Scope[] = ["admin", "imagemaker"];
 const admins: readonly Scope[] = ["admin"];
@@ -50,6 +51,16 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "POST /assets/gc": imageMakers,
   "PUT /contents/{sha256}": imageMakers,
   "GET /contents/{sha256}": everybody,
+  "GET /cluster": viewers,
+  "GET /cluster/kubeconfig": admins,
+  "GET /cluster/join": operators,
+  "POST /cluster/arm": operators,
+  "POST /cluster/release": operators,
+  "POST /cluster/reset": operators,
+  "GET /cluster/transitions": viewers,
+  "GET /cluster/endpoint/haproxy": viewers,
+  "GET /cluster/endpoint/keepalived": viewers,
+  "GET /cluster/endpoint/authority": viewers,
   "GET /tokens": admins,
   "POST /tokens": admins,
   "DELETE /tokens/{token}": admins,
