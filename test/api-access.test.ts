@@ -9,6 +9,7 @@ const scopes = ["admin", "operator", "viewer", "imagemaker"] as const;
 type Scope = (typeof scopes)[number];
 
 const everybody: readonly Scope[] = scopes;
+const viewers: readonly Scope[] = ["admin", "operator", "viewer"];
 const operators: readonly Scope[] = ["admin", "operator"];
 const imageMakers: readonly Scope[] = ["admin", "imagemaker"];
 const admins: readonly Scope[] = ["admin"];
@@ -57,6 +58,9 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /cluster/transitions": everybody,
   "PUT /contents/{sha256}": imageMakers,
   "GET /contents/{sha256}": everybody,
+  "GET /cluster/endpoint/haproxy": viewers,
+  "GET /cluster/endpoint/keepalived": viewers,
+  "GET /cluster/endpoint/authority": viewers,
   "GET /tokens": admins,
   "POST /tokens": admins,
   "DELETE /tokens/{token}": admins,
