@@ -108,7 +108,18 @@ const rooms: Readonly<Record<string, Room>> = {
     ],
   },
   "http/api": {
-    imports: ["boot", "cluster", "content", "domain", "inventory", "net", "render", "store", "http"],
+    imports: [
+      "boot",
+      "cluster",
+      "content",
+      "domain",
+      "endpoint",
+      "inventory",
+      "net",
+      "render",
+      "store",
+      "http",
+    ],
     libraries: ["fastify", "typebox"],
   },
   cli: {

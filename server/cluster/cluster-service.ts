@@ -170,6 +170,15 @@ export function createClusterService(deps: ClusterServiceDeps) {
     readyMasters: () => deps.endpoint.readyMasters(),
     node: (machineId: string) => store.node(machineId),
     nodes: store.nodes,
+    /**
+     * Masters that a load balancer outside of this server has to know, by name: also those that do not answer yet, since `kubeadm init` itself
+     * asks at the endpoint.
+     */
+    masters: (): readonly ClusterNode[] =>
+      store
+        .nodes()
+        .filter(({ role, state }) => role === "master" && state !== "quarantined" && state !== "absent")
+        .toSorted((left, right) => (left.name < right.name ? -1 : 1)),
     armedUntil: store.armedUntil,
     codeOf: armingCode,
     transitions: store.transitions,

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { formatAge, formatTable, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
+import { clusterEndpointCommands } from "./cluster-endpoint.ts";
 
 interface ClusterNodeView {
   readonly machine: string;
@@ -169,6 +170,8 @@ export function clusterCommands(program: Command, open: () => Session): void {
         view,
       );
     });
+
+  clusterEndpointCommands(cluster, open);
 
   cluster
     .command("log [machine]")

@@ -7,6 +7,7 @@ import type { ClusterTransition } from "../../domain/cluster-record.ts";
 import { InvalidRequest, NoCluster } from "../../domain/error-catalogue.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import { operators, readers } from "../authorization.ts";
+import { registerClusterEndpointApi } from "./cluster-endpoint.ts";
 import { isoTime } from "./views.ts";
 
 export interface ClusterApiDeps {
@@ -99,6 +100,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
     if (!deps.cluster) throw NoCluster({});
     return deps.cluster;
   };
+  registerClusterEndpointApi(app, serviceOf);
 
   app.get(
     "/cluster",
