@@ -19,6 +19,10 @@ COPY boot-assets boot-assets
 RUN /opt/node/bin/node --disable-warning=ExperimentalWarning server/cli/main.ts assets fill
 
 FROM debian:bookworm-slim
+# For a server that keeps a cluster: its etcd, and what restores a snapshot.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends etcd-client etcd-server \
+ && rm -rf /var/lib/apt/lists/*
 RUN groupadd --system --gid 967 rollcall \
  && useradd --system --uid 967 --gid rollcall --no-create-home --home-dir /var/lib/rollcall --shell /usr/sbin/nologin rollcall \
  && install --directory --owner=rollcall --group=rollcall --mode=0700 /var/lib/rollcall

@@ -14,6 +14,7 @@ import type { Config } from "./config/schema.ts";
 import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
+import { ClusterForeign } from "./domain/error-catalogue.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import { type BackendState, createBackendHealth, type Probe } from "./endpoint/backend-health.ts";
 import { createLoadBalancer } from "./endpoint/load-balancer.ts";
@@ -24,6 +25,7 @@ import type { Inventory } from "./inventory/inventory.ts";
 import { initArguments } from "./kubeadm/configuration.ts";
 import { createKubernetesClient } from "./kubernetes/client.ts";
 import type { Target } from "./kubernetes/target.ts";
+import { identifyCluster } from "./kubernetes/cluster-setup.ts";
 import { createClusterHands } from "./kubernetes/cluster-hands.ts";
 import { flannelManifests } from "./kubernetes/flannel.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
@@ -188,10 +190,15 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
   const api = {
     ...hands,
     async setUp(): Promise<void> {
+      const identity = await identifyCluster(bootstrap, cluster, authorities.cluster.certificatePem);
+      // Another name or network in the config does not change what was made with the old one.
+      if (identity.kind === "foreign") throw ClusterForeign({ differences: identity.differences });
       await hands.setUp();
       if (settings.network !== "flannel") return;
       const image = settings.flannelImage ?? "docker.io/flannel/flannel:v0.26.7";
-      for (const manifest of flannelManifests({ cluster, image }))
+      const pluginImage =
+        settings.flannelPluginImage ?? "docker.io/flannel/flannel-cni-plugin:v1.6.2-flannel1";
+      for (const manifest of flannelManifests({ cluster, image, pluginImage }))
         await bootstrap.apply(manifest.kind, manifest);
     },
   };

@@ -9,7 +9,6 @@ const scopes = ["admin", "operator", "viewer", "imagemaker"] as const;
 type Scope = (typeof scopes)[number];
 
 const everybody: readonly Scope[] = scopes;
-const viewers: readonly Scope[] = ["admin", "operator", "viewer"];
 const operators: readonly Scope[] = ["admin", "operator"];
 const imageMakers: readonly Scope[] = ["admin", "imagemaker"];
 const admins: readonly Scope[] = ["admin"];
@@ -58,9 +57,9 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /cluster/transitions": everybody,
   "PUT /contents/{sha256}": imageMakers,
   "GET /contents/{sha256}": everybody,
-  "GET /cluster/endpoint/haproxy": viewers,
-  "GET /cluster/endpoint/keepalived": viewers,
-  "GET /cluster/endpoint/authority": viewers,
+  "GET /cluster/endpoint/haproxy": everybody,
+  "GET /cluster/endpoint/keepalived": everybody,
+  "GET /cluster/endpoint/authority": everybody,
   "GET /tokens": admins,
   "POST /tokens": admins,
   "DELETE /tokens/{token}": admins,

@@ -227,7 +227,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
     },
 
     /** Takes a machine out of the cluster, drained, and lets it boot anew. @throws NodeNotFound, LastMaster */
-    async resetNode(machine: Machine, by: string, mayEndCluster = false): Promise<void> {
+    async resetNode(machine: Machine, by: string, mayEndCluster = false): Promise<boolean> {
       const node = nodeOf(machine);
       const others = store
         .nodes()
@@ -237,7 +237,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
         );
       if (node.role === "master" && node.state === "ready" && others.length === 0 && !mayEndCluster)
         throw LastMaster({ machine: machine.name });
-      await book.happen(node, "drain", `${by} resets it`);
+      return (await book.happen(node, "drain", `${by} resets it`)) !== undefined;
     },
 
     /** Takes the whole cluster back to nothing: its data, and every machine in it reboots. @throws ClusterNameNotConfirmed */

@@ -79,6 +79,7 @@ const clusterSchema = Type.Object(
       "how pods of two machines reach each other: bridge (plain routes), flannel (VXLAN)",
     ),
     flannelImage: text("image of flannel; default: that of its project"),
+    flannelPluginImage: text("image that brings flannel's CNI plugin; default: that of its project"),
     certificateSans: Type.Array(Type.String({ minLength: 1 }), {
       default: [],
       description: "names and addresses that the API server's certificate has besides the usual ones",

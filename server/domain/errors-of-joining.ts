@@ -46,3 +46,19 @@ export const AgentNotKnown = defineError("AGENT_NOT_KNOWN", {
   message: () => "this address needs the client certificate of a machine's agent",
   advice: "An agent gets one by its claim: POST /callback/<claim>/join.",
 });
+export const ClusterForeign = defineError("CLUSTER_FOREIGN", {
+  kind: "operational",
+  httpStatus: 409,
+  message: (d: { differences: readonly string[] }) =>
+    `etcd has another cluster than the config says: ${d.differences.join("; ")}`,
+  advice:
+    "Name and networks of a cluster are made with it. Set them back, or begin anew: boot cluster reset --destroy-cluster NAME.",
+});
+export const NodeNotResettable = defineError("NODE_NOT_RESETTABLE", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string; state: string }) =>
+    `${d.machine} is ${d.state}: there is nothing to take out of the cluster`,
+  advice:
+    "Power-cycle it: it boots and calls back by itself. `boot cluster show` tells each machine's state.",
+});

@@ -6,8 +6,8 @@ import { InvalidRequest } from "../../domain/error-catalogue.ts";
 import { renderHaproxy } from "../../endpoint/haproxy.ts";
 import { renderKeepalived } from "../../endpoint/keepalived.ts";
 import { type Ipv4, parseIpv4 } from "../../net/ipv4.ts";
+import { readers } from "../authorization.ts";
 
-const scopes = ["viewer", "operator"] as const;
 const authorityFile = Type.Optional(Type.String({ pattern: "^(/[A-Za-z0-9._-]+)+$", maxLength: 200 }));
 const defaultAuthorityFile = "/etc/haproxy/kubernetes-ca.crt";
 const address = Type.String({ minLength: 1, maxLength: 18 });
@@ -42,7 +42,7 @@ export function registerClusterEndpointApi(app: FastifyInstance, serviceOf: () =
         tags,
         querystring: haproxyQuery,
       },
-      config: { scopes },
+      config: { scopes: readers },
     },
     (request, reply) => {
       const service = serviceOf();
@@ -66,7 +66,7 @@ export function registerClusterEndpointApi(app: FastifyInstance, serviceOf: () =
         tags,
         querystring: keepalivedQuery,
       },
-      config: { scopes },
+      config: { scopes: readers },
     },
     (request, reply) => {
       const { host, port } = serviceOf().cluster.endpoint;
@@ -98,7 +98,7 @@ export function registerClusterEndpointApi(app: FastifyInstance, serviceOf: () =
     "/cluster/endpoint/authority",
     {
       schema: { summary: "The certificate of the cluster's authority, PEM; no secret", tags },
-      config: { scopes },
+      config: { scopes: readers },
     },
     (_request, reply) => sendText(reply, serviceOf().authorityPem),
   );

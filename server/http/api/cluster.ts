@@ -4,7 +4,7 @@ import type { ClusterService } from "../../cluster/cluster-service.ts";
 import { formatKubernetesVersion } from "../../domain/cluster.ts";
 import type { ClusterNode } from "../../domain/cluster-node.ts";
 import type { ClusterTransition } from "../../domain/cluster-record.ts";
-import { InvalidRequest, NoCluster } from "../../domain/error-catalogue.ts";
+import { InvalidRequest, NoCluster, NodeNotResettable } from "../../domain/error-catalogue.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import { operators, readers } from "../authorization.ts";
 import { registerClusterEndpointApi } from "./cluster-endpoint.ts";
@@ -196,12 +196,15 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
       const { machine: name, destroyCluster } = request.body;
       const service = serviceOf();
       if (name === undefined) await service.reset(destroyCluster, request.actor);
-      else
-        await service.resetNode(
-          inventory.get(name),
-          request.actor,
-          destroyCluster !== undefined && destroyCluster === service.cluster.name,
-        );
+      else {
+        const machine = inventory.get(name);
+        const mayEnd = destroyCluster !== undefined && destroyCluster === service.cluster.name;
+        if (!(await service.resetNode(machine, request.actor, mayEnd)))
+          throw NodeNotResettable({
+            machine: machine.name,
+            state: service.node(machine.id)?.state ?? "unknown",
+          });
+      }
       return reply.code(202).send(clusterView(service));
     },
   );
