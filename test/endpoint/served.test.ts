@@ -43,6 +43,7 @@ async function startWithMasters(t: Parameters<typeof startServer>[0], endpoint: 
       kernel: "6.1.0",
       controllers: [],
       subordinateIds: 65_536,
+      runtime: "containerd",
     },
     state,
     since: 0,
@@ -114,8 +115,19 @@ t.test("keepalived gets the endpoint's address, for one machine of several", asy
     "the endpoint's own where it is an address",
   );
   const { out } = await server.boot(
-    ...["keepalived", "--interface", "eth0", "--virtual-address", "10.0.0.8/24"],
-    ...["--address", "10.0.0.11", "--peers", "10.0.0.12,10.0.0.13", "--priority", "150", "--router-id", "7"],
+    "keepalived",
+    "--interface",
+    "eth0",
+    "--virtual-address",
+    "10.0.0.8/24",
+    "--address",
+    "10.0.0.11",
+    "--peers",
+    "10.0.0.12,10.0.0.13",
+    "--priority",
+    "150",
+    "--router-id",
+    "7",
   );
   t.match(out, /10\.0\.0\.8\/24 dev eth0/);
   t.match(out, /priority 150/);
