@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import t from "tap";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
-import { startServer } from "../support/http-fixture.ts";
+import { plain, startServer } from "../support/http-fixture.ts";
 import { addressOf, temporaryDirectory } from "../support/samples.ts";
 
 const launcher = resolve(import.meta.dirname, "../../server/launch.mjs");
@@ -60,8 +60,8 @@ async function startWithMasters(t: Parameters<typeof startServer>[0], endpoint: 
   for (const [number, name, role, state] of nodes) {
     const { json } = await server.add(number, name);
     await server.store.cluster.updateNode(
-      String(json["id"]),
-      () => ({ ...row(number, name, role, state), machineId: String(json["id"]) }),
+      plain(json["id"]),
+      () => ({ ...row(number, name, role, state), machineId: plain(json["id"]) }),
       "claimed",
       0,
     );
