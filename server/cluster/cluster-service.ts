@@ -119,8 +119,11 @@ export function createClusterService(deps: ClusterServiceDeps) {
       mailbox.release();
       await deps.etcd.stop();
     },
-    /** One pass now; for tests. */
-    pass: () => reconciler.pass(),
+    /** One pass now with all that it begins; for tests. */
+    async pass(): Promise<void> {
+      await reconciler.pass();
+      await reconciler.settled();
+    },
 
     /** @throws as {@link createRegistrar} */
     claim: (secret: string, address: string, fields: ClaimFields) => registrar.claim(secret, address, fields),

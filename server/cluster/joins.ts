@@ -6,29 +6,22 @@ import { initFiles, joinFiles } from "./node-files.ts";
 import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
 
 /** What a machine in its turn is made ready with, up to the instruction for kubeadm. */
-export function createJoins(deps: ReconcilerDeps, { working, tell, announceMasters, noteToken }: PassTools) {
+export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMasters, noteToken }: PassTools) {
   const { clock, store, book, api, etcd, authorities, cluster } = deps;
 
   /** Takes a machine out of the queue; what follows may take longer than a pass. */
   async function begin(node: ClusterNode, isInit: boolean): Promise<void> {
     const taken = await book.happen(node, "slot", isInit ? "it makes the cluster" : "it has a slot");
     if (!taken) return;
-    working.add(taken.machineId);
-    const prepare = isInit ? prepareInit(taken) : prepareJoin(taken);
-    void prepare
-      .catch(async (error: unknown) => {
+    workOn(taken, "preparing", async () => {
+      try {
+        await (isInit ? prepareInit(taken) : prepareJoin(taken));
+      } catch (error) {
         tell(`preparing ${taken.name}`, error);
-        await book.failTry(
-          taken,
-          "timed-out",
-          `the server could not prepare it: ${error instanceof Error ? error.message : String(error)}`.slice(
-            0,
-            400,
-          ),
-        );
-      })
-      .catch((error: unknown) => tell(`preparing ${taken.name}`, error))
-      .finally(() => working.delete(taken.machineId));
+        const problem = error instanceof Error ? error.message : String(error);
+        await book.failTry(taken, "timed-out", `the server could not prepare it: ${problem}`.slice(0, 400));
+      }
+    });
   }
 
   async function prepareInit(node: ClusterNode): Promise<void> {

@@ -54,8 +54,10 @@ const tidyEveryMs = 15_000;
 
 /** What the parts of a pass share. */
 export interface PassTools {
-  /** Machines on which work goes on that takes longer than a pass. */
-  readonly working: Set<string>;
+  /** Work goes on that takes longer than a pass. */
+  readonly isWorkingOn: (node: ClusterNode) => boolean;
+  /** Begins such work; what fails is told. */
+  readonly workOn: (node: ClusterNode, what: string, work: () => Promise<void>) => void;
   readonly tell: (what: string, error: unknown) => void;
   /** @returns undefined where it failed; the next pass does it again */
   readonly attempt: <T>(what: string, work: () => Promise<T>) => Promise<T | undefined>;
@@ -75,7 +77,8 @@ export function createReconciler(deps: ReconcilerDeps) {
   let isSetUp = false;
   let tidiedAtMs = -tidyEveryMs;
   let knownTokens: string | undefined;
-  const working = new Set<string>();
+  /** By machine. */
+  const working = new Map<string, Promise<void>>();
   /** What each kind of work last failed by: told once, until it works again. */
   const problems = new Map<string, string>();
 
@@ -99,6 +102,14 @@ export function createReconciler(deps: ReconcilerDeps) {
     }
   }
 
+  const isWorkingOn = ({ machineId }: ClusterNode) => working.has(machineId);
+  function workOn({ machineId, name }: ClusterNode, what: string, work: () => Promise<void>): void {
+    const done = work()
+      .catch((error: unknown) => tell(`${what} ${name}`, error))
+      .finally(() => working.delete(machineId));
+    working.set(machineId, done);
+  }
+
   const isUp = () => store.record.state === "up" && endpoint.readyMasters() > 0;
   const describe = (what: string) =>
     record({ type: "cluster.state", message: `cluster ${cluster.name}: ${what}` });
@@ -114,7 +125,8 @@ export function createReconciler(deps: ReconcilerDeps) {
   }
 
   const tools: PassTools = {
-    working,
+    isWorkingOn,
+    workOn,
     tell,
     attempt,
     isUp,
@@ -139,7 +151,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     }
     // What an agent asked for and this process does not know is made anew, with another token.
     for (const node of book.inState("preparing", "initializing", "joining"))
-      if (!working.has(node.machineId) && (node.state === "preparing" || mailbox.isMissing(node.machineId)))
+      if (!isWorkingOn(node) && (node.state === "preparing" || mailbox.isMissing(node.machineId)))
         await book.happen(node, "timed-out", "the server was started anew in the middle of it");
   }
 
@@ -305,6 +317,9 @@ export function createReconciler(deps: ReconcilerDeps) {
         await attempt("tidying up", tidy);
       }
     },
+
+    /** Resolves when all work is through that passes have begun. */
+    settled: (): Promise<unknown> => Promise.all(working.values()),
 
     /** kubeadm's end on a machine. */
     async report(node: ClusterNode, result: number, tail: string): Promise<void> {

@@ -6,22 +6,19 @@ import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
 const drainMs = 10 * 60_000;
 
 /** The way out of the cluster: pods, Node, member of etcd, and a reboot. */
-export function createRemovals(deps: ReconcilerDeps, { working, tell, attempt, isUp }: PassTools) {
+export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, attempt, isUp }: PassTools) {
   const { store, book, api, etcd } = deps;
 
   async function drain(): Promise<void> {
     for (const node of book.inState("draining")) {
-      if (working.has(node.machineId)) continue;
-      working.add(node.machineId);
-      void (async () => {
+      if (isWorkingOn(node)) continue;
+      workOn(node, "resetting", async () => {
         if (isUp()) await attempt(`draining ${node.name}`, () => api.drain(node.name, drainMs));
         const removing = await book.happen(node, "drained", "its pods are gone");
         if (removing) await finishRemoval(removing);
-      })()
-        .catch((error: unknown) => tell(`resetting ${node.name}`, error))
-        .finally(() => working.delete(node.machineId));
+      });
     }
-    for (const node of book.inState("removing")) if (!working.has(node.machineId)) await finishRemoval(node);
+    for (const node of book.inState("removing")) if (!isWorkingOn(node)) await finishRemoval(node);
   }
 
   async function finishRemoval(node: ClusterNode): Promise<void> {

@@ -11,7 +11,7 @@ import { saveSnapshot, snapshotProblem } from "../../server/etcd/snapshot-file.t
 import { createSnapshotKeeper } from "../../server/etcd/snapshots.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { sampleAuthorities } from "../support/cluster-samples.ts";
-import { freePort, labAddress, labCredentials } from "../support/etcd-lab.ts";
+import { freePort, labAddress, labCredentials, labGateway } from "../support/etcd-lab.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
@@ -119,16 +119,18 @@ t.test("every call has a time limit", async (t) => {
   mute.listen(port, labAddress);
   await once(mute, "listening");
   t.teardown(() => mute.close());
-  const connect = (to: number) =>
-    createEtcdGateway({
-      endpoint: `https://${labAddress}:${to}`,
-      authorityPem: authority.certificatePem,
-      credentials: labCredentials(authority),
-      limitMs: 50,
-    });
-  await t.rejects(connect(port).status(), { code: "ETCD_UNREACHABLE", message: /no answer in time/ });
-  t.equal(await connect(port).isHealthy(), false);
-  await t.rejects(connect(closed).members(), { code: "ETCD_UNREACHABLE", message: /ECONNREFUSED/ });
+  const impatient = createEtcdGateway({
+    endpoint: `https://${labAddress}:${port}`,
+    authorityPem: authority.certificatePem,
+    credentials: labCredentials(authority),
+    limitMs: 50,
+  });
+  await t.rejects(impatient.status(), { code: "ETCD_UNREACHABLE", message: /no answer in time/ });
+  t.equal(await impatient.isHealthy(), false);
+  await t.rejects(labGateway(authority, `https://${labAddress}:${closed}`).members(), {
+    code: "ETCD_UNREACHABLE",
+    message: /ECONNREFUSED/,
+  });
 });
 
 t.test("etcd's fatal lines are told from the others", (t) => {

@@ -69,11 +69,11 @@ systemctl --user -M u7s-admin@ restart rootlesskit.service
 # kubelet comes back with the namespace; it may be on its way.
 say again "$(in_there systemctl is-active rootlesskit kubelet | sed s/activating/active/)"
 say kept "$(in_there ls /var/lib/kubelet)"
-# Nobody gave this boot a claim: the agent says so, once the user namespace is there, and stays ended.
+# Nobody gave this boot a claim: the agent says so, once the user namespace is there, and stays ended. It may have been started before.
 systemctl start --wait rollcall-agent.service || true
 say agent "$(systemctl show -p NRestarts -p ExecMainStatus --value rollcall-agent.service)"
 say key "$(stat -c %a:%U /run/rollcall/agent /run/rollcall/agent/agent.key)"
-say told "$(journalctl -q -o cat -u rollcall-agent.service | grep '^rollcall: this boot')"
+say told "$(journalctl -q -o cat -u rollcall-agent.service | grep '^rollcall: this boot' | sort -u)"
 systemctl reset-failed rollcall-agent.service
 say others "$(systemctl --user -M u7s-admin@ list-units --failed --plain --no-legend)"
 say failed "$(systemctl list-units --failed --plain --no-legend)"

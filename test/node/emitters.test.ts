@@ -42,6 +42,9 @@ function addAccounts(root: string): void {
   execFileSync("systemd-sysusers", [`--root=${root}`], { stdio: ["ignore", "pipe", "pipe"] });
 }
 
+/** One of each family, the roles by turns: how a tree is written does not hang on the role, and the real programs take their time. */
+const samples = allSamples().filter((_sample, index) => index % 4 === 1 || index % 4 === 2);
+
 function sample(name: string): NodeSpec {
   const found = allSamples().find((one) => one.name === name);
   if (!found) throw new Error(name);
@@ -49,7 +52,7 @@ function sample(name: string): NodeSpec {
 }
 
 t.test("the real Ignition writes the tree of the spec", async (t) => {
-  for (const { name, spec } of allSamples()) {
+  for (const { name, spec } of samples) {
     const config = toIgnition(spec);
     t.same(validateConfig(config).problems, [], name);
     const directory = temporary(t);
@@ -83,7 +86,7 @@ t.test("the real cloud-init writes the tree of the spec, with one range of subor
 });
 
 t.test("the script writes the tree of the spec, and the same again when it runs once more", async (t) => {
-  for (const { name, spec } of allSamples()) {
+  for (const { name, spec } of samples) {
     const directory = temporary(t);
     writeFileSync(join(directory, "node.sh"), toShellScript(spec));
     const run = "chroot layer/root sh /tmp/node.sh";
@@ -107,7 +110,7 @@ t.test(
   "the archive, unpacked by cpio and by busybox, is the tree of the spec; systemd makes its accounts",
   async (t) => {
     const accounts = ["passwd", "group", "shadow", "gshadow"];
-    for (const { name, spec } of allSamples())
+    for (const { name, spec } of samples)
       for (const unpack of ["cpio -idm --quiet", "busybox cpio -idm"]) {
         const directory = temporary(t);
         const root = join(directory, overlayPrefix);
