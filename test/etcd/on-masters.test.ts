@@ -6,6 +6,7 @@ import { createEtcdOnMasters } from "../../server/cluster/etcd-on-masters.ts";
 import type { ClusterNode, InstructionFile, NodeState } from "../../server/domain/cluster-node.ts";
 import type { ClusterRecord } from "../../server/domain/cluster-record.ts";
 import { instructionArchive } from "../../server/http/node-routes.ts";
+import { unpackScript } from "../../server/node/scripts/agent-files.ts";
 import type { Authority } from "../../server/pki/certificates.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { systemClock } from "../../server/platform/clock.ts";
@@ -111,7 +112,7 @@ async function createLab(t: Test, authority: Authority, count: number) {
       member.start(every([...others, member]), "existing", kubeadmToken);
       await healthy(member);
     },
-    /** As the agent does it: from the instruction alone, with tar. */
+    /** As the agent does it: by its script, from the instruction alone. /var/lib is another one for it. */
     unpack(member: LabMember, files: readonly InstructionFile[]): number {
       const archive = instructionArchive({
         sequence: 1,
@@ -121,11 +122,12 @@ async function createLab(t: Test, authority: Authority, count: number) {
         arguments: [],
         files,
       });
-      const root = join(directory, `${member.name}.root`);
-      mkdirSync(root);
-      const words = ["-xpof", "-", "-C", root, "--strip-components=1", "files/var/lib/etcd"];
-      execFileSync("sh", ["-c", 'umask 022; exec tar "$@"', "tar", ...words], { input: archive });
-      execFileSync("mv", [join(root, "var/lib/etcd"), member.dataDirectory]);
+      const script = join(directory, "unpack.sh");
+      writeFileSync(script, unpackScript);
+      const inside = 'mount -t tmpfs tmpfs /var/lib && sh "$1" && cp -a /var/lib/etcd "$2"';
+      execFileSync("unshare", ["--mount", "sh", "-ec", inside, "sh", script, member.dataDirectory], {
+        input: archive,
+      });
       return archive.length;
     },
     /** With what kubeadm 1.20 writes into its manifest: `--initial-cluster` and no state, which is a new cluster then. */
@@ -250,6 +252,12 @@ t.test("all masters were switched off", async (t) => {
       t.ok((log?.content.length ?? 0) < 1024 ** 2, "a log of 64 MB has a few KiB in it");
       const bytes = lab.unpack(m1, files);
       t.ok(bytes < agentLimitBytes && bytes > 10_000_000, `${bytes} octets`);
+      for (const name of ["", "member", "member/snap", "member/wal"])
+        t.equal(
+          statSync(join(m1.dataDirectory, name)).mode & 0o777,
+          0o700,
+          `etcd 3.4.13 asks for it: ${name}`,
+        );
       lab.kubeadmInits(m1);
       await lab.healthy(m1);
       t.equal(await lab.count(m1), keys + large);
