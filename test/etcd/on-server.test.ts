@@ -68,7 +68,7 @@ t.test("a generation keeps its data, and the next one begins empty", async (t) =
   await etcd.prepareInit(3, node);
   t.same(
     readdirSync(directory)
-      .filter((name) => /^data-/.test(name))
+      .filter((name) => name.startsWith("data-"))
       .sort(),
     ["data-2", "data-3"],
     "the data of before are kept once",
