@@ -276,5 +276,5 @@ function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps):
     log,
     record,
   });
-  return createEtcdOnServer({ supervisor, snapshots, log, record });
+  return createEtcdOnServer({ supervisor, snapshots });
 }

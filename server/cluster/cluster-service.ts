@@ -111,7 +111,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
     cluster,
     start(): void {
       isStopped = false;
-      void deps.etcd.start(store.record.generation).finally(soon);
+      soon();
     },
     async stop(): Promise<void> {
       isStopped = true;

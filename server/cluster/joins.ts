@@ -1,6 +1,7 @@
 import { bootstrapTokenLifeMs } from "../kubeadm/bootstrap-token.ts";
 import { createBootstrapToken } from "../pki/join-secrets.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
+import { clusterWentBack } from "../domain/cluster-record.ts";
 import { operationSeconds } from "./node-book.ts";
 import { initFiles, joinFiles } from "./node-files.ts";
 import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
@@ -25,8 +26,11 @@ export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMaster
   }
 
   async function prepareInit(node: ClusterNode): Promise<void> {
-    const { generation } = store.record;
-    const data = await etcd.prepareInit(generation, node);
+    const data = await etcd.prepareInit(store.record.generation, node);
+    // Kubelets and pods that have seen what is no more would act on it: all that is of an older generation reboots.
+    const { generation } = data.wentBack
+      ? await store.update((current) => clusterWentBack(current, node, clock.now()), "its data went back")
+      : store.record;
     const token = createBootstrapToken();
     const files = await initFiles({ cluster, authorities, node, token, now: clock.now() });
     const begun = await book.happen(node, "init", "kubeadm init", () => ({ tokenId: token.id, generation }));
@@ -37,7 +41,7 @@ export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMaster
       message: `makes the cluster ${cluster.name} (kubeadm init)`,
       deadlineSeconds: operationSeconds.init,
       arguments: deps.initArguments,
-      files: [...files, ...data],
+      files: [...files, ...data.files],
     });
   }
 

@@ -65,7 +65,7 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
       if (isOurs && node.state !== "ready") await becomeReady(node);
       else if (!isOurs && node.state === "ready") await noteSilence(node);
       else if (node.state === "lost" && clock.now() - node.since > absentAfterMs)
-        await becomeAbsent(node, status);
+        await attempt(`taking ${node.name} out`, () => becomeAbsent(node, status));
     }
   }
 

@@ -43,20 +43,29 @@ export interface ClusterApi {
   setUp(): Promise<void>;
 }
 
+/** What the first master gets of the cluster's data. */
+export interface PreparedData {
+  /** Files that it needs beside kubeadm's, such as its member's data of before. */
+  readonly files: readonly InstructionFile[];
+  /** They are of an earlier time than the last: whoever has seen what came after it has to begin anew. */
+  readonly wentBack: boolean;
+}
+
 /** Where the cluster's data are. */
 export interface ClusterEtcd {
   /**
    * Makes it ready for `kubeadm init`: it runs, and has the data of this generation or none. Repeatable.
-   * @returns files that the master needs beside kubeadm's, such as its member's data of before
    */
-  prepareInit(generation: number, node: ClusterNode): Promise<readonly InstructionFile[]>;
+  prepareInit(generation: number, node: ClusterNode): Promise<PreparedData>;
   /** Makes it ready for a master that joins with nothing on its disk. */
   prepareMaster(node: ClusterNode): Promise<void>;
   /** The master is taken out of the cluster for good. */
   removeMaster(node: ClusterNode): Promise<void>;
+  /** While no API server answers: too many members are gone with their data, so that the masters that are left can do nothing any more. */
+  isBeyondRepair(): Promise<boolean>;
   /** Forgets all data. @param generation that comes next */
   wipe(generation: number): Promise<void>;
-  /** Where it runs on this server: with data of before it has to be up before any master. Never throws. */
+  /** Where it runs on this server it has to run whenever there is a cluster. Each pass calls it. @throws what keeps it from running */
   start(generation: number): Promise<void>;
   stop(): Promise<void>;
 }

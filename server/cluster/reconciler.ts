@@ -72,7 +72,7 @@ export interface PassTools {
  * an end of the server at any point the next pass goes on. Nothing is remembered but the rows.
  */
 export function createReconciler(deps: ReconcilerDeps) {
-  const { clock, log, record, store, book, mailbox, guests, api, endpoint, cluster } = deps;
+  const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, cluster } = deps;
   /** The cluster was set up since it last came up, in this process. */
   let isSetUp = false;
   let tidiedAtMs = -tidyEveryMs;
@@ -175,12 +175,16 @@ export function createReconciler(deps: ReconcilerDeps) {
 
   async function followEndpoint(): Promise<void> {
     const { state, initMachineId } = store.record;
+    if (state === "down" && endpoint.readyMasters() > 0) {
+      await store.update((current) => clusterIsUp(current, clock.now()), "a master answers again");
+      describe("is up again: a master answers");
+    }
     if (state === "up" && endpoint.readyMasters() === 0) {
       const isAnyAtWork = book
         .inState("joining", "registered", "ready")
         .some(({ role, machineId }) => role === "master" && mailbox.silenceMs(machineId) < lostAfterMs);
-      // A health check may miss once; only masters that are all silent, or none, mean that somebody has to begin anew.
-      if (isAnyAtWork) return;
+      // A health check may miss once. Somebody has to begin anew where all masters are silent, or can do nothing without those that are gone.
+      if (isAnyAtWork && !(await etcd.isBeyondRepair())) return;
       isSetUp = false;
       await store.update((current) => clusterIsDown(current, clock.now()), "no master answers");
       describe("no master answers");
@@ -304,6 +308,8 @@ export function createReconciler(deps: ReconcilerDeps) {
     /** One pass. Never throws: what fails is told, and done again by the next. */
     async pass(): Promise<void> {
       announceMasters();
+      // It may take a minute until it runs, or does not.
+      void attempt("starting etcd", () => etcd.start(store.record.generation));
       await attempt("ending what took too long", endOverdue);
       await attempt("the lease of the first master", freeLease);
       await attempt("the cluster's endpoint", followEndpoint);

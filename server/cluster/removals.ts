@@ -24,8 +24,14 @@ export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, atte
   async function finishRemoval(node: ClusterNode): Promise<void> {
     if (isUp()) {
       await attempt(`removing the Node ${node.name}`, () => api.removeNode(node.name));
-      if (node.role === "master")
-        await attempt(`removing the member ${node.name}`, () => etcd.removeMaster(node));
+      // A member is not taken by a reboot that etcd can't do without: the next pass tries it again.
+      if (node.role === "master") {
+        const removed = await attempt(
+          `removing the member ${node.name}`,
+          async () => (await etcd.removeMaster(node), true),
+        );
+        if (!removed) return;
+      }
     }
     const rebooting = await book.happen(node, "removed", "its Node is gone", () => ({ tokenId: undefined }));
     if (rebooting) await sendReboot(rebooting);

@@ -64,7 +64,10 @@ const clusterSchema = Type.Object(
       "server",
       "where the cluster's state is: server (on this server's disk), ephemeral (there, but each start of the cluster is a new one), stacked (in the masters' RAM)",
     ),
-    etcdProgram: textOr("etcd", "the program etcd, for server and ephemeral"),
+    etcdProgram: textOr(
+      "etcd",
+      "the program etcd, for server and ephemeral; with stacked, where its tools etcdutl or etcdctl lie",
+    ),
     imageRepository: text("where the control plane's images come from; default: kubeadm's own"),
     pauseImage: text(
       "image of each pod's first container; default: that of the version, from imageRepository",

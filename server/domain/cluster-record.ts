@@ -13,7 +13,7 @@ export type ClusterState =
 
 /** The cluster as a whole: one row. */
 export interface ClusterRecord {
-  /** Counts the clusters that were begun from nothing: what joined an older one has to join anew. */
+  /** Counts the clusters that were begun from nothing or from a snapshot: what joined an older one has to join anew. */
   readonly generation: number;
   readonly state: ClusterState;
   /** The one master that may run `kubeadm init`, and in which boot. */
@@ -85,6 +85,16 @@ export function clusterIsUp(record: ClusterRecord, now: EpochMs): ClusterRecord 
     initializedAt: record.initializedAt ?? now,
     changedAt: now,
   };
+}
+
+/** Its first master begins with data of an earlier time: what joined before has to join anew. @returns undefined where it is not the owner */
+export function clusterWentBack(
+  record: ClusterRecord,
+  { machineId, bootId }: InitCandidate,
+  now: EpochMs,
+): ClusterRecord | undefined {
+  if (record.initMachineId !== machineId || record.initBootId !== bootId) return undefined;
+  return { ...record, generation: record.generation + 1, changedAt: now };
 }
 
 /** The owner gave up or is gone: the next may try. @returns undefined where it is not the owner */

@@ -47,7 +47,7 @@ export const EtcdSnapshotMissing = defineError("ETCD_SNAPSHOT_MISSING", {
   httpStatus: 409,
   message: (d: { directory: string }) => `there is no whole snapshot of etcd in ${d.directory}`,
   advice:
-    "Put one there from a backup, as `etcdctl snapshot save` writes it. Without one a new cluster has to be made.",
+    "Put one there from a backup, as `etcdctl snapshot save` writes it, named like `etcd-20261121T155249.123Z-g1.db`, and let the master try again (`boot cluster retry NAME`). Without one a new cluster has to be made: `boot cluster reset --destroy-cluster NAME`.",
 });
 export const EtcdRestoreFailed = defineError("ETCD_RESTORE_FAILED", {
   kind: "operational",
@@ -94,6 +94,14 @@ export const EtcdQuorumAtRisk = defineError("ETCD_QUORUM_AT_RISK", {
   message: (d: { member: string; healthy: number; quorum: number }) =>
     `without the member ${d.member} etcd would have ${d.healthy} healthy voting members, and it would take ${d.quorum}`,
   advice: "Bring another member back first.",
+});
+export const EtcdHasQuorum = defineError("ETCD_HAS_QUORUM", {
+  kind: "operational",
+  httpStatus: 409,
+  message: (d: { endpoints: readonly string[] }) =>
+    `etcd at ${d.endpoints.join(", ")} has a quorum: no snapshot is restored beside it`,
+  advice:
+    "The cluster lives, but no API server answers this server. Look at its masters (`boot cluster show`, port 6443); this one joins as soon as one answers.",
 });
 export const EtcdClustersDiffer = defineError("ETCD_CLUSTERS_DIFFER", {
   kind: "operational",

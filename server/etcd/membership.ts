@@ -113,6 +113,19 @@ function quorumRisk({ members, healthy }: MemberSurvey, without: EtcdMember): Ro
 }
 
 /**
+ * Whether there can never be a quorum again: too many voters are gone with their data. Others that don't answer may come back.
+ * @param isGone whether a member's machine has booted anew since
+ */
+export function isQuorumGone(
+  { members, healthy }: MemberSurvey,
+  isGone: (member: EtcdMember) => boolean,
+): boolean {
+  const voters = members.filter(({ isLearner }) => !isLearner);
+  const hopeful = voters.filter((member) => healthy.has(member.id) || !isGone(member));
+  return hopeful.length < quorumOf(voters.length);
+}
+
+/**
  * How etcd is had back.
  * - `none`: there is a quorum.
  * - `survivor`: no quorum, but a member has its data: its snapshot is newer than all that were taken, and it gives one without a quorum.

@@ -14,18 +14,25 @@ export interface Snapshot {
   readonly generation: number;
 }
 
+export interface TakenFrom {
+  readonly gateway: EtcdGateway;
+  readonly generation: number;
+}
+
 /** Where a snapshot is taken from now; undefined: nobody can give one, as while no master is up. */
-export type SnapshotSource = () => Promise<
-  { readonly gateway: EtcdGateway; readonly generation: number } | undefined
->;
+export type SnapshotSource = () => Promise<TakenFrom | undefined>;
 
 export interface SnapshotKeeper {
   /** Takes one each interval from now on; a failure is an event, and tried again with the next. */
   start(): void;
   /** Resolves when none is under way any more. */
   stop(): Promise<void>;
-  /** Takes one now, and lets the oldest go. @returns undefined without a source @throws what the gateway throws */
-  take(): Promise<Snapshot | undefined>;
+  /**
+   * Takes one now, and lets the oldest go.
+   * @param from another source than the usual one
+   * @returns undefined without a source @throws what the gateway throws
+   */
+  take(from?: TakenFrom): Promise<Snapshot | undefined>;
   /** Newest first. */
   list(): Promise<readonly Snapshot[]>;
   /** The newest that is whole. @throws EtcdSnapshotMissing */
@@ -75,8 +82,7 @@ export function createSnapshotKeeper({
     return (await Promise.all(found)).flat().reverse();
   };
 
-  const takeOne = async (): Promise<Snapshot | undefined> => {
-    const from = await source();
+  const takeOne = async (from: TakenFrom | undefined): Promise<Snapshot | undefined> => {
     if (!from) return undefined;
     await mkdir(directory, { recursive: true, mode: 0o700 });
     // What a server that was killed left.
@@ -91,10 +97,16 @@ export function createSnapshotKeeper({
   };
 
   /** Who asks while one is taken gets that one. */
-  const take = (): Promise<Snapshot | undefined> => {
-    taking ??= takeOne().finally(() => {
-      taking = undefined;
-    });
+  const take = async (from?: TakenFrom): Promise<Snapshot | undefined> => {
+    if (from) {
+      await taking?.catch(() => {});
+      return takeOne(from);
+    }
+    taking ??= source()
+      .then(takeOne)
+      .finally(() => {
+        taking = undefined;
+      });
     return taking;
   };
 

@@ -228,7 +228,7 @@ export function createEtcdSupervisor(options: EtcdSupervisorOptions): EtcdSuperv
       const orphan = await endOrphan({ pidFile, directory, limitMs: timings.stopMs, clock });
       if (orphan !== undefined) log.warn({ pid: orphan }, "ended the etcd of a server that was killed");
       await launch(mine);
-      renew(mine);
+      if (mine === turn) renew(mine);
     } catch (error) {
       if (mine === turn) await stop();
       throw error;

@@ -67,7 +67,7 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
       });
       void reply.header("cache-control", "no-store");
       if (!instruction) return reply.code(204).send();
-      return reply.type("application/x-tar").send(Buffer.from(instructionArchive(instruction)));
+      return reply.type("application/x-tar").send(instructionArchive(instruction));
     },
   );
 
@@ -106,7 +106,7 @@ function proofOf({ raw: { socket } }: FastifyRequest): AgentProof {
 }
 
 /** The instruction as an agent of POSIX sh reads it: lines of `name=value`, and the files for the node's user namespace. */
-export function instructionArchive(instruction: Instruction): Uint8Array {
+export function instructionArchive(instruction: Instruction): Buffer {
   const { sequence, operation, deadlineSeconds, message, files } = instruction;
   const lines = [
     `sequence=${sequence}`,

@@ -101,7 +101,7 @@ export function initConfiguration(input: InitInput): string {
       },
     ],
     localAPIEndpoint: localEndpoint(machine),
-    nodeRegistration: nodeRegistration(api, cluster, machine),
+    nodeRegistration: nodeRegistration(api, cluster, machine, restoredData(cluster)),
     ...(certificateKey === undefined ? {} : { certificateKey }),
     ...timeouts(api, ["controlPlaneComponentHealthCheck", "kubeletHealthCheck"]),
   };
@@ -223,11 +223,24 @@ function etcdConfiguration(api: ApiVersion, { etcd }: ClusterSpec) {
   };
 }
 
-function nodeRegistration(api: ApiVersion, cluster: ClusterSpec, machine: ClusterMachine) {
+/** The first master may bring its member's data with it, from a snapshot; one that joins must have none. */
+const restoredData = ({ etcd }: ClusterSpec): string[] =>
+  etcd.kind === "stacked" ? [`DirAvailable-${etcd.dataDirectory.replaceAll("/", "-")}`] : [];
+
+function nodeRegistration(
+  api: ApiVersion,
+  cluster: ClusterSpec,
+  machine: ClusterMachine,
+  alsoIgnored: readonly string[] = [],
+) {
   return {
     name: machine.name,
     criSocket: cluster.criSocket,
-    ignorePreflightErrors: [...ignoredPreflightErrors, ...(hasNoDnsField(cluster) ? ["ImagePull"] : [])],
+    ignorePreflightErrors: [
+      ...ignoredPreflightErrors,
+      ...(hasNoDnsField(cluster) ? ["ImagePull"] : []),
+      ...alsoIgnored,
+    ],
     // Else the kubelet takes the address of slirp4netns, which is the same on each machine.
     kubeletExtraArgs: argumentsFor(api, { "node-ip": machine.address }),
   };

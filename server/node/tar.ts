@@ -17,11 +17,11 @@ const largestContent = 0o77777777777;
  * All members belong to root, and are of 1970: the same members give the same octets.
  * @throws Error for a name or mode that has no place in it, or a name that is there twice: faults of the code that made it
  */
-export function tar(members: readonly TarMember[]): Uint8Array {
+export function tar(members: readonly TarMember[]): Buffer {
   const chunks: Uint8Array[] = [];
   const taken = new Set<string>();
   for (const { name, mode, content } of members) {
-    const data = Buffer.from(content);
+    const data = typeof content === "string" ? Buffer.from(content) : content;
     if (taken.has(name)) throw new Error(`an archive has ${name} twice`);
     taken.add(name);
     chunks.push(headerOf(name, mode, data.length), data, Buffer.alloc(-data.length & (blockBytes - 1)));

@@ -27,6 +27,12 @@ export function createClusterWorld() {
     serving,
     /** Calls to the API server fail by this. */
     fault: undefined as Error | undefined,
+    /** Its masters keep the data in their RAM: what the first one begins with is of an earlier time. */
+    wentBack: false,
+    /** So many of them are gone that the others can do nothing. */
+    isBeyondRepair: false,
+    /** etcd lets no member go, by this. */
+    guard: undefined as Error | undefined,
     /** Certificates that were asked for, judged once. */
     requests: [] as { tokenId: string; machine: string }[],
     count: (what: string) => done.filter((line) => line.startsWith(what)).length,
@@ -72,12 +78,16 @@ export function createClusterWorld() {
   const etcd: ClusterEtcd = {
     async prepareInit(generation) {
       done.push(`etcd init ${generation}`);
-      return [];
+      return { files: [], wentBack: world.wentBack };
     },
     prepareMaster: async ({ name }) => void done.push(`etcd prepare ${name}`),
     start: async () => undefined,
     stop: async () => undefined,
-    removeMaster: async ({ name }) => void done.push(`etcd remove ${name}`),
+    isBeyondRepair: async () => world.isBeyondRepair,
+    async removeMaster({ name }) {
+      if (world.guard) throw world.guard;
+      done.push(`etcd remove ${name}`);
+    },
     wipe: async (generation) => {
       done.push(`etcd wipe ${generation}`);
       nodes.clear();

@@ -17,7 +17,10 @@ import { silentLog } from "../../server/platform/logger.ts";
 
 /** Of this process alone: etcd can't tell us which port it took, and nobody else listens on this address. */
 export const labAddress =
-  `127.${1 + ((process.pid >> 16) % 250)}.${(process.pid >> 8) & 255}.${process.pid & 255}` as Ipv4;
+  `127.${1 + ((process.pid >> 16) % 125)}.${(process.pid >> 8) & 255}.${process.pid & 255}` as Ipv4;
+/** Those of masters, which all have the same ports. */
+const masterAddress = (number: number): Ipv4 =>
+  `127.${125 + number}.${(process.pid >> 8) & 255}.${process.pid & 255}` as Ipv4;
 let nextPort = 2379;
 export const freePort = (): number => nextPort++;
 const keyAlgorithm = "ECDSA-P256";
@@ -90,6 +93,7 @@ interface LabOptions {
 /** A member of etcd as a master has it, its data in a directory that can be wiped. */
 export interface LabMember {
   readonly name: string;
+  readonly address: Ipv4;
   readonly peerUrl: string;
   readonly endpoint: string;
   readonly dataDirectory: string;
@@ -106,14 +110,14 @@ export async function labMember(
   authority: Authority,
   directory: string,
   name: string,
+  { address, ports }: { address: Ipv4; ports: readonly number[] } = {
+    address: labAddress,
+    ports: [freePort(), freePort()],
+  },
 ): Promise<LabMember> {
-  const [clientPort, peerPort] = [freePort(), freePort()];
-  const [endpoint, peerUrl] = [clientPort, peerPort].map((port) => `https://${labAddress}:${port}`) as [
-    string,
-    string,
-  ];
+  const [endpoint, peerUrl] = ports.map((port) => `https://${address}:${port}`) as [string, string];
   const dataDirectory = join(directory, `${name}.etcd`);
-  const issued = await issueWithKey(authority, etcdMemberProfile({ name, address: labAddress }), {
+  const issued = await issueWithKey(authority, etcdMemberProfile({ name, address }), {
     cluster: { keyAlgorithm },
     now: Date.now(),
     lifeMs: 3_600_000,
@@ -131,6 +135,7 @@ export async function labMember(
   t.teardown(powerOff);
   return {
     name,
+    address,
     peerUrl,
     endpoint,
     dataDirectory,
@@ -175,3 +180,10 @@ export async function labMember(
     },
   };
 }
+
+/** A member with an address of its own and the ports that kubeadm gives it. @param number from 1 on */
+export const labMaster = (t: Test, authority: Authority, directory: string, number: number) =>
+  labMember(t, authority, directory, `m${number}`, {
+    address: masterAddress(number),
+    ports: [2379, 2380],
+  });

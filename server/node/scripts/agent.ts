@@ -48,12 +48,13 @@ back_off() {
 }
 
 # ask OUTPUT SECONDS <CONFIG: one request with curl. Sets code: HTTP's, or 000 without an answer, and then problem.
+# An answer may hold the data of a cluster: etcd's quota of 512 MiB, and some.
 # Without a --capath of its own curl would take the authorities of the system beside ours.
 ask() {
 	rm -f "$1"
 	code=$(curl -q --config - --silent --http1.1 --noproxy '*' --proto =https --tlsv1.2 --header Expect: \
 		--cacert "$ROLLCALL_AUTHORITY" --capath "$own/none" \
-		--connect-timeout 10 --max-time "$2" --max-filesize 8388608 --output "$1" --write-out '%{http_code}')
+		--connect-timeout 10 --max-time "$2" --max-filesize 629145600 --output "$1" --write-out '%{http_code}')
 	status=$?
 	problem=
 	case $status in

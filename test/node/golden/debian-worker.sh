@@ -418,12 +418,13 @@ back_off() {
 }
 
 # ask OUTPUT SECONDS <CONFIG: one request with curl. Sets code: HTTP's, or 000 without an answer, and then problem.
+# An answer may hold the data of a cluster: etcd's quota of 512 MiB, and some.
 # Without a --capath of its own curl would take the authorities of the system beside ours.
 ask() {
 	rm -f "$1"
 	code=$(curl -q --config - --silent --http1.1 --noproxy '*' --proto =https --tlsv1.2 --header Expect: \
 		--cacert "$ROLLCALL_AUTHORITY" --capath "$own/none" \
-		--connect-timeout 10 --max-time "$2" --max-filesize 8388608 --output "$1" --write-out '%{http_code}')
+		--connect-timeout 10 --max-time "$2" --max-filesize 629145600 --output "$1" --write-out '%{http_code}')
 	status=$?
 	problem=
 	case $status in
@@ -1171,6 +1172,10 @@ done
 # They are root's, whoever they were in the archive.
 # shellcheck disable=SC2086 # a list of words
 tar -xpof "$work/archive" -C / --strip-components=1 $members
+# etcd 3.4.10 to 3.4.13, that of kubeadm 1.19 and 1.20, does not start where others may look into its directories.
+case $members in
+*files/var/lib/etcd/*) chmod -R go= /var/lib/etcd ;;
+esac
 END-OF-THE-FILE-OF-THE-NODE
 file 0644 root /var/lib/systemd/linger/u7s-admin <<'END-OF-THE-FILE-OF-THE-NODE'
 END-OF-THE-FILE-OF-THE-NODE

@@ -1,0 +1,149 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join, resolve } from "node:path";
+import t, { type Test } from "tap";
+import { createEtcdOnServer } from "../../server/cluster/etcd-on-server.ts";
+import type { ClusterNode } from "../../server/domain/cluster-node.ts";
+import { createSnapshotKeeper } from "../../server/etcd/snapshots.ts";
+import type { Authority } from "../../server/pki/certificates.ts";
+import { openClusterAuthorities } from "../../server/pki/cluster-authorities.ts";
+import { systemClock } from "../../server/platform/clock.ts";
+import { silentLog } from "../../server/platform/logger.ts";
+import { sampleAuthorities } from "../support/cluster-samples.ts";
+import { etcdctl, freePort, labAddress, labSupervisor } from "../support/etcd-lab.ts";
+import { temporaryDirectory } from "../support/samples.ts";
+
+/** The cluster's data on this server, on Debian's real etcd. */
+
+const node = { name: "m1" } as ClusterNode;
+
+async function createLab(
+  t: Test,
+  authority: Authority,
+  directory: string,
+  options: { port?: number; program?: string } = {},
+) {
+  const { supervisor, events, next } = labSupervisor(t, authority, directory, options);
+  const snapshots = createSnapshotKeeper({
+    directory: join(directory, "snapshots"),
+    everyMs: 50,
+    keep: 3,
+    source: async () => {
+      const generation = await supervisor.generation();
+      return supervisor.state.kind === "healthy" && generation !== undefined
+        ? { gateway: supervisor.gateway, generation }
+        : undefined;
+    },
+    clock: systemClock,
+    log: silentLog,
+    record: (event) => void events.push(event),
+  });
+  const etcd = createEtcdOnServer({ supervisor, snapshots });
+  t.teardown(() => etcd.stop());
+  const ctl = await etcdctl(authority, join(directory, "ctl"), supervisor.endpoint);
+  return { etcd, supervisor, snapshots, events, next, ctl };
+}
+
+t.test("a generation keeps its data, and the next one begins empty", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const { etcd, supervisor, ctl } = await createLab(t, authority, directory);
+  await etcd.start(0);
+  t.same(supervisor.state, { kind: "stopped" }, "without a cluster there is no etcd");
+  t.same(await etcd.prepareInit(1, node), { files: [], wentBack: false });
+  await ctl("put", "k", "first");
+  await etcd.prepareInit(1, node);
+  t.match(await ctl("get", "k"), /first/, "asked again: the data stay");
+  await etcd.prepareMaster(node);
+  await etcd.removeMaster(node);
+  t.match(await ctl("get", "k"), /first/, "masters come and go");
+  t.equal(await etcd.isBeyondRepair(), false);
+  await etcd.prepareInit(2, node);
+  t.equal(await ctl("get", "k"), "", "another generation");
+  await ctl("put", "k", "second");
+  await etcd.wipe(3);
+  t.equal(await ctl("get", "k"), "", "taken back to nothing");
+  await etcd.prepareInit(3, node);
+  t.same(
+    readdirSync(directory)
+      .filter((name) => name.startsWith("data-"))
+      .sort(),
+    ["data-2", "data-3"],
+    "the data of before are kept once",
+  );
+  t.equal(await supervisor.goBack(), 2);
+  t.match(await ctl("get", "k"), /second/, "as a way back");
+  await t.rejects(etcd.prepareInit(1, node), { code: "ETCD_GENERATION_REFUSED" });
+});
+
+t.test("a server that was killed leaves its etcd to the next one", async (t) => {
+  const dataDirectory = temporaryDirectory(t);
+  const life = { now: Date.now(), keyAlgorithm: "ECDSA-P256" } as const;
+  const { etcd: authority } = await openClusterAuthorities({ dataDirectory }, life);
+  const directory = join(dataDirectory, "etcd");
+  const port = freePort();
+  const script = resolve(import.meta.dirname, "../support/etcd-server-process.ts");
+  const words = [script, dataDirectory, directory, labAddress, String(port)];
+  const killed = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "inherit"] });
+  await once(killed.stdout, "data");
+  const { etcd, supervisor, events, ctl } = await createLab(t, authority, directory, { port });
+  await ctl("put", "k", "kept");
+  const orphan = readFileSync(join(directory, "etcd.pid"), "utf8");
+  killed.kill("SIGKILL");
+  await once(killed, "exit");
+  await Promise.all([etcd.start(1), etcd.start(1), etcd.prepareMaster(node)]);
+  t.match(supervisor.state, { kind: "healthy" }, "who asks while it starts waits for that start");
+  t.equal(events.filter(({ type }) => type === "etcd.started").length, 1);
+  t.not(readFileSync(join(directory, "etcd.pid"), "utf8"), orphan);
+  t.match(await ctl("get", "k"), /kept/);
+  await etcd.stop();
+  await etcd.start(1);
+  t.same(supervisor.state, { kind: "stopped" }, "a pass after the end starts nothing");
+});
+
+t.test("snapshots are taken while it runs", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const { etcd, snapshots } = await createLab(t, authority, directory);
+  await etcd.start(0);
+  await etcd.prepareInit(4, node);
+  while (!(await snapshots.list()).length) await new Promise((resolve) => setImmediate(resolve));
+  t.match(await snapshots.newest(), { generation: 4 });
+  await etcd.stop();
+});
+
+t.test("a first start that failed is tried by whoever asks next", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const port = freePort();
+  const taken = createServer((socket) => socket.destroy()).listen(port, labAddress);
+  await new Promise((resolve) => taken.once("listening", resolve));
+  const { etcd, supervisor } = await createLab(t, authority, directory, { port });
+  await t.rejects(etcd.start(1), { code: "ETCD_FAILED", message: /address already in use/ });
+  await t.rejects(etcd.prepareInit(1, node), { code: "ETCD_FAILED" }, "kubeadm is not told to begin");
+  await new Promise((resolve) => taken.close(resolve));
+  await etcd.start(1);
+  t.match(supervisor.state, { kind: "healthy" });
+  await etcd.prepareInit(1, node);
+});
+
+t.test("while it is started again kubeadm is not told to begin", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const program = join(directory, "program/etcd");
+  mkdirSync(join(directory, "program"), { recursive: true });
+  const broken = join(directory, "broken");
+  writeFileSync(program, `#!/bin/sh\n[ ! -e ${broken} ] || exit 3\nexec etcd "$@"\n`);
+  chmodSync(program, 0o755);
+  const { etcd, supervisor, next } = await createLab(t, authority, directory, { program });
+  await etcd.prepareInit(1, node);
+  writeFileSync(broken, "");
+  const ended = next("etcd.ended");
+  process.kill(Number(readFileSync(join(directory, "etcd.pid"), "utf8")), "SIGKILL");
+  await ended;
+  t.not(supervisor.state.kind, "healthy");
+  await t.rejects(etcd.prepareMaster(node), { code: "ETCD_FAILED" });
+  t.ok(existsSync(broken));
+});
