@@ -50,7 +50,7 @@ t.test("a master and two workers boot over the network and join by themselves", 
   const { e2e } = cluster;
   const names = machines.map(({ name }) => name);
   const boots = new Map<string, string>();
-  const began = Date.now();
+  let began = Date.now();
   await Promise.all(names.map((name) => cluster.powerOn(name)));
   const allReady = async (what: string) => {
     await Promise.all(
@@ -60,10 +60,9 @@ t.test("a master and two workers boot over the network and join by themselves", 
         t.comment(`${what}: ${name} is ready after ${Math.round((Date.now() - began) / 1000)} s`);
       }),
     );
+    t.comment(`${what}: ${await cluster.joinSeconds()} s from the last machine's claim to all ready`);
   };
   await allReady("first boot");
-  const claims = await e2e.waitForEvent("the last claim", ({ type }) => type === "node.claimed");
-  t.ok(claims);
   t.comment(await e2e.boot("cluster", "show"));
   t.comment(await e2e.boot("cluster", "log"));
   const nodes = await cluster.kubectl("get", "nodes", "-o", "wide");
@@ -75,6 +74,7 @@ t.test("a master and two workers boot over the network and join by themselves", 
 
   const uids = await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}");
   await Promise.all(names.map((name) => cluster.powerOff(name)));
+  began = Date.now();
   await Promise.all(names.map((name) => cluster.powerOn(name)));
   await allReady("after the power cut");
   t.equal(

@@ -85,6 +85,17 @@ export async function createClusterE2e(
       );
       return { bootId: event.boot };
     },
+    /** How long server and kubeadm took in the newest boot, s: from the last claim to the last Node that is Ready. */
+    async joinSeconds(): Promise<number> {
+      const steps = JSON.parse(await e2e.boot("cluster", "log", "--output", "json")) as {
+        at: string;
+        to: string;
+        cause: string;
+      }[];
+      const last = (fits: (step: { to: string; cause: string }) => boolean) =>
+        Math.max(...steps.filter(fits).map(({ at }) => Date.parse(at)));
+      return Math.round((last(({ to }) => to === "ready") - last(({ cause }) => cause === "claimed")) / 1000);
+    },
     /** kubectl as an administrator on a machine of their own has it: with the kubeconfig that the command prints, and nothing else. */
     async kubectl(...words: string[]): Promise<string> {
       const file = join(e2e.lab.directory, "kubeconfig");
