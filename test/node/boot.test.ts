@@ -56,7 +56,7 @@ systemctl --user -M u7s-admin@ start rootlesskit.service
 say hostname "$(hostname)"
 say machine "$(cat /etc/machine-id)"
 say user "$(id u7s-admin)"
-say linger "$(loginctl show-user -p State --value u7s-admin)"
+say linger "$(loginctl show-user -p Linger --value u7s-admin)"
 say wanted "$(systemctl --user -M u7s-admin@ show -p WantedBy --value rootlesskit.service)"
 say runtime "$(findmnt -n -o SOURCE,FSTYPE /var/lib/u7s-admin/.local/share/usernetes | sed 's/[0-9]//')"
 say delegated "$(systemctl show -p DelegateControllers --value user@771.service)"
@@ -175,7 +175,7 @@ for (const [name, { before, inside }] of Object.entries(ways))
         hostname: "s5",
         machine: sampleInput.machineId,
         user: found["user"],
-        linger: "lingering",
+        linger: "yes",
         wanted: "default.target",
         runtime: "/dev/loop ext4",
         delegated: "cpu cpuset io memory pids",
