@@ -6,6 +6,7 @@ import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
 import { createClusterE2e } from "../support/cluster-e2e.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
+import { proofImage } from "../support/proof-image.ts";
 import { authoritativeConfig } from "../support/lab-configs.ts";
 
 /**
@@ -30,6 +31,46 @@ const machines = [
 /** An image that was built before; servers take the name for a setting of theirs. */
 const given = process.env["ROLLCALL_CLUSTER_IMAGE"];
 delete process.env["ROLLCALL_CLUSTER_IMAGE"];
+
+const labels = { app: "web" };
+/** Two servers that may not be on one machine, behind one port. */
+const web = [
+  {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: { name: "web" },
+    spec: {
+      replicas: 2,
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels },
+        spec: {
+          affinity: {
+            podAntiAffinity: {
+              requiredDuringSchedulingIgnoredDuringExecution: [
+                { labelSelector: { matchLabels: labels }, topologyKey: "kubernetes.io/hostname" },
+              ],
+            },
+          },
+          containers: [
+            {
+              name: "web",
+              image: proofImage,
+              imagePullPolicy: "Never",
+              command: ["/bin/httpd", "-f", "-p", "80", "-h", "/bin"],
+            },
+          ],
+        },
+      },
+    },
+  },
+  {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: { name: "web" },
+    spec: { type: "NodePort", selector: labels, ports: [{ port: 80, nodePort: 30080 }] },
+  },
+];
 
 async function ensureClusterImage(): Promise<string> {
   const image = given ?? join(artifacts, "cluster-image");
@@ -71,6 +112,22 @@ t.test("a master and two workers boot over the network and join by themselves", 
   t.comment(await cluster.kubectl("get", "pods", "-A", "-o", "wide"));
   t.equal((await cluster.show()).state, "up");
   t.match(await e2e.boot("status"), /w1.*ready/);
+
+  await t.test("pods of different machines serve one another, and a NodePort answers on each", async (t) => {
+    await cluster.apply(web);
+    await cluster.kubectl("rollout", "status", "deployment/web", "--timeout=10m");
+    t.comment(await cluster.kubectl("get", "pods", "-o", "wide"));
+    const where = await cluster.kubectl("get", "pods", "-o", "jsonpath={.items[*].spec.nodeName}");
+    t.same(where.split(" ").toSorted(), ["w1", "w2"], "one on each worker");
+    const addresses = await cluster.kubectl(
+      "get",
+      "nodes",
+      "-o",
+      "jsonpath={.items[*].status.addresses[0].address}",
+    );
+    for (const address of addresses.split(" "))
+      t.ok(await cluster.answers(`http://${address}:30080/cat`, 8), `eight requests in a row at ${address}`);
+  });
 
   const uids = await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}");
   await Promise.all(names.map((name) => cluster.powerOff(name)));

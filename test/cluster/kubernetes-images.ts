@@ -11,10 +11,11 @@ import {
 import { join, resolve } from "node:path";
 import { programNames } from "../../server/image/recipe.ts";
 import { type ContainerImage, withLibraries, writeDockerArchive } from "../support/docker-archive.ts";
+import { proofContainer } from "../support/proof-image.ts";
 
 /**
  * Out of what build-kubernetes.sh made: a directory for `boot image build debian-node --programs`, with the node's programs, the container
- * images that kubeadm 1.20.2 looks for, and their SHA256SUMS. No container engine is needed, and the same programs give the same octets.
+ * images that kubeadm 1.20.2 looks for, one for pods of the tests, and their SHA256SUMS. No container engine is needed, and the same programs give the same octets.
  *
  *   node test/cluster/kubernetes-images.ts "$ROLLCALL_KUBERNETES" DIRECTORY
  *
@@ -53,6 +54,7 @@ function imagesOf(programs: string): readonly ContainerImage[] {
       ...Object.fromEntries(iptablesNames.map((name) => [`/usr/sbin/${name}`, iptables])),
       [iptablesModules]: iptablesModules,
     }),
+    proofContainer(),
   ];
 }
 

@@ -4,7 +4,8 @@ import t from "tap";
 import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
 import { kubeletSettings } from "../../server/node/cluster-settings.ts";
-import { bootNode, proofImage } from "../support/node-boot.ts";
+import { bootNode } from "../support/node-boot.ts";
+import { proofImage } from "../support/proof-image.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 

@@ -1,7 +1,8 @@
 import t from "tap";
 import { adminUser } from "../../server/node/node-spec.ts";
 import { checkServerTime, ensureImage } from "../support/e2e-lab.ts";
-import { bootNode, nodeAddress, nodeMachineId, proofImage } from "../support/node-boot.ts";
+import { bootNode, nodeAddress, nodeMachineId } from "../support/node-boot.ts";
+import { proofImage } from "../support/proof-image.ts";
 
 /** What is looked at, as root, when the user's services are up. Each line of its output is `name=value`. */
 const proof = String.raw`container() { inside ctr -n k8s.io run --runtime io.containerd.runc.v2 --runc-binary crun "$@"; }

@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Test } from "tap";
 import { createE2eLab, type E2eLab } from "./e2e-lab.ts";
@@ -108,6 +109,39 @@ export async function createClusterE2e(
       return stdout;
     },
   };
-  return cluster;
+  return {
+    ...cluster,
+    async apply(objects: readonly object[]): Promise<void> {
+      const file = join(e2e.lab.directory, "objects.json");
+      writeFileSync(file, JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+      await cluster.kubectl("apply", "-f", file);
+    },
+    /** Whether so many requests in a row are answered, from the lab's network, once the first one is. */
+    async answers(url: string, count: number): Promise<boolean> {
+      const ask = async () =>
+        (
+          await e2e.lab
+            .run(
+              "curl",
+              "--silent",
+              "--max-time",
+              "20",
+              "--output",
+              "/dev/null",
+              "--write-out",
+              "%{http_code}",
+              url,
+            )
+            .catch(() => ({ stdout: "" }))
+        ).stdout === "200";
+      const limit = Date.now() + joinLimitMs;
+      while (!(await ask())) {
+        if (Date.now() > limit) return false;
+        await delay(2000);
+      }
+      for (let request = 1; request < count; request++) if (!(await ask())) return false;
+      return true;
+    },
+  };
 }
 export type ClusterE2e = Awaited<ReturnType<typeof createClusterE2e>>;

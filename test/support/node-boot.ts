@@ -8,18 +8,16 @@ import type { NodeFactsInput } from "../../server/node/node-facts.ts";
 import { adminUser, type NodePart, type NodeSpec } from "../../server/node/node-spec.ts";
 import { publicText } from "../../server/node/public-text.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
-import { withLibraries, writeDockerArchive } from "./docker-archive.ts";
+import { writeDockerArchive } from "./docker-archive.ts";
 import { createE2eLab, type E2eLab, type EventView, prepare } from "./e2e-lab.ts";
 import { authoritativeConfig } from "./lab-configs.ts";
 import { sampleFacts } from "./node-samples.ts";
+import { proofContainer } from "./proof-image.ts";
 import { temporaryDirectory } from "./samples.ts";
 
 const mac = "52:54:00:77:00:01";
 export const nodeAddress = "10.77.0.50";
 export const nodeMachineId = "0123456789ab4cde8f0123456789abcd";
-
-/** Busybox, and a few of its names in /bin. */
-export const proofImage = "localhost/proof:1";
 
 /**
  * A unit that runs a script as root when the user's services are up, and sends what it says as the machine's log.
@@ -70,9 +68,7 @@ function saidIn(log: string): ReadonlyMap<string, string> {
 function imageWithNode(t: Test, image: string, spec: NodeSpec): string {
   const directory = temporaryDirectory(t);
   const archive = join(directory, "proof.tar");
-  const files = withLibraries("/usr/bin/busybox");
-  for (const name of ["sh", "id", "httpd", "wget", "ip", "cat"]) files[`/bin/${name}`] = "/usr/bin/busybox";
-  writeDockerArchive({ name: proofImage, files, entrypoint: [] }, archive);
+  writeDockerArchive(proofContainer(), archive);
   const manifest = JSON.parse(readFileSync(join(image, "image.json"), "utf8")) as {
     files: Record<"kernel" | "initrd" | "rootfs", { name: string; sha256: string; sizeBytes: number }>;
   };
