@@ -2,13 +2,7 @@ import type { Clock, Log } from "../domain/capabilities.ts";
 import type { ClusterSpec } from "../domain/cluster.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
 import { busyStates } from "../domain/cluster-node.ts";
-import {
-  clusterIsDown,
-  clusterIsUp,
-  electFirstMaster,
-  initLeaseMs,
-  releaseInit,
-} from "../domain/cluster-record.ts";
+import { clusterIsDown, clusterIsUp, electFirstMaster, releaseInit } from "../domain/cluster-record.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { ClusterAuthorities } from "../pki/cluster-authorities.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
@@ -160,12 +154,12 @@ export function createReconciler(deps: ReconcilerDeps) {
     const { initMachineId, initBootId, state } = store.record;
     if (state !== "initializing" || initMachineId === undefined || initBootId === undefined) return;
     const owner = book.find(initMachineId);
+    const isOwner = owner?.bootId === initBootId;
+    // At work it has the time of its state, and nobody begins beside it.
+    if (isOwner && ["preparing", "initializing", "registered"].includes(owner.state)) return;
     // In the queue without a failed try: this server was started anew, and goes on with it.
-    const isAtIt =
-      owner?.bootId === initBootId &&
-      (["preparing", "initializing", "registered", "ready"].includes(owner.state) ||
-        (owner.state === "queued" && owner.tries === 0));
-    if (isAtIt && clock.now() < (store.record.initLeaseUntil ?? 0)) return;
+    const isLeft = isOwner && (owner.state === "ready" || (owner.state === "queued" && owner.tries === 0));
+    if (isLeft && clock.now() < (store.record.initLeaseUntil ?? 0)) return;
     await store.update(
       (current) => releaseInit(current, { machineId: initMachineId, bootId: initBootId }, clock.now()),
       "the master that made it gave up",
@@ -338,20 +332,6 @@ export function createReconciler(deps: ReconcilerDeps) {
       await book.failTry(node, "kubeadm-failed", `kubeadm ended with ${result}: ${screenText(last)}`);
       const now = book.find(node.machineId);
       if (now?.state === "failed") deps.onFailed(now);
-    },
-
-    /** A sign of life of the master that makes the cluster: it may go on for as long again. */
-    async extendLease(node: ClusterNode): Promise<void> {
-      const now = clock.now();
-      await store.update(
-        (current) =>
-          current.initMachineId === node.machineId &&
-          current.initBootId === node.bootId &&
-          (current.initLeaseUntil ?? 0) < now + initLeaseMs / 2
-            ? { ...current, initLeaseUntil: now + initLeaseMs }
-            : undefined,
-        "",
-      );
     },
   };
 }

@@ -37,8 +37,8 @@ export interface ClusterTransition {
   readonly generation: number;
 }
 
-/** How long a master may take for `kubeadm init`, ms; each sign of progress begins it anew. */
-export const initLeaseMs: DurationMs = 15 * 60_000;
+/** How long the lease outlives a master that is not at work on it, ms; one that is has the time of its state. */
+const initLeaseMs: DurationMs = 15 * 60_000;
 
 /** A master that would like to make the cluster. */
 export interface InitCandidate {
