@@ -14,6 +14,7 @@ import type { Config } from "./config/schema.ts";
 import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
+import { steadyClock } from "./domain/steady-clock.ts";
 import { ClusterForeign } from "./domain/error-catalogue.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import { type BackendState, createBackendHealth, type Probe } from "./endpoint/backend-health.ts";
@@ -204,7 +205,8 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
   };
 
   const service = createClusterService({
-    clock,
+    // A step of the wall clock must not end what is under way.
+    clock: steadyClock(clock),
     log,
     record,
     store,
@@ -220,6 +222,7 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
     isArmingAutomatic: settings.arming === "automatic",
     random,
     useClaim: (secret, address) => deps.claims.fetch(secret, address, "join"),
+    isLive: ({ machineId, hash }) => deps.claims.ofMachine(machineId)?.hash === hash,
     machineOf: ({ machineId }) => deps.inventory.get(machineId),
     roleOf: ({ target }) => (target.kind === "role" ? deps.nodeRoleOf(target.role) : undefined),
     onClaim: ({ machineId, bootId }) => void boots.joinGoesOn(machineId, bootId),
@@ -276,5 +279,5 @@ function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps):
     log,
     record,
   });
-  return createEtcdOnServer({ supervisor, snapshots });
+  return createEtcdOnServer({ supervisor, snapshots, store });
 }

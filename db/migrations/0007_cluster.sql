@@ -22,6 +22,8 @@ CREATE TABLE cluster_nodes (
   claim_hash       TEXT NOT NULL,
   agent_key        TEXT NOT NULL,
   certificate      TEXT NOT NULL,
+  -- What an operator reads off the machine's screen; of this boot alone.
+  arming_code      TEXT NOT NULL,
   address          TEXT NOT NULL,
   report           TEXT NOT NULL CHECK (json_valid(report)),
   state            TEXT NOT NULL,

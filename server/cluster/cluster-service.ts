@@ -1,11 +1,11 @@
 import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { ClusterSpec } from "../domain/cluster.ts";
 import type { ClusterNode, Instruction } from "../domain/cluster-node.ts";
-import { clusterIsEmpty } from "../domain/cluster-record.ts";
 import {
   ArmingCodeWrong,
   ClusterNameNotConfirmed,
   LastMaster,
+  NodeNameHeld,
   NodeNotFound,
 } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
@@ -18,10 +18,10 @@ import { administratorFile } from "../pki/master-files.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import { createGuestJoins } from "./guest-joins.ts";
 import { createMailbox } from "./mailbox.ts";
-import { createNodeBook, operationSeconds } from "./node-book.ts";
+import { createNodeBook } from "./node-book.ts";
 import type { ClaimFields } from "./node-report.ts";
 import { createReconciler, type ReconcilerDeps, screenText } from "./reconciler.ts";
-import { type AgentProof, armingCode, createRegistrar, type RegistrarDeps } from "./registrar.ts";
+import { type AgentProof, createRegistrar, type RegistrarDeps } from "./registrar.ts";
 
 export interface ClusterServiceDeps
   extends
@@ -40,7 +40,7 @@ export interface ClusterServiceDeps
       | "onAlive"
       | "onFailed"
     >,
-    Pick<RegistrarDeps, "useClaim" | "machineOf" | "roleOf"> {
+    Pick<RegistrarDeps, "useClaim" | "isLive" | "machineOf" | "roleOf"> {
   readonly clock: Clock;
   readonly record: RecordEvent;
   readonly store: ClusterRepository;
@@ -69,12 +69,18 @@ export function createClusterService(deps: ClusterServiceDeps) {
   let isPassing = false;
   let cancel = () => {};
 
+  let dueAtMs = Number.POSITIVE_INFINITY;
+
+  /** The earliest wish counts: whoever wishes again and again does not put it off. */
   function schedule(afterMs: DurationMs): void {
-    if (isStopped) return;
+    const atMs = clock.monotonicMs() + afterMs;
+    if (isStopped || atMs >= dueAtMs) return;
     cancel();
+    dueAtMs = atMs;
     cancel = clock.after(afterMs, () => void run());
   }
   async function run(): Promise<void> {
+    dueAtMs = Number.POSITIVE_INFINITY;
     if (isPassing) return;
     isPassing = true;
     try {
@@ -152,17 +158,17 @@ export function createClusterService(deps: ClusterServiceDeps) {
     ): Promise<void> {
       const node = registrar.identify(proof);
       mailbox.heard(node.machineId);
-      const operation = mailbox.of(node.machineId)?.operation;
+      // Once for each instruction: an agent may repeat itself as often as it likes.
+      if (sequence !== node.sequence || node.doneSequence >= sequence) return;
       if (result !== 0)
         record({
           type: "machine.log",
           level: "warning",
           machineId: node.machineId,
           bootId: node.bootId,
-          message: `${node.name}: ${screenText(phase || operation || "an instruction")} ended with ${result}`,
+          message: `${node.name}: ${screenText(phase || "an instruction")} ended with ${result}`,
           data: { tail: tail.slice(-8192) },
         });
-      if (sequence !== node.sequence) return;
       await book.change(node, (current) =>
         current.sequence === sequence ? { doneSequence: sequence } : undefined,
       );
@@ -183,7 +189,6 @@ export function createClusterService(deps: ClusterServiceDeps) {
         .filter(({ role, state }) => role === "master" && state !== "quarantined" && state !== "absent")
         .toSorted((left, right) => (left.name < right.name ? -1 : 1)),
     armedUntil: store.armedUntil,
-    codeOf: armingCode,
     transitions: store.transitions,
     get record() {
       return store.record;
@@ -204,7 +209,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
       }: { code?: string | undefined; forMs?: DurationMs | undefined; by: string },
     ): Promise<void> {
       const node = store.node(machine.id);
-      if (code !== undefined && (!node || armingCode(node) !== code))
+      if (code !== undefined && (!node || node.armingCode !== code))
         throw node ? ArmingCodeWrong({ machine: machine.name }) : NodeNotFound({ machine: machine.name });
       record({
         type: "master.armed",
@@ -246,8 +251,15 @@ export function createClusterService(deps: ClusterServiceDeps) {
     /** Takes the whole cluster back to nothing: its data, and every machine in it reboots. @throws ClusterNameNotConfirmed */
     async reset(name: string | undefined, by: string): Promise<void> {
       if (name !== cluster.name) throw ClusterNameNotConfirmed({ name: cluster.name });
-      const { generation } = await store.update(
-        (current) => ({ ...current, state: "resetting", changedAt: clock.now() }),
+      // Data that are newer than the database, which came from a backup, are left behind too.
+      const found = (await deps.etcd.generation()) ?? 0;
+      await store.update(
+        (current) => ({
+          ...current,
+          state: "resetting",
+          generation: Math.max(current.generation, found),
+          changedAt: clock.now(),
+        }),
         `${by} resets it`,
       );
       record({
@@ -256,17 +268,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
         actor: by,
         message: `cluster ${cluster.name}: ${by} takes it back to nothing`,
       });
-      for (const node of store.nodes()) {
-        const superseded = await book.happen(node, "superseded", `${by} resets the cluster`);
-        if (superseded)
-          await book.instruct(superseded, {
-            operation: "reboot",
-            message: "reboots, since the cluster was taken back to nothing",
-            deadlineSeconds: operationSeconds.other,
-          });
-      }
-      await deps.etcd.wipe(generation + 1);
-      await store.update((current) => clusterIsEmpty(current, clock.now()), "its data are gone");
+      await reconciler.finishReset();
     },
 
     /** For a person on a machine of their own. A secret. */
@@ -275,9 +277,13 @@ export function createClusterService(deps: ClusterServiceDeps) {
 
     /**
      * The command by which a machine that is none of ours joins as a worker, under this name alone; its token lives for 15 minutes.
-     * A secret. @throws what the API server answers
+     * A secret. @throws NodeNameHeld; what the API server answers
      */
     async joinCommand(name: string): Promise<{ command: string; expiresAt: EpochMs }> {
+      // A token for a Node that is there would be that machine, with all that its pods may read.
+      const isTaken = store.nodes().some((node) => node.name === name);
+      if (isTaken || (await deps.api.nodes()).some((node) => node.name === name))
+        throw NodeNameHeld({ machine: name });
       const token = createBootstrapToken();
       const expiresAt = clock.now() + bootstrapTokenLifeMs;
       guests.add({ tokenId: token.id, machine: name, expiresAt });

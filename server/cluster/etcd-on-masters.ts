@@ -159,6 +159,7 @@ export function createEtcdOnMasters(deps: EtcdOnMastersDeps): ClusterEtcd {
       return isQuorumGone(survey, (member) => gone.some((node) => isMemberOf(peerOf(node))(member)));
     },
     // The data are in the RAM of machines that reboot; the snapshots are set aside when another cluster begins.
+    generation: async () => undefined,
     wipe: async () => undefined,
     async start() {
       if (isStopped) return;

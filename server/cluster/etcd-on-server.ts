@@ -1,27 +1,54 @@
-import { EtcdFailed } from "../domain/error-catalogue.ts";
+import { EtcdDataMissing, EtcdFailed } from "../domain/error-catalogue.ts";
 import type { EtcdSupervisor } from "../etcd/supervisor.ts";
 import type { SnapshotKeeper } from "../etcd/snapshots.ts";
+import type { ClusterRepository } from "../store/cluster.ts";
 import type { ClusterEtcd } from "./ports.ts";
 
 /** The cluster's data on this server: masters have none, so that any or all of them may be switched off. */
 export function createEtcdOnServer({
   supervisor,
   snapshots,
+  store,
 }: {
   readonly supervisor: EtcdSupervisor;
   readonly snapshots: Pick<SnapshotKeeper, "start" | "stop">;
+  readonly store: Pick<ClusterRepository, "record">;
 }): ClusterEtcd {
   let isStopped = false;
+  /** Other data are put in its place: nobody starts it meanwhile. */
+  let changing = 0;
   let starting: Promise<void> | undefined;
 
   /** Who asks while it starts waits for that start. The supervisor starts again what ended, and leaves a start that failed to us. */
   async function run(): Promise<void> {
-    if (isStopped) return;
+    if (isStopped || changing > 0) return;
+    await assertOwnData();
     if (supervisor.state.kind === "stopped")
       starting ??= supervisor.start().finally(() => {
         starting = undefined;
       });
     await starting;
+  }
+
+  /**
+   * A cluster that was made has data here, of its own generation. A directory that is not mounted or an old backup is no reason to begin
+   * with nothing: all machines would do what an empty cluster tells them. @throws EtcdDataMissing
+   */
+  async function assertOwnData(): Promise<void> {
+    const { generation, initializedAt } = store.record;
+    if (initializedAt === undefined) return;
+    const found = await supervisor.generation();
+    if (found !== generation) throw EtcdDataMissing({ generation, found });
+  }
+
+  async function changeTo(generation: number): Promise<void> {
+    changing++;
+    try {
+      await starting?.catch(() => undefined);
+      await supervisor.wipe(generation);
+    } finally {
+      changing--;
+    }
   }
 
   /** kubeadm asks etcd at once, and gives up when it does not answer. @throws EtcdFailed */
@@ -34,14 +61,16 @@ export function createEtcdOnServer({
 
   return {
     async prepareInit(generation) {
-      await supervisor.wipe(generation);
+      await assertOwnData();
+      await changeTo(generation);
       await assertHealthy();
       return { files: [], wentBack: false };
     },
     prepareMaster: assertHealthy,
     removeMaster: async () => undefined,
     isBeyondRepair: async () => false,
-    wipe: (generation) => supervisor.wipe(generation),
+    wipe: changeTo,
+    generation: () => supervisor.generation(),
     async start(generation) {
       if (isStopped) return;
       snapshots.start();

@@ -48,8 +48,9 @@ export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMaster
   async function prepareJoin(node: ClusterNode): Promise<void> {
     const { generation } = store.record;
     const old = (await api.nodes()).find(({ name }) => name === node.name);
-    if (old?.isReady && old.bootId !== node.report.kernelBootId)
-      await api.markNotReady(node.name, "the machine has booted anew");
+    // Of another boot, or of a try that failed late: its kubelet is gone, and kubeadm takes no name whose Node is Ready.
+    if (old?.isReady && (old.bootId !== node.report.kernelBootId || node.tries > 0))
+      await api.markNotReady(node.name, "the machine joins anew");
     if (node.role === "master") await etcd.prepareMaster(node);
     const token = createBootstrapToken();
     // In the row first: tokens of ours that no row has are taken away.

@@ -17,6 +17,7 @@ const waitingPerMachine = 4;
  */
 export function createMailbox(clock: Clock) {
   const boxes = new Map<string, Box>();
+  let isReleased = false;
   function boxOf(machineId: string): Box {
     let box = boxes.get(machineId);
     if (!box) {
@@ -44,7 +45,7 @@ export function createMailbox(clock: Clock) {
       box.heardAtMs = clock.monotonicMs();
       const newer = () => (box.instruction && box.instruction.sequence > done ? box.instruction : undefined);
       if (!newer() && sequence > done && !box.instruction) box.isMissing = true;
-      if (newer() || waitMs <= 0 || box.waiting.size >= waitingPerMachine) return newer();
+      if (newer() || waitMs <= 0 || isReleased || box.waiting.size >= waitingPerMachine) return newer();
       await new Promise<void>((resolve) => {
         const cancel = clock.after(waitMs, () => wake());
         const wake = () => {
@@ -73,6 +74,7 @@ export function createMailbox(clock: Clock) {
     },
     /** At the end of the server: nobody is kept waiting. */
     release(): void {
+      isReleased = true;
       for (const machineId of boxes.keys()) this.forget(machineId);
     },
   };

@@ -10,11 +10,21 @@ import type { RecordEvent } from "../domain/event.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import type { Mailbox } from "./mailbox.ts";
 
+const withoutToken: ReadonlySet<NodeState> = new Set([
+  "quarantined",
+  "draining",
+  "removing",
+  "rebooting",
+  "failed",
+]);
+
 /** How long each state may last, ms; what is not named may last. */
 const patienceMs: Partial<Record<NodeState, number>> = {
-  preparing: 3 * 60_000,
-  initializing: 17 * 60_000,
-  joining: 12 * 60_000,
+  // A snapshot of etcd that is restored may take its time.
+  preparing: 15 * 60_000,
+  // The agent's own time for kubeadm, five minutes for what a failed try left, and some for the way.
+  initializing: 22 * 60_000,
+  joining: 17 * 60_000,
   registered: 5 * 60_000,
   removing: 2 * 60_000,
 };
@@ -80,6 +90,8 @@ export function createNodeBook({
             state,
             since: now,
             deadline: patience === undefined ? undefined : now + patience,
+            // Its token ends with it, and with the token what it may be approved.
+            ...(withoutToken.has(state) ? { tokenId: undefined } : {}),
             ...also(current),
           };
         },

@@ -14,12 +14,15 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
   const { clock, record, book, mailbox, guests, api, etcd, cluster } = deps;
 
   async function judgeRequests(): Promise<void> {
-    const ours = book
-      .all()
-      .flatMap(({ tokenId, name, approvedRequest }) =>
-        tokenId === undefined ? [] : [{ tokenId, machine: name, approved: approvedRequest }],
-      );
-    for (const judged of await api.judgeRequests([...ours, ...guests.open()])) {
+    const joins = () => [
+      ...book
+        .inState("joining", "registered", "initializing")
+        .flatMap(({ tokenId, name, approvedRequest }) =>
+          tokenId === undefined ? [] : [{ tokenId, machine: name, approved: approvedRequest }],
+        ),
+      ...guests.open(),
+    ];
+    for (const judged of await api.judgeRequests(joins)) {
       const { tokenId } = judged;
       const node = book.all().find((one) => tokenId !== undefined && one.tokenId === tokenId);
       if (judged.verdict === "approve") {
@@ -37,6 +40,8 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     }
   }
 
+  /** Boots whose machines were told to be ready by this process. */
+  const confirmed = new Set<string>();
   let lookedAtMs = -quietEveryMs;
   async function followNodes(): Promise<void> {
     const watched = book.inState("registered", "ready", "lost", "absent");
@@ -44,6 +49,8 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     const now = clock.monotonicMs();
     if (watched.length === 0 || (isQuiet && now - lookedAtMs < quietEveryMs)) return;
     lookedAtMs = now;
+    for (const bootId of confirmed)
+      if (!watched.some((node) => node.bootId === bootId)) confirmed.delete(bootId);
     const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
     await attempt("the pods' network", () =>
       deps.network.reconcile(watched, statuses, async (node, part) => {
@@ -62,6 +69,11 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     for (const node of watched) {
       const status = statuses.get(node.name);
       const isOurs = status?.isReady === true && status.bootId === node.report.kernelBootId;
+      if (isOurs && node.state === "ready" && !confirmed.has(node.bootId)) {
+        // The server may have ended between the row and what follows from it.
+        confirmed.add(node.bootId);
+        await deps.onReady(node);
+      }
       if (isOurs && node.state !== "ready") await becomeReady(node);
       else if (!isOurs && node.state === "ready") await noteSilence(node);
       else if (node.state === "lost" && clock.now() - node.since > absentAfterMs)
@@ -77,6 +89,7 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
       problem: undefined,
     }));
     if (!ready || !wasRegistered) return;
+    confirmed.add(ready.bootId);
     await deps.onReady(ready);
     await book.instruct(ready, {
       operation: "ready",

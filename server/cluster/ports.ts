@@ -29,16 +29,16 @@ export interface ClusterApi {
   /** The Node's machine has booted anew, so its kubelet is gone; kubeadm takes no name whose Node is Ready. */
   markNotReady(name: string, reason: string): Promise<void>;
   removeNode(name: string): Promise<void>;
-  /** Moves its pods away, those that won't go by force at the end. @param deadlineMs for all of it */
-  drain(name: string, deadlineMs: number): Promise<void>;
+  /** Moves its pods away, by force those that are there at the deadline. @param isWanted false: the machine has booted anew, and keeps them */
+  drain(name: string, deadline: EpochMs, isWanted: () => boolean): Promise<void>;
   createToken(
     token: BootstrapToken,
     purpose: { readonly machine: string; readonly attempt: string; readonly expiresAt: EpochMs },
   ): Promise<void>;
-  /** Takes away all tokens of ours but these. */
-  keepTokens(ids: readonly string[]): Promise<void>;
-  /** Approves and denies what joining machines ask for. */
-  judgeRequests(joins: readonly ExpectedJoin[]): Promise<readonly JudgedRequest[]>;
+  /** Takes away all tokens of ours but those that are open at that moment: others are made meanwhile. */
+  keepTokens(isOpen: (id: string) => boolean): Promise<void>;
+  /** Approves and denies what joining machines ask for. @param joins under way, asked for after the requests were read */
+  judgeRequests(joins: () => readonly ExpectedJoin[]): Promise<readonly JudgedRequest[]>;
   /** What has to be so in a cluster that kubeadm made: its approver for any machine's name is taken away, and so on. Repeatable. */
   setUp(): Promise<void>;
 }
@@ -65,6 +65,8 @@ export interface ClusterEtcd {
   isBeyondRepair(): Promise<boolean>;
   /** Forgets all data. @param generation that comes next */
   wipe(generation: number): Promise<void>;
+  /** Of the data on this server; undefined: there are none. */
+  generation(): Promise<number | undefined>;
   /** Where it runs on this server it has to run whenever there is a cluster. Each pass calls it. @throws what keeps it from running */
   start(generation: number): Promise<void>;
   stop(): Promise<void>;

@@ -2,7 +2,13 @@ import type { Clock, Log } from "../domain/capabilities.ts";
 import type { ClusterSpec } from "../domain/cluster.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
 import { busyStates } from "../domain/cluster-node.ts";
-import { clusterIsDown, clusterIsUp, electFirstMaster, releaseInit } from "../domain/cluster-record.ts";
+import {
+  clusterIsDown,
+  clusterIsEmpty,
+  clusterIsUp,
+  electFirstMaster,
+  releaseInit,
+} from "../domain/cluster-record.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { ClusterAuthorities } from "../pki/cluster-authorities.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
@@ -14,7 +20,6 @@ import { createJoins } from "./joins.ts";
 import { createNodeWatch, lostAfterMs } from "./node-watch.ts";
 import type { PodNetwork } from "./pod-network.ts";
 import type { ClusterApi, ClusterEndpoint, ClusterEtcd } from "./ports.ts";
-import { armingCode } from "./registrar.ts";
 
 export interface ReconcilerDeps {
   readonly clock: Clock;
@@ -46,6 +51,9 @@ export interface ReconcilerDeps {
 /** Tokens and older generations are looked at this often, ms. */
 const tidyEveryMs = 15_000;
 
+/** Agents may live on machines whose API servers do not: after this another master takes it up, ms. */
+const deadAfterMs = 10 * 60_000;
+
 /** What the parts of a pass share. */
 export interface PassTools {
   /** Work goes on that takes longer than a pass. */
@@ -69,6 +77,7 @@ export function createReconciler(deps: ReconcilerDeps) {
   const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, cluster } = deps;
   /** The cluster was set up since it last came up, in this process. */
   let isSetUp = false;
+  let unreadySinceMs: number | undefined;
   let tidiedAtMs = -tidyEveryMs;
   let knownTokens: string | undefined;
   /** By machine. */
@@ -113,7 +122,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     endpoint.setMasters(
       book
         .inState("initializing", "joining", "registered", "ready", "lost", "draining")
-        .filter(({ role }) => role === "master")
+        .filter(({ role, generation }) => role === "master" && generation === store.record.generation)
         .map(({ name, address }) => ({ name, address })),
     );
   }
@@ -169,6 +178,7 @@ export function createReconciler(deps: ReconcilerDeps) {
 
   async function followEndpoint(): Promise<void> {
     const { state, initMachineId } = store.record;
+    if (endpoint.readyMasters() > 0) unreadySinceMs = undefined;
     if (state === "down" && endpoint.readyMasters() > 0) {
       await store.update((current) => clusterIsUp(current, clock.now()), "a master answers again");
       describe("is up again: a master answers");
@@ -178,7 +188,9 @@ export function createReconciler(deps: ReconcilerDeps) {
         .inState("joining", "registered", "ready")
         .some(({ role, machineId }) => role === "master" && mailbox.silenceMs(machineId) < lostAfterMs);
       // A health check may miss once. Somebody has to begin anew where all masters are silent, or can do nothing without those that are gone.
-      if (isAnyAtWork && !(await etcd.isBeyondRepair())) return;
+      unreadySinceMs ??= clock.monotonicMs();
+      const isTooLong = clock.monotonicMs() - unreadySinceMs > deadAfterMs;
+      if (isAnyAtWork && !isTooLong && !(await etcd.isBeyondRepair())) return;
       isSetUp = false;
       await store.update((current) => clusterIsDown(current, clock.now()), "no master answers");
       describe("no master answers");
@@ -260,11 +272,13 @@ export function createReconciler(deps: ReconcilerDeps) {
   async function speakToWaiting(): Promise<void> {
     for (const node of book.inState("unarmed")) {
       const isArmed = deps.isArmingAutomatic || clock.now() < (store.armedUntil(node.machineId) ?? 0);
-      if (isArmed) await book.happen(node, "armed", "an operator opened the window");
-      else
+      if (isArmed) {
+        await book.happen(node, "armed", "an operator opened the window");
+        await store.disarm(node.machineId);
+      } else
         await book.say(
           node,
-          `this master waits for an operator: boot cluster arm ${node.name} --code ${armingCode(node)}`,
+          `this master waits for an operator: boot cluster arm ${node.name} --code ${node.armingCode}`,
         );
     }
     for (const node of book.inState("failed"))
@@ -288,20 +302,40 @@ export function createReconciler(deps: ReconcilerDeps) {
   }
 
   async function tidy(): Promise<void> {
-    const ours = book.all().flatMap(({ tokenId }) => tokenId ?? []);
-    const tokens = [...ours, ...guests.open().map(({ tokenId }) => tokenId)].toSorted();
+    const openTokens = () => [
+      ...book.all().flatMap(({ tokenId }) => tokenId ?? []),
+      ...guests.open().map(({ tokenId }) => tokenId),
+    ];
+    const tokens = openTokens().toSorted();
     const now = clock.monotonicMs();
     if (tokens.join() === knownTokens && now - tidiedAtMs < tidyEveryMs) return;
     await endOlderGenerations();
-    await api.keepTokens(tokens);
+    await api.keepTokens((id) => openTokens().includes(id));
     knownTokens = tokens.join();
     tidiedAtMs = now;
   }
 
+  /** Takes the cluster back to nothing, from wherever it was interrupted. */
+  async function finishReset(): Promise<void> {
+    for (const node of book.all()) {
+      const superseded = await book.happen(node, "superseded", "the cluster was taken back to nothing");
+      if (superseded) await sendReboot(superseded);
+    }
+    await etcd.wipe(store.record.generation + 1);
+    await store.update((current) => clusterIsEmpty(current, clock.now()), "its data are gone");
+    describe("is back to nothing");
+  }
+
   return {
+    finishReset,
+
     /** One pass. Never throws: what fails is told, and done again by the next. */
     async pass(): Promise<void> {
       announceMasters();
+      if (store.record.state === "resetting") {
+        await attempt("resetting the cluster", finishReset);
+        return;
+      }
       // It may take a minute until it runs, or does not.
       void attempt("starting etcd", () => etcd.start(store.record.generation));
       await attempt("ending what took too long", endOverdue);

@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
+import { createHash, randomInt } from "node:crypto";
 import type { Claim } from "../domain/claim.ts";
 import type { Clock } from "../domain/capabilities.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
-import { ClaimRefused, NoClusterNode } from "../domain/error-catalogue.ts";
+import { ClaimRefused, NoClusterNode, NodeNameHeld } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
@@ -16,13 +16,18 @@ import { type ClaimFields, isSameMachine, nodeMisfit, readNodeReport } from "./n
 
 export interface RegistrarDeps {
   readonly clock: Clock;
-  readonly store: Pick<ClusterRepository, "updateNode" | "node" | "record" | "armedUntil">;
+  readonly store: Pick<
+    ClusterRepository,
+    "updateNode" | "node" | "nodes" | "record" | "armedUntil" | "disarm"
+  >;
   readonly record: RecordEvent;
   readonly authorities: ClusterAuthorities;
   readonly mailbox: Mailbox;
   readonly book: NodeBook;
   /** Checks the secret against the address that shows it. @throws ClaimRefused */
   readonly useClaim: (secret: string, address: string) => Claim;
+  /** No newer boot of the machine took its place. */
+  readonly isLive: (claim: Claim) => boolean;
   readonly machineOf: (claim: Claim) => Machine;
   /** What the claim's boot is to become in the cluster; undefined: nothing. */
   readonly roleOf: (claim: Claim) => ClusterNode["role"] | undefined;
@@ -87,6 +92,13 @@ export function createRegistrar(deps: RegistrarDeps) {
         );
       if (!isSameMachine(machine.uuid, report.uuid))
         refuse(claim, machine.name, address, "wrong-uuid", "its UUID is not the one that its firmware told");
+      const holder = store
+        .nodes()
+        .find(
+          ({ name, machineId, state }) =>
+            name === machine.name && machineId !== machine.id && state !== "absent",
+        );
+      if (holder) throw NodeNameHeld({ machine: machine.name });
       const certificate = await issueAgentCertificate(
         authorities,
         csr,
@@ -101,6 +113,8 @@ export function createRegistrar(deps: RegistrarDeps) {
       const node = await store.updateNode(
         machine.id,
         (current) => {
+          // The machine may have begun another boot while this one's certificate was made.
+          if (!deps.isLive(claim)) return undefined;
           if (current?.claimHash === claim.hash) {
             isSecond = current.agentKey !== agentKey;
             return undefined;
@@ -114,6 +128,7 @@ export function createRegistrar(deps: RegistrarDeps) {
             claimHash: claim.hash,
             agentKey,
             certificate,
+            armingCode: randomInt(1_000_000).toString().padStart(6, "0"),
             address: address as Ipv4,
             report,
             state: misfit ? "failed" : role === "master" && !isArmed ? "unarmed" : "queued",
@@ -132,7 +147,7 @@ export function createRegistrar(deps: RegistrarDeps) {
         "claimed",
         now,
       );
-      if (!node) throw NoClusterNode({ machine: machine.name });
+      if (node?.claimHash !== claim.hash) throw ClaimRefused({});
       if (isSecond) {
         await book.happen(node, "second-claim", `${address} claims the boot that another key has claimed`);
         mailbox.forget(machine.id);
@@ -147,6 +162,8 @@ export function createRegistrar(deps: RegistrarDeps) {
       if (isNew) {
         mailbox.forget(machine.id);
         mailbox.heard(machine.id);
+        // A window is for one boot.
+        if (role === "master" && isArmed) await store.disarm(machine.id);
         record({
           type: "node.claimed",
           level: misfit ? "warning" : "info",
@@ -175,9 +192,4 @@ export type Registrar = ReturnType<typeof createRegistrar>;
 
 export function keyDigest(spki: Uint8Array): string {
   return createHash("sha256").update(spki).digest("hex");
-}
-
-/** Six digits that stand on the machine's screen and belong to its key: whoever types them has seen that machine. */
-export function armingCode({ agentKey }: Pick<ClusterNode, "agentKey">): string {
-  return (Number.parseInt(agentKey.slice(0, 12), 16) % 1_000_000).toString().padStart(6, "0");
 }

@@ -7,13 +7,25 @@ const drainMs = 10 * 60_000;
 
 /** The way out of the cluster: pods, Node, member of etcd, and a reboot. */
 export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, attempt, isUp }: PassTools) {
-  const { store, book, api, etcd } = deps;
+  const { clock, store, book, api, etcd } = deps;
 
   async function drain(): Promise<void> {
     for (const node of book.inState("draining")) {
       if (isWorkingOn(node)) continue;
       workOn(node, "resetting", async () => {
-        if (isUp()) await attempt(`draining ${node.name}`, () => api.drain(node.name, drainMs));
+        const deadline = node.since + drainMs;
+        const isWanted = () => {
+          const current = book.find(node.machineId);
+          return current?.bootId === node.bootId && current.state === "draining";
+        };
+        const isDrained = isUp()
+          ? await attempt(
+              `draining ${node.name}`,
+              async () => (await api.drain(node.name, deadline, isWanted), true),
+            )
+          : true;
+        // A request that failed has drained nothing: the next pass goes on, until the time is up.
+        if (!isDrained && clock.now() < deadline) return;
         const removing = await book.happen(node, "drained", "its pods are gone");
         if (removing) await finishRemoval(removing);
       });

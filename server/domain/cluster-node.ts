@@ -125,6 +125,8 @@ export interface ClusterNode {
   readonly agentKey: string;
   /** What it was answered: asked again with the same key, it gets the same. */
   readonly certificate: string;
+  /** Six digits on the machine's screen: whoever types them has seen this machine in this boot. */
+  readonly armingCode: string;
   readonly address: Ipv4;
   readonly report: NodeReport;
   readonly state: NodeState;

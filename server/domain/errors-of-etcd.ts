@@ -118,3 +118,11 @@ export const EtcdNotInSync = defineError("ETCD_NOT_IN_SYNC", {
     `the new member ${d.member} did not catch up in time: ${d.reason}`,
   advice: "It stays a learner, which votes in nothing and endangers nothing; the promotion is tried again.",
 });
+export const EtcdDataMissing = defineError("ETCD_DATA_MISSING", {
+  kind: "operational",
+  httpStatus: 503,
+  message: (d: { generation: number; found: number | undefined }) =>
+    `the cluster is of generation ${d.generation}, and etcd's data here are ${d.found === undefined ? "none" : `of generation ${d.found}`}`,
+  advice:
+    "Is the disk mounted, and the data directory all of one backup? Bring `etcd/` of that generation back. To begin anew with nothing: `boot cluster reset --destroy-cluster NAME`.",
+});

@@ -7,6 +7,13 @@ export const NoClusterNode = defineError("NO_CLUSTER_NODE", {
   message: (d: { machine: string }) => `${d.machine} has no role that joins a cluster`,
   advice: "Assign it `worker` or `master`, or a role with `node:`, and power-cycle it.",
 });
+export const NodeNameHeld = defineError("NODE_NAME_HELD", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string }) => `another machine is in the cluster under the name ${d.machine}`,
+  advice:
+    "Two machines may not be one Node. Reset the one that had the name before (`boot cluster reset`), or give one of them another (`boot machine edit`).",
+});
 export const NoCluster = defineError("NO_CLUSTER", {
   kind: "user",
   httpStatus: 404,

@@ -178,7 +178,7 @@ export async function buildHttpServer(deps: HttpDeps) {
       deps.tls,
       clock,
       (request, response) => app.routing(request, response),
-      (error) => log.error({ err: error }, "failed to renew the certificate of the HTTPS port"),
+      (error) => log.error({ err: error }, "the HTTPS port"),
     ));
   if (tls)
     limitConnections(tls.server, { total: await connectionLimit(), perAddress: connectionsPerAddress });

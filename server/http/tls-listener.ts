@@ -25,7 +25,7 @@ export async function createTlsListener(
   { port, credentials }: TlsSettings,
   clock: Pick<Clock, "after">,
   answer: (request: IncomingMessage, response: ServerResponse) => void,
-  onRenewalFailed: (error: unknown) => void,
+  onFault: (error: unknown) => void,
 ) {
   const context = async () => {
     const { certificatePem, privateKeyPem, authorityPem } = await credentials();
@@ -42,7 +42,7 @@ export async function createTlsListener(
     cancel = clock.after(renewEveryMs, () => {
       context()
         .then((renewed) => server.setSecureContext(renewed))
-        .catch(onRenewalFailed)
+        .catch(onFault)
         .finally(renewLater);
     });
   };
@@ -54,6 +54,8 @@ export async function createTlsListener(
         server.once("error", reject);
         server.listen({ port, host: "0.0.0.0", backlog }, () => {
           server.off("error", reject);
+          // Too many open files, for one: the next connection may be taken again.
+          server.on("error", onFault);
           resolve();
         });
       });

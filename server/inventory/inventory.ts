@@ -11,6 +11,7 @@ import { isUnusableMac, type Mac, parseMac } from "../net/mac.ts";
 import { isUsableUuid, type Uuid } from "../net/uuid.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { ClaimRepository } from "../store/claims.ts";
+import type { ClusterRepository } from "../store/cluster.ts";
 import type { GroupRepository } from "../store/groups.ts";
 import type { MachineRepository } from "../store/machines.ts";
 import { createUnknownMachines } from "./unknown-machines.ts";
@@ -48,6 +49,7 @@ export interface InventoryDeps {
   readonly groups: GroupRepository;
   readonly assignments: Pick<AssignmentRepository, "find" | "forget">;
   readonly claims: Pick<ClaimRepository, "forgetMachine">;
+  readonly cluster: Pick<ClusterRepository, "forgetMachine">;
   /** Called when a machine is removed. */
   readonly forgetBoots: (machineId: string) => void;
   /** The machine may have a role now that it had not, or none any more: its group changed, or it was accepted. */
@@ -305,6 +307,7 @@ export function createInventory(deps: InventoryDeps) {
     await machines.remove(machine.id);
     deps.assignments.forget({ kind: "machine", machineId: machine.id });
     deps.claims.forgetMachine(machine.id);
+    deps.cluster.forgetMachine(machine.id);
     deps.forgetBoots(machine.id);
     const why = actor === undefined ? ": unknown, silent for over an hour, it made room for another" : "";
     record({

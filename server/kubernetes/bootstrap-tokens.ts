@@ -66,7 +66,7 @@ export async function listTokens(client: KubernetesClient): Promise<readonly Kno
  */
 export async function deleteUnownedTokens(
   client: KubernetesClient,
-  owned: ReadonlySet<string>,
+  owned: Pick<ReadonlySet<string>, "has">,
 ): Promise<readonly KnownToken[]> {
   const gone: KnownToken[] = [];
   for (const token of await listTokens(client)) {

@@ -1,11 +1,11 @@
-import type { Clock, DurationMs } from "../domain/capabilities.ts";
+import type { Clock, EpochMs } from "../domain/capabilities.ts";
 import type { ClusterSpec } from "../domain/cluster.ts";
 import type { BootstrapToken, TokenPurpose } from "../kubeadm/bootstrap-token.ts";
 import type { ExpectedJoin } from "../kubeadm/signing-request-policy.ts";
 import { createToken, deleteUnownedTokens } from "./bootstrap-tokens.ts";
 import type { KubernetesClient } from "./client.ts";
 import { removeAutoApproval, setUpCluster } from "./cluster-setup.ts";
-import { deleteNode, drainPass, listNodes, markNotReady } from "./nodes.ts";
+import { deleteNode, drainPass, listNodes, markNotReady, setCordoned } from "./nodes.ts";
 import { signingPass } from "./signing-requests.ts";
 
 export interface ClusterHandsOptions {
@@ -22,6 +22,8 @@ export interface ClusterHandsOptions {
 }
 
 const drainEveryMs = 2_000;
+/** How long pods that were deleted by force are waited for, ms. */
+const afterForceMs = 30_000;
 
 /** All of this room as the state machine of the cluster calls it; each call can be made again. */
 export function createClusterHands({
@@ -48,20 +50,25 @@ export function createClusterHands({
     async removeNode(name: string): Promise<void> {
       await deleteNode(operator, name);
     },
-    async drain(name: string, deadlineMs: DurationMs): Promise<void> {
-      const deadline = clock.now() + deadlineMs;
+    async drain(name: string, deadline: EpochMs, isWanted: () => boolean): Promise<void> {
       for (;;) {
         const { version } = cluster;
-        const { remaining } = await drainPass(operator, { name, version, now: clock.now(), deadline });
-        if (remaining.length === 0) return;
+        const now = clock.now();
+        const { remaining } = await drainPass(operator, { name, version, now, deadline });
+        // What is still there after the force holds itself (a finalizer); the machine's reboot ends it.
+        if (remaining.length === 0 || now > deadline + afterForceMs) return;
+        if (!isWanted()) {
+          await setCordoned(operator, name, false);
+          return;
+        }
         await new Promise<void>((resolve) => void clock.after(drainEveryMs, resolve));
       }
     },
     createToken: (token: BootstrapToken, purpose: TokenPurpose) => createToken(operator, token, purpose),
-    async keepTokens(ids: readonly string[]): Promise<void> {
-      await deleteUnownedTokens(operator, new Set(ids));
+    async keepTokens(isOpen: (id: string) => boolean): Promise<void> {
+      await deleteUnownedTokens(operator, { has: isOpen });
     },
-    async judgeRequests(joins: readonly ExpectedJoin[]) {
+    async judgeRequests(joins: () => readonly ExpectedJoin[]) {
       // First: whoever it approved for meanwhile has a certificate already.
       if (await removeAutoApproval(operator)) onAutoApproval?.();
       const { approved, denied, isCut } = await signingPass(operator, { joins, now: clock.now() });
@@ -69,7 +76,7 @@ export function createClusterHands({
       return [
         // What the caller knows already is no news.
         ...approved
-          .filter(({ request }) => !joins.some((join) => join.approved === request))
+          .filter(({ request }) => !joins().some((join) => join.approved === request))
           .map(({ request, tokenId }) => ({
             request,
             tokenId,

@@ -50,9 +50,12 @@ const tokenOf = ({ spec: { username = "" } }: SigningRequestObject) =>
  */
 export async function signingPass(
   client: KubernetesClient,
-  { joins, now }: { readonly joins: readonly ExpectedJoin[]; readonly now: EpochMs },
+  of: { readonly joins: () => readonly ExpectedJoin[]; readonly now: EpochMs },
 ): Promise<SigningPass> {
+  const { now } = of;
   const { items, isCut } = await client.list("CertificateSigningRequest", { pageSize });
+  // After the list: whoever made one of these requests has its join in here.
+  const joins = of.joins();
   const approved = new Map<string, ApprovedRequest>();
   const note = (request: SigningRequestObject) => {
     const join = joins.find(({ tokenId }) => tokenId === tokenOf(request));

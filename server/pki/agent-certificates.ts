@@ -4,7 +4,7 @@ import type { ClusterAuthorities } from "./cluster-authorities.ts";
 import { readSigningRequest } from "./signing-requests.ts";
 
 /** How long an agent may speak for its machine, ms: longer than a diskless machine stays on. The next boot brings the next certificate. */
-export const agentLifeMs: DurationMs = 30 * dayMs;
+export const agentLifeMs: DurationMs = 365 * dayMs;
 
 /** Whom an agent speaks for. */
 export interface AgentIdentity {

@@ -23,6 +23,7 @@ interface NodeRow {
   claim_hash: string;
   agent_key: string;
   certificate: string;
+  arming_code: string;
   address: Ipv4;
   report: string;
   state: NodeState;
@@ -76,9 +77,9 @@ export function createClusterRepository(db: Database, queue: CommitQueue) {
        initialized_at_ms = ?, changed_at_ms = ? WHERE id = 1`,
   );
   const upsertNode = db.prepare(
-    `INSERT OR REPLACE INTO cluster_nodes (machine_id, name, role, boot_id, claim_hash, agent_key, certificate, address, report, state,
+    `INSERT OR REPLACE INTO cluster_nodes (machine_id, name, role, boot_id, claim_hash, agent_key, certificate, arming_code, address, report, state,
        since_ms, deadline_ms, generation, sequence, done_sequence, token_id, approved_request, tries, retry_at_ms, problem)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const dropNode = db.prepare("DELETE FROM cluster_nodes WHERE machine_id = ?");
   const insertTransition = db.prepare(
@@ -121,6 +122,7 @@ export function createClusterRepository(db: Database, queue: CommitQueue) {
       node.claimHash,
       node.agentKey,
       node.certificate,
+      node.armingCode,
       node.address,
       JSON.stringify(node.report),
       node.state,
@@ -278,6 +280,7 @@ function readNode(row: NodeRow): ClusterNode {
     claimHash: row.claim_hash,
     agentKey: row.agent_key,
     certificate: row.certificate,
+    armingCode: row.arming_code,
     address: row.address,
     report: JSON.parse(row.report) as NodeReport,
     state: row.state,

@@ -34,6 +34,7 @@ async function startWithMasters(t: Parameters<typeof startServer>[0], endpoint: 
     claimHash: "",
     agentKey: "00".repeat(32),
     certificate: "",
+    armingCode: "000000",
     address: addressOf(number),
     report: {
       kernelBootId: "",

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import t, { type Test } from "tap";
+import { clusterIsEmpty, type ClusterRecord } from "../../server/domain/cluster-record.ts";
 import { createEtcdOnServer } from "../../server/cluster/etcd-on-server.ts";
 import type { ClusterNode } from "../../server/domain/cluster-node.ts";
 import { createSnapshotKeeper } from "../../server/etcd/snapshots.ts";
@@ -40,11 +41,60 @@ async function createLab(
     log: silentLog,
     record: (event) => void events.push(event),
   });
-  const etcd = createEtcdOnServer({ supervisor, snapshots });
+  const store: { record: ClusterRecord } = { record: clusterIsEmpty(blankRecord, 0) };
+  const etcd = createEtcdOnServer({ supervisor, snapshots, store });
   t.teardown(() => etcd.stop());
   const ctl = await etcdctl(authority, join(directory, "ctl"), supervisor.endpoint);
-  return { etcd, supervisor, snapshots, events, next, ctl };
+  return { etcd, supervisor, snapshots, store, events, next, ctl };
 }
+
+const blankRecord: ClusterRecord = {
+  generation: 0,
+  state: "empty",
+  initMachineId: undefined,
+  initBootId: undefined,
+  initLeaseUntil: undefined,
+  initializedAt: undefined,
+  changedAt: 0,
+};
+
+t.test("a cluster that was made never begins with other data than its own", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const { etcd, supervisor, store } = await createLab(t, authority, directory);
+  store.record = { ...blankRecord, generation: 5, initializedAt: 1 };
+  const missing = { code: "ETCD_DATA_MISSING" };
+  await t.rejects(etcd.start(5), missing, "a disk that is not mounted");
+  await t.rejects(etcd.prepareInit(5, node), missing);
+  await t.rejects(etcd.prepareMaster(node), missing);
+  t.same(supervisor.state, { kind: "stopped" });
+  t.equal(await supervisor.generation(), undefined, "nothing was made in its place");
+  store.record = blankRecord;
+  await etcd.wipe(6);
+  store.record = { ...blankRecord, generation: 5, initializedAt: 1 };
+  await t.rejects(
+    etcd.start(5),
+    { ...missing, message: /generation 5.*of generation 6/ },
+    "an older database",
+  );
+  t.equal(await etcd.generation(), 6);
+});
+
+t.test("a pass does not start etcd while its data are changed", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const { etcd, supervisor, ctl } = await createLab(t, authority, directory);
+  await etcd.prepareInit(1, node);
+  await ctl("put", "k", "first");
+  const changing = etcd.prepareInit(2, node);
+  for (let turn = 0; turn < 50; turn++) {
+    void etcd.start(2);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await changing;
+  t.equal(await supervisor.generation(), 2);
+  t.notMatch(await ctl("get", "k"), /first/);
+});
 
 t.test("a generation keeps its data, and the next one begins empty", async (t) => {
   const { etcd: authority } = await sampleAuthorities(t);

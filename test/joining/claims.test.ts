@@ -159,7 +159,14 @@ t.test("a master waits for an operator", async (t) => {
     t.not(lab.row("m1").state, "unarmed", "the one that waits is let in by the window too");
     await master.powerOn();
     await master.claim();
-    t.equal(lab.row("m1").state, "queued");
+    t.equal(lab.row("m1").state, "unarmed", "a window is for one boot");
+    await lab.service.arm(machine, { by: "anna" });
+    await lab.passes();
+    await lab.service.arm(machine, { by: "anna", forMs: 5 * minutes });
+    await master.powerOn();
+    await master.claim();
+    t.equal(lab.row("m1").state, "queued", "opened beforehand, it is for the next");
+    await lab.service.arm(machine, { by: "anna" });
     lab.clock.advanceMs(16 * minutes);
     await master.powerOn();
     await master.claim();

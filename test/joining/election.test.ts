@@ -67,7 +67,7 @@ for (const phase of ["before it asked", "in kubeadm init", "after kubeadm init"]
       if (phase === "after kubeadm init" && instruction) await owner.finish(instruction);
       // It is gone: its row's time runs out, and its lease.
       const others = agents.filter((agent) => agent !== owner);
-      for (let step = 0; step < 20 && lab.service.record.generation === 1; step++) {
+      for (let step = 0; step < 30 && lab.service.record.generation === 1; step++) {
         lab.clock.advanceMs(minutes);
         for (const agent of others) await agent.poll();
         await lab.passes(2);

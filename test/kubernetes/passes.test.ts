@@ -44,7 +44,7 @@ t.test("two requests of one join in one pass: the first is approved, the second 
   const { target, asked } = await fakeApiServer(t, authorities, ({ method }) =>
     method === "GET" ? { body: { items: [item("csr-1"), item("csr-2")] } } : {},
   );
-  const joins = [{ tokenId: "abcdef", machine: "s5" }];
+  const joins = () => [{ tokenId: "abcdef", machine: "s5" }];
   const pass = await signingPass(clientOf(t, authorities, target), { joins, now: Date.UTC(2026, 0, 1) });
   t.match(pass, {
     approved: [{ request: "csr-1", machine: "s5" }],
@@ -81,7 +81,7 @@ t.test("a request that somebody changed or removed meanwhile is left to the next
           }
         : { status, body: { reason: "Conflict" } },
     );
-    t.same(await signingPass(clientOf(t, authorities, target), { joins: [], now: 0 }), {
+    t.same(await signingPass(clientOf(t, authorities, target), { joins: () => [], now: 0 }), {
       approved: [],
       denied: [],
       isCut: false,
@@ -157,14 +157,14 @@ t.test(
       },
       onAutoApproval: () => found.push("auto-approval"),
     });
-    const drained = hands.drain("s5", 60_000);
+    const drained = hands.drain("s5", clock.now() + 60_000, () => true);
     while (wakes.length === 0) await new Promise((resolve) => setImmediate(resolve));
     pods = 0;
     wakes.shift()?.();
     await drained;
     t.equal(wakes.length, 0);
-    t.same(await hands.judgeRequests([]), []);
-    t.same(await hands.judgeRequests([]), []);
+    t.same(await hands.judgeRequests(() => []), []);
+    t.same(await hands.judgeRequests(() => []), []);
     t.same(found, ["auto-approval"]);
     t.same(await hands.nodes(), []);
   },

@@ -238,7 +238,7 @@ t.test(
     t.not(verify(authorities.cluster.certificatePem), 0, "and gives no way into the cluster");
     const ends = (seconds: number) =>
       spawnSync("openssl", ["x509", "-in", certificate, "-noout", "-checkend", String(seconds)]).status;
-    t.equal(ends(29 * 86_400), 0, "a machine may stay on for weeks");
-    t.equal(ends(30 * 86_400 + 60), 1, "it ends within thirty days");
+    t.equal(ends(364 * 86_400), 0, "a machine may stay on for weeks");
+    t.equal(ends(365 * 86_400 + 60), 1, "it ends within a year");
   },
 );

@@ -55,14 +55,14 @@ export function createClusterWorld() {
     removeNode: (name) => call(`remove ${name}`, () => void nodes.delete(name)),
     drain: (name) => call(`drain ${name}`),
     createToken: (token, { machine }) => call(`token ${machine}`, () => void tokens.set(token.id, machine)),
-    keepTokens: (ids) =>
+    keepTokens: (isOpen) =>
       call("keep", () => {
-        for (const id of tokens.keys()) if (!ids.includes(id)) tokens.delete(id);
+        for (const id of tokens.keys()) if (!isOpen(id)) tokens.delete(id);
       }),
     async judgeRequests(joins) {
       const asked = world.requests.splice(0);
       return asked.map(({ tokenId, machine }) => {
-        const join = joins.find((one) => one.tokenId === tokenId);
+        const join = joins().find((one) => one.tokenId === tokenId);
         const isRight = join?.machine === machine;
         return {
           request: `csr-${machine}`,
@@ -81,6 +81,7 @@ export function createClusterWorld() {
       return { files: [], wentBack: world.wentBack };
     },
     prepareMaster: async ({ name }) => void done.push(`etcd prepare ${name}`),
+    generation: async () => undefined,
     start: async () => undefined,
     stop: async () => undefined,
     isBeyondRepair: async () => world.isBeyondRepair,
@@ -134,6 +135,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
       isArmingAutomatic: settings.arming !== "operator",
       random: () => 0.123,
       useClaim: (secret, address) => lab.claims.fetch(secret, address, "join"),
+      isLive: ({ machineId, hash }) => lab.claims.ofMachine(machineId)?.hash === hash,
       machineOf: ({ machineId }) => lab.inventory.get(machineId),
       roleOf: ({ target }) =>
         target.kind === "role" && (target.role === "master" || target.role === "worker")

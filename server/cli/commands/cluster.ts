@@ -128,7 +128,7 @@ export function clusterCommands(program: Command, open: () => Session): void {
       });
       session.done(
         options.code === undefined
-          ? `${machine} may join as a master when it boots within ${options.for ?? 15} minutes.`
+          ? `${machine} may join as a master with its next boot within ${options.for ?? 15} minutes.`
           : `${machine} joins now.`,
         { armed: machine },
       );
