@@ -22,7 +22,7 @@ function writeDisk(e2e: E2eLab, content: "greeting" | "nothing"): string {
 }
 
 /** OVMF goes on to what follows in its boot order. */
-const whatFollows = /Start PXE over IPv6|BdsDxe: starting Boot\w+ "(?!UEFI PXE)/;
+const whatFollows = /Start PXE over IPv6|BdsDxe: starting Boot\w+ "(?!UEFI PXE)[^"\n]*"/;
 
 /** A text that the 80 columns of the screen may break anywhere. */
 function wrapped(text: string): RegExp {
