@@ -109,7 +109,10 @@ export function createReconciler(deps: ReconcilerDeps) {
   function workOn({ machineId, name }: ClusterNode, what: string, work: () => Promise<void>): void {
     const done = work()
       .catch((error: unknown) => tell(`${what} ${name}`, error))
-      .finally(() => working.delete(machineId));
+      .finally(() => {
+        // Another work on it may have begun since, where this one's time was over.
+        if (working.get(machineId) === done) working.delete(machineId);
+      });
     working.set(machineId, done);
   }
 

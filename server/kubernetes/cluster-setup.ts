@@ -25,7 +25,10 @@ const rule = (
   resourceNames?: readonly string[],
 ): Rule => ({ apiGroups: [apiGroup], resources, verbs, ...(resourceNames ? { resourceNames } : {}) });
 
-/** What the everyday work takes, and nothing that could make new rights. */
+/**
+ * What the everyday work takes. To make Secrets in kube-system, which bootstrap tokens are, is as good as any right there: the certificates
+ * for it last ten minutes and never leave the server.
+ */
 const everywhere: readonly Rule[] = [
   rule("", ["nodes"], ["get", "list", "patch", "delete"]),
   rule("", ["nodes/status"], ["patch"]),
