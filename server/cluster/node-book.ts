@@ -115,7 +115,7 @@ export function createNodeBook({
     async failTry(node: ClusterNode, event: "kubeadm-failed" | "timed-out", cause: string): Promise<void> {
       const tries = node.tries + 1;
       if (tries >= mostTries) {
-        await this.happen(node, "given-up", cause, () => ({ tries, tokenId: undefined, problem: cause }));
+        await this.happen(node, "given-up", cause, () => ({ tries, problem: cause }));
         return;
       }
       const backoffMs = Math.round(firstBackoffMs * 2 ** node.tries * (1 + random()));

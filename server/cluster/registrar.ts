@@ -190,6 +190,7 @@ export function createRegistrar(deps: RegistrarDeps) {
 }
 export type Registrar = ReturnType<typeof createRegistrar>;
 
+/** By which an agent's key is known: SHA-256 of its SubjectPublicKeyInfo (DER), hex. */
 export function keyDigest(spki: Uint8Array): string {
   return createHash("sha256").update(spki).digest("hex");
 }

@@ -45,7 +45,7 @@ export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, atte
         if (!removed) return;
       }
     }
-    const rebooting = await book.happen(node, "removed", "its Node is gone", () => ({ tokenId: undefined }));
+    const rebooting = await book.happen(node, "removed", "its Node is gone");
     if (rebooting) await sendReboot(rebooting);
   }
 

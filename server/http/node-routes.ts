@@ -1,8 +1,7 @@
-import { createHash } from "node:crypto";
 import { TLSSocket } from "node:tls";
 import type { FastifyInstance, FastifyRequest } from "fastify";
-import type { AgentProof } from "../cluster/registrar.ts";
-import type { ClusterService } from "../cluster/cluster-service.ts";
+import { type ClusterService, longestPollMs } from "../cluster/cluster-service.ts";
+import { type AgentProof, keyDigest } from "../cluster/registrar.ts";
 import type { Instruction } from "../domain/cluster-node.ts";
 import { AgentNotKnown, InvalidRequest, NoCluster } from "../domain/error-catalogue.ts";
 import { tar } from "../node/tar.ts";
@@ -20,8 +19,6 @@ type Query = Readonly<Record<string, string | readonly string[]>>;
 const claimLimitBytes = 32 * 1024;
 /** The tail of a log that comes with a report. */
 const reportLimitBytes = 16 * 1024;
-/** What an agent waits for at a time, s. */
-const pollSeconds = 20;
 
 /** The agent on a node: it claims its boot, asks what to do, and tells what came of it. */
 export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): void {
@@ -49,7 +46,7 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
       return reply
         .type("text/plain; charset=utf-8")
         .header("cache-control", "no-store")
-        .send(`name ${name}\nwait ${pollSeconds}\n${certificate}${authority}`);
+        .send(`name ${name}\nwait ${longestPollMs / 1000}\n${certificate}${authority}`);
     },
   );
 
@@ -102,7 +99,7 @@ function proofOf({ raw: { socket } }: FastifyRequest): AgentProof {
   const machineId = /^O=([\w-]{1,64})$/m.exec(subject)?.[1];
   if (!certificate || bootId === undefined || machineId === undefined) throw AgentNotKnown({});
   const spki = certificate.publicKey.export({ type: "spki", format: "der" });
-  return { bootId, machineId, key: createHash("sha256").update(spki).digest("hex") };
+  return { bootId, machineId, key: keyDigest(spki) };
 }
 
 /** The instruction as an agent of POSIX sh reads it: lines of `name=value`, and the files for the node's user namespace. */

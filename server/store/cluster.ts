@@ -81,7 +81,6 @@ export function createClusterRepository(db: Database, queue: CommitQueue) {
        since_ms, deadline_ms, generation, sequence, done_sequence, token_id, approved_request, tries, retry_at_ms, problem)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
-  const dropNode = db.prepare("DELETE FROM cluster_nodes WHERE machine_id = ?");
   const insertTransition = db.prepare(
     `INSERT INTO cluster_transitions (at_ms, machine_id, boot_id, from_state, to_state, cause, generation)
      VALUES (?, ?, ?, ?, ?, ?, ?)`,
@@ -209,14 +208,6 @@ export function createClusterRepository(db: Database, queue: CommitQueue) {
             generation: next.generation,
           });
         return next;
-      }),
-    removeNode: (machineId: string): Promise<void> =>
-      queue.run((transaction) => {
-        const before = nodes.get(machineId);
-        if (!before) return;
-        dropNode.run(machineId);
-        nodes.delete(machineId);
-        transaction.onRollback(() => nodes.set(machineId, before));
       }),
     /** A machine that was removed took its row with it. */
     forgetMachine(machineId: string): void {
