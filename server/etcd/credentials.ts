@@ -1,5 +1,6 @@
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import type { KeyAlgorithm } from "../domain/cluster.ts";
+import { clientProfile } from "../kubeadm/certificate-layout.ts";
 import type { Authority } from "../pki/certificates.ts";
 import { type IssuedCertificate, issueWithKey, serverClientLifeMs } from "../pki/master-files.ts";
 
@@ -24,17 +25,11 @@ export function createEtcdCredentials({
   return () => {
     if (current === undefined || clock.monotonicMs() - madeAtMs > usedForMs) {
       madeAtMs = clock.monotonicMs();
-      current = issueWithKey(
-        authority,
-        {
-          commonName: "rollcall",
-          organizations: [],
-          usages: ["clientAuth"],
-          dnsNames: [],
-          addresses: [],
-        },
-        { cluster: { keyAlgorithm }, now: clock.now(), lifeMs: serverClientLifeMs },
-      );
+      current = issueWithKey(authority, clientProfile("rollcall"), {
+        cluster: { keyAlgorithm },
+        now: clock.now(),
+        lifeMs: serverClientLifeMs,
+      });
     }
     return current;
   };

@@ -55,7 +55,8 @@ export function endpointUrl({ endpoint }: ClusterSpec): string {
   return `https://${endpoint.host}:${endpoint.port}`;
 }
 
-const client = (commonName: string, ...organizations: string[]): CertificateProfile => ({
+/** Of somebody who shows a certificate and serves nothing. */
+export const clientProfile = (commonName: string, ...organizations: string[]): CertificateProfile => ({
   commonName,
   organizations,
   usages: ["clientAuth"],
@@ -117,13 +118,13 @@ export function certificateFiles(cluster: ClusterSpec, machine: ClusterMachine):
     {
       path: "apiserver-kubelet-client",
       signer: "cluster",
-      profile: client("kube-apiserver-kubelet-client", isNew ? administratorsGroup : privilegedGroup),
+      profile: clientProfile("kube-apiserver-kubelet-client", isNew ? administratorsGroup : privilegedGroup),
     },
-    { path: "front-proxy-client", signer: "frontProxy", profile: client("front-proxy-client") },
+    { path: "front-proxy-client", signer: "frontProxy", profile: clientProfile("front-proxy-client") },
     {
       path: "apiserver-etcd-client",
       signer: "etcd",
-      profile: client("kube-apiserver-etcd-client", ...etcdGroups),
+      profile: clientProfile("kube-apiserver-etcd-client", ...etcdGroups),
     },
     ...(cluster.etcd.kind === "stacked"
       ? ([
@@ -132,7 +133,7 @@ export function certificateFiles(cluster: ClusterSpec, machine: ClusterMachine):
           {
             path: "etcd/healthcheck-client",
             signer: "etcd",
-            profile: client("kube-etcd-healthcheck-client", ...etcdGroups),
+            profile: clientProfile("kube-etcd-healthcheck-client", ...etcdGroups),
           },
         ] as const)
       : []),
@@ -142,7 +143,11 @@ export function certificateFiles(cluster: ClusterSpec, machine: ClusterMachine):
 /** The administrator's kubeconfig: of the group that the version knows. */
 export function administratorKubeconfig(cluster: ClusterSpec): KubeconfigFile {
   const group = cluster.version.minor >= groupsSince ? administratorsGroup : privilegedGroup;
-  return { name: "admin.conf", server: endpointUrl(cluster), profile: client("kubernetes-admin", group) };
+  return {
+    name: "admin.conf",
+    server: endpointUrl(cluster),
+    profile: clientProfile("kubernetes-admin", group),
+  };
 }
 
 /**
@@ -163,22 +168,22 @@ export function kubeconfigFiles(
           {
             name: "super-admin.conf",
             server: endpointUrl(cluster),
-            profile: client("kubernetes-super-admin", privilegedGroup),
+            profile: clientProfile("kubernetes-super-admin", privilegedGroup),
           },
         ]
       : []),
     {
       name: "controller-manager.conf",
       server: local,
-      profile: client("system:kube-controller-manager"),
+      profile: clientProfile("system:kube-controller-manager"),
     },
-    { name: "scheduler.conf", server: local, profile: client("system:kube-scheduler") },
+    { name: "scheduler.conf", server: local, profile: clientProfile("system:kube-scheduler") },
     ...(isFirst
       ? [
           {
             name: "kubelet.conf",
             server: endpointUrl(cluster),
-            profile: client(`system:node:${machine.name}`, "system:nodes"),
+            profile: clientProfile(`system:node:${machine.name}`, "system:nodes"),
           },
         ]
       : []),

@@ -1,4 +1,5 @@
 import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
+import { clientProfile } from "../kubeadm/certificate-layout.ts";
 import { dayMs, issueCertificate, validityFrom } from "./certificates.ts";
 import type { ClusterAuthorities } from "./cluster-authorities.ts";
 import { readSigningRequest } from "./signing-requests.ts";
@@ -26,13 +27,7 @@ export async function issueAgentCertificate(
   const { publicKey } = await readSigningRequest(requestPem);
   return issueCertificate(
     agent,
-    {
-      commonName: attempt,
-      organizations: [machineId],
-      usages: ["clientAuth"],
-      dnsNames: [],
-      addresses: [],
-    },
+    clientProfile(attempt, machineId),
     publicKey,
     validityFrom(now, agentLifeMs, agent),
   );

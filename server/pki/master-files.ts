@@ -6,6 +6,7 @@ import {
   authorityFiles,
   certificateFiles,
   type CertificateProfile,
+  clientProfile,
   type KubeconfigFile,
   kubeconfigFiles,
   privilegedGroup,
@@ -147,13 +148,7 @@ export function issueServerClient(
 ): Promise<IssuedCertificate> {
   return issueWithKey(
     authorities.cluster,
-    {
-      commonName: "rollcall",
-      organizations: [rights === "bootstrap" ? privilegedGroup : "rollcall:operators"],
-      usages: ["clientAuth"],
-      dnsNames: [],
-      addresses: [],
-    },
+    clientProfile("rollcall", rights === "bootstrap" ? privilegedGroup : "rollcall:operators"),
     { cluster, now, lifeMs: serverClientLifeMs },
   );
 }
