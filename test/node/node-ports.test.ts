@@ -2,7 +2,7 @@ import { EventEmitter, once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, statSync } from "node:fs";
 import t, { type Test } from "tap";
 import { agentMachine, loopbackServer, watched } from "../support/agent-lab.ts";
 
@@ -39,7 +39,8 @@ function serviceList(version: number, services: readonly (readonly Port[])[]): s
   );
 }
 
-async function lab(t: Test, shell: "dash" | "busybox") {
+/** @param identity where kubelet's certificate stands: in a file that it renews, or in its configuration (after kubeadm init) */
+async function lab(t: Test, shell: "dash" | "busybox", identity: "file" | "configuration" = "file") {
   const certificates = await loopbackServer(Date.now());
   const events = new EventEmitter();
   const paths: string[] = [];
@@ -51,6 +52,7 @@ async function lab(t: Test, shell: "dash" | "busybox") {
       cert: certificates.cert,
       ca: certificates.authority.certificatePem,
       requestCert: true,
+      rejectUnauthorized: true,
     },
     ({ url = "" }, response) => {
       paths.push(url);
@@ -74,12 +76,15 @@ async function lab(t: Test, shell: "dash" | "busybox") {
   const machine = await agentMachine(t, { url, authority: certificates.authority }, shell);
   for (const directory of ["etc/kubernetes/pki", "var/lib/kubelet/pki"])
     mkdirSync(machine.path(directory), { recursive: true });
+  const inline = (name: string, pem: string) =>
+    identity === "file" ? "" : `    client-${name}-data: ${Buffer.from(pem).toString("base64")}\n`;
   machine.write(
     "etc/kubernetes/kubelet.conf",
-    `clusters:\n- cluster:\n    server: ${url}\n  name: kubernetes\n`,
+    `clusters:\n- cluster:\n    server: ${url}\n  name: kubernetes\nusers:\n- name: kubelet\n  user:\n${inline("certificate", certificates.cert)}${inline("key", certificates.key)}`,
   );
   machine.write("etc/kubernetes/pki/ca.crt", certificates.authority.certificatePem);
-  machine.write("var/lib/kubelet/pki/kubelet-client-current.pem", certificates.cert + certificates.key);
+  if (identity === "file")
+    machine.write("var/lib/kubelet/pki/kubelet-client-current.pem", certificates.cert + certificates.key);
   machine.write("tmp/ports", "1 tcp 0.0.0.0 10250  10250\n2 tcp 0.0.0.0 30999  30999\n");
   return {
     machine,
@@ -174,5 +179,24 @@ for (const shell of ["dash", "busybox"] as const)
       t.match(one.said(), /^published 30080\/tcp$/m);
       t.match(other.said(), /^no longer published: 30080\/tcp$/m);
       t.equal(one.said().match(/does not tell/g)?.length, 5, "a silence is told once");
+    },
+  );
+
+for (const shell of ["dash", "busybox"] as const)
+  t.test(
+    `where kubelet's certificate stands in its configuration (after kubeadm init), it is used: ${shell}`,
+    async (t) => {
+      const { machine, say, watch, start, ports } = await lab(t, shell, "configuration");
+      say(serviceList(41, [[{ nodePort: 30080, protocol: "TCP" }]]));
+      const first = watch();
+      const one = start();
+      await first;
+      t.same(ports(), [...others, "tcp/30080"].sort());
+      await one.kill();
+      t.equal(
+        statSync(machine.path("run/rollcall-kubelet.pem")).mode & 0o777,
+        0o600,
+        "and nobody else reads it",
+      );
     },
   );

@@ -9,12 +9,25 @@ set -eu
 LC_ALL=C
 export LC_ALL
 
+# Sets identity, a file with kubelet's certificate and key. On the machine that made the cluster they stand in kubelet's own
+# configuration until kubelet renews them for the first time.
+find_identity() {
+	identity=/var/lib/kubelet/pki/kubelet-client-current.pem
+	[ ! -e "$identity" ] || return 0
+	identity=/run/rollcall-kubelet.pem
+	(
+		umask 077
+		sed -n -e 's/^ *client-certificate-data: *//p' -e 's/^ *client-key-data: *//p' /etc/kubernetes/kubelet.conf |
+			while read -r data; do printf '%s' "$data" | base64 -d; done >"$identity"
+	)
+}
+
 # ask PATH SECONDS: of the API server, as kubelet. It takes its shell's place.
 ask() {
+	find_identity
 	server=$(sed -n 's/^ *server: *\(https:[A-Za-z0-9.:/-]*\) *$/\1/p' /etc/kubernetes/kubelet.conf | head -n 1)
 	exec curl -q --silent --fail --no-buffer --noproxy '*' --proto =https --cacert /etc/kubernetes/pki/ca.crt --capath /nonexistent \
-		--cert /var/lib/kubelet/pki/kubelet-client-current.pem --key /var/lib/kubelet/pki/kubelet-client-current.pem \
-		--connect-timeout 10 --max-time "$2" "$server$1"
+		--cert "$identity" --key "$identity" --connect-timeout 10 --max-time "$2" "$server$1"
 }
 
 # JSON read token by token, a line of it after the other: the path of each value is on a stack, so that no text in it can pass for a port.
