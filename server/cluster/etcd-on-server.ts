@@ -4,6 +4,12 @@ import type { SnapshotKeeper } from "../etcd/snapshots.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import type { ClusterEtcd } from "./ports.ts";
 
+/**
+ * Whoever of these leads says so in a lease. When a master takes the cluster up again they died with the last one, and those that come would wait
+ * until its lease is over before they give any machine a certificate or a place.
+ */
+const leaders = ["kube-controller-manager", "kube-scheduler"];
+
 /** The cluster's data on this server: masters have none, so that any or all of them may be switched off. */
 export function createEtcdOnServer({
   supervisor,
@@ -64,6 +70,7 @@ export function createEtcdOnServer({
       await assertOwnData();
       await changeTo(generation);
       await assertHealthy();
+      for (const name of leaders) await supervisor.gateway.deleteKey(`/registry/leases/kube-system/${name}`);
       return { files: [], wentBack: false };
     },
     prepareMaster: assertHealthy,

@@ -9,6 +9,8 @@ const absentAfterMs = 30 * 60_000;
 /** Where every machine is ready, the Nodes are looked at this often, ms: with hundreds of them it is a long answer. */
 const quietEveryMs = 10_000;
 
+const followed = ["registered", "ready", "lost", "absent"] as const;
+
 /** What the API server says of the machines: their requests for certificates, and their Nodes. */
 export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
   const { clock, record, book, mailbox, guests, api, etcd, cluster } = deps;
@@ -44,7 +46,7 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
   const confirmed = new Set<string>();
   let lookedAtMs = -quietEveryMs;
   async function followNodes(): Promise<void> {
-    const watched = book.inState("registered", "ready", "lost", "absent");
+    const watched = book.inState(...followed);
     const isQuiet = watched.every(({ state }) => state === "ready" || state === "absent");
     const now = clock.monotonicMs();
     if (watched.length === 0 || (isQuiet && now - lookedAtMs < quietEveryMs)) return;
@@ -52,20 +54,6 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
     for (const bootId of confirmed)
       if (!watched.some((node) => node.bootId === bootId)) confirmed.delete(bootId);
     const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
-    await attempt("the pods' network", () =>
-      deps.network.reconcile(watched, statuses, async (node, part) => {
-        // What it has not done yet is not taken from it, but for words and an older table.
-        const { operation } = mailbox.of(node.machineId) ?? {};
-        const isFree = node.doneSequence >= node.sequence || operation === "wait" || operation === "network";
-        if (isFree || operation === undefined)
-          await book.instruct(node, {
-            ...part,
-            operation: "network",
-            deadlineSeconds: operationSeconds.other,
-          });
-        return isFree || operation === undefined;
-      }),
-    );
     for (const node of watched) {
       const status = statuses.get(node.name);
       const isOurs = status?.isReady === true && status.bootId === node.report.kernelBootId;
@@ -79,6 +67,22 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
       else if (node.state === "lost" && clock.now() - node.since > absentAfterMs)
         await attempt(`taking ${node.name} out`, () => becomeAbsent(node, status));
     }
+    // Last, and on the rows as they are now: what a machine is told with its being ready must not take the place of a newer table.
+    await attempt("the pods' network", () =>
+      deps.network.reconcile(book.inState(...followed), statuses, async (node, part) => {
+        // What it has not done yet is not taken from it, but for words and an older table.
+        const { operation } = mailbox.of(node.machineId) ?? {};
+        const isFree = node.doneSequence >= node.sequence || operation === "wait" || operation === "network";
+        if (isFree || operation === undefined)
+          await book.instruct(node, {
+            ...part,
+            operation: "network",
+            deadlineSeconds: operationSeconds.other,
+          });
+        else lookedAtMs = -quietEveryMs;
+        return isFree || operation === undefined;
+      }),
+    );
   }
 
   async function becomeReady(node: ClusterNode): Promise<void> {

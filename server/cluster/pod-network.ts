@@ -8,6 +8,17 @@ export interface NetworkPart {
 }
 
 export interface PodNetwork {
+  /**
+   * What a machine is told with its join, so that its Node is Ready with kubelet's first word; undefined while its Node has no addresses for pods.
+   * Null: nobody has to be told.
+   */
+  readonly withJoin:
+    | ((
+        node: ClusterNode,
+        nodes: readonly ClusterNode[],
+        statuses: ReadonlyMap<string, NodeStatus>,
+      ) => NetworkPart | undefined)
+    | null;
   /** Tells each machine what has changed for it. @param tell gives it an instruction; false: it has another to do first */
   reconcile(
     nodes: readonly ClusterNode[],
@@ -17,4 +28,4 @@ export interface PodNetwork {
 }
 
 /** Where a flannel or another CNI of the cluster's own makes the network, nobody has to be told. */
-export const foreignNetwork: PodNetwork = { reconcile: async () => undefined };
+export const foreignNetwork: PodNetwork = { withJoin: null, reconcile: async () => undefined };

@@ -51,6 +51,8 @@ export interface EtcdGateway {
   alarms(): Promise<readonly EtcdAlarm[]>;
   /** How many keys begin with a text. */
   countKeys(prefix: string): Promise<number>;
+  /** Whether it is there or not. */
+  deleteKey(key: string): Promise<void>;
   /**
    * Writes a snapshot of this member into a file: all of it with the right digest, on the disk, or nothing. A member without a quorum gives
    * one, too.
@@ -239,6 +241,9 @@ export function createEtcdGateway({
         count_only: true,
       });
       return Number(count ?? 0);
+    },
+    async deleteKey(key) {
+      await call("/v3/kv/deleterange", { key: base64(Buffer.from(key)) });
     },
     async snapshot(file) {
       const path = "/v3/maintenance/snapshot";

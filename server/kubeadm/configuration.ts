@@ -73,10 +73,24 @@ const ignoredPreflightErrors = [
 const hasNoDnsField = (cluster: ClusterSpec) =>
   cluster.dns === "none" && kubeadmApiVersion(cluster) !== "v1beta4";
 
-/** Words that `kubeadm init` is called with besides its configuration. */
+/**
+ * Words that `kubeadm init` is called with besides its configuration. kubelet-finalize starts kubelet anew so that it finds its renewed certificate
+ * after its next start; it finds that anyhow, where it keeps it, and prefers it to the one in its configuration.
+ */
 export function initArguments(cluster: ClusterSpec): readonly string[] {
-  return hasNoDnsField(cluster) ? ["--skip-phases=addon/coredns"] : [];
+  const skipped = ["kubelet-finalize", ...(hasNoDnsField(cluster) ? ["addon/coredns"] : [])];
+  return [`--skip-phases=${skipped.join(",")}`];
 }
+
+/**
+ * Controller manager and scheduler end themselves when they can't renew their lease in time: with the default of 10 s each busy minute of an old or
+ * emulated machine would cost a start of theirs, in the middle of the joins that they sign for.
+ */
+const patientLease = {
+  "leader-elect-lease-duration": "60s",
+  "leader-elect-renew-deadline": "45s",
+  "leader-elect-retry-period": "5s",
+};
 
 type Arguments = Readonly<Record<string, string>>;
 
@@ -188,8 +202,10 @@ function clusterConfiguration(cluster: ClusterSpec) {
       extraArgs: argumentsFor(api, {
         "cluster-signing-duration": kubeletCertificateLife,
         "flex-volume-plugin-dir": volumePluginDirectory,
+        ...patientLease,
       }),
     },
+    scheduler: { extraArgs: argumentsFor(api, patientLease) },
   };
 }
 

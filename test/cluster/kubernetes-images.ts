@@ -32,6 +32,12 @@ const iptablesNames = ["iptables", "ip6tables"].flatMap((name) =>
 const iptables = "/usr/sbin/xtables-nft-multi";
 const iptablesModules = "/usr/lib/x86_64-linux-gnu/xtables";
 const conntrack = "/usr/sbin/conntrack";
+/** Its matches need more than it does itself: `statistic`, which shares requests out among pods, needs libm. */
+function librariesOfModules(): Record<string, string> {
+  const modules = readdirSync(iptablesModules).map((name) => join(iptablesModules, name));
+  const found = Object.entries(withLibraries(...modules.filter((module) => module.endsWith(".so"))));
+  return Object.fromEntries(found.filter(([path]) => !modules.includes(path)));
+}
 
 function imagesOf(programs: string): readonly ContainerImage[] {
   const component = (name: string, files: Readonly<Record<string, string>> = {}): ContainerImage => ({
@@ -53,6 +59,7 @@ function imagesOf(programs: string): readonly ContainerImage[] {
       ...withLibraries(iptables, conntrack),
       ...Object.fromEntries(iptablesNames.map((name) => [`/usr/sbin/${name}`, iptables])),
       [iptablesModules]: iptablesModules,
+      ...librariesOfModules(),
     }),
     proofContainer(),
   ];

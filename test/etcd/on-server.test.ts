@@ -106,6 +106,14 @@ t.test("a generation keeps its data, and the next one begins empty", async (t) =
   await ctl("put", "k", "first");
   await etcd.prepareInit(1, node);
   t.match(await ctl("get", "k"), /first/, "asked again: the data stay");
+  for (const name of ["kube-controller-manager", "kube-scheduler", "other"])
+    await ctl("put", `/registry/leases/kube-system/${name}`, "of a process that is gone");
+  await etcd.prepareInit(1, node);
+  t.equal(
+    (await ctl("get", "/registry/leases/", "--prefix", "--keys-only")).trim(),
+    "/registry/leases/kube-system/other",
+    "who led the cluster leads it no more",
+  );
   await etcd.prepareMaster(node);
   await etcd.removeMaster(node);
   t.match(await ctl("get", "k"), /first/, "masters come and go");

@@ -110,13 +110,15 @@ t.test(
       initOf(version, { dns: value })["ClusterConfiguration"]?.["dns"];
     t.same(dns("1.31.0", "none"), { disabled: true });
     t.notOk(ignored("1.31.0").includes("ImagePull"));
-    t.same(initArguments(sampleCluster("1.31.0", { dns: "none" })), []);
+    t.same(initArguments(sampleCluster("1.31.0", { dns: "none" })), ["--skip-phases=kubelet-finalize"]);
     t.equal(dns("1.20.2", "none"), undefined);
     t.ok(ignored("1.20.2").includes("ImagePull"));
-    t.same(initArguments(sampleCluster("1.20.2", { dns: "none" })), ["--skip-phases=addon/coredns"]);
+    t.same(initArguments(sampleCluster("1.20.2", { dns: "none" })), [
+      "--skip-phases=kubelet-finalize,addon/coredns",
+    ]);
     for (const version of ["1.20.2", "1.31.0"]) {
       t.equal(dns(version, "coredns"), undefined);
-      t.same(initArguments(sampleCluster(version)), []);
+      t.same(initArguments(sampleCluster(version)), ["--skip-phases=kubelet-finalize"]);
     }
     t.end();
   },

@@ -288,6 +288,24 @@ t.test("kubeadm gets no longer than the instruction says", async (t) => {
   t.equal(server.reports()[0]?.told, "1 124 kubeadm");
 });
 
+t.test("a join that brings the network of pods makes it before kubeadm runs", async (t) => {
+  const { server, machine, start } = await lab(t);
+  const script = {
+    name: "files/etc/rollcall/network.sh",
+    mode: 0o755,
+    content: "echo network >>/tmp/calls\n",
+  };
+  const { files, ...rest } = join(1);
+  server.instruct({ ...rest, files: [...files, script] });
+  start();
+  await server.until(reportOf(1));
+  t.same(
+    machine.calls().filter((line) => line === "network" || line.startsWith("kubeadm ")),
+    ["network", ...kubeadmCalls(machine.calls())],
+  );
+  t.equal(kubeadmCalls(machine.calls()).length, 1);
+});
+
 t.test(
   "wait tells its message once a change, network runs what it brings, reset and reboot act, what is unknown is 64",
   async (t) => {

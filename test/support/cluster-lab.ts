@@ -3,7 +3,7 @@ import { webcrypto } from "node:crypto";
 import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import root, { type Test } from "tap";
 import { type ClusterService, createClusterService } from "../../server/cluster/cluster-service.ts";
-import { foreignNetwork } from "../../server/cluster/pod-network.ts";
+import { foreignNetwork, type PodNetwork } from "../../server/cluster/pod-network.ts";
 import type { ClusterApi, ClusterEndpoint, ClusterEtcd, NodeStatus } from "../../server/cluster/ports.ts";
 import { type AgentProof, keyDigest } from "../../server/cluster/registrar.ts";
 import type { ClusterNode, Instruction } from "../../server/domain/cluster-node.ts";
@@ -31,6 +31,8 @@ export function createClusterWorld() {
     wentBack: false,
     /** So many of them are gone that the others can do nothing. */
     isBeyondRepair: false,
+    /** Its controller manager gives each Node addresses for its pods. */
+    givesPlaces: true,
     /** etcd lets no member go, by this. */
     guard: undefined as Error | undefined,
     /** Certificates that were asked for, judged once. */
@@ -51,6 +53,11 @@ export function createClusterWorld() {
       call(`not-ready ${name}`, () => {
         const node = nodes.get(name);
         if (node) nodes.set(name, { ...node, isReady: false });
+      }),
+    createNode: (name) =>
+      call(`create ${name}`, () => {
+        const place = world.givesPlaces ? `10.244.${nodes.size}.0/24` : undefined;
+        nodes.set(name, { name, bootId: undefined, isReady: false, podCidr: place, address: undefined });
       }),
     removeNode: (name) => call(`remove ${name}`, () => void nodes.delete(name)),
     drain: (name) => call(`drain ${name}`),
@@ -106,6 +113,8 @@ export interface Settings {
   readonly arming?: "operator" | "automatic";
   readonly workerSlots?: number;
   readonly keepsData?: boolean;
+  /** Default: a network that nobody has to be told. */
+  readonly network?: PodNetwork;
 }
 
 /** Keys take longer to make than a test takes. */
@@ -128,7 +137,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
       api: world.api,
       etcd: world.etcd,
       endpoint: world.endpoint,
-      network: foreignNetwork,
+      network: settings.network ?? foreignNetwork,
       initArguments: [],
       keepsData: settings.keepsData ?? true,
       workerSlots: settings.workerSlots ?? 8,

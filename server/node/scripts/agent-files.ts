@@ -19,8 +19,6 @@ members=$(grep '^files/' "$work/names") || exit 0
 # rootlesskit's copy of a directory has links to what the system has in it, where nobody may write in here: such a link on the way to a
 # file of ours becomes a directory of links.
 open_up() {
-	[ "$1" != / ] || return 0
-	open_up "$(dirname "$1")"
 	case $(readlink "$1") in
 	.ro[0-9]*/*)
 		original=$(readlink -f "$1")
@@ -30,9 +28,11 @@ open_up() {
 		;;
 	esac
 }
+# Each directory once, the outer ones first.
+directories=$(printf '%s\n' "$members" | awk -F / '{ path = ""; for (i = 2; i < NF; i++) print path = path "/" $i }' | sort -u)
 umask 022
-for member in $members; do
-	open_up "$(dirname "/$(expr "$member" : 'files/\(.*\)')")"
+for directory in $directories; do
+	if [ -L "$directory" ]; then open_up "$directory"; fi
 done
 # They are root's, whoever they were in the archive.
 # shellcheck disable=SC2086 # a list of words

@@ -165,6 +165,12 @@ reset_node() {
 	run_inside 300 kubeadm reset -f "--cri-socket=$ROLLCALL_CRI_SOCKET"
 }
 
+# The network of pods, where the instruction brings it.
+set_up_network() {
+	tar -tf "$own/instruction.tar" | grep -qx files/etc/rollcall/network.sh || return 0
+	run_inside "$deadline" sh /etc/rollcall/network.sh
+}
+
 # Cleans up first: kubeadm refuses a system on which it was before. Its files come after that, since reset takes them away.
 run_kubeadm() {
 	if [ -e "$own/tried" ]; then
@@ -175,6 +181,8 @@ run_kubeadm() {
 	: >"$own/tried"
 	phase=unpack
 	unpack || return
+	phase=network
+	set_up_network || return
 	phase=kubeadm
 	limit="$deadline s"
 	[ "$deadline" -lt 120 ] || limit="$((deadline / 60)) min"
@@ -195,8 +203,7 @@ run_network() {
 	phase=unpack
 	unpack || return
 	phase=network
-	tar -tf "$own/instruction.tar" | grep -qx files/etc/rollcall/network.sh || return 0
-	run_inside "$deadline" sh /etc/rollcall/network.sh
+	set_up_network
 }
 
 run_ready() {

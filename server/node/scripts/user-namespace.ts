@@ -139,6 +139,8 @@ esac
 export const systemctlShim = String.raw`#!/bin/sh
 # kubeadm starts and stops kubelet: inside of the user namespace that is the user's unit.
 set -eu
+# The unit is never another one after the start of the user's service manager, which takes seconds to read all of its units again.
+[ "$1" != daemon-reload ] || exit 0
 # systemd's private socket refuses who is root in here; the message bus does not. Without XDG_RUNTIME_DIR the bus is taken.
 DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNTIME_DIR/bus
 export DBUS_SESSION_BUS_ADDRESS
