@@ -140,9 +140,15 @@ export function createClusterService(deps: ClusterServiceDeps) {
       { done, waitMs }: { done: number; waitMs: DurationMs },
     ): Promise<Instruction | undefined> {
       const node = registrar.identify(proof);
+      // This server's data went back to an earlier time: what it numbers anew must not be taken for what was done already.
+      const isBehind = done > node.sequence;
+      if (isBehind) {
+        mailbox.forget(node.machineId);
+        await book.change(node, () => ({ sequence: done + 1, doneSequence: done }));
+      }
       const found = await mailbox.take(node.machineId, {
         done,
-        sequence: node.sequence,
+        sequence: isBehind ? done + 1 : node.sequence,
         waitMs: Math.min(Math.max(0, waitMs), longestPollMs),
       });
       if (mailbox.isMissing(node.machineId)) soon();

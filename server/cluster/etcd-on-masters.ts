@@ -8,7 +8,7 @@ import type { RecordEvent } from "../domain/event.ts";
 import { generationToken } from "../etcd/arguments.ts";
 import { createEtcdCredentials } from "../etcd/credentials.ts";
 import { createEtcdGateway } from "../etcd/gateway.ts";
-import { isMemberOf, isQuorumGone } from "../etcd/membership.ts";
+import { describeMember, type EtcdMember, isMemberOf, isQuorumGone } from "../etcd/membership.ts";
 import { restoreSnapshot } from "../etcd/restore.ts";
 import { createSnapshotKeeper } from "../etcd/snapshots.ts";
 import { createEtcdSurgery } from "../etcd/surgery.ts";
@@ -57,6 +57,8 @@ export function createEtcdOnMasters(deps: EtcdOnMastersDeps): ClusterEtcd {
   const endpointOf = ({ address }: Pick<ClusterNode, "address">) => `https://${address}:${clientPort}`;
   const peerOf = ({ name, address }: ClusterNode) => ({ name, peerUrl: `https://${address}:${peerPort}` });
   const masters = () => store.nodes().filter(({ role }) => role === "master");
+  const isMemberOfAny = (nodes: readonly ClusterNode[], member: EtcdMember) =>
+    nodes.some((node) => isMemberOf(peerOf(node))(member));
   /** Those of an older generation have another etcd, until they reboot. */
   const running = () =>
     masters().filter(
@@ -152,11 +154,24 @@ export function createEtcdOnMasters(deps: EtcdOnMastersDeps): ClusterEtcd {
       const endpoints = others(node);
       if (endpoints.length > 0) await surgery.retire(endpoints, peerOf(node));
     },
+    async removeForsaken() {
+      const isForsaken = (member: EtcdMember) => !isMemberOfAny(masters(), member);
+      // One of them tells who is there; to ask all how they are takes seconds where one is off.
+      const [first] = running().filter(({ state }) => state === "ready");
+      if (!first || !(await connect(endpointOf(first)).members()).some(isForsaken)) return;
+      const endpoints = running().map(endpointOf);
+      const { members, healthy } = await surgery.survey(endpoints);
+      for (const member of members.filter((one) => isForsaken(one) && !healthy.has(one.id)))
+        await surgery.removeStale(endpoints, {
+          name: describeMember(member),
+          peerUrl: member.peerUrls[0] ?? "",
+        });
+    },
     async isBeyondRepair() {
       const survey = await surgery.survey(running().map(endpointOf)).catch(() => undefined);
       if (!survey) return false;
-      const gone = masters().filter(({ state }) => !withMember.includes(state) && !underWay.includes(state));
-      return isQuorumGone(survey, (member) => gone.some((node) => isMemberOf(peerOf(node))(member)));
+      const kept = masters().filter(({ state }) => withMember.includes(state) || underWay.includes(state));
+      return isQuorumGone(survey, (member) => !isMemberOfAny(kept, member));
     },
     // The data are in the RAM of machines that reboot; the snapshots are set aside when another cluster begins.
     generation: async () => undefined,

@@ -75,6 +75,7 @@ export function createEtcdOnServer({
     },
     prepareMaster: assertHealthy,
     removeMaster: async () => undefined,
+    removeForsaken: async () => undefined,
     isBeyondRepair: async () => false,
     wipe: changeTo,
     generation: () => supervisor.generation(),

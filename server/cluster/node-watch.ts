@@ -108,8 +108,8 @@ export function createNodeWatch(deps: ReconcilerDeps, { attempt }: PassTools) {
   }
 
   async function becomeAbsent(node: ClusterNode, status: NodeStatus | undefined): Promise<void> {
-    if (status && !status.isReady) await api.removeNode(node.name);
     if (node.role === "master") await etcd.removeMaster(node);
+    if (status && !status.isReady) await api.removeNode(node.name);
     await book.happen(node, "node-absent", "it was lost for half an hour");
   }
 

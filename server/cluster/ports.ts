@@ -63,6 +63,8 @@ export interface ClusterEtcd {
   prepareMaster(node: ClusterNode): Promise<void>;
   /** The master is taken out of the cluster for good. */
   removeMaster(node: ClusterNode): Promise<void>;
+  /** Members whose machine is no master any more, or none that the server knows, and that don't answer: they only count for the quorum. */
+  removeForsaken(): Promise<void>;
   /** While no API server answers: too many members are gone with their data, so that the masters that are left can do nothing any more. */
   isBeyondRepair(): Promise<boolean>;
   /** Forgets all data. @param generation that comes next */

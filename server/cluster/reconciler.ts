@@ -117,6 +117,7 @@ export function createReconciler(deps: ReconcilerDeps) {
   }
 
   const isUp = () => store.record.state === "up" && endpoint.readyMasters() > 0;
+  const isSilent = ({ machineId }: ClusterNode) => mailbox.silenceMs(machineId) >= lostAfterMs;
   const describe = (what: string) =>
     record({ type: "cluster.state", message: `cluster ${cluster.name}: ${what}` });
 
@@ -141,7 +142,7 @@ export function createReconciler(deps: ReconcilerDeps) {
   };
   const { begin } = createJoins(deps, tools);
   const { judgeRequests, followNodes } = createNodeWatch(deps, tools);
-  const { drain, finishRemoval, sendReboot, endOlderGenerations } = createRemovals(deps, tools);
+  const { drain, finishRemoval, sendReboot, supersede, endOlderGenerations } = createRemovals(deps, tools);
 
   async function endOverdue(): Promise<void> {
     const now = clock.now();
@@ -155,6 +156,13 @@ export function createReconciler(deps: ReconcilerDeps) {
           `${node.state} took longer than ${Math.round((node.deadline - node.since) / 60_000)} minutes`,
         );
     }
+    // Who is silent keeps no slot from others. It queues again when it speaks, and as after a failed try what this one left goes first.
+    for (const node of book.inState("preparing", "joining"))
+      if (isSilent(node))
+        await book.happen(node, "timed-out", "its agent gave no sign for a minute", ({ tries }) => ({
+          tries: Math.max(tries, 1),
+          tokenId: undefined,
+        }));
     // What an agent asked for and this process does not know is made anew, with another token.
     for (const node of book.inState("preparing", "initializing", "joining"))
       if (!isWorkingOn(node) && (node.state === "preparing" || mailbox.isMissing(node.machineId)))
@@ -189,7 +197,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     if (state === "up" && endpoint.readyMasters() === 0) {
       const isAnyAtWork = book
         .inState("joining", "registered", "ready")
-        .some(({ role, machineId }) => role === "master" && mailbox.silenceMs(machineId) < lostAfterMs);
+        .some((node) => node.role === "master" && !isSilent(node));
       // A health check may miss once. Somebody has to begin anew where all masters are silent, or can do nothing without those that are gone.
       unreadySinceMs ??= clock.monotonicMs();
       const isTooLong = clock.monotonicMs() - unreadySinceMs > deadAfterMs;
@@ -217,7 +225,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     const now = clock.now();
     const queued = book
       .inState("queued")
-      .filter(({ retryAt, machineId }) => retryAt <= now && mailbox.silenceMs(machineId) < lostAfterMs)
+      .filter((node) => node.retryAt <= now && !isSilent(node))
       .toSorted((left, right) => left.since - right.since);
     const busy = book.inState(...busyStates);
     const masterAtWork = busy.find(({ role }) => role === "master");
@@ -298,10 +306,8 @@ export function createReconciler(deps: ReconcilerDeps) {
               message: `is a ${node.role} of the cluster ${cluster.name}`,
               deadlineSeconds: operationSeconds.other,
             }));
-    // An agent at work on kubeadm asks nothing; the state's own time ends it.
-    for (const node of book.inState(...busyStates)) deps.onAlive(node);
-    for (const node of book.inState("unarmed", "queued"))
-      if (mailbox.silenceMs(node.machineId) < lostAfterMs) deps.onAlive(node);
+    for (const node of book.inState("unarmed", "queued", ...busyStates))
+      if (!isSilent(node)) deps.onAlive(node);
   }
 
   async function tidy(): Promise<void> {
@@ -313,6 +319,9 @@ export function createReconciler(deps: ReconcilerDeps) {
     const now = clock.monotonicMs();
     if (tokens.join() === knownTokens && now - tidiedAtMs < tidyEveryMs) return;
     await endOlderGenerations();
+    // While a master joins, its member is none yet, or of two minds.
+    if (!book.inState(...busyStates).some(({ role }) => role === "master"))
+      await attempt("removing members that no master has", () => etcd.removeForsaken());
     await api.keepTokens((id) => openTokens().includes(id));
     knownTokens = tokens.join();
     tidiedAtMs = now;
@@ -320,10 +329,7 @@ export function createReconciler(deps: ReconcilerDeps) {
 
   /** Takes the cluster back to nothing, from wherever it was interrupted. */
   async function finishReset(): Promise<void> {
-    for (const node of book.all()) {
-      const superseded = await book.happen(node, "superseded", "the cluster was taken back to nothing");
-      if (superseded) await sendReboot(superseded);
-    }
+    for (const node of book.all()) await supersede(node, "the cluster was taken back to nothing");
     await etcd.wipe(store.record.generation + 1);
     await store.update((current) => clusterIsEmpty(current, clock.now()), "its data are gone");
     describe("is back to nothing");

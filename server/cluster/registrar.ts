@@ -159,6 +159,7 @@ export function createRegistrar(deps: RegistrarDeps) {
           "another key has claimed this boot; neither gets anything until the next one",
         );
       }
+      if (node.state === "quarantined") throw ClaimRefused({});
       if (isNew) {
         mailbox.forget(machine.id);
         mailbox.heard(machine.id);

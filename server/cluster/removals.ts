@@ -35,8 +35,7 @@ export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, atte
 
   async function finishRemoval(node: ClusterNode): Promise<void> {
     if (isUp()) {
-      await attempt(`removing the Node ${node.name}`, () => api.removeNode(node.name));
-      // A member is not taken by a reboot that etcd can't do without: the next pass tries it again.
+      // First, and with its Node it stays as long as etcd can't do without its member: the next pass tries it again.
       if (node.role === "master") {
         const removed = await attempt(
           `removing the member ${node.name}`,
@@ -44,32 +43,36 @@ export function createRemovals(deps: ReconcilerDeps, { isWorkingOn, workOn, atte
         );
         if (!removed) return;
       }
+      await attempt(`removing the Node ${node.name}`, () => api.removeNode(node.name));
     }
-    const rebooting = await book.happen(node, "removed", "its Node is gone");
+    const rebooting = await book.happen(node, "removed", "its Node is gone", () => ({ problem: undefined }));
     if (rebooting) await sendReboot(rebooting);
   }
 
   function sendReboot(node: ClusterNode): Promise<void> {
     return book.instruct(node, {
       operation: "reboot",
-      message: "was reset by an operator and reboots",
+      message:
+        node.problem === undefined ? "was reset by an operator and reboots" : `reboots: ${node.problem}`,
       deadlineSeconds: operationSeconds.other,
     });
   }
 
   /** What joined a cluster that is no more has to join anew, and that takes a reboot. */
-  async function endOlderGenerations(): Promise<void> {
-    const { generation } = store.record;
-    for (const node of book.inState("joining", "registered", "ready", "lost")) {
-      if (node.generation >= generation) continue;
-      const superseded = await book.happen(
-        node,
-        "superseded",
-        `it is of generation ${node.generation}, and the cluster of ${generation}`,
-      );
-      if (superseded) await sendReboot(superseded);
-    }
+  async function supersede(node: ClusterNode, why: string): Promise<void> {
+    const superseded = await book.happen(node, "superseded", why, () => ({ problem: why }));
+    if (superseded) await sendReboot(superseded);
   }
 
-  return { drain, finishRemoval, sendReboot, endOlderGenerations };
+  async function endOlderGenerations(): Promise<void> {
+    const { generation } = store.record;
+    for (const node of book.inState("joining", "registered", "ready", "lost"))
+      if (node.generation < generation)
+        await supersede(
+          node,
+          `the cluster began anew: this machine joined its generation ${node.generation}, and now it is ${generation}`,
+        );
+  }
+
+  return { drain, finishRemoval, sendReboot, supersede, endOlderGenerations };
 }

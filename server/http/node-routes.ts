@@ -90,10 +90,18 @@ export function registerNodeRoutes(app: FastifyInstance, deps: NodeRouteDeps): v
   });
 }
 
+/**
+ * OpenSSL's words for a certificate out of its time. A machine may stay on longer than its certificate lasts, and a clock may jump; what ends
+ * an agent is the row of its machine, which has its key for this boot.
+ */
+const outOfTime: readonly string[] = ["CERT_HAS_EXPIRED", "CERT_NOT_YET_VALID"];
+
 /** Whoever holds the key of a certificate of our agents' authority. @throws AgentNotKnown */
 function proofOf({ raw: { socket } }: FastifyRequest): AgentProof {
-  const certificate =
-    socket instanceof TLSSocket && socket.authorized ? socket.getPeerX509Certificate() : undefined;
+  const isOurs =
+    socket instanceof TLSSocket &&
+    (socket.authorized || outOfTime.includes(String(socket.authorizationError)));
+  const certificate = isOurs ? socket.getPeerX509Certificate() : undefined;
   const subject = certificate?.subject ?? "";
   const bootId = /^CN=([\w-]{1,64})$/m.exec(subject)?.[1];
   const machineId = /^O=([\w-]{1,64})$/m.exec(subject)?.[1];

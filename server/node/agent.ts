@@ -28,6 +28,7 @@ function settings(family: Family, httpsUrl: string, authorityFile: string): stri
     ROLLCALL_CRI_SOCKET: runtimeSocket(family),
     ROLLCALL_RETRY_FIRST: 2,
     ROLLCALL_RETRY_LAST: 30,
+    ROLLCALL_REFUSED_PAUSE: 600,
     ROLLCALL_START_SECONDS: 300,
     ROLLCALL_NODE_PORTS_PAUSE: 2,
   };

@@ -221,6 +221,33 @@ t.test("a master that comes back without its data joins again", async (t) => {
   });
 });
 
+t.test("the member of a machine that is no master any more goes when it is off", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const lab = await createLab(t, authority, 3);
+  const [m1, m2, m3] = lab.members;
+  await lab.begin();
+  const names = async () => (await lab.gateway(m1).members()).map(({ name }) => name).toSorted();
+  await lab.etcd.removeForsaken();
+  lab.row(m3, "queued", { role: "worker" });
+  await lab.etcd.removeForsaken();
+  t.same(await names(), ["m1", "m2", "m3"], "one that answers is not touched");
+  await lab.powerOff(m3);
+  lab.row(m2, "lost");
+  await m2.powerOff();
+  while ((await lab.gateway(m1).status()).leaderId !== undefined)
+    await new Promise<void>((resolve) => void systemClock.after(100, resolve));
+  t.equal(await lab.etcd.isBeyondRepair(), false, "m2 may have its data still");
+  await t.rejects(lab.etcd.removeForsaken(), /./, "nor is any without a quorum");
+  lab.row(m2, "preparing");
+  t.equal(await lab.etcd.isBeyondRepair(), true, "the worker's is gone with its data");
+  lab.row(m2, "ready");
+  m2.start(lab.members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(","), "existing");
+  await Promise.all([m1, m2].map(lab.healthy));
+  await lab.etcd.removeForsaken();
+  t.same(await names(), ["m1", "m2"]);
+  t.equal(lab.events.filter((type) => type === "etcd.member-removed").length, 1);
+});
+
 t.test("all masters were switched off", async (t) => {
   const { etcd: authority } = await sampleAuthorities(t);
   const lab = await createLab(t, authority, 3);

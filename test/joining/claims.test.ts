@@ -38,6 +38,8 @@ t.test("a claim", async (t) => {
       { type: "claim.refused", data: { reason: "second-claim" } },
     ]);
     await t.rejects(agent.poll(), refused, "not the first either");
+    await t.rejects(agent.claim(), refused, "nor by its claim");
+    t.equal(lab.alarms().length, 2, "which is no other alarm");
     await t.rejects(lab.service.instruction({ ...agent.proof, key }, { done: 0, waitMs: 0 }), refused);
     await agent.powerOn();
     await agent.claim();

@@ -158,3 +158,78 @@ t.test("masters whose agents live and whose API servers do not are not waited fo
   t.equal(lab.row("m2").state, "ready");
   t.equal(lab.service.record.state, "up");
 });
+
+t.test("machines that fall silent while they join lose their slots to others within a minute", async (t) => {
+  const { lab, master, settle, worker } = await withMaster(t);
+  const silent: Agent[] = [];
+  for (let number = 1; number <= 8; number++) silent.push(await worker(number, `w${number}`));
+  await lab.passes();
+  const states = () => silent.map(({ name }) => lab.row(name).state);
+  t.same(new Set(states()), new Set(["joining"]), "all slots are theirs");
+  const other = await worker(9, "w9");
+  await lab.passes();
+  t.equal(lab.row("w9").state, "queued");
+  for (const step of [1, 2]) {
+    lab.clock.advanceMs(31_000);
+    for (const agent of [master, other]) await agent.poll();
+    await lab.passes();
+    if (step === 1) t.same(new Set(states()), new Set(["joining"]));
+  }
+  t.same(new Set(states()), new Set(["queued"]));
+  await settle([other]);
+  t.equal(lab.row("w9").state, "ready");
+  t.same(new Set(states()), new Set(["queued"]), "and who is silent gets no turn");
+  await settle(silent);
+  t.same(new Set(states()), new Set(["ready"]), "until it speaks again");
+  t.equal(lab.world.tokens.size, 0);
+});
+
+t.test(
+  "a machine that gives a sign while kubeadm runs keeps its slot, however long that takes",
+  async (t) => {
+    const { lab, worker } = await withMaster(t);
+    const agent = await worker(1, "w1");
+    await lab.passes();
+    const join = await agent.poll();
+    if (!join) throw new Error("no instruction");
+    for (let step = 0; step < 18; step++) {
+      lab.clock.advanceMs(minutes / 2);
+      // Its heartbeat, as the agent's script has it.
+      await lab.service.instruction(agent.proof, { done: join.sequence, waitMs: 0 });
+      await lab.passes(1);
+    }
+    t.match(lab.row("w1"), { state: "joining", tries: 0 });
+    t.equal(lab.world.count("token w1"), 1);
+  },
+);
+
+t.test("a machine that was silent and joins again has its old Node taken for what a try left", async (t) => {
+  const { lab, worker } = await withMaster(t);
+  const agent = await worker(1, "w1");
+  await lab.passes();
+  t.equal((await agent.poll())?.operation, "join");
+  agent.appear();
+  lab.clock.advanceMs(61_000);
+  await lab.passes();
+  t.equal(lab.row("w1").state, "queued");
+  await agent.poll();
+  await lab.passes();
+  t.equal(lab.row("w1").state, "joining");
+  t.equal(lab.world.count("not-ready w1"), 1, "kubeadm takes no name whose Node is Ready");
+});
+
+t.test("a server whose data went back goes on with a number that its agents have not done yet", async (t) => {
+  const { lab, settle, worker } = await withMaster(t);
+  const agent = await worker(1, "w1");
+  await settle([agent]);
+  await agent.claim();
+  // The backup has the claim, and not the row.
+  lab.store.cluster.forgetMachine(lab.machine("w1").id);
+  await t.rejects(agent.poll(), { code: "CLAIM_REFUSED" });
+  const { done } = agent;
+  t.ok(done > 1);
+  await agent.claim();
+  await settle([agent]);
+  t.equal(lab.row("w1").state, "ready");
+  t.ok(lab.row("w1").doneSequence > done);
+});

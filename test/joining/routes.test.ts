@@ -1,8 +1,12 @@
 import { createServer } from "node:net";
-import { writeFileSync } from "node:fs";
+import { createPublicKey, X509Certificate } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import t from "tap";
+import { clientProfile } from "../../server/kubeadm/certificate-layout.ts";
+import { dayMs, issueCertificate } from "../../server/pki/certificates.ts";
+import { openClusterAuthorities } from "../../server/pki/cluster-authorities.ts";
 import { curl, loopbackOf, plain, startServer } from "../support/http-fixture.ts";
 import { macOf, temporaryDirectory } from "../support/samples.ts";
 
@@ -140,6 +144,32 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
       t.equal(await curl(...pinned, ...mine, ...code, `${https}/node/instruction${query}`), "400");
   });
 
+  await t.test(
+    "a certificate that has run out is taken from the key of this boot, and from no other",
+    async (t) => {
+      const authorities = await openClusterAuthorities(
+        { dataDirectory: server.dataDir, passphrase: undefined },
+        { now: Date.now(), keyAlgorithm: "ECDSA-P256" },
+      );
+      const { subject } = new X509Certificate(readFileSync(file("w1.pem")));
+      const nameOf = (type: string) => new RegExp(`^${type}=(.+)$`, "m").exec(subject)?.[1] ?? "";
+      const ask = async (key: string) => {
+        const old = await issueCertificate(
+          authorities.agent,
+          clientProfile(nameOf("CN"), nameOf("O")),
+          createPublicKey(readFileSync(file(key))),
+          { notBefore: Date.now() - 2 * dayMs, notAfter: Date.now() - dayMs },
+        );
+        writeFileSync(file("old.pem"), old);
+        const shown = ["--cert", file("old.pem"), "--key", file(key)];
+        return curl(...pinned, ...shown, ...code, `${https}/node/instruction?done=1&wait=0`);
+      };
+      t.equal(await ask("mine.key"), "204");
+      await boot(2, "m1");
+      t.equal(await ask("m1.key"), "403");
+    },
+  );
+
   await t.test("a report keeps its log, without the secrets in it", async (t) => {
     const log = `I failed\nabcdef.0123456789abcdef\n${"a1".repeat(32)}\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n`;
     writeFileSync(file("log"), log);
@@ -183,11 +213,30 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
     t.match(kubeconfig.text, /client-key-data/);
     t.notMatch(kubeconfig.text, /insecure/);
     t.equal(kubeconfig.headers["cache-control"], "no-store");
-    t.match((await server.api("GET", "/cluster/join")).json, { command: /--token TOKEN$/, expiresAt: null });
     t.match((await server.api("GET", "/cluster/transitions?machine=w1")).items, [
       { from: "none", to: "queued" },
     ]);
   });
+
+  await t.test(
+    "what is asked for by GET makes no token: the command of a machine by hand is made by POST",
+    async (t) => {
+      const { json } = await server.api("GET", "/cluster/join");
+      t.match(json, {
+        endpoint: /^https:/,
+        authorityHash: /^sha256:/,
+        members: [],
+        command: /--token TOKEN$/,
+      });
+      t.equal((await server.api("GET", "/cluster/join?name=guest1")).status, 400);
+      // Nobody serves the cluster here: the token can't be put into it.
+      const made = await server.api("POST", "/cluster/join", { name: "guest1" });
+      t.notMatch(made.status, 404);
+      t.equal((await server.api("POST", "/cluster/join", {})).status, 400);
+      t.equal((await server.api("POST", "/cluster/join", { name: "Guest 1" })).status, 400);
+      t.match((await server.api("POST", "/cluster/join", { name: "w1" })).json, { code: "NODE_NAME_HELD" });
+    },
+  );
 
   await t.test("a master is armed by the code on its screen alone", async (t) => {
     const callback = await boot(2, "m1");

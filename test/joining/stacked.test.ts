@@ -52,7 +52,12 @@ t.test("after a restore the cluster is another generation, and what saw the last
   lab.clock.advanceMs(minutes);
   await lab.passes();
   t.equal(lab.row("w1").state, "rebooting");
-  t.equal((await worker.poll())?.operation, "reboot");
+  const message = "reboots: the cluster began anew: this machine joined its generation 1, and now it is 2";
+  t.match(await worker.poll(), { operation: "reboot", message }, "and its screen says why");
+  lab.restart();
+  await worker.poll();
+  await lab.passes();
+  t.match(await worker.poll(), { operation: "reboot", message }, "also by a server that was killed");
   await worker.powerOn();
   await worker.claim();
   await settle(lab, [worker]);
@@ -110,6 +115,7 @@ t.test("a master stays as long as etcd can't do without its member", async (t) =
   lab.clock.advanceMs(3 * minutes);
   await lab.passes();
   t.equal(lab.row("m2").state, "removing", "however long it takes");
+  t.ok(lab.world.nodes.has("m2"), "and its Node with it");
   t.ok(
     lab.events.some(
       ({ type, message }) => type === "cluster.problem" && message.includes("without the member m2"),
@@ -119,4 +125,42 @@ t.test("a master stays as long as etcd can't do without its member", async (t) =
   await lab.passes();
   t.equal(lab.row("m2").state, "rebooting");
   t.equal(lab.world.count("etcd remove m2"), 1);
+  t.notOk(lab.world.nodes.has("m2"));
+});
+
+t.test("a master that is absent keeps its Node as long as etcd can't do without its member", async (t) => {
+  const { lab, masters } = await createRoom(t);
+  const [m1, m2] = masters;
+  lab.world.world.guard = EtcdQuorumAtRisk({ member: "m3", healthy: 1, quorum: 2 });
+  const node = lab.world.nodes.get("m3");
+  if (node) lab.world.nodes.set("m3", { ...node, isReady: false });
+  for (const wait of [2, 31]) {
+    lab.clock.advanceMs(wait * minutes);
+    for (const agent of [m1, m2]) await agent.poll();
+    await lab.passes();
+  }
+  t.equal(lab.row("m3").state, "lost");
+  t.ok(lab.world.nodes.has("m3"));
+  lab.world.world.guard = undefined;
+  await lab.passes();
+  t.equal(lab.row("m3").state, "absent");
+  t.notOk(lab.world.nodes.has("m3"));
+});
+
+t.test("members that no master has are looked for, and never while a master joins", async (t) => {
+  const { lab, masters } = await createRoom(t);
+  const count = () => lab.world.count("forsaken");
+  const before = count();
+  lab.clock.advanceMs(20_000);
+  await lab.passes();
+  t.equal(count(), before + 1);
+  const [, m2] = masters;
+  await m2.powerOn();
+  await m2.claim();
+  await lab.passes();
+  t.equal(lab.row("m2").state, "joining");
+  lab.clock.advanceMs(20_000);
+  await m2.poll();
+  await lab.passes();
+  t.equal(count(), before + 1);
 });

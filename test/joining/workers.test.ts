@@ -204,7 +204,11 @@ t.test("a reset", async (t) => {
     lab.restart();
     await worker.poll();
     await lab.passes();
-    t.equal((await worker.poll())?.operation, "reboot", "told again by a server that was killed meanwhile");
+    t.match(
+      await worker.poll(),
+      { operation: "reboot", message: "was reset by an operator and reboots" },
+      "told again by a server that was killed meanwhile",
+    );
     await worker.powerOn();
     await worker.claim();
     await settle([worker]);
@@ -227,8 +231,11 @@ t.test("a reset", async (t) => {
     const { generation } = lab.service.record;
     await lab.service.reset("kubernetes", "anna");
     t.match(lab.service.record, { state: "empty", initializedAt: undefined });
-    t.equal((await worker.poll())?.operation, "reboot");
-    t.equal((await master.poll())?.operation, "reboot");
+    for (const agent of [worker, master])
+      t.match(await agent.poll(), {
+        operation: "reboot",
+        message: "reboots: the cluster was taken back to nothing",
+      });
     for (const agent of [master, worker]) {
       await agent.powerOn();
       await agent.claim();

@@ -167,9 +167,6 @@ t.test(
 for (const [step, status] of [
   ["join", 403],
   ["join", 404],
-  ["instruction", 401],
-  ["instruction", 403],
-  ["report", 403],
 ] as const)
   t.test(`${status} for ${step} ends the agent, and its unit stays ended`, async (t) => {
     const { server, machine, start } = await lab(t);
@@ -187,6 +184,76 @@ for (const [step, status] of [
     t.match(agent.said(), /the agent ends here/);
     t.match(machine.read("etc/systemd/system/rollcall-agent.service"), /^RestartPreventExitStatus=77$/m);
   });
+
+const refusal = '{"code":"CLAIM_REFUSED","detail":"this claim is not valid here"}';
+for (const step of ["instruction", "report"] as const) {
+  t.test(`401 for ${step} is told once and may pass: the agent asks again, and claims nothing`, async (t) => {
+    const { server, start } = await lab(t);
+    let refused = 0;
+    server.answerBy(({ path }, response) => {
+      if (!path.endsWith(step) || ++refused > 3) return undefined;
+      response.writeHead(401).end('{"detail":"no certificate"}');
+      return "answered";
+    });
+    server.instruct({ sequence: 1, lines: ["operation=network"] });
+    const agent = start();
+    await server.until(({ query }) => query.get("done") === "1");
+    await agent.kill();
+    t.equal(server.requests.filter(({ path }) => path.endsWith("/join")).length, 1);
+    t.equal(agent.said().match(/does not know this machine now/g)?.length, 1);
+    t.match(agent.said(), /the server answers again/);
+    t.equal(server.reports().at(-1)?.told, "1 0 network");
+  });
+
+  t.test(`403 for ${step}: the agent claims anew with its key, and goes on where it was`, async (t) => {
+    const { server, machine, start } = await lab(t);
+    let refused = 0;
+    server.answerBy(({ path }, response) => {
+      if (!path.endsWith(step) || ++refused > 1) return undefined;
+      response.writeHead(403).end(refusal);
+      return "answered";
+    });
+    server.instruct(join(1));
+    const agent = start();
+    await server.until(({ query }) => query.get("done") === "1");
+    await agent.kill();
+    const claims = server.requests.filter(({ path }) => path.endsWith("/join"));
+    t.equal(claims.length, 2);
+    t.equal(new Set(claims.map(({ body }) => new URLSearchParams(body).get("csr"))).size, 1);
+    t.equal(kubeadmCalls(machine.calls()).length, 1);
+  });
+
+  t.test(`403 for ${step}, and for the claim too: this boot is over, and the agent ends`, async (t) => {
+    const { server, start } = await lab(t);
+    let claims = 0;
+    server.answerBy(({ path }, response) => {
+      if (!path.endsWith(step) && !(path.endsWith("/join") && ++claims > 1)) return undefined;
+      response.writeHead(403).end(refusal);
+      return "answered";
+    });
+    server.instruct({ sequence: 1, lines: ["operation=network"] });
+    const agent = start();
+    t.equal(await agent.ended, 77);
+    t.equal(claims, 2, "it asked once");
+    t.match(agent.said(), /the server refuses this machine: HTTP 403 this claim is not valid here/);
+  });
+}
+
+t.test("while kubeadm runs the agent gives a sign of life, and takes nothing new", async (t) => {
+  const { server, machine, start } = await lab(t);
+  await watched(t, machine.command("mkfifo /tmp/gate")).ended;
+  machine.write("tmp/kubeadm-does", "read -r _ </tmp/gate\n");
+  server.instruct(join(1));
+  const agent = start();
+  await server.untilHeartbeats(2);
+  t.same(server.reports(), []);
+  t.match(server.heartbeats[0], { path: "/node/instruction", client: "b_1" });
+  t.equal(server.heartbeats[0]?.query.get("done"), "1", "as if it were done: it asks for nothing");
+  machine.write("tmp/gate", "go on\n");
+  await server.until(({ query }) => query.get("done") === "1");
+  await agent.kill();
+  t.equal(server.reports()[0]?.told, "1 0 kubeadm");
+});
 
 t.test(
   "a failing kubeadm is reported with the end of its log and its phase, without secrets; the next try cleans up first",

@@ -99,6 +99,7 @@ export async function agentServer(
   signing: Authority = authority,
 ) {
   const requests: AgentRequest[] = [];
+  const heartbeats: AgentRequest[] = [];
   const events = new EventEmitter();
   const instructions: Instruction[] = [];
   let answer: Answer = () => undefined;
@@ -132,6 +133,13 @@ export async function agentServer(
       body,
       client: socket.authorized ? String(socket.getPeerCertificate().subject?.CN) : undefined,
     };
+    // It comes whenever an instruction takes its time, which on a busy host may be each.
+    if (searchParams.get("wait") === "0") {
+      heartbeats.push(request);
+      events.emit("request");
+      response.writeHead(204).end();
+      return;
+    }
     requests.push(request);
     events.emit("request");
     if ((await answer(request, response)) === undefined) await standard(request, response);
@@ -150,6 +158,10 @@ export async function agentServer(
   return {
     url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    heartbeats,
+    async untilHeartbeats(count: number): Promise<void> {
+      while (heartbeats.length < count) await once(events, "request");
+    },
     answerBy(by: Answer) {
       answer = by;
     },
@@ -261,7 +273,7 @@ export async function agentMachine(
           "-c",
           `set -a; . /etc/rollcall/u7s/env; . /etc/rollcall/u7s/agent.env
 PATH=${shell === "busybox" ? "/stubs:/busybox" : "/stubs:$PATH"}
-ROLLCALL_RETRY_FIRST=0 ROLLCALL_RETRY_LAST=0 ROLLCALL_START_SECONDS=3 ${environment}
+ROLLCALL_RETRY_FIRST=0 ROLLCALL_RETRY_LAST=0 ROLLCALL_REFUSED_PAUSE=0 ROLLCALL_START_SECONDS=3 ${environment}
 set +a; ${words}`,
         ],
         { stdio: ["pipe", "pipe", "pipe"], detached: true },

@@ -96,6 +96,7 @@ export function createClusterWorld() {
       if (world.guard) throw world.guard;
       done.push(`etcd remove ${name}`);
     },
+    removeForsaken: () => call("forsaken"),
     wipe: async (generation) => {
       done.push(`etcd wipe ${generation}`);
       nodes.clear();

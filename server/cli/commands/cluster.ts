@@ -99,14 +99,20 @@ export function clusterCommands(program: Command, open: () => Session): void {
     .addHelpText("after", "\nExample:\n  boot cluster join lab-nas")
     .action(async (name: string | undefined) => {
       const session = open();
-      const query = name === undefined ? "" : `?name=${encodeURIComponent(name)}`;
-      const answer = await session.client.get<{ command: string; expiresAt: string | null }>(
-        `/cluster/join${query}`,
-      );
-      session.show(answer, () =>
-        answer.expiresAt === null
-          ? `${answer.command}\nFor a command with a token name the machine: boot cluster join NAME\n`
-          : `${answer.command}\nThe token is good for the Node ${name ?? ""} and until ${answer.expiresAt}.\n`,
+      if (name === undefined) {
+        const answer = await session.client.get<{ command: string }>("/cluster/join");
+        session.show(
+          answer,
+          () => `${answer.command}\nFor a command with a token name the machine: boot cluster join NAME\n`,
+        );
+        return;
+      }
+      const made = await session.client.post<{ command: string; expiresAt: string }>("/cluster/join", {
+        name,
+      });
+      session.show(
+        made,
+        () => `${made.command}\nThe token is good for the Node ${name} and until ${made.expiresAt}.\n`,
       );
     });
 

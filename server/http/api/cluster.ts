@@ -19,10 +19,7 @@ export interface ClusterApiDeps {
 const nodeName = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
 const machine = Type.String({ minLength: 1, maxLength: 253 });
 
-const joinQuery = Type.Object(
-  { name: Type.Optional(Type.String({ pattern: nodeName })) },
-  { additionalProperties: false },
-);
+const joinBody = Type.Object({ name: Type.String({ pattern: nodeName }) }, { additionalProperties: false });
 const armBody = Type.Object(
   {
     machine,
@@ -117,31 +114,48 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
     },
   );
 
-  app.get<{ Querystring: Static<typeof joinQuery> }>(
+  app.get(
     "/cluster/join",
     {
       schema: {
-        summary:
-          "What a machine that is none of ours joins by; with a name also the command, whose token is good for that Node and 15 minutes",
+        summary: "What a machine that is none of ours joins by, but for a token",
         tags,
-        querystring: joinQuery,
+        // A name was part of it once: whoever gives one still would take the template for a command.
+        querystring: Type.Object({}, { additionalProperties: false }),
       },
-      config: { scopes: operators },
+      config: { scopes: readers },
     },
-    async (request, reply) => {
+    () => {
       const service = serviceOf();
-      const { name } = request.query;
-      const made = name === undefined ? undefined : await service.joinCommand(name);
       const { endpoint, authorityHash, nodes } = clusterView(service);
-      return reply.header("cache-control", "no-store").send({
+      return {
         endpoint,
         authorityHash,
         members: nodes
           .filter(({ state }) => state === "ready")
           .map(({ machine, role }) => ({ machine, role })),
-        command: made?.command ?? service.joinTemplate,
-        expiresAt: isoTime(made?.expiresAt),
-      });
+        command: service.joinTemplate,
+      };
+    },
+  );
+
+  app.post<{ Body: Static<typeof joinBody> }>(
+    "/cluster/join",
+    {
+      schema: {
+        summary:
+          "Make the command by which a machine that is none of ours joins as a worker; a secret, good for the Node of this name and 15 minutes",
+        tags,
+        body: joinBody,
+      },
+      config: { scopes: operators },
+    },
+    async (request, reply) => {
+      const { command, expiresAt } = await serviceOf().joinCommand(request.body.name);
+      return reply
+        .code(201)
+        .header("cache-control", "no-store")
+        .send({ command, expiresAt: isoTime(expiresAt) });
     },
   );
 

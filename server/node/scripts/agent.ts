@@ -38,13 +38,16 @@ printable() { tr -cd '\040-\176' | cut -c 1-500; }
 as_user() { runuser -u "$U7S_USER" -- env HOME="$U7S_HOME" XDG_RUNTIME_DIR="$runtime" "$@"; }
 inside() { as_user "$U7S_PROGRAMS/nsenter_u7s" "$@"; }
 
-# Waits after a failure: longer each time, and not when all others do.
+# rest SECONDS: up to half of it less, so that it is not over when all others' is.
+rest() { sleep "$(($1 - $(od -An -N2 -tu2 /dev/urandom) % ($1 / 2 + 1)))"; }
+
+# Waits after a failure: longer each time.
 pause=0
 back_off() {
 	pause=$((pause * 2))
 	[ "$pause" -ge "$ROLLCALL_RETRY_FIRST" ] || pause=$ROLLCALL_RETRY_FIRST
 	[ "$pause" -le "$ROLLCALL_RETRY_LAST" ] || pause=$ROLLCALL_RETRY_LAST
-	sleep "$((pause - $(od -An -N2 -tu2 /dev/urandom) % (pause / 2 + 1)))"
+	rest "$pause"
 }
 
 # ask OUTPUT SECONDS <CONFIG: one request with curl. Sets code: HTTP's, or 000 without an answer, and then problem.
@@ -112,7 +115,6 @@ take_answer() {
 }
 
 join_server() {
-	[ ! -s "$own/agent.crt" ] || return 0
 	claim=$(claim)
 	[ -n "$claim" ] || finish "this boot has no claim: neither in /etc/rollcall/callback nor on the kernel's command line"
 	known=$(facts)
@@ -139,6 +141,14 @@ join_server() {
 		esac
 		back_off
 	done
+}
+
+# bear FILE: waits after a refusal, which may pass. 401: the certificate is not taken. 403: the server knows another boot of this machine, or
+# none; whether this one is over, the answer to its claim tells.
+bear() {
+	complain "the server does not know this machine now, and is asked again later: $(said "$1")"
+	rest "$ROLLCALL_REFUSED_PAUSE"
+	[ "$code" = 401 ] || join_server
 }
 
 # What nobody else may read leaves no machine: keys, tokens, and what an address or a kubeconfig holds of them.
@@ -223,10 +233,22 @@ run_reset() {
 	return "$result"
 }
 
+# Tells the server that this machine lives, for as long as an instruction is at work: what asks says that it is done, and is answered at once.
+heartbeat() {
+	while sleep "$poll" && kill -0 $$ 2>/dev/null; do
+		ask "$own/heartbeat" 30 <<-EOF
+			url = "$ROLLCALL_URL/node/instruction?done=$sequence&wait=0"
+			$credentials
+		EOF
+	done
+}
+
 # Sets result and phase.
 execute() {
 	: >"$own/log"
 	phase=$operation
+	heartbeat &
+	heart=$!
 	case $operation in
 	init | join) run_kubeadm ;;
 	network) run_network ;;
@@ -241,6 +263,7 @@ execute() {
 		;;
 	esac
 	result=$?
+	kill "$heart" 2>/dev/null
 	[ "$result" = 0 ] || say "$operation failed ($result, $phase): $(redact <"$own/log" | grep . | tail -n 1 | printable)"
 	redact <"$own/log" | tail -c 8192 >"$own/results/$sequence.log"
 	printf '%s %s\n' "$result" "$phase" >"$own/results/new"
@@ -262,7 +285,7 @@ report() {
 			answered
 			return
 			;;
-		401 | 403) finish "the server does not know this machine any more: $(said "$own/answer")" ;;
+		401 | 403) bear "$own/answer" ;;
 		000 | 408 | 429 | 5??) complain "the server does not take the report: $(said "$own/answer")" ;;
 		*)
 			say "the server has no use for the report of instruction $sequence: $(said "$own/answer")"
@@ -324,7 +347,7 @@ make_key || {
 	exit 1
 }
 wait_for_namespace
-join_server
+[ -s "$own/agent.crt" ] || join_server
 credentials=$(printf 'cert = "%s"\nkey = "%s"' "$own/agent.crt" "$own/agent.key")
 [ ! -s "$own/done" ] || read -r last <"$own/done"
 [ ! -s "$own/poll" ] || read -r poll <"$own/poll"
@@ -345,7 +368,7 @@ while :; do
 		fi
 		;;
 	204) answered ;;
-	401 | 403) finish "the server does not know this machine any more: $(said "$own/instruction.tar")" ;;
+	401 | 403) bear "$own/instruction.tar" ;;
 	*)
 		complain "the server gives no instruction: $(said "$own/instruction.tar")"
 		back_off

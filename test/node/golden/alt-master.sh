@@ -120,6 +120,7 @@ ROLLCALL_STATE="/run/rollcall"
 ROLLCALL_CRI_SOCKET="unix:///run/crio/crio.sock"
 ROLLCALL_RETRY_FIRST="2"
 ROLLCALL_RETRY_LAST="30"
+ROLLCALL_REFUSED_PAUSE="600"
 ROLLCALL_START_SECONDS="300"
 ROLLCALL_NODE_PORTS_PAUSE="2"
 END-OF-THE-FILE-OF-THE-NODE
@@ -401,13 +402,16 @@ printable() { tr -cd '\040-\176' | cut -c 1-500; }
 as_user() { runuser -u "$U7S_USER" -- env HOME="$U7S_HOME" XDG_RUNTIME_DIR="$runtime" "$@"; }
 inside() { as_user "$U7S_PROGRAMS/nsenter_u7s" "$@"; }
 
-# Waits after a failure: longer each time, and not when all others do.
+# rest SECONDS: up to half of it less, so that it is not over when all others' is.
+rest() { sleep "$(($1 - $(od -An -N2 -tu2 /dev/urandom) % ($1 / 2 + 1)))"; }
+
+# Waits after a failure: longer each time.
 pause=0
 back_off() {
 	pause=$((pause * 2))
 	[ "$pause" -ge "$ROLLCALL_RETRY_FIRST" ] || pause=$ROLLCALL_RETRY_FIRST
 	[ "$pause" -le "$ROLLCALL_RETRY_LAST" ] || pause=$ROLLCALL_RETRY_LAST
-	sleep "$((pause - $(od -An -N2 -tu2 /dev/urandom) % (pause / 2 + 1)))"
+	rest "$pause"
 }
 
 # ask OUTPUT SECONDS <CONFIG: one request with curl. Sets code: HTTP's, or 000 without an answer, and then problem.
@@ -535,7 +539,6 @@ take_answer() {
 }
 
 join_server() {
-	[ ! -s "$own/agent.crt" ] || return 0
 	claim=$(claim)
 	[ -n "$claim" ] || finish "this boot has no claim: neither in /etc/rollcall/callback nor on the kernel's command line"
 	known=$(facts)
@@ -562,6 +565,14 @@ join_server() {
 		esac
 		back_off
 	done
+}
+
+# bear FILE: waits after a refusal, which may pass. 401: the certificate is not taken. 403: the server knows another boot of this machine, or
+# none; whether this one is over, the answer to its claim tells.
+bear() {
+	complain "the server does not know this machine now, and is asked again later: $(said "$1")"
+	rest "$ROLLCALL_REFUSED_PAUSE"
+	[ "$code" = 401 ] || join_server
 }
 
 # What nobody else may read leaves no machine: keys, tokens, and what an address or a kubeconfig holds of them.
@@ -639,10 +650,22 @@ run_reset() {
 	return "$result"
 }
 
+# Tells the server that this machine lives, for as long as an instruction is at work: what asks says that it is done, and is answered at once.
+heartbeat() {
+	while sleep "$poll" && kill -0 $$ 2>/dev/null; do
+		ask "$own/heartbeat" 30 <<-EOF
+			url = "$ROLLCALL_URL/node/instruction?done=$sequence&wait=0"
+			$credentials
+		EOF
+	done
+}
+
 # Sets result and phase.
 execute() {
 	: >"$own/log"
 	phase=$operation
+	heartbeat &
+	heart=$!
 	case $operation in
 	init | join) run_kubeadm ;;
 	network) run_network ;;
@@ -657,6 +680,7 @@ execute() {
 		;;
 	esac
 	result=$?
+	kill "$heart" 2>/dev/null
 	[ "$result" = 0 ] || say "$operation failed ($result, $phase): $(redact <"$own/log" | grep . | tail -n 1 | printable)"
 	redact <"$own/log" | tail -c 8192 >"$own/results/$sequence.log"
 	printf '%s %s\n' "$result" "$phase" >"$own/results/new"
@@ -678,7 +702,7 @@ report() {
 			answered
 			return
 			;;
-		401 | 403) finish "the server does not know this machine any more: $(said "$own/answer")" ;;
+		401 | 403) bear "$own/answer" ;;
 		000 | 408 | 429 | 5??) complain "the server does not take the report: $(said "$own/answer")" ;;
 		*)
 			say "the server has no use for the report of instruction $sequence: $(said "$own/answer")"
@@ -740,7 +764,7 @@ make_key || {
 	exit 1
 }
 wait_for_namespace
-join_server
+[ -s "$own/agent.crt" ] || join_server
 credentials=$(printf 'cert = "%s"\nkey = "%s"' "$own/agent.crt" "$own/agent.key")
 [ ! -s "$own/done" ] || read -r last <"$own/done"
 [ ! -s "$own/poll" ] || read -r poll <"$own/poll"
@@ -761,7 +785,7 @@ while :; do
 		fi
 		;;
 	204) answered ;;
-	401 | 403) finish "the server does not know this machine any more: $(said "$own/instruction.tar")" ;;
+	401 | 403) bear "$own/instruction.tar" ;;
 	*)
 		complain "the server gives no instruction: $(said "$own/instruction.tar")"
 		back_off
@@ -858,12 +882,25 @@ set -eu
 LC_ALL=C
 export LC_ALL
 
+# Sets identity, a file with kubelet's certificate and key. On the machine that made the cluster they stand in kubelet's own
+# configuration until kubelet renews them for the first time.
+find_identity() {
+	identity=/var/lib/kubelet/pki/kubelet-client-current.pem
+	[ ! -e "$identity" ] || return 0
+	identity=/run/rollcall-kubelet.pem
+	(
+		umask 077
+		sed -n -e 's/^ *client-certificate-data: *//p' -e 's/^ *client-key-data: *//p' /etc/kubernetes/kubelet.conf |
+			while read -r data; do printf '%s' "$data" | base64 -d; done >"$identity"
+	)
+}
+
 # ask PATH SECONDS: of the API server, as kubelet. It takes its shell's place.
 ask() {
+	find_identity
 	server=$(sed -n 's/^ *server: *\(https:[A-Za-z0-9.:/-]*\) *$/\1/p' /etc/kubernetes/kubelet.conf | head -n 1)
 	exec curl -q --silent --fail --no-buffer --noproxy '*' --proto =https --cacert /etc/kubernetes/pki/ca.crt --capath /nonexistent \
-		--cert /var/lib/kubelet/pki/kubelet-client-current.pem --key /var/lib/kubelet/pki/kubelet-client-current.pem \
-		--connect-timeout 10 --max-time "$2" "$server$1"
+		--cert "$identity" --key "$identity" --connect-timeout 10 --max-time "$2" "$server$1"
 }
 
 # JSON read token by token, a line of it after the other: the path of each value is on a stack, so that no text in it can pass for a port.
