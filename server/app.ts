@@ -151,7 +151,7 @@ export async function createApp(deps: AppDeps) {
     interfaces.map(({ address }) => address),
   );
   const boots = createBootService({
-    nodes: configuredNodes(config, {
+    nodes: await configuredNodes(config, {
       ids,
       serverAddress: interfaces[0]?.address,
       pathOf: content.pathOf,

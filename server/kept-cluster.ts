@@ -6,7 +6,7 @@ import type { Claims } from "./boot/claims.ts";
 import type { BootTracker } from "./boot/tracker.ts";
 import { createBridgePodNetwork } from "./cluster/bridge-pod-network.ts";
 import { type ClusterService, createClusterService } from "./cluster/cluster-service.ts";
-import { createEtcdOnServer } from "./cluster/etcd-on-server.ts";
+import { createEtcdOnServer, snapshotsOfServer } from "./cluster/etcd-on-server.ts";
 import { createEtcdOnMasters } from "./cluster/etcd-on-masters.ts";
 import { foreignNetwork } from "./cluster/pod-network.ts";
 import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
@@ -269,12 +269,7 @@ function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps):
     directory: join(directory, "snapshots"),
     everyMs: snapshotEveryMs,
     keep: snapshotsKept,
-    source: async () => {
-      const generation = await supervisor.generation();
-      return supervisor.state.kind === "healthy" && generation !== undefined
-        ? { gateway: supervisor.gateway, generation }
-        : undefined;
-    },
+    source: snapshotsOfServer(supervisor, store),
     clock,
     log,
     record,

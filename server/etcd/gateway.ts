@@ -49,19 +49,12 @@ export interface EtcdGateway {
   /** @throws EtcdRefused while the learner has not caught up */
   promoteMember(id: string): Promise<void>;
   alarms(): Promise<readonly EtcdAlarm[]>;
-  /** How many keys begin with a text. */
-  countKeys(prefix: string): Promise<number>;
   /**
    * Writes a snapshot of this member into a file: all of it with the right digest, on the disk, or nothing. A member without a quorum gives
    * one, too.
    * @throws EtcdSnapshotBroken
    */
   snapshot(file: string): Promise<SnapshotFile>;
-}
-
-/** Whether a cluster was made in this etcd: kubeadm's own configuration is the first that `init` keeps in it. */
-export async function hasCluster(gateway: EtcdGateway): Promise<boolean> {
-  return (await gateway.countKeys("/registry/configmaps/kube-system/kubeadm-config")) > 0;
 }
 
 interface RawMember {
@@ -79,22 +72,6 @@ const toMember = ({ ID, name, peerURLs, clientURLs, isLearner }: RawMember): Etc
   clientUrls: clientURLs ?? [],
   isLearner: isLearner ?? false,
 });
-
-const base64 = (octets: Buffer) => octets.toString("base64");
-
-/** The end of the range of all keys that begin with a text: its last octet plus one. */
-function endOfPrefix(prefix: Buffer): Buffer {
-  const end = Buffer.from(prefix);
-  for (let at = end.length - 1; at >= 0; at--) {
-    const octet = end[at] ?? 0;
-    if (octet < 0xff) {
-      end[at] = octet + 1;
-      return end.subarray(0, at + 1);
-    }
-  }
-  // The range to the end of all keys.
-  return Buffer.from([0]);
-}
 
 export function createEtcdGateway({
   endpoint,
@@ -230,15 +207,6 @@ export function createEtcdGateway({
         memberId: memberID ?? "0",
         alarm: alarm ?? "NONE",
       }));
-    },
-    async countKeys(prefix) {
-      const key = Buffer.from(prefix);
-      const { count } = await call<{ count?: string }>("/v3/kv/range", {
-        key: base64(key),
-        range_end: base64(endOfPrefix(key)),
-        count_only: true,
-      });
-      return Number(count ?? 0);
     },
     async snapshot(file) {
       const path = "/v3/maintenance/snapshot";
