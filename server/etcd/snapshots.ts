@@ -90,9 +90,7 @@ export function createSnapshotKeeper({
       const facts = await stat(file).catch(() => undefined);
       if (!facts?.isFile()) return [];
       const takenAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-      return [
-        { file, takenAt, bytes: facts.size, generation: Number(generation), number: Number(number) },
-      ];
+      return [{ file, takenAt, bytes: facts.size, generation: Number(generation), number: Number(number) }];
     });
     return (await Promise.all(found)).flat().sort(newestFirst);
   };
@@ -106,9 +104,7 @@ export function createSnapshotKeeper({
     const takenAt = clock.now();
     const { generation } = from;
     const number = 1 + Math.max(0, ...(await list()).map((one) => one.number));
-    const { file, bytes } = await from.gateway.snapshot(
-      join(directory, nameOf(number, takenAt, generation)),
-    );
+    const { file, bytes } = await from.gateway.snapshot(join(directory, nameOf(number, takenAt, generation)));
     for (const old of (await list()).slice(Math.max(keep, 1))) await rm(old.file, { force: true });
     log.debug({ file, bytes }, "took a snapshot of etcd");
     return { file, takenAt, bytes, generation };

@@ -175,7 +175,9 @@ t.test("what each role publishes, and what kubelet is told by version", (t) => {
   t.notMatch(environment("worker", "debian", "1.20.2"), /feature-gates/);
   for (const { name, spec } of allSamples())
     t.same(
-      nodeTree(spec).files.filter(({ path, text }) => /\/patches\//.test(path) || /volumePluginDir/.test(text)),
+      nodeTree(spec).files.filter(
+        ({ path, text }) => /\/patches\//.test(path) || /volumePluginDir/.test(text),
+      ),
       [],
       `${name}: kubelet's configuration comes by kubeadm alone`,
     );
