@@ -17,6 +17,7 @@ import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
 import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
+import type { ConnectionShares } from "./domain/connection-shares.ts";
 import { NotReady } from "./domain/error-catalogue.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
 import type { NewEvent } from "./domain/event.ts";
@@ -50,6 +51,8 @@ export interface AppDeps {
   /** Served interfaces with the address that machines there reach us by. */
   readonly interfaces: readonly ServedInterface[];
   readonly readNeighbourTable: () => string;
+  /** Of each listener; undefined: as many as a server ever has. */
+  readonly connections?: ConnectionShares | undefined;
   /** An iPXE begins on this device. */
   readonly onIpxe?: (device: string, mac: Mac) => void;
   /** The checkout: templates/ and boot-assets/ lie in it. */
@@ -151,7 +154,7 @@ export async function createApp(deps: AppDeps) {
     interfaces.map(({ address }) => address),
   );
   const boots = createBootService({
-    nodes: configuredNodes(config, {
+    nodes: await configuredNodes(config, {
       ids,
       serverAddress: interfaces[0]?.address,
       pathOf: content.pathOf,
@@ -227,6 +230,7 @@ export async function createApp(deps: AppDeps) {
   const http = await buildHttpServer({
     cluster: kept?.service,
     tls: opened?.tls,
+    connections: deps.connections,
     clock,
     ids,
     log,

@@ -1,4 +1,5 @@
 /** The cluster that the config asks for, and what its machines are told. */
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ClusterNodes } from "./boot/cluster-nodes.ts";
 import { clusterInput } from "./config/cluster-input.ts";
@@ -6,9 +7,9 @@ import type { Config } from "./config/schema.ts";
 import { createKernelReleases } from "./content/kernel-releases.ts";
 import type { Ids } from "./domain/capabilities.ts";
 import { type ClusterSpec, readCluster } from "./domain/cluster.ts";
-import { machineIdSecret } from "./machine-secret.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import { runtimeSocket } from "./node/runtime.ts";
+import { writeOnce } from "./pki/write-once.ts";
 
 /**
  * Undefined: no cluster is configured.
@@ -21,7 +22,7 @@ export function clusterOf(config: Config, serverAddress: Ipv4): ClusterSpec | un
 }
 
 export interface NodeSources {
-  readonly ids: Pick<Ids, "secret" | "id">;
+  readonly ids: Pick<Ids, "secret">;
   readonly serverAddress: Ipv4 | undefined;
   /** The file of content by its digest. */
   readonly pathOf: (sha256: string) => string | undefined;
@@ -30,18 +31,28 @@ export interface NodeSources {
 }
 
 /** What makes machines nodes; undefined where no cluster is configured. */
-export function configuredNodes(
+export async function configuredNodes(
   config: Config,
   { ids, serverAddress, pathOf, parts = () => [] }: NodeSources,
-): ClusterNodes | undefined {
+): Promise<ClusterNodes | undefined> {
   const cluster = clusterOf(config, serverAddress ?? ("127.0.0.1" as Ipv4));
   if (!cluster) return undefined;
   const kernelReleases = createKernelReleases(pathOf);
   return {
     cluster,
-    machineIdSecret: machineIdSecret(join(config.dataDir, "machine-id.key"), ids),
+    machineIdSecret: await machineIdSecret(join(config.dataDir, "machine-id.key"), ids),
     servicesAddress: config.services.address as Ipv4 | undefined,
     parts,
     kernelRelease: ({ files }) => kernelReleases(files.kernel.sha256),
   };
+}
+
+/**
+ * The secret that machine-ids are made with: made at the first start and never again, since a machine with another id is another machine
+ * to whoever kept the old one.
+ * @param file mode 0600
+ */
+async function machineIdSecret(file: string, ids: Pick<Ids, "secret">): Promise<Uint8Array> {
+  if (!existsSync(file)) await writeOnce(file, `${ids.secret()}${ids.secret()}\n`);
+  return readFileSync(file);
 }

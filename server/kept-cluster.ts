@@ -6,7 +6,7 @@ import type { Claims } from "./boot/claims.ts";
 import type { BootTracker } from "./boot/tracker.ts";
 import { createBridgePodNetwork } from "./cluster/bridge-pod-network.ts";
 import { type ClusterService, createClusterService } from "./cluster/cluster-service.ts";
-import { createEtcdOnServer } from "./cluster/etcd-on-server.ts";
+import { createEtcdOnServer, snapshotsOfServer } from "./cluster/etcd-on-server.ts";
 import { createEtcdOnMasters } from "./cluster/etcd-on-masters.ts";
 import { foreignNetwork } from "./cluster/pod-network.ts";
 import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
@@ -14,6 +14,7 @@ import type { Config } from "./config/schema.ts";
 import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
+import type { ConnectionShares } from "./domain/connection-shares.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
 import { ClusterForeign } from "./domain/error-catalogue.ts";
 import type { RecordEvent } from "./domain/event.ts";
@@ -49,6 +50,7 @@ export interface KeptClusterDeps {
   readonly tracker: BootTracker;
   readonly claims: Claims;
   readonly inventory: Inventory;
+  readonly connections?: ConnectionShares | undefined;
   /** What a role makes of a machine in the cluster. */
   readonly nodeRoleOf: (role: string) => "master" | "worker" | undefined;
 }
@@ -157,7 +159,15 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
   const onChange = (backend: { id: string; state: string; reason: string | undefined }) =>
     log.info({ master: backend.id, state: backend.state, reason: backend.reason }, "an API server");
   const balancer = settings.loadBalancer
-    ? createLoadBalancer({ port: cluster.endpoint.port, probe, clock, log, random, onChange })
+    ? createLoadBalancer({
+        port: cluster.endpoint.port,
+        probe,
+        clock,
+        log,
+        random,
+        onChange,
+        ...(deps.connections && { maxConnections: deps.connections.endpoint }),
+      })
     : undefined;
   const health = balancer ? undefined : createBackendHealth({ probe, clock, random, onChange });
   const backends = (): readonly BackendState[] => balancer?.state().backends ?? health?.states() ?? [];
@@ -269,12 +279,7 @@ function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps):
     directory: join(directory, "snapshots"),
     everyMs: snapshotEveryMs,
     keep: snapshotsKept,
-    source: async () => {
-      const generation = await supervisor.generation();
-      return supervisor.state.kind === "healthy" && generation !== undefined
-        ? { gateway: supervisor.gateway, generation }
-        : undefined;
-    },
+    source: snapshotsOfServer(supervisor, store),
     clock,
     log,
     record,

@@ -2,6 +2,7 @@ import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { createApp } from "./app.ts";
 import { type ConfigSources, loadConfig } from "./config/load.ts";
+import { shareConnections } from "./domain/connection-shares.ts";
 import type { Event } from "./domain/event.ts";
 import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
@@ -12,6 +13,7 @@ import { openIcmp6 } from "./platform/icmp6-socket.ts";
 import { createLogger } from "./platform/logger.ts";
 import { forwardsIpv6, servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
+import { openFileLimit } from "./platform/open-file-limit.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
 import { startTftpThread } from "./tftp-thread.ts";
@@ -44,7 +46,12 @@ export async function serve(sources: ConfigSources): Promise<number> {
   });
   const udp = createUdp({ log, clock: systemClock });
   const tftpThread = await startTftpThread({ udp, clock: systemClock, log });
+  const hasCluster = config.cluster.kubernetesVersion !== undefined;
   const app = await createApp({
+    connections: shareConnections(openFileLimit(), {
+      https: hasCluster,
+      endpoint: hasCluster && config.cluster.loadBalancer,
+    }),
     onIpxe: routers.end,
     config,
     interfaces,

@@ -1,6 +1,6 @@
 import { EtcdDataMissing, EtcdFailed } from "../domain/error-catalogue.ts";
 import type { EtcdSupervisor } from "../etcd/supervisor.ts";
-import type { SnapshotKeeper } from "../etcd/snapshots.ts";
+import type { SnapshotKeeper, SnapshotSource } from "../etcd/snapshots.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import type { ClusterEtcd } from "./ports.ts";
 
@@ -28,12 +28,18 @@ export function createEtcdOnServer({
   /** Who asks while it starts waits for that start. The supervisor starts again what ended, and leaves a start that failed to us. */
   async function run(): Promise<void> {
     if (isStopped || changing > 0) return;
-    await assertOwnData();
-    if (supervisor.state.kind === "stopped")
-      starting ??= supervisor.start().finally(() => {
-        starting = undefined;
-      });
+    starting ??= begin().finally(() => {
+      starting = undefined;
+    });
     await starting;
+  }
+
+  async function begin(): Promise<void> {
+    // Of now: with the next election the record no longer says it of the data that are here.
+    const wasMade = store.record.initializedAt !== undefined;
+    await assertOwnData();
+    if (wasMade) await supervisor.markInitialized();
+    if (supervisor.state.kind === "stopped") await supervisor.start();
   }
 
   /**
@@ -90,5 +96,17 @@ export function createEtcdOnServer({
       // A snapshot under way ends with etcd: the server has seconds to end.
       await Promise.all([snapshots.stop(), supervisor.stop()]);
     },
+  };
+}
+
+/** Snapshots of it while it runs. A try to make a cluster gives none: those would push out the ones of the last cluster that there was. */
+export function snapshotsOfServer(
+  supervisor: Pick<EtcdSupervisor, "gateway" | "generation" | "state">,
+  store: Pick<ClusterRepository, "record">,
+): SnapshotSource {
+  return async () => {
+    if (store.record.initializedAt === undefined || supervisor.state.kind !== "healthy") return undefined;
+    const generation = await supervisor.generation();
+    return generation === undefined ? undefined : { gateway: supervisor.gateway, generation };
   };
 }

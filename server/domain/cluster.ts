@@ -22,6 +22,12 @@ export function formatKubernetesVersion({ minor, patch }: KubernetesVersion): st
   return `v1.${minor}.${patch}`;
 }
 
+/**
+ * Whether the kubelet knows the gate KubeletInUserNamespace, and may fail at what a user namespace forbids: alpha since 1.22, on by default
+ * since 1.37, so it is always named. An older kubelet does not start with it; for that the node fakes /proc/sys.
+ */
+export const hasUserNamespaceGate = ({ minor }: Pick<KubernetesVersion, "minor">): boolean => minor >= 22;
+
 /** What keys the cluster's certificates have; the names are those of kubeadm's `encryptionAlgorithm`. */
 export type KeyAlgorithm = "ECDSA-P256" | "RSA-2048";
 

@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import { maximumConnections } from "../domain/connection-shares.ts";
 import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 import { createRateLimitedLog } from "../domain/rate-limited-log.ts";
 import { type Backend, type BackendState, createBackendHealth, type Probe } from "./backend-health.ts";
@@ -18,7 +19,7 @@ export interface LoadBalancerOptions {
   readonly random: () => number;
   /** Time between two probes of a backend, default 2 s. */
   readonly probeEveryMs?: DurationMs;
-  /** Connections at once, default 8192. */
+  /** Connections at once, two descriptors each. */
   readonly maxConnections?: number;
   /** And of one client's address, default 512: a room behind a NAT is one. */
   readonly maxPerAddress?: number;
@@ -58,7 +59,7 @@ export type LoadBalancer = ReturnType<typeof createLoadBalancer>;
  * ours. A connection lasts as long as both ends want it to; that of a backend which is no longer ready is cut, so that its client comes anew.
  */
 export function createLoadBalancer(options: LoadBalancerOptions) {
-  const { clock, maxConnections = 8192, maxPerAddress = 512 } = options;
+  const { clock, maxConnections = maximumConnections, maxPerAddress = 512 } = options;
   const log = options.log.child({ part: "endpoint" });
   const limited = createRateLimitedLog(log, clock, logIntervalMs);
   const connections = new Set<Connection>();

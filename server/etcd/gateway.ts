@@ -49,8 +49,6 @@ export interface EtcdGateway {
   /** @throws EtcdRefused while the learner has not caught up */
   promoteMember(id: string): Promise<void>;
   alarms(): Promise<readonly EtcdAlarm[]>;
-  /** How many keys begin with a text. */
-  countKeys(prefix: string): Promise<number>;
   /** Whether it is there or not. */
   deleteKey(key: string): Promise<void>;
   /**
@@ -59,11 +57,6 @@ export interface EtcdGateway {
    * @throws EtcdSnapshotBroken
    */
   snapshot(file: string): Promise<SnapshotFile>;
-}
-
-/** Whether a cluster was made in this etcd: kubeadm's own configuration is the first that `init` keeps in it. */
-export async function hasCluster(gateway: EtcdGateway): Promise<boolean> {
-  return (await gateway.countKeys("/registry/configmaps/kube-system/kubeadm-config")) > 0;
 }
 
 interface RawMember {
@@ -81,22 +74,6 @@ const toMember = ({ ID, name, peerURLs, clientURLs, isLearner }: RawMember): Etc
   clientUrls: clientURLs ?? [],
   isLearner: isLearner ?? false,
 });
-
-const base64 = (octets: Buffer) => octets.toString("base64");
-
-/** The end of the range of all keys that begin with a text: its last octet plus one. */
-function endOfPrefix(prefix: Buffer): Buffer {
-  const end = Buffer.from(prefix);
-  for (let at = end.length - 1; at >= 0; at--) {
-    const octet = end[at] ?? 0;
-    if (octet < 0xff) {
-      end[at] = octet + 1;
-      return end.subarray(0, at + 1);
-    }
-  }
-  // The range to the end of all keys.
-  return Buffer.from([0]);
-}
 
 export function createEtcdGateway({
   endpoint,
@@ -233,17 +210,8 @@ export function createEtcdGateway({
         alarm: alarm ?? "NONE",
       }));
     },
-    async countKeys(prefix) {
-      const key = Buffer.from(prefix);
-      const { count } = await call<{ count?: string }>("/v3/kv/range", {
-        key: base64(key),
-        range_end: base64(endOfPrefix(key)),
-        count_only: true,
-      });
-      return Number(count ?? 0);
-    },
     async deleteKey(key) {
-      await call("/v3/kv/deleterange", { key: base64(Buffer.from(key)) });
+      await call("/v3/kv/deleterange", { key: Buffer.from(key).toString("base64") });
     },
     async snapshot(file) {
       const path = "/v3/maintenance/snapshot";

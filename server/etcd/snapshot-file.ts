@@ -3,6 +3,7 @@ import { createReadStream } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { EtcdSnapshotBroken } from "../domain/error-catalogue.ts";
+import { syncDirectory } from "../pki/write-once.ts";
 
 /** A snapshot is etcd's database (whole blocks of 512 octets) and the SHA-256 of it behind. */
 const digestBytes = 32;
@@ -109,13 +110,4 @@ export async function snapshotProblem(file: string): Promise<string | undefined>
     return (error as Error).message;
   }
   return check.problem();
-}
-
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

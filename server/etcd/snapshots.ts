@@ -19,6 +19,15 @@ export interface TakenFrom {
   readonly generation: number;
 }
 
+interface Numbered extends Snapshot {
+  /** Each is one more than all that are there; 0 of a file of before there were numbers. */
+  readonly number: number;
+}
+
+/** Among files without a number, and only among those, the clock has to do. */
+const newestFirst = (left: Numbered, right: Numbered): number =>
+  right.number - left.number || right.generation - left.generation || right.takenAt - left.takenAt;
+
 /** Where a snapshot is taken from now; undefined: nobody can give one, as while no master is up. */
 export type SnapshotSource = () => Promise<TakenFrom | undefined>;
 
@@ -39,12 +48,15 @@ export interface SnapshotKeeper {
   newest(): Promise<Snapshot>;
 }
 
-/** `etcd-20261121T155249.123Z-g3.db`: in the order of time. */
-const namePattern = /^etcd-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3})Z-g(\d+)\.db$/;
-const nameOf = (at: EpochMs, generation: number) =>
-  `etcd-${new Date(at).toISOString().replaceAll(/[-:]/g, "")}-g${generation}.db`;
+/** `etcd-00000042-20261121T155249.123Z-g3.db`: the time is for people. Without the number it is of before there were any. */
+const namePattern = /^etcd-(?:(\d{1,15})-)?(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{3})Z-g(\d+)\.db$/;
+const nameOf = (number: number, at: EpochMs, generation: number) =>
+  `etcd-${String(number).padStart(8, "0")}-${new Date(at).toISOString().replaceAll(/[-:]/g, "")}-g${generation}.db`;
 
-/** Snapshots of etcd in a directory, the newest few. Those of an earlier generation go like the others, by their age. */
+/**
+ * Snapshots of etcd in a directory, the newest few, of whatever generation. Newer is what has the larger number: the clock of a machine
+ * whose battery is empty begins somewhere after each power cut.
+ */
 export function createSnapshotKeeper({
   directory,
   everyMs,
@@ -66,20 +78,21 @@ export function createSnapshotKeeper({
   let cancel: (() => void) | undefined;
   let isStopped = true;
   let taking: Promise<Snapshot | undefined> | undefined;
+  let lastTaken: Promise<unknown> = Promise.resolve();
 
-  const list = async (): Promise<Snapshot[]> => {
+  const list = async (): Promise<Numbered[]> => {
     const names = await readdir(directory).catch(() => []);
-    const found = names.sort().map(async (name): Promise<Snapshot[]> => {
+    const found = names.map(async (name): Promise<Numbered[]> => {
       const match = namePattern.exec(name);
       if (!match) return [];
-      const [, year, month, day, hour, minute, second, generation] = match;
+      const [, number = "0", year, month, day, hour, minute, second, generation] = match;
       const file = join(directory, name);
       const facts = await stat(file).catch(() => undefined);
       if (!facts?.isFile()) return [];
       const takenAt = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
-      return [{ file, takenAt, bytes: facts.size, generation: Number(generation) }];
+      return [{ file, takenAt, bytes: facts.size, generation: Number(generation), number: Number(number) }];
     });
-    return (await Promise.all(found)).flat().reverse();
+    return (await Promise.all(found)).flat().sort(newestFirst);
   };
 
   const takeOne = async (from: TakenFrom | undefined): Promise<Snapshot | undefined> => {
@@ -90,23 +103,26 @@ export function createSnapshotKeeper({
       if (name.endsWith(".part")) await rm(join(directory, name), { force: true });
     const takenAt = clock.now();
     const { generation } = from;
-    const { file, bytes } = await from.gateway.snapshot(join(directory, nameOf(takenAt, generation)));
+    const number = 1 + Math.max(0, ...(await list()).map((one) => one.number));
+    const { file, bytes } = await from.gateway.snapshot(join(directory, nameOf(number, takenAt, generation)));
     for (const old of (await list()).slice(Math.max(keep, 1))) await rm(old.file, { force: true });
     log.debug({ file, bytes }, "took a snapshot of etcd");
     return { file, takenAt, bytes, generation };
   };
 
+  /** One at a time, each with a number of its own. */
+  const inTurn = (work: () => Promise<Snapshot | undefined>): Promise<Snapshot | undefined> => {
+    const done = lastTaken.then(work);
+    lastTaken = done.catch(() => {});
+    return done;
+  };
+
   /** Who asks while one is taken gets that one. */
   const take = async (from?: TakenFrom): Promise<Snapshot | undefined> => {
-    if (from) {
-      await taking?.catch(() => {});
-      return takeOne(from);
-    }
-    taking ??= source()
-      .then(takeOne)
-      .finally(() => {
-        taking = undefined;
-      });
+    if (from) return inTurn(() => takeOne(from));
+    taking ??= inTurn(async () => takeOne(await source())).finally(() => {
+      taking = undefined;
+    });
     return taking;
   };
 
@@ -136,7 +152,7 @@ export function createSnapshotKeeper({
     async stop() {
       isStopped = true;
       cancel?.();
-      await taking?.catch(() => {});
+      await lastTaken;
     },
     take,
     list,

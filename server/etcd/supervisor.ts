@@ -85,15 +85,17 @@ export interface EtcdSupervisor {
    */
   start(): Promise<void>;
   stop(): Promise<void>;
+  /** A cluster was made in the data in use: they are kept once, as a way back, when they are left. */
+  markInitialized(): Promise<void>;
   /**
-   * Goes on with empty data: a new cluster. The data of before are kept once. Does nothing when the generation is the current one already.
+   * Goes on with empty data: a new cluster. Data that held one are kept once, others are thrown away. Does nothing when the generation is the current one already.
    * Runs again after it if it ran before.
    * @throws EtcdGenerationRefused, and what start() throws
    */
   wipe(generation: number): Promise<void>;
   /** As wipe(), with the data of a snapshot. @throws EtcdSnapshotBroken, EtcdRestoreFailed besides */
   restore(snapshot: string, generation: number): Promise<void>;
-  /** The data before the last wipe() or restore() are in use again. @returns their generation, undefined when there are none */
+  /** The last data that held a cluster before those of the last wipe() or restore() are in use again. @returns their generation, undefined when there are none */
   goBack(): Promise<number | undefined>;
 }
 
@@ -244,13 +246,15 @@ export function createEtcdSupervisor(options: EtcdSupervisorOptions): EtcdSuperv
     state = { kind: "stopped" };
   };
 
-  /** Does something to the data while nothing runs on them, one thing after the other. */
-  const whileStopped = <Result>(work: () => Promise<Result>): Promise<Result> => {
-    const done = lastWork.then(() => withEtcdStopped(work));
+  /** What is done to the data, one thing after the other. */
+  const inTurn = <Result>(work: () => Promise<Result>): Promise<Result> => {
+    const done = lastWork.then(work);
     lastWork = done.catch(() => {});
     return done;
   };
   let lastWork: Promise<unknown> = Promise.resolve();
+  /** Of that, what needs that nothing runs on them. */
+  const whileStopped = <Result>(work: () => Promise<Result>) => inTurn(() => withEtcdStopped(work));
 
   const withEtcdStopped = async <Result>(work: () => Promise<Result>): Promise<Result> => {
     const wasRunning = state.kind !== "stopped";
@@ -284,6 +288,7 @@ export function createEtcdSupervisor(options: EtcdSupervisorOptions): EtcdSuperv
     generation: () => generations.current(),
     start,
     stop,
+    markInitialized: () => inTurn(() => generations.markInitialized()),
     wipe: (generation) => goOn(generation, "empty data", async () => {}),
     restore: (snapshot, generation) =>
       goOn(generation, "the data of a snapshot", (into) =>

@@ -5,6 +5,7 @@ import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
+import { type ConnectionShares, maximumConnections } from "../domain/connection-shares.ts";
 import { InvalidRequest, PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
@@ -49,6 +50,8 @@ export interface HttpSettings {
   readonly version: string;
   /** The same routes over TLS; undefined: HTTP alone. */
   readonly tls?: TlsSettings | undefined;
+  /** Connections at once; undefined: as many as a server ever has. */
+  readonly connections?: Pick<ConnectionShares, "http" | "https"> | undefined;
   /** Names beside its addresses and its host name that this server answers to. */
   readonly names?: readonly string[];
 }
@@ -71,8 +74,6 @@ export interface ConnectionLimits {
 }
 /** A machine has two or three connections. A relay or a NAT may stand for a whole room of them, so this one is generous. */
 const connectionsPerAddress = 256;
-/** Some kB of memory each; far more than the machines that boot at once. */
-const maximumConnections = 8192;
 
 /**
  * Connections that wait to be accepted. Node's own 511 are full after a second of a building's power-on, and what is dropped then comes
@@ -108,7 +109,7 @@ export async function buildHttpServer(deps: HttpDeps) {
   }) as unknown as FastifyInstance;
 
   limitConnections(app.server, {
-    total: await connectionLimit(),
+    total: deps.connections?.http ?? maximumConnections,
     perAddress: connectionsPerAddress,
   });
   limitBodies(app, clock, bodyLimits);
@@ -181,7 +182,10 @@ export async function buildHttpServer(deps: HttpDeps) {
       (error) => log.error({ err: error }, "the HTTPS port"),
     ));
   if (tls)
-    limitConnections(tls.server, { total: await connectionLimit(), perAddress: connectionsPerAddress });
+    limitConnections(tls.server, {
+      total: deps.connections?.https ?? maximumConnections,
+      perAddress: connectionsPerAddress,
+    });
 
   return {
     app,
@@ -232,13 +236,6 @@ export function limitConnections(server: Server, { total, perAddress }: Connecti
       else counts.delete(address);
     });
   });
-}
-
-/** Half of what this process may open: a connection that loads content has a file open too, and the database needs some. */
-export async function connectionLimit(limits = "/proc/self/limits"): Promise<number> {
-  const text = await readFile(limits, "utf8").catch(() => "");
-  const files = Number(/^Max open files +([0-9]+)/m.exec(text)?.[1] ?? Number.POSITIVE_INFINITY);
-  return Math.min(maximumConnections, Math.floor(files / 2));
 }
 
 /**

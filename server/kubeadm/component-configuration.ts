@@ -1,4 +1,4 @@
-import type { ClusterSpec } from "../domain/cluster.ts";
+import { type ClusterSpec, hasUserNamespaceGate } from "../domain/cluster.ts";
 
 /** Where drivers for volumes are looked for: kubeadm's default is below /usr, which many images mount read-only. */
 export const volumePluginDirectory = "/var/lib/kubelet/volume-plugins";
@@ -6,8 +6,7 @@ export const volumePluginDirectory = "/var/lib/kubelet/volume-plugins";
 /** Feature gates of the kubelet, by version: one that a kubelet does not know keeps it from starting. */
 function kubeletFeatureGates(minor: number): Record<string, boolean> {
   return {
-    // Alpha since 1.22, on by default since 1.37: it may fail at what a user namespace forbids. Before, the node fakes /proc/sys.
-    ...(minor >= 22 ? { KubeletInUserNamespace: true } : {}),
+    ...(hasUserNamespaceGate({ minor }) ? { KubeletInUserNamespace: true } : {}),
     // Since 1.25 a field of the configuration (below), and the gate is locked.
     ...(minor < 25 ? { LocalStorageCapacityIsolation: false } : {}),
   };

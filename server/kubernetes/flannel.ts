@@ -1,5 +1,5 @@
 import type { ClusterSpec } from "../domain/cluster.ts";
-import { flannelNetwork } from "../node/cluster-settings.ts";
+import { type Cidr, formatCidr } from "../net/cidr.ts";
 import type { Manifest } from "./client.ts";
 import type { Kind } from "./objects.ts";
 
@@ -18,6 +18,15 @@ const device = "tap0";
 const directory = (volume: string, path: string) => ({
   name: volume,
   hostPath: { path, type: "DirectoryOrCreate" },
+});
+
+/**
+ * Flannel's net-conf.json. Its port stands in the ports that each node publishes. What leaves the namespace goes as the machine's own
+ * datagrams, so its network's MTU counts and not the 65520 of slirp4netns's device.
+ */
+const networkConfiguration = (podSubnet: Cidr) => ({
+  Network: formatCidr(podSubnet),
+  Backend: { Type: "vxlan", MTU: 1500 },
 });
 
 /**
@@ -72,7 +81,7 @@ export function flannelManifests({
             { type: "portmap", capabilities: { portMappings: true } },
           ],
         }),
-        "net-conf.json": JSON.stringify(flannelNetwork(cluster.podSubnet)),
+        "net-conf.json": JSON.stringify(networkConfiguration(cluster.podSubnet)),
       },
     },
     {

@@ -1,6 +1,6 @@
+import { hasUserNamespaceGate } from "../domain/cluster.ts";
 import { formatCidr } from "../net/cidr.ts";
 import { adminHome, stateDirectory } from "./accounts.ts";
-import { hasKubeletPatches, hasUserNamespaceGate, kubeletSettings } from "./cluster-settings.ts";
 import { type Family, familyTable } from "./families.ts";
 import { overlayChoice } from "./kernel.ts";
 import type { NodeFacts } from "./node-facts.ts";
@@ -47,7 +47,7 @@ function environment(role: NodeRole, family: Family, facts: NodeFacts, units: re
   const flags = [
     `--node-ip=${facts.address}`,
     `--hostname-override=${facts.hostname}`,
-    ...(hasUserNamespaceGate(facts.kubernetes.minor) ? ["--feature-gates=KubeletInUserNamespace=true"] : []),
+    ...(hasUserNamespaceGate(facts.kubernetes) ? ["--feature-gates=KubeletInUserNamespace=true"] : []),
   ];
   const values = {
     U7S_USER: adminUser,
@@ -177,7 +177,6 @@ WantedBy=multi-user.target
   };
   const systemUnits = [...(steps.length > 0 ? [prepare] : []), ...otherUnits];
   const started = systemUnits.filter(({ scope, wantedBy }) => scope === "system" && wantedBy.length > 0);
-  const { minor } = facts.kubernetes;
   const { start, whenUp } = runtimeScripts(family);
   return {
     files: [
@@ -190,14 +189,6 @@ WantedBy=multi-user.target
           started.map(({ name }) => name),
         ),
       ),
-      ...(hasKubeletPatches(minor)
-        ? [
-            file(
-              `${configuration}/patches/kubeletconfiguration+strategic.json`,
-              `${JSON.stringify(kubeletSettings(minor), undefined, 2)}\n`,
-            ),
-          ]
-        : []),
       script("rootlesskit.sh", rootlesskitScript),
       script("child.sh", childScript),
       script(start.name, start.text),

@@ -8,18 +8,29 @@ import { dirname } from "node:path";
  */
 export async function writeOnce(file: string, text: string): Promise<void> {
   const unfinished = `${file}.${randomUUID()}.new`;
-  const handle = await open(unfinished, "wx", 0o600);
   try {
-    await handle.writeFile(text);
+    const handle = await open(unfinished, "wx", 0o600);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await link(unfinished, file).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+  } finally {
+    await rm(unfinished, { force: true });
+  }
+  await syncDirectory(dirname(file));
+}
+
+/** What was made, renamed or removed in it is on the disk. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, "r");
+  try {
     await handle.sync();
   } finally {
     await handle.close();
   }
-  await link(unfinished, file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
-  await rm(unfinished);
-  const directory = await open(dirname(file), "r");
-  await directory.sync();
-  await directory.close();
 }

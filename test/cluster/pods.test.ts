@@ -3,7 +3,8 @@ import { join } from "node:path";
 import t from "tap";
 import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
-import { kubeletSettings } from "../../server/node/cluster-settings.ts";
+import { kubeletConfiguration } from "../../server/kubeadm/component-configuration.ts";
+import { sampleCluster } from "../support/cluster-samples.ts";
 import { bootNode } from "../support/node-boot.ts";
 import { proofImage } from "../support/proof-image.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
@@ -49,9 +50,7 @@ const pods = [
 ].map((pod) => ({ apiVersion: "v1", kind: "Pod", ...pod }));
 
 const kubelet = {
-  apiVersion: "kubelet.config.k8s.io/v1beta1",
-  kind: "KubeletConfiguration",
-  ...kubeletSettings(20),
+  ...kubeletConfiguration(sampleCluster("1.20.2")),
   staticPodPath: "/etc/kubernetes/manifests",
   authentication: { webhook: { enabled: false } },
   authorization: { mode: "AlwaysAllow" },

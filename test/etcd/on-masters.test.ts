@@ -11,7 +11,7 @@ import type { Authority } from "../../server/pki/certificates.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { sampleAuthorities, sampleCluster, stackedEtcd } from "../support/cluster-samples.ts";
-import { etcdctl, labGateway, type LabMember, labMaster } from "../support/etcd-lab.ts";
+import { countKeys, etcdctl, labGateway, type LabMember, labMaster } from "../support/etcd-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
 /** Members of etcd on masters: each has an address of its own and keeps its data in its RAM. On Debian's real etcd. */
@@ -87,7 +87,7 @@ async function createLab(t: Test, authority: Authority, count: number) {
     gateway,
     healthy,
     ctl,
-    count: (member: LabMember) => gateway(member).countKeys("k/"),
+    count: (member: LabMember) => countKeys(authority, own, member.endpoint),
     async begin() {
       for (const member of members) {
         member.start(every(members), "new");

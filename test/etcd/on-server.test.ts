@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join, resolve } from "node:path";
 import t, { type Test } from "tap";
 import { clusterIsEmpty, type ClusterRecord } from "../../server/domain/cluster-record.ts";
-import { createEtcdOnServer } from "../../server/cluster/etcd-on-server.ts";
+import { createEtcdOnServer, snapshotsOfServer } from "../../server/cluster/etcd-on-server.ts";
 import type { ClusterNode } from "../../server/domain/cluster-node.ts";
 import { createSnapshotKeeper } from "../../server/etcd/snapshots.ts";
 import type { Authority } from "../../server/pki/certificates.ts";
@@ -27,21 +27,16 @@ async function createLab(
   options: { port?: number; program?: string } = {},
 ) {
   const { supervisor, events, next } = labSupervisor(t, authority, directory, options);
+  const store: { record: ClusterRecord } = { record: clusterIsEmpty(blankRecord, 0) };
   const snapshots = createSnapshotKeeper({
     directory: join(directory, "snapshots"),
     everyMs: 50,
     keep: 3,
-    source: async () => {
-      const generation = await supervisor.generation();
-      return supervisor.state.kind === "healthy" && generation !== undefined
-        ? { gateway: supervisor.gateway, generation }
-        : undefined;
-    },
+    source: snapshotsOfServer(supervisor, store),
     clock: systemClock,
     log: silentLog,
     record: (event) => void events.push(event),
   });
-  const store: { record: ClusterRecord } = { record: clusterIsEmpty(blankRecord, 0) };
   const etcd = createEtcdOnServer({ supervisor, snapshots, store });
   t.teardown(() => etcd.stop());
   const ctl = await etcdctl(authority, join(directory, "ctl"), supervisor.endpoint);
@@ -99,7 +94,13 @@ t.test("a pass does not start etcd while its data are changed", async (t) => {
 t.test("a generation keeps its data, and the next one begins empty", async (t) => {
   const { etcd: authority } = await sampleAuthorities(t);
   const directory = join(temporaryDirectory(t), "etcd");
-  const { etcd, supervisor, ctl } = await createLab(t, authority, directory);
+  const { etcd, supervisor, store, ctl } = await createLab(t, authority, directory);
+  /** kubeadm was through in a generation, and the pass after it has seen that. */
+  const comesUp = async (generation: number) => {
+    store.record = { ...blankRecord, generation, initializedAt: 1 };
+    await etcd.start(generation);
+    store.record = blankRecord;
+  };
   await etcd.start(0);
   t.same(supervisor.state, { kind: "stopped" }, "without a cluster there is no etcd");
   t.same(await etcd.prepareInit(1, node), { files: [], wentBack: false });
@@ -121,6 +122,7 @@ t.test("a generation keeps its data, and the next one begins empty", async (t) =
   await etcd.prepareInit(2, node);
   t.equal(await ctl("get", "k"), "", "another generation");
   await ctl("put", "k", "second");
+  await comesUp(2);
   await etcd.wipe(3);
   t.equal(await ctl("get", "k"), "", "taken back to nothing");
   await etcd.prepareInit(3, node);
@@ -134,6 +136,33 @@ t.test("a generation keeps its data, and the next one begins empty", async (t) =
   t.equal(await supervisor.goBack(), 2);
   t.match(await ctl("get", "k"), /second/, "as a way back");
   await t.rejects(etcd.prepareInit(1, node), { code: "ETCD_GENERATION_REFUSED" });
+});
+
+t.test("begins that failed do not push out the data of the last cluster that there was", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const directory = join(temporaryDirectory(t), "etcd");
+  const { etcd, supervisor, store, ctl } = await createLab(t, authority, directory);
+  await etcd.prepareInit(1, node);
+  await ctl("put", "k", "good");
+  store.record = { ...blankRecord, generation: 1, initializedAt: 1 };
+  await etcd.start(1);
+  // Ephemeral: the election itself takes the mark of being made from the record.
+  for (const generation of [2, 3, 4]) {
+    store.record = { ...blankRecord, generation, state: "initializing" };
+    await etcd.prepareInit(generation, node);
+    t.equal(await ctl("get", "k"), "", "each begins empty");
+    await ctl("put", "k", `failed ${generation}`);
+    await etcd.start(generation);
+  }
+  t.same(
+    readdirSync(directory)
+      .filter((name) => /^(data|initialized)-/.test(name))
+      .sort(),
+    ["data-1", "data-4", "initialized-1"],
+    "what never came up is thrown away",
+  );
+  t.equal(await supervisor.goBack(), 1);
+  t.match(await ctl("get", "k"), /good/);
 });
 
 t.test("a server that was killed leaves its etcd to the next one", async (t) => {
@@ -161,12 +190,14 @@ t.test("a server that was killed leaves its etcd to the next one", async (t) => 
   t.same(supervisor.state, { kind: "stopped" }, "a pass after the end starts nothing");
 });
 
-t.test("snapshots are taken while it runs", async (t) => {
+t.test("snapshots are taken while it runs, of a cluster that was made", async (t) => {
   const { etcd: authority } = await sampleAuthorities(t);
   const directory = join(temporaryDirectory(t), "etcd");
-  const { etcd, snapshots } = await createLab(t, authority, directory);
+  const { etcd, snapshots, store } = await createLab(t, authority, directory);
   await etcd.start(0);
   await etcd.prepareInit(4, node);
+  t.equal(await snapshots.take(), undefined, "none of a cluster that was never made");
+  store.record = { ...blankRecord, generation: 4, initializedAt: 1 };
   while (!(await snapshots.list()).length) await new Promise((resolve) => setImmediate(resolve));
   t.match(await snapshots.newest(), { generation: 4 });
   await etcd.stop();

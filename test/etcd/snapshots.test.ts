@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { join } from "node:path";
-import t from "tap";
+import { basename, join } from "node:path";
+import t, { type Test } from "tap";
 import type { NewEvent } from "../../server/domain/event.ts";
 import { createEtcdGateway, type EtcdGateway } from "../../server/etcd/gateway.ts";
 import { readLogLine } from "../../server/etcd/log-line.ts";
@@ -110,6 +110,59 @@ t.test("the newest few snapshots stay, and one that is damaged is not taken for 
   t.equal(await keeper.take(), undefined, "nobody to take one from");
   await keeper.stop();
   t.equal(clock.pendingTimers, 0);
+});
+
+/** Whose snapshots are all the same, and whole. */
+const source = {
+  gateway: { snapshot: (file: string) => saveSnapshot(answer(line(whole)), file) } as EtcdGateway,
+  generation: 2,
+};
+/** A directory with files in it, and the keeper of a server that is started when its clock says some time. */
+function snapshotsIn(t: Test, names: readonly string[], keep: number) {
+  const directory = temporaryDirectory(t);
+  for (const name of names) writeFileSync(join(directory, name), whole);
+  const keeperAt = (time: number) =>
+    createSnapshotKeeper({
+      directory,
+      everyMs: 60_000,
+      keep,
+      source: async () => source,
+      clock: new ManualClock(time),
+      log: silentLog,
+      record() {},
+    });
+  return { directory, keeperAt };
+}
+
+t.test("which snapshot is the newest does not go by the clock", async (t) => {
+  const old = ["etcd-20990101T000000.000Z-g1.db", "etcd-20261121T155249.123Z-g2.db"];
+  const { keeperAt } = snapshotsIn(t, old, 3);
+  t.equal(
+    basename((await keeperAt(0).newest()).file),
+    old[1],
+    "without a number: by generation, then by the clock",
+  );
+  const first = await keeperAt(Date.UTC(2030, 0, 1)).take();
+  t.equal((await keeperAt(0).newest()).file, first?.file, "a number is newer than none");
+  const keeper = keeperAt(Date.UTC(1970, 0, 1));
+  const second = await keeper.take();
+  t.equal((await keeper.newest()).file, second?.file, "taken later, by a clock that says earlier");
+  const third = await keeper.take();
+  t.same(
+    (await keeper.list()).map(({ file }) => file),
+    [third?.file, second?.file, first?.file],
+    "the oldest went, whatever their names say",
+  );
+  t.equal(basename(third?.file ?? ""), "etcd-00000003-19700101T000000.000Z-g2.db");
+});
+
+t.test("the snapshot just taken stays, whatever else is there", async (t) => {
+  const others = ["etcd-20990101T000000.000Z-g9.db", "etcd-99999999-20990101T000000.000Z-g9.db"];
+  const { directory, keeperAt } = snapshotsIn(t, others, 1);
+  const keeper = keeperAt(0);
+  const taken = await Promise.all([keeper.take(), keeper.take(), keeper.take(source)]);
+  t.equal(taken[0]?.file, taken[1]?.file, "who asks while one is taken gets that one");
+  t.same(readdirSync(directory), [basename(taken[2]?.file ?? "")]);
 });
 
 t.test("every call has a time limit", async (t) => {

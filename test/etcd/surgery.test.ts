@@ -5,7 +5,7 @@ import { createEtcdSurgery } from "../../server/etcd/surgery.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { silentLog } from "../../server/platform/logger.ts";
 import { sampleAuthorities } from "../support/cluster-samples.ts";
-import { etcdctl, labGateway, labMember, type LabMember } from "../support/etcd-lab.ts";
+import { countKeys, etcdctl, labGateway, labMember, type LabMember } from "../support/etcd-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
 /** Three masters with real etcd, whose data are gone with their power. */
@@ -32,7 +32,7 @@ t.test("members that lose their disks", async (t) => {
   const cluster = (...members: LabMember[]) =>
     members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join(",");
   const keys = 20;
-  const countIn = (member: LabMember) => gateway(member.endpoint).countKeys("k/");
+  const countIn = (member: LabMember) => countKeys(authority, directory, member.endpoint);
   const lose = async (...members: LabMember[]) => {
     for (const member of members) {
       await member.powerOff();

@@ -69,7 +69,7 @@ t.test("a machine that boots anew has the addresses of its old Node", async (t) 
 t.test(
   "no addresses in five seconds: it joins all the same, and is told its network after that",
   async (t) => {
-    const { lab: room, worker, boot } = await lab(t);
+    const { lab: room, worker } = await lab(t);
     room.world.world.givesPlaces = false;
     await worker.powerOn();
     await worker.claim();

@@ -189,7 +189,10 @@ t.test("flannel's network is the pods', and without an image of its plugin nothi
   const texts = [undefined, "registry.local/plugin:1"].map((pluginImage) =>
     JSON.stringify(flannelManifests({ cluster, image: "registry.local/flannel:1", pluginImage })),
   );
-  t.match(texts[0], /"net-conf.json":"\{\\"Network\\":\\"10.244.0.0\/16\\"/);
+  t.match(
+    texts[0],
+    /"net-conf.json":"\{\\"Network\\":\\"10.244.0.0\/16\\",\\"Backend\\":{\\"Type\\":\\"vxlan\\",\\"MTU\\":1500}}"/,
+  );
   t.notMatch(texts[0], /opt\/cni\/bin/);
   t.match(texts[1], /registry.local\/plugin:1/);
   t.end();

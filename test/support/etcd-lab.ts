@@ -53,6 +53,13 @@ export async function etcdctl(authority: Authority, directory: string, endpoint:
   };
 }
 
+/** How many keys a member has below `k/`. */
+export async function countKeys(authority: Authority, directory: string, endpoint: string): Promise<number> {
+  const ctl = await etcdctl(authority, join(directory, "count"), endpoint);
+  const names = await ctl("get", "k/", "--prefix", "--keys-only");
+  return names.split("\n").filter((name) => name !== "").length;
+}
+
 /** A supervisor on real etcd that ends with the test, and what it recorded. */
 export function labSupervisor(
   t: Test,

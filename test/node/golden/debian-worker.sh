@@ -189,23 +189,6 @@ _CONTAINERS_USERNS_CONFIGURED="1"
 _CONTAINERS_ROOTLESS_UID="771"
 PATH="/usr/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin:/bin"
 END-OF-THE-FILE-OF-THE-NODE
-file 0644 root /etc/rollcall/u7s/patches/kubeletconfiguration+strategic.json <<'END-OF-THE-FILE-OF-THE-NODE'
-{
-  "cgroupDriver": "cgroupfs",
-  "cgroupsPerQOS": true,
-  "enforceNodeAllocatable": [],
-  "failSwapOn": false,
-  "evictionHard": {
-    "memory.available": "100Mi",
-    "nodefs.available": "3%"
-  },
-  "volumePluginDir": "/var/lib/kubelet/volumeplugins",
-  "featureGates": {
-    "KubeletInUserNamespace": true
-  },
-  "localStorageCapacityIsolation": false
-}
-END-OF-THE-FILE-OF-THE-NODE
 file 0644 root /etc/subgid <<'END-OF-THE-FILE-OF-THE-NODE'
 u7s-admin:231072:65536
 END-OF-THE-FILE-OF-THE-NODE
