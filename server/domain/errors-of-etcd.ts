@@ -47,7 +47,7 @@ export const EtcdSnapshotMissing = defineError("ETCD_SNAPSHOT_MISSING", {
   httpStatus: 409,
   message: (d: { directory: string }) => `there is no whole snapshot of etcd in ${d.directory}`,
   advice:
-    "Put one there from a backup, as `etcdctl snapshot save` writes it, named like `etcd-00000001-20261121T155249.123Z-g1.db` (of several, that with the largest first number is restored), and let the master try again (`boot cluster retry NAME`). Without one a new cluster has to be made: `boot cluster reset --destroy-cluster NAME`.",
+    "Put one there from a backup (`etcdctl snapshot save`), named like `etcd-00000001-20261121T155249.123Z-g1.db` (the largest first number is restored), and let the master try again: `boot cluster retry NAME`. Without one, make a new cluster: `boot cluster reset --destroy-cluster NAME`.",
 });
 export const EtcdRestoreFailed = defineError("ETCD_RESTORE_FAILED", {
   kind: "operational",

@@ -589,6 +589,12 @@ reset_node() {
 	run_inside 300 kubeadm reset -f "--cri-socket=$ROLLCALL_CRI_SOCKET"
 }
 
+# The network of pods, where the instruction brings it.
+set_up_network() {
+	tar -tf "$own/instruction.tar" | grep -qx files/etc/rollcall/network.sh || return 0
+	run_inside "$deadline" sh /etc/rollcall/network.sh
+}
+
 # Cleans up first: kubeadm refuses a system on which it was before. Its files come after that, since reset takes them away.
 run_kubeadm() {
 	if [ -e "$own/tried" ]; then
@@ -599,6 +605,8 @@ run_kubeadm() {
 	: >"$own/tried"
 	phase=unpack
 	unpack || return
+	phase=network
+	set_up_network || return
 	phase=kubeadm
 	limit="$deadline s"
 	[ "$deadline" -lt 120 ] || limit="$((deadline / 60)) min"
@@ -619,8 +627,7 @@ run_network() {
 	phase=unpack
 	unpack || return
 	phase=network
-	tar -tf "$own/instruction.tar" | grep -qx files/etc/rollcall/network.sh || return 0
-	run_inside "$deadline" sh /etc/rollcall/network.sh
+	set_up_network
 }
 
 run_ready() {
@@ -1147,6 +1154,8 @@ file 0755 root /usr/local/libexec/u7s/systemctl <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
 # kubeadm starts and stops kubelet: inside of the user namespace that is the user's unit.
 set -eu
+# The unit is never another one after the start of the user's service manager, which takes seconds to read all of its units again.
+[ "$1" != daemon-reload ] || exit 0
 # systemd's private socket refuses who is root in here; the message bus does not. Without XDG_RUNTIME_DIR the bus is taken.
 DBUS_SESSION_BUS_ADDRESS=unix:path=$XDG_RUNTIME_DIR/bus
 export DBUS_SESSION_BUS_ADDRESS
@@ -1174,8 +1183,6 @@ members=$(grep '^files/' "$work/names") || exit 0
 # rootlesskit's copy of a directory has links to what the system has in it, where nobody may write in here: such a link on the way to a
 # file of ours becomes a directory of links.
 open_up() {
-	[ "$1" != / ] || return 0
-	open_up "$(dirname "$1")"
 	case $(readlink "$1") in
 	.ro[0-9]*/*)
 		original=$(readlink -f "$1")
@@ -1185,9 +1192,11 @@ open_up() {
 		;;
 	esac
 }
+# Each directory once, the outer ones first.
+directories=$(printf '%s\n' "$members" | awk -F / '{ path = ""; for (i = 2; i < NF; i++) print path = path "/" $i }' | sort -u)
 umask 022
-for member in $members; do
-	open_up "$(dirname "/$(expr "$member" : 'files/\(.*\)')")"
+for directory in $directories; do
+	if [ -L "$directory" ]; then open_up "$directory"; fi
 done
 # They are root's, whoever they were in the archive.
 # shellcheck disable=SC2086 # a list of words
