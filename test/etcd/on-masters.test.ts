@@ -319,7 +319,11 @@ t.test("all masters were switched off", async (t) => {
     lab.store.record = { ...lab.store.record, initializedAt: undefined };
     const node = lab.row(m1, "preparing");
     t.same(await lab.etcd.prepareInit(4, node), { files: [], wentBack: false });
-    t.same(readdirSync(lab.directory), ["count", "snapshots.before"], "it is kept once, as a way back by hand");
+    t.same(
+      readdirSync(lab.directory),
+      ["count", "snapshots.before"],
+      "it is kept once, as a way back by hand",
+    );
     await lab.etcd.prepareInit(4, node);
     t.equal(readdirSync(join(lab.directory, "snapshots.before")).length, 1);
     lab.store.record = { ...lab.store.record, initializedAt: 2 };
