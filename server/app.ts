@@ -1,9 +1,10 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { makeAdminToken } from "./admin-token.ts";
 import { createAddressBook } from "./boot/address-book.ts";
 import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
-import { createClaims, hashSecret } from "./boot/claims.ts";
+import { createClaims } from "./boot/claims.ts";
 import { createImageHolds } from "./boot/image-holds.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
@@ -29,6 +30,7 @@ import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
+import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -139,11 +141,12 @@ export async function createApp(deps: AppDeps) {
   // Machines in the middle of a boot when the server ended are known by their claims.
   for (const claim of store.claims.all()) addresses.learn(claim.address, claim.mac);
   const holds = createImageHolds(clock, store.claims);
+  const registry = await keepRegistry({ ...deps, record, content, store });
   const collector = createAssetCollector({
     clock,
     log,
     record,
-    content,
+    content: withoutRegistry(content, registry.service.keeps),
     images: store.images,
     loading: holds.digests,
     rules: config.assets,
@@ -214,7 +217,7 @@ export async function createApp(deps: AppDeps) {
   let httpPort = config.http.port;
   const urlFor = (address: Ipv4) => `http://${config.address ?? address}:${httpPort}`;
   const publicUrl = () => urlFor(interfaces[0]?.address ?? ("127.0.0.1" as Ipv4));
-  const kept =
+  const cluster =
     opened &&
     keepCluster({
       ...deps,
@@ -228,7 +231,7 @@ export async function createApp(deps: AppDeps) {
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
   const http = await buildHttpServer({
-    cluster: kept?.service,
+    cluster: cluster?.service,
     tls: opened?.tls,
     connections: deps.connections,
     clock,
@@ -349,7 +352,8 @@ export async function createApp(deps: AppDeps) {
         async () => void (httpPort = await http.start()),
         dhcp.start,
         tftp.start,
-        async () => kept?.start(),
+        async () => cluster?.start(),
+        registry.start,
       ]);
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort }, "listening");
@@ -364,30 +368,25 @@ export async function createApp(deps: AppDeps) {
 
     /** What was bound, for tests and for the line that `boot serve` prints. */
     get addresses() {
-      return { httpPort, tlsPort: http.tlsPort, dhcp: dhcp.addresses, tftp: tftp.addresses };
+      return {
+        httpPort,
+        tlsPort: http.tlsPort,
+        registryPort: registry.port,
+        dhcp: dhcp.addresses,
+        tftp: tftp.addresses,
+      };
     },
 
     /** The admin token, made at the first start only. @returns its secret, or undefined when there is one already */
-    async ensureAdminToken(): Promise<string | undefined> {
-      if (store.tokens.all().some((token) => token.scope === "admin")) return undefined;
-      const secret = ids.secret();
-      await store.tokens.add({
-        id: ids.id("t"),
-        name: "admin",
-        scope: "admin",
-        hash: hashSecret(secret),
-        createdAt: clock.now(),
-        expiresAt: undefined,
-      });
-      return secret;
-    },
+    ensureAdminToken: () => makeAdminToken(store.tokens, deps),
 
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
       await dhcp.stop();
       await tftp.stop();
-      await kept?.stop();
+      await cluster?.stop();
+      await registry.stop();
       await http.stop();
       tracker.flush();
       alarms.sweep({ all: true });

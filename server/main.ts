@@ -51,6 +51,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
     connections: shareConnections(openFileLimit(), {
       https: hasCluster,
       endpoint: hasCluster && config.cluster.loadBalancer,
+      registry: config.registry.enabled,
     }),
     onIpxe: routers.end,
     config,

@@ -40,6 +40,10 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
   },
   inventory: { imports: ["domain", "net", "store"], libraries: [] },
+  registry: {
+    imports: ["domain", "content", "store"],
+    libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
+  },
   boot: {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
@@ -122,6 +126,10 @@ const rooms: Readonly<Record<string, Room>> = {
     ],
     libraries: ["fastify", "typebox"],
   },
+  "http/v2": {
+    imports: ["domain", "http", "registry"],
+    libraries: ["node:crypto", "node:fs/promises", "node:http", "node:net"],
+  },
   cli: {
     imports: [
       "config",
@@ -150,6 +158,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "endpoint",
       "etcd",
       "http",
+      "http/v2",
       "inventory",
       "kubeadm",
       "kubernetes",
@@ -158,6 +167,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "node",
       "pki",
       "platform",
+      "registry",
       "render",
       "store",
       "tftp",
@@ -179,13 +189,22 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   yaml: ["yaml"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
-  "lru-cache": ["boot", "content", "dhcp", "http"],
+  "lru-cache": ["boot", "content", "dhcp", "http", "registry"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };
 
-/** Files of tftp that are pure beside its shell. */
-const pureFiles = new Set(["tftp/timings.ts", "tftp/transfer.ts"]);
+/** Files that are pure beside the shell of their room. */
+const pureFiles = new Set([
+  "http/v2/target.ts",
+  "registry/digest.ts",
+  "registry/manifest.ts",
+  "registry/oci-error.ts",
+  "registry/referrers.ts",
+  "registry/repository-name.ts",
+  "tftp/timings.ts",
+  "tftp/transfer.ts",
+]);
 const forbiddenWords = /(^|[/-])(utils?|helpers?|common|misc|managers?)([.-]|\/|$)/;
 const impureGlobals =
   /\b(Date\.now|new Date\(\)|Math\.random|setTimeout|setInterval|setImmediate|process\.|console\.|performance\.)/;

@@ -8,21 +8,27 @@ import { curl } from "./support/http-fixture.ts";
 import { createLan } from "./support/namespaces.ts";
 import { temporaryDirectory } from "./support/samples.ts";
 
-const all = { https: true, endpoint: true };
+const all = { https: true, endpoint: true, registry: true };
+const none = { https: false, endpoint: false, registry: false };
 
 t.test("all listeners together may open less than the process may", (t) => {
-  t.same(shareConnections(1024, { https: false, endpoint: false }), { http: 384, https: 0, endpoint: 0 });
-  t.same(shareConnections(1024, { https: true, endpoint: false }), { http: 256, https: 128, endpoint: 0 });
-  t.same(shareConnections(1024, all), { http: 192, https: 96, endpoint: 96 });
-  t.same(shareConnections(20_000, all), { http: 3976, https: 1988, endpoint: 1988 });
-  const most = { http: 8192, https: 8192, endpoint: 8192 };
-  t.same(shareConnections(65_536, all), most, "what our unit asks for is enough for all");
+  t.same(shareConnections(1024, none), { http: 384, https: 0, endpoint: 0, registry: 0 });
+  t.same(shareConnections(1024, { ...none, https: true }), {
+    http: 256,
+    https: 128,
+    endpoint: 0,
+    registry: 0,
+  });
+  t.same(shareConnections(1024, all), { http: 128, https: 64, endpoint: 64, registry: 64 });
+  t.same(shareConnections(20_000, all), { http: 2650, https: 1325, endpoint: 1325, registry: 1326 });
+  const most = { http: 8192, https: 8192, endpoint: 8192, registry: 4096 };
+  t.same(shareConnections(131_072, all), most, "what our unit asks for is enough for all");
   t.same(shareConnections(Number.POSITIVE_INFINITY, all), most);
   for (let openFiles = 64; openFiles < 100_000; openFiles += 997) {
-    const { http, https, endpoint } = shareConnections(openFiles, all);
-    const left = openFiles - 2 * (http + https + endpoint);
+    const { http, https, endpoint, registry } = shareConnections(openFiles, all);
+    const left = openFiles - 2 * (http + https + endpoint + 2 * registry);
     if (left < Math.min(256, openFiles / 2)) t.fail(`of ${openFiles} are left ${left}`);
-    if (Math.min(http, https, endpoint) < 1) t.fail(`of ${openFiles} somebody gets none`);
+    if (Math.min(http, https, endpoint, registry) < 1) t.fail(`of ${openFiles} somebody gets none`);
   }
   t.end();
 });
@@ -62,6 +68,7 @@ dhcp:
   mode: authoritative
   subnets: [{ subnet: 10.76.0.0/24, range: 10.76.0.100-10.76.0.200 }]
 http: { port: 80 }
+registry: { port: 81, tlsPort: 444 }
 cluster: { kubernetesVersion: 1.20.2 }
 `,
   );

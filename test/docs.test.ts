@@ -75,8 +75,8 @@ function configurationPage(): string {
     ...rows,
     "",
     "An entry of `dhcp.subnets` has `subnet`, `range`, `router`, `dns`, `domain`, `leaseSeconds` (3600) and `relay`.",
-    "HTTPS listens where a cluster is configured ([cluster.md](cluster.md)). The keys of registry and lookaside are read and checked; their",
-    "listeners come with later versions.",
+    "HTTPS listens where a cluster is configured ([cluster.md](cluster.md)). The registry: [registry.md](registry.md). The key of lookaside is read and",
+    "checked; its listener comes with a later version.",
     "",
   ].join("\n");
 }

@@ -11,6 +11,8 @@ import { createContentStore } from "../server/content/content-store.ts";
 import * as assets from "../server/http/asset-routes.ts";
 import * as authorization from "../server/http/authorization.ts";
 import * as building from "../server/http/build-server.ts";
+import type { StreamLimits } from "../server/http/content-stream.ts";
+import * as connections from "../server/http/connection-limits.ts";
 import { installErrorMapper } from "../server/http/error-mapper.ts";
 import { systemClock } from "../server/platform/clock.ts";
 import { systemIds } from "../server/platform/ids.ts";
@@ -68,7 +70,7 @@ const closedWithin = (socket: Socket, ms: number) =>
   ]);
 
 /** The asset routes alone, with limits of the test's own. */
-async function assetServer(t: Test, limits: assets.StreamLimits, content: Uint8Array) {
+async function assetServer(t: Test, limits: StreamLimits, content: Uint8Array) {
   const root = temporaryDirectory(t);
   const store = createContentStore(root);
   const { sha256 } = await store.put(
@@ -201,7 +203,7 @@ t.test("connections", async (t) => {
   });
   t.test("and all of them together are limited", async (t) => {
     const server = createServer();
-    building.limitConnections(server, { total: 2, perAddress: 9 });
+    connections.limitConnections(server, { total: 2, perAddress: 9 });
     const port = await listen(t, server);
     const [first, second, third] = [1, 2, 3].map((number) => open(t, port, `127.0.3.${number}`).socket);
     if (!first || !second || !third) throw new Error("three were opened");

@@ -51,6 +51,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/newuidmap": "uidmap",
     "/usr/bin/containerd": "containerd",
     "/usr/bin/crun": "crun",
+    "/usr/bin/skopeo": "skopeo",
+    "/usr/bin/podman": "podman",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/sbin/mkfs.ext4": "e2fsprogs",
     "/usr/bin/python3": "python3",

@@ -156,7 +156,7 @@ const longestSocketPath = 107;
  * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come
  * with later versions are not among them. Port 0 is any free one.
  */
-function checkPorts({ dhcp, tftp, http }: Config): ValueProblem[] {
+function checkPorts({ dhcp, tftp, http, registry }: Config): ValueProblem[] {
   const listeners = [
     ...(dhcp.mode === "off"
       ? []
@@ -166,6 +166,7 @@ function checkPorts({ dhcp, tftp, http }: Config): ValueProblem[] {
         ]),
     { name: "tftp.port", protocol: "udp", port: tftp.port },
     { name: "http.port", protocol: "tcp", port: http.port },
+    ...(registry.enabled ? [{ name: "registry.port", protocol: "tcp", port: registry.port }] : []),
   ];
   const keyOf = (name: string) => configKeys.find((key) => key.name === name);
   return listeners.flatMap((listener, index) => {

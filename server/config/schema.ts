@@ -184,12 +184,26 @@ export const configSchema = Type.Object(
     ),
     https: Type.Object({ port: port(8443, "the same over TLS") }, { additionalProperties: false }),
     registry: Type.Object(
-      { port: port(80, "registry.local"), tlsPort: port(443, "registry.local over TLS") },
+      {
+        enabled: Type.Boolean({ default: true, description: "serve container images" }),
+        port: port(80, "registry.local"),
+        tlsPort: port(443, "registry.local over TLS"),
+        insecurePush: Type.Boolean({
+          default: false,
+          description: "take pushes over plain HTTP from other machines too; tokens can be overheard there",
+        }),
+      },
       { additionalProperties: false },
     ),
     lookaside: Type.Object({ port: port(81, "sigstore.local") }, { additionalProperties: false }),
     services: Type.Object(
-      { address: Type.Optional(address("second address for registry and lookaside; default: `address`")) },
+      {
+        address: Type.Optional(
+          address(
+            "where registry and lookaside listen, and nodes look for them; default: everywhere, and `address`",
+          ),
+        ),
+      },
       { additionalProperties: false },
     ),
     assets: Type.Object(

@@ -14,7 +14,11 @@ export interface StoredContent {
 const reserveBytes = 64 * 1024 * 1024;
 /** While an upload goes on, free space is looked at once in so many octets: its length may be unknown or a lie. */
 const spaceCheckBytes = 8 * 1024 * 1024;
-const digestForm = /^[0-9a-f]{64}$/;
+const digestForm = /^(?:[0-9a-f]{64}|[0-9a-f]{128})$/;
+
+export type ContentAlgorithm = "sha256" | "sha512";
+/** The length of a digest tells which it is. */
+const algorithmOf = (hex: string): ContentAlgorithm => (hex.length === 64 ? "sha256" : "sha512");
 
 /**
  * Only a missing file is absent content. Any other fault (no file descriptor left, a broken disk) passes, and a machine that is told
@@ -27,7 +31,7 @@ function absence(error: unknown, sha256: string): undefined {
 }
 
 /**
- * Content by its SHA-256 under `<root>/sha256/<first two digits>/<digest>`: boot assets today, registry blobs beside them later.
+ * Content by its digest under `<root>/sha256/<first two digits>/<digest>`, or `sha512`: boot assets and the registry's blobs.
  * Order of writes: temporary file, hash, fdatasync, rename, fsync of the directory; so a file under its digest is always whole.
  */
 export function createContentStore(root: string) {
@@ -38,17 +42,18 @@ export function createContentStore(root: string) {
   const leaving = new Map<string, Promise<void>>();
 
   function pathOf(sha256: string): string | undefined {
-    return digestForm.test(sha256) ? join(root, "sha256", sha256.slice(0, 2), sha256) : undefined;
+    return digestForm.test(sha256) ? join(root, algorithmOf(sha256), sha256.slice(0, 2), sha256) : undefined;
   }
 
   async function place(temporary: string, sha256: string): Promise<void> {
-    const directory = join(root, "sha256", sha256.slice(0, 2));
+    const base = join(root, algorithmOf(sha256));
+    const directory = join(base, sha256.slice(0, 2));
     await leaving.get(sha256);
     const made = await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(temporary, join(directory, sha256));
     await syncDirectory(directory);
     // A new directory is lost with its parent's entry after a power cut.
-    if (made !== undefined) for (const parent of [join(root, "sha256"), root]) await syncDirectory(parent);
+    if (made !== undefined) for (const parent of [base, root]) await syncDirectory(parent);
   }
 
   async function syncDirectory(directory: string): Promise<void> {
@@ -61,7 +66,7 @@ export function createContentStore(root: string) {
   }
 
   return {
-    /** Path of the content, or undefined for anything that is not a lower-case SHA-256. */
+    /** Path of the content, or undefined for anything that is not a SHA-256 or SHA-512 in lower case. */
     pathOf,
 
     /** @throws ContentUnavailable when nobody can tell */
@@ -93,12 +98,16 @@ export function createContentStore(root: string) {
      * @throws DiskFull before anything is written, or when the disk fills up; UploadRejected on another digest
      */
     async put(
-      source: AsyncIterable<Uint8Array>,
-      { expected, sizeBytes = 0 }: { expected?: string; sizeBytes?: number } = {},
+      source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+      {
+        expected,
+        sizeBytes = 0,
+        algorithm = "sha256",
+      }: { expected?: string; sizeBytes?: number; algorithm?: ContentAlgorithm } = {},
     ): Promise<StoredContent> {
       refuseWhenFull(sizeBytes);
       const temporary = join(uploads, randomBytes(12).toString("hex"));
-      const hash = createHash("sha256");
+      const hash = createHash(algorithm);
       let written = 0;
       let unchecked = 0;
       let handle: FileHandle | undefined;
@@ -117,7 +126,7 @@ export function createContentStore(root: string) {
         await handle.close();
         const sha256 = hash.digest("hex");
         if (expected !== undefined && expected !== sha256)
-          throw UploadRejected({ problem: `its sha256 is ${sha256}, and ${expected} was announced` });
+          throw UploadRejected({ problem: `its ${algorithm} is ${sha256}, and ${expected} was announced` });
         await place(temporary, sha256);
         return { sha256, sizeBytes: written };
       } catch (error) {
@@ -128,6 +137,15 @@ export function createContentStore(root: string) {
         throw error;
       }
     },
+
+    /**
+     * Takes over a finished file of the same file system, whose digest was checked and whose octets are on the disk (fdatasync): it is
+     * moved, and there after a power cut.
+     */
+    adopt: (file: string, digest: string): Promise<void> => place(file, digest),
+
+    /** @throws DiskFull when so many octets more would use up the free space */
+    refuseWhenFull,
 
     /**
      * Removes content. Who has it open reads on to its end.

@@ -12,4 +12,6 @@ export interface ApiToken {
   readonly hash: string;
   readonly createdAt: EpochMs;
   readonly expiresAt: EpochMs | undefined;
+  /** Repositories of the registry that an imagemaker's token may change, as patterns with `*`; undefined: all. */
+  readonly repositories?: readonly string[] | undefined;
 }

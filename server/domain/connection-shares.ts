@@ -4,6 +4,8 @@ export interface ConnectionShares {
   /** 0 where there is no such listener. */
   readonly https: number;
   readonly endpoint: number;
+  /** Of each of its two. */
+  readonly registry: number;
 }
 
 /** Some kB of memory each; far more than the machines that boot at once. */
@@ -19,11 +21,11 @@ const descriptorsEach = 2;
  */
 export function shareConnections(
   openFiles: number,
-  has: { readonly https: boolean; readonly endpoint: boolean },
+  has: { readonly https: boolean; readonly endpoint: boolean; readonly registry: boolean },
 ): ConnectionShares {
   const reserve = Math.min(4096, Math.max(openFiles / 4, Math.min(256, openFiles / 2)));
   let left = Math.floor((openFiles - reserve) / descriptorsEach);
-  let partsLeft = 2 + Number(has.https) + Number(has.endpoint);
+  let partsLeft = 2 + Number(has.https) + Number(has.endpoint) + 2 * Number(has.registry);
   const take = (parts: number) => {
     if (parts === 0) return 0;
     const share = Math.max(1, Math.min(maximumConnections, Math.floor((left * parts) / partsLeft)));
@@ -32,5 +34,7 @@ export function shareConnections(
     return share;
   };
   const http = take(2);
-  return { http, https: take(Number(has.https)), endpoint: take(Number(has.endpoint)) };
+  const https = take(Number(has.https));
+  const endpoint = take(Number(has.endpoint));
+  return { http, https, endpoint, registry: Math.floor(take(2 * Number(has.registry)) / 2) };
 }

@@ -47,6 +47,8 @@ export const eventTypes = {
   "image.added": "An image was put into the store.",
   "image.removed": "An image was removed.",
   "image.switched": "Another version of an image is the one that machines boot.",
+  "registry.pushed": "A tag of the registry leads to what was pushed.",
+  "registry.deleted": "A tag or manifest was deleted from the registry.",
   "assets.collected": "Content that no image names any more was removed.",
   "assets.over-limit": "The assets take more than assets.maxBytes, and all of them are needed.",
   "node.claimed": "A machine called back to join the cluster.",

@@ -6,11 +6,12 @@ import swaggerUi from "@fastify/swagger-ui";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
 import { type ConnectionShares, maximumConnections } from "../domain/connection-shares.ts";
-import { InvalidRequest, PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
+import { InvalidRequest } from "../domain/error-catalogue.ts";
 import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
 import { installAuthorization, installHostCheck } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
+import { backlog, connectionsPerAddress, limitConnections, listenError } from "./connection-limits.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
@@ -67,19 +68,6 @@ export interface BodyLimits {
   readonly uploadSilenceMs: number;
 }
 const bodyLimits: BodyLimits = { bodyMs: 60_000, uploadSilenceMs: 60_000 };
-
-export interface ConnectionLimits {
-  readonly total: number;
-  readonly perAddress: number;
-}
-/** A machine has two or three connections. A relay or a NAT may stand for a whole room of them, so this one is generous. */
-const connectionsPerAddress = 256;
-
-/**
- * Connections that wait to be accepted. Node's own 511 are full after a second of a building's power-on, and what is dropped then comes
- * again after 1, 3, 7, 15 seconds (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
- */
-const backlog = 4096;
 
 /** Stands where the dashboard will be. */
 const landingPage = `<!doctype html>
@@ -221,23 +209,6 @@ export async function buildHttpServer(deps: HttpDeps) {
   };
 }
 
-/** Keeps one client from taking every connection, and all of them from taking the last file descriptor. */
-export function limitConnections(server: Server, { total, perAddress }: ConnectionLimits): void {
-  server.maxConnections = total;
-  const counts = new Map<string, number>();
-  server.on("connection", (socket) => {
-    const address = socket.remoteAddress ?? "";
-    const count = (counts.get(address) ?? 0) + 1;
-    if (count > perAddress) return void socket.destroy();
-    counts.set(address, count);
-    socket.once("close", () => {
-      const left = (counts.get(address) ?? 1) - 1;
-      if (left > 0) counts.set(address, left);
-      else counts.delete(address);
-    });
-  });
-}
-
 /**
  * A body that comes too slowly ends its connection, also where the request was answered without it; else each slow one would hold a
  * connection for ever.
@@ -271,13 +242,6 @@ export function limitBodies(app: FastifyInstance, clock: Pick<Clock, "after">, l
 async function ownHostname(): Promise<string | undefined> {
   const text = await readFile("/proc/sys/kernel/hostname", "utf8").catch(() => "");
   return text.trim() || undefined;
-}
-
-function listenError(error: unknown, port: number, key: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === "EADDRINUSE") return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key });
-  if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key });
-  return error;
 }
 
 /** Form fields as busybox wget and cloud-init's phone_home send them, and logs as plain text. */

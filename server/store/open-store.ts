@@ -15,6 +15,7 @@ import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
 import { createProbe } from "./probe.ts";
+import { createRegistryRepository } from "./registry.ts";
 import { createTokenRepository } from "./tokens.ts";
 import { openWalSync } from "./wal-sync.ts";
 
@@ -50,6 +51,7 @@ export function openStore(path: string, clock: Clock) {
     events: createEventLog(db, queue, clock),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
+    registry: createRegistryRepository(db, queue),
     /** Commits now what waits for the next commit. */
     settle: () => queue.settle(),
     /** Proves in bounded time that the store can be written: for /readyz. @throws StoreFailed */

@@ -7,12 +7,20 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
   const byHash = new Map<string, ApiToken>();
   const rows = db
     .prepare(
-      "SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt FROM tokens",
+      "SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt, repositories FROM tokens",
     )
-    .all() as (Omit<ApiToken, "expiresAt"> & { expiresAt: number | null })[];
-  for (const row of rows) byHash.set(row.hash, { ...row, expiresAt: row.expiresAt ?? undefined });
+    .all() as (Omit<ApiToken, "expiresAt" | "repositories"> & {
+    expiresAt: number | null;
+    repositories: string | null;
+  })[];
+  for (const row of rows)
+    byHash.set(row.hash, {
+      ...row,
+      expiresAt: row.expiresAt ?? undefined,
+      repositories: row.repositories === null ? undefined : (JSON.parse(row.repositories) as string[]),
+    });
   const insert = db.prepare(
-    "INSERT INTO tokens (id, name, scope, hash, created_at_ms, expires_at_ms) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT INTO tokens (id, name, scope, hash, created_at_ms, expires_at_ms, repositories) VALUES (?, ?, ?, ?, ?, ?, ?)",
   );
   const drop = db.prepare("DELETE FROM tokens WHERE id = ?");
 
@@ -29,7 +37,16 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
             problem: `there is a token called ${token.name} already`,
             advice: `Choose another name, or revoke that one first: \`boot token revoke ${token.name}\`.`,
           });
-        insert.run(token.id, token.name, token.scope, token.hash, token.createdAt, token.expiresAt ?? null);
+        const { id, name, scope, hash, createdAt, expiresAt, repositories } = token;
+        insert.run(
+          id,
+          name,
+          scope,
+          hash,
+          createdAt,
+          expiresAt ?? null,
+          repositories ? JSON.stringify(repositories) : null,
+        );
         byHash.set(token.hash, token);
         onRollback(() => byHash.delete(token.hash));
       }),

@@ -68,6 +68,9 @@ export async function curl(...words: string[]): Promise<string> {
   return stdout;
 }
 
+/** The host may have a web server of its own. */
+const registryPorts = ["registry.port", "registry.tlsPort", "lookaside.port"];
+
 /** The source address of a machine of the tests, on loopback. */
 export const loopbackOf = (number: number) => `127.0.1.${number}` as Ipv4;
 
@@ -105,6 +108,7 @@ export async function startServer(
       set("dhcp.mode", "off"),
       set("tftp.port", 0),
       set("http.port", 0),
+      ...registryPorts.map((key) => set(key, 0)),
       set("unknownMachines", options.unknownMachines ?? "discover"),
       ...Object.entries(options.settings ?? {}).map(([key, value]) => set(key, value)),
     ],

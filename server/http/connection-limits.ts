@@ -1,0 +1,40 @@
+import type { Server } from "node:net";
+import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
+
+export interface ConnectionLimits {
+  readonly total: number;
+  readonly perAddress: number;
+}
+/** A machine has two or three connections. A relay or a NAT may stand for a whole room of them, so this one is generous. */
+export const connectionsPerAddress = 256;
+
+/**
+ * Connections that wait to be accepted. Node's own 511 are full after a second of a building's power-on, and what is dropped then comes
+ * again after 1, 3, 7, 15 seconds (net.core.somaxconn, 4096 since Linux 5.4, cuts it).
+ */
+export const backlog = 4096;
+
+/** Keeps one client from taking every connection, and all of them from taking the last file descriptor. */
+export function limitConnections(server: Server, { total, perAddress }: ConnectionLimits): void {
+  server.maxConnections = total;
+  const counts = new Map<string, number>();
+  server.on("connection", (socket) => {
+    const address = socket.remoteAddress ?? "";
+    const count = (counts.get(address) ?? 0) + 1;
+    if (count > perAddress) return void socket.destroy();
+    counts.set(address, count);
+    socket.once("close", () => {
+      const left = (counts.get(address) ?? 1) - 1;
+      if (left > 0) counts.set(address, left);
+      else counts.delete(address);
+    });
+  });
+}
+
+/** @returns the refusal of a port in our words, for @param key of the config; any other error as it is */
+export function listenError(error: unknown, port: number, key: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EADDRINUSE") return PortInUse({ protocol: "tcp", port, address: "0.0.0.0", key });
+  if (code === "EACCES") return PortNotPermitted({ protocol: "tcp", port, key });
+  return error;
+}

@@ -1,0 +1,66 @@
+import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import type { Clock, DurationMs } from "../../domain/capabilities.ts";
+
+/** What a bearer may do in one repository. */
+export interface Grant {
+  readonly repository: string;
+  /** pull, push, delete */
+  readonly actions: readonly string[];
+}
+
+/** What an access token says. */
+export interface Bearer {
+  /** Id of the API token that it was made for; undefined: nobody logged in. */
+  readonly tokenId: string | undefined;
+  readonly grants: readonly Grant[];
+}
+
+export const accessTokenLifeMs: DurationMs = 5 * 60_000;
+/** Repositories in one access token. */
+const mostGrants = 50;
+
+/**
+ * Short-lived tokens for clients that speak the token protocol of registries (distribution, "Token Authentication Specification"). They
+ * are signed and not kept, so that nobody's asking for them takes room; the key lives as long as the process.
+ */
+export function createAccessTokens(clock: Pick<Clock, "now">) {
+  const key = randomBytes(32);
+  const sign = (payload: string) => createHmac("sha256", key).update(payload).digest();
+
+  return {
+    issue({ tokenId, grants }: Bearer): string {
+      const fields = { tokenId, grants, until: clock.now() + accessTokenLifeMs };
+      const payload = Buffer.from(JSON.stringify(fields)).toString("base64url");
+      return `${payload}.${sign(payload).toString("base64url")}`;
+    },
+
+    /** @returns undefined for what was not issued here, or too long ago */
+    read(text: string): Bearer | undefined {
+      const dot = text.indexOf(".");
+      const payload = text.slice(0, dot);
+      const signature = Buffer.from(text.slice(dot + 1), "base64url");
+      const expected = sign(payload);
+      if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) return undefined;
+      const { until, ...bearer } = JSON.parse(Buffer.from(payload, "base64url").toString()) as Bearer & {
+        until: number;
+      };
+      return clock.now() > until ? undefined : bearer;
+    },
+  };
+}
+
+/** `repository:<name>:<action>,<action>`, several of them parted by spaces; `*` is every action. What is none of that is left out. */
+export function parseScopes(texts: readonly string[]): Grant[] {
+  return texts
+    .flatMap((text) => text.split(" "))
+    .flatMap((text): Grant[] => {
+      const [, repository, actions] = /^repository:(.+):([a-z*,]+)$/.exec(text) ?? [];
+      if (repository === undefined || actions === undefined) return [];
+      const asked = actions.split(",");
+      return [
+        { repository, actions: allActions.filter((one) => asked.includes("*") || asked.includes(one)) },
+      ];
+    })
+    .slice(0, mostGrants);
+}
+const allActions = ["pull", "push", "delete"];

@@ -1,0 +1,140 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { longestManifestBytes } from "../../registry/manifest.ts";
+import { OciError } from "../../registry/oci-error.ts";
+import { RollcallError } from "../../domain/errors.ts";
+import type { Clock, Log } from "../../domain/capabilities.ts";
+import type { Target } from "./target.ts";
+
+/** One request and its answer. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: Target;
+  readonly query: URLSearchParams;
+  /** The client waits for a word before it sends its body. */
+  readonly expectsContinue: boolean;
+  readonly isTls: boolean;
+}
+
+/** A client that sends its body without a single octet for so long is gone, ms. */
+const silenceMs = 60_000;
+/** A refused body is read on for so long, ms, so that the client gets to the answer: a connection that ends before takes it along. */
+const drainMs = 10_000;
+
+export const isHead = ({ request }: Exchange): boolean => request.method === "HEAD";
+
+/** Octets that the client announces; undefined: it does not know. */
+export function announcedLength({ headers }: IncomingMessage): number | undefined {
+  const length = headers["content-length"];
+  return length === undefined ? undefined : Number(length);
+}
+
+/** The body, piece by piece; only silence ends it. */
+export function bodyOf({ request, response, expectsContinue }: Exchange): IncomingMessage {
+  if (expectsContinue) response.writeContinue();
+  const { socket } = request;
+  socket.setTimeout(silenceMs);
+  // To bring a large body to the disk may take longer than that.
+  request.once("end", () => socket.setTimeout(0));
+  return request;
+}
+
+/** The whole of a manifest. @throws OciError with status 413 */
+export async function smallBodyOf(exchange: Exchange): Promise<Buffer> {
+  const tooLarge = () =>
+    new OciError(
+      "SIZE_INVALID",
+      `a manifest may have ${longestManifestBytes} octets, and this one has more`,
+      {
+        status: 413,
+      },
+    );
+  if ((announcedLength(exchange.request) ?? 0) > longestManifestBytes) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const body = bodyOf(exchange)[Symbol.asyncIterator]();
+  for (let next = await body.next(); !next.done; next = await body.next()) {
+    const chunk = next.value as Buffer;
+    length += chunk.length;
+    if (length > longestManifestBytes) throw tooLarge();
+    chunks.push(chunk);
+  }
+  return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
+}
+
+export function sendJson(
+  exchange: Exchange,
+  body: string,
+  headers: Readonly<Record<string, string>> = {},
+): void {
+  exchange.response.writeHead(200, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-cache",
+    ...headers,
+  });
+  exchange.response.end(isHead(exchange) ? undefined : body);
+}
+
+/** An answer without a body. */
+export function sendEmpty(
+  { response }: Exchange,
+  status: number,
+  headers: Readonly<Record<string, string | number>> = {},
+): void {
+  response.writeHead(status, status === 204 ? headers : { "content-length": 0, ...headers }).end();
+}
+
+/** What went wrong, in the form of the specification; what is our own fault is logged and not told in detail. */
+export function sendError(
+  exchange: Exchange,
+  error: unknown,
+  { log, clock }: { readonly log: Pick<Log, "error">; readonly clock: Pick<Clock, "after"> },
+): void {
+  const { request, response } = exchange;
+  if (response.destroyed || request.socket.destroyed) return;
+  if (response.headersSent) return void response.destroy();
+  const known = asOciError(error);
+  if (!known)
+    log.error({ err: error, method: request.method, url: request.url }, "failed to answer a request");
+  const { status, headers, body } = known ?? {
+    status: 500,
+    headers: {},
+    body: JSON.stringify({
+      errors: [{ code: "UNKNOWN", message: "the server failed; its log tells more" }],
+    }),
+  };
+  response.writeHead(status, {
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-cache",
+    ...headers,
+  });
+  response.end(isHead(exchange) ? undefined : body);
+  if (!request.complete) drain(request, clock);
+}
+
+function asOciError(error: unknown) {
+  if (error instanceof OciError)
+    return { status: error.status, headers: error.headers, body: JSON.stringify(error) };
+  if (!(error instanceof RollcallError)) return undefined;
+  const { httpStatus: status, message, advice } = error;
+  const isBusy = status === 503;
+  const code = isBusy ? "TOOMANYREQUESTS" : "DENIED";
+  return {
+    // The one status that clients try again after (containers/image).
+    status: isBusy ? 429 : status,
+    headers: isBusy ? { "retry-after": "2" } : {},
+    body: JSON.stringify({ errors: [{ code, message: `${message}. ${advice}` }] }),
+  };
+}
+
+function drain(request: IncomingMessage, clock: Pick<Clock, "after">): void {
+  const { socket } = request;
+  const cancel = clock.after(drainMs, () => {
+    if (!request.complete) socket.destroy();
+  });
+  request.once("close", cancel);
+  request.removeAllListeners("readable");
+  request.resume();
+}

@@ -1,0 +1,89 @@
+import { parseDigest } from "../../registry/digest.ts";
+import { OciError } from "../../registry/oci-error.ts";
+import type { FoundManifest, Registry } from "../../registry/registry.ts";
+import { isTag } from "../../registry/repository-name.ts";
+import type { Access } from "./access.ts";
+import { type Exchange, isHead, sendEmpty, smallBodyOf } from "./exchange.ts";
+
+export interface ManifestRouteDeps {
+  readonly registry: Registry;
+  readonly access: Access;
+}
+
+/** Tags in one push by digest; the specification asks for ten at least. */
+const mostTags = 100;
+
+/** GET and HEAD of a manifest: spec.md, "Pulling manifests". What is in memory is answered at once: a room of machines asks. */
+export function getManifest(exchange: Exchange, { registry }: ManifestRouteDeps): void | Promise<void> {
+  const { repository, reference } = exchange.target;
+  const found = registry.findManifest(repository, reference);
+  const etag = `"${found.digest}"`;
+  const isByDigest = reference.includes(":");
+  if (exchange.request.headers["if-none-match"] === etag) {
+    const headers = ["etag", etag, "docker-content-digest", found.digest];
+    return void exchange.response.writeHead(304, headers).end();
+  }
+  if (isHead(exchange)) return send(exchange, found, undefined, isByDigest);
+  const known = registry.manifestInMemory(found.digest);
+  if (known) return send(exchange, found, known, isByDigest);
+  return registry.readManifest(found.digest).then((octets) => send(exchange, found, octets, isByDigest));
+}
+
+function send(
+  { response }: Exchange,
+  { digest, mediaType, sizeBytes }: FoundManifest,
+  octets: Buffer | undefined,
+  isByDigest: boolean,
+): void {
+  // As a list, which Node writes down without sorting it into an object first.
+  response.writeHead(200, [
+    "content-type",
+    mediaType,
+    "content-length",
+    String(sizeBytes),
+    "docker-content-digest",
+    digest,
+    "etag",
+    `"${digest}"`,
+    "cache-control",
+    isByDigest ? "public, max-age=31536000, immutable" : "no-cache",
+  ]);
+  response.end(octets);
+}
+
+/** spec.md, "Pushing manifests". */
+export async function putManifest(
+  exchange: Exchange,
+  { registry, access }: ManifestRouteDeps,
+): Promise<void> {
+  const by = access.checkWrite(exchange);
+  const { repository, reference } = exchange.target;
+  const digest = parseDigest(reference);
+  const tags = digest ? exchange.query.getAll("tag") : [reference];
+  if (tags.length > mostTags)
+    throw new OciError("MANIFEST_INVALID", `at most ${mostTags} tags in one request`, { status: 414 });
+  const wrong = tags.find((tag) => !isTag(tag));
+  if (wrong !== undefined)
+    throw new OciError(
+      wrong.includes(":") ? "DIGEST_INVALID" : "MANIFEST_INVALID",
+      `${JSON.stringify(wrong.slice(0, 100))} is neither a tag (letters, digits, _ . -, at most 128) nor a digest`,
+    );
+  const octets = await smallBodyOf(exchange);
+  const contentType = exchange.request.headers["content-type"];
+  const pushed = await registry.putManifest({ repository, digest, tags, octets, contentType, by });
+  sendEmpty(exchange, 201, {
+    location: `/v2/${repository}/manifests/${pushed.digest}`,
+    "docker-content-digest": pushed.digest,
+    ...(pushed.subject !== undefined && { "oci-subject": pushed.subject }),
+    ...(digest && tags.length > 0 && { "oci-tag": tags.join(", ") }),
+  });
+}
+
+export async function deleteManifest(
+  exchange: Exchange,
+  { registry, access }: ManifestRouteDeps,
+): Promise<void> {
+  const by = access.checkWrite(exchange);
+  await registry.deleteManifest(exchange.target.repository, exchange.target.reference, by);
+  sendEmpty(exchange, 202);
+}

@@ -1,0 +1,186 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Clock, Log } from "../../domain/capabilities.ts";
+import { maximumConnections } from "../../domain/connection-shares.ts";
+import { OciError } from "../../registry/oci-error.ts";
+import type { Registry } from "../../registry/registry.ts";
+import { isRepositoryName, longestName } from "../../registry/repository-name.ts";
+import { backlog, connectionsPerAddress, limitConnections, listenError } from "../connection-limits.ts";
+import { StreamCount, type StreamLimits } from "../content-stream.ts";
+import { type AccessDeps, challenge, createAccess, unauthorized } from "./access.ts";
+import { deleteBlob, getBlob } from "./blob-routes.ts";
+import { type Exchange, sendError, sendJson } from "./exchange.ts";
+import { getCatalog, getReferrers, getTags } from "./list-routes.ts";
+import { deleteManifest, getManifest, putManifest } from "./manifest-routes.ts";
+import { parseTarget, type Target } from "./target.ts";
+import { getToken, postToken } from "./token-routes.ts";
+import { appendUpload, beginUpload, cancelUpload, finishUpload, getUpload } from "./upload-routes.ts";
+
+export interface RegistryServerDeps extends AccessDeps {
+  readonly clock: Clock;
+  readonly log: Pick<Log, "error">;
+  readonly registry: Registry;
+  readonly maxConnections?: number | undefined;
+  /** Where it listens. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Some clients fetch six blobs of an image at once, and a machine pulls several images. */
+const streamLimits: StreamLimits = { stallMs: 30_000, perAddress: 64, total: 512 };
+
+type Handler = (exchange: Exchange) => void | Promise<void>;
+
+/**
+ * The OCI distribution API. Plain node:http: bodies have any length and any type here, and a manifest is asked for by a whole room at
+ * once.
+ */
+export function createRegistryServer(deps: RegistryServerDeps) {
+  const { clock, log, registry } = deps;
+  const access = createAccess(deps);
+  const blobs = {
+    registry,
+    access,
+    log,
+    count: new StreamCount(streamLimits),
+    stallMs: streamLimits.stallMs,
+  };
+  const reads = (handler: Handler): Handler => {
+    return (exchange) => {
+      access.checkRead(exchange);
+      return handler(exchange);
+    };
+  };
+  const both = (handler: Handler) => ({ GET: reads(handler), HEAD: reads(handler) });
+  const routes: Readonly<Record<Target["kind"], Readonly<Record<string, Handler>>>> = {
+    base: both(getBase),
+    catalog: both((exchange) => getCatalog(exchange, { registry })),
+    token: {
+      GET: (exchange) => getToken(exchange, { access, clock }),
+      POST: (exchange) => postToken(exchange, { access, clock }),
+    },
+    tags: both((exchange) => getTags(exchange, { registry })),
+    referrers: both((exchange) => getReferrers(exchange, { registry })),
+    manifest: {
+      ...both((exchange) => getManifest(exchange, { registry, access })),
+      PUT: (exchange) => putManifest(exchange, { registry, access }),
+      DELETE: (exchange) => deleteManifest(exchange, { registry, access }),
+    },
+    blob: {
+      ...both((exchange) => getBlob(exchange, blobs)),
+      DELETE: (exchange) => deleteBlob(exchange, blobs),
+    },
+    uploads: { POST: (exchange) => beginUpload(exchange, { registry, access }) },
+    upload: {
+      GET: (exchange) => getUpload(exchange, { registry, access }),
+      PATCH: (exchange) => appendUpload(exchange, { registry, access }),
+      PUT: (exchange) => finishUpload(exchange, { registry, access }),
+      DELETE: (exchange) => cancelUpload(exchange, { registry, access }),
+    },
+  };
+
+  function route(exchange: Exchange): void | Promise<void> {
+    const { target, request } = exchange;
+    const handlers = routes[target.kind];
+    const handler = handlers[request.method ?? ""];
+    if (!handler)
+      throw new OciError("UNSUPPORTED", `there is no ${request.method} here`, {
+        headers: { allow: Object.keys(handlers).join(", ") },
+      });
+    if (target.repository !== "" && !isRepositoryName(target.repository))
+      throw new OciError(
+        "NAME_INVALID",
+        `a repository's name is lower-case words of letters and digits, with . _ - between them and / between the words, at most ${longestName} characters`,
+      );
+    return handler(exchange);
+  }
+
+  const answer = (isTls: boolean, expectsContinue: boolean) => {
+    return (request: IncomingMessage, response: ServerResponse) => {
+      const [path, query] = splitUrl(request.url ?? "/");
+      const target = parseTarget(path) ?? nowhere;
+      const exchange: Exchange = { request, response, target, query, expectsContinue, isTls };
+      response.setHeader("docker-distribution-api-version", "registry/2.0");
+      try {
+        if (target === nowhere)
+          throw new OciError("UNSUPPORTED", "nothing is here; the API is under /v2/", { status: 404 });
+        const done = route(exchange);
+        if (done) done.catch((error: unknown) => sendError(exchange, error, deps));
+      } catch (error) {
+        sendError(exchange, error, deps);
+      }
+    };
+  };
+  const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 65_000 });
+  server.on("request", answer(false, false));
+  server.on("checkContinue", answer(false, true));
+  limitConnections(server, {
+    total: deps.maxConnections ?? maximumConnections,
+    perAddress: connectionsPerAddress,
+  });
+  let cancelSweep = () => {};
+  const sweepLater = (): void => {
+    cancelSweep = clock.after(sweepEveryMs, () => {
+      registry.uploads
+        .sweep()
+        .catch((error: unknown) => log.error({ err: error }, "failed to drop old uploads"))
+        .finally(sweepLater);
+    });
+  };
+
+  return {
+    /** @returns its port @throws PortInUse, PortNotPermitted */
+    async start(): Promise<number> {
+      await listen(server, deps, "registry.port");
+      sweepLater();
+      return (server.address() as AddressInfo).port;
+    },
+    async stop(): Promise<void> {
+      cancelSweep();
+      if (!server.listening) return;
+      const cut = clock.after(stopAfterMs, () => server.closeAllConnections());
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      });
+      cut();
+    },
+  };
+}
+export type RegistryServer = ReturnType<typeof createRegistryServer>;
+
+const sweepEveryMs = 60 * 60_000;
+/** Uploads and downloads under way may finish, but not hold the end up for ever. */
+const stopAfterMs = 5000;
+const nowhere: Target = { kind: "base", repository: "", reference: "" };
+const noQuery = new URLSearchParams();
+
+function splitUrl(url: string): [string, URLSearchParams] {
+  const mark = url.indexOf("?");
+  return mark < 0 ? [url, noQuery] : [url.slice(0, mark), new URLSearchParams(url.slice(mark + 1))];
+}
+
+/** With a challenge, which containers/image takes from a 200 too: it then shows the credentials that it has. */
+function getBase(exchange: Exchange): void {
+  if (exchange.isTls && exchange.request.headers.authorization === undefined)
+    throw unauthorized(exchange, "get a token first; everybody gets one to pull");
+  sendJson(exchange, "{}", { "www-authenticate": challenge(exchange) });
+}
+
+async function listen(
+  server: Server,
+  { host, port }: { host: string; port: number },
+  key: string,
+): Promise<void> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ port, host, backlog }, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    throw listenError(error, port, key);
+  }
+}

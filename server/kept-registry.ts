@@ -1,0 +1,75 @@
+/** The container registry, put together. */
+import { join } from "node:path";
+import type { Config } from "./config/schema.ts";
+import type { CollectorDeps } from "./content/asset-collector.ts";
+import type { ContentStore } from "./content/content-store.ts";
+import type { ConnectionShares } from "./domain/connection-shares.ts";
+import type { Clock, Ids, Log } from "./domain/capabilities.ts";
+import type { RecordEvent } from "./domain/event.ts";
+import { createRegistryServer } from "./http/v2/registry-server.ts";
+import { createRegistry, type Registry } from "./registry/registry.ts";
+import { createUploads } from "./registry/uploads.ts";
+import type { RegistryRepository } from "./store/registry.ts";
+import type { TokenRepository } from "./store/tokens.ts";
+
+export interface KeptRegistryDeps {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly connections?: ConnectionShares | undefined;
+  readonly content: ContentStore;
+  readonly store: { readonly registry: RegistryRepository; readonly tokens: TokenRepository };
+}
+
+export interface KeptRegistry {
+  readonly service: Registry;
+  /** Of plain HTTP, once started; undefined: it is switched off. */
+  readonly port: number | undefined;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry> {
+  const { config, store } = deps;
+  const directory = join(config.dataDir, "blobs", "sessions");
+  const uploads = await createUploads({ ...deps, directory, store: store.registry });
+  const registry = createRegistry({ ...deps, uploads, store: store.registry });
+  const server = config.registry.enabled
+    ? createRegistryServer({
+        ...deps,
+        registry,
+        tokens: store.tokens,
+        insecurePush: config.registry.insecurePush,
+        host: config.services.address ?? "0.0.0.0",
+        port: config.registry.port,
+        maxConnections: deps.connections?.registry,
+      })
+    : undefined;
+  let port: number | undefined;
+  return {
+    service: registry,
+    get port() {
+      return port;
+    },
+    async start() {
+      port = await server?.start();
+    },
+    async stop() {
+      await server?.stop();
+    },
+  };
+}
+
+/** The content without what the registry keeps, which is no asset: it neither counts nor goes with them. */
+export function withoutRegistry(
+  content: CollectorDeps["content"],
+  keeps: (digest: string) => boolean,
+): CollectorDeps["content"] {
+  const isKept = (sha256: string) => keeps(`sha256:${sha256}`);
+  return {
+    list: async () => (await content.list()).filter(({ sha256 }) => !isKept(sha256)),
+    remove: (sha256, isWanted) => content.remove(sha256, () => isWanted() || isKept(sha256)),
+  };
+}

@@ -1,0 +1,242 @@
+import { createHash } from "node:crypto";
+import { LRUCache } from "lru-cache";
+import type { ContentStore } from "../content/content-store.ts";
+import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import type { RegistryBlob, RegistryReference, RegistryRepository } from "../store/registry.ts";
+import { type Digest, hexOf, parseDigest } from "./digest.ts";
+import { readManifest } from "./manifest.ts";
+import { OciError } from "./oci-error.ts";
+import { formatReferrers, type ReferrerPage } from "./referrers.ts";
+import type { Upload, Uploads } from "./uploads.ts";
+
+export interface RegistryDeps {
+  readonly clock: Clock;
+  readonly log: Pick<Log, "error">;
+  readonly record: RecordEvent;
+  readonly content: Pick<ContentStore, "put" | "find" | "open">;
+  readonly store: RegistryRepository;
+  readonly uploads: Uploads;
+}
+
+/** Where a manifest is, without its octets. */
+export interface FoundManifest {
+  readonly digest: string;
+  readonly mediaType: string;
+  readonly sizeBytes: number;
+}
+
+export interface ManifestPush {
+  readonly repository: string;
+  /** What the client says that it is; undefined: it pushes by tag. */
+  readonly digest: Digest | undefined;
+  readonly tags: readonly string[];
+  readonly octets: Uint8Array;
+  readonly contentType: string | undefined;
+  /** Name of the token. */
+  readonly by: string;
+}
+
+export interface PushedManifest {
+  readonly digest: string;
+  readonly subject: string | undefined;
+}
+
+/** Manifests up to this length are kept in memory, octets: images have one of some kB. */
+const smallManifestBytes = 256 * 1024;
+const keptManifestBytes = 32 * 1024 * 1024;
+/** Who was told that a blob is there names it in a manifest within this time; a large image takes its time to push. */
+export const leaseMs: DurationMs = 60 * 60_000;
+/** Leases that are remembered, so that a blob that many ask for is not written down each time. */
+const rememberedLeases = 10_000;
+/** References of a refused manifest that are named. */
+const namedReferences = 20;
+
+/** The registry behind the routes: repositories of blobs and manifests, in one content store. */
+export function createRegistry({ clock, log, record, content, store, uploads }: RegistryDeps) {
+  const small = new LRUCache<string, Buffer>({
+    maxSize: keptManifestBytes,
+    sizeCalculation: ({ length }) => Math.max(1, length),
+  });
+  const leased = new LRUCache<string, number>({ max: rememberedLeases });
+  /** Content that lies in the store and whose rows are on their way to the disk. */
+  const arriving = new Map<string, number>();
+
+  function lease(digest: string): void {
+    const now = clock.now();
+    if ((leased.get(digest) ?? 0) > now + leaseMs / 2) return;
+    leased.set(digest, now + leaseMs);
+    store.lease(digest, now + leaseMs).catch(() => undefined);
+  }
+
+  async function whileArriving<T>(digest: string, work: () => Promise<T>): Promise<T> {
+    arriving.set(digest, (arriving.get(digest) ?? 0) + 1);
+    try {
+      return await work();
+    } finally {
+      const left = (arriving.get(digest) ?? 1) - 1;
+      if (left > 0) arriving.set(digest, left);
+      else arriving.delete(digest);
+    }
+  }
+
+  function tell(type: "registry.pushed" | "registry.deleted", repository: string, what: string, by: string) {
+    const verb = type === "registry.pushed" ? "pushed to" : "removed from";
+    const separator = what.includes(":") ? "@" : ":";
+    record({
+      type,
+      message: `${repository}${separator}${what} was ${verb} the registry`,
+      actor: by,
+      data: { repository, reference: what },
+    });
+  }
+
+  const registry = {
+    uploads,
+
+    /** Does the registry keep this content? For collectors of other content. @param digest `sha256:<hex>` */
+    keeps: (digest: string): boolean => arriving.has(digest) || store.keeps(digest),
+
+    /** A blob of the repository. Who is told of it may count on it for an hour. @throws OciError BLOB_UNKNOWN */
+    findBlob(repository: string, { text }: Digest): RegistryBlob {
+      const blob = store.findBlob(repository, text);
+      if (!blob) throw new OciError("BLOB_UNKNOWN", "this repository has no such blob");
+      lease(text);
+      return blob;
+    },
+
+    /** Its file. @throws OciError BLOB_UNKNOWN; ContentUnavailable when it can't be opened now */
+    async openBlob(digest: string) {
+      const file = await content.open(hexOf(digest));
+      if (file) return file;
+      log.error({ digest }, "content of the registry is missing");
+      throw new OciError("BLOB_UNKNOWN", "the content of this blob is lost; push it again");
+    },
+
+    /** Ends an upload: durable, and a blob of its repository. @throws OciError, DiskFull */
+    finishUpload: async (
+      upload: Upload,
+      digest: Digest,
+      last?: AsyncIterable<Uint8Array>,
+      position: { readonly from?: number | undefined } = {},
+    ): Promise<void> =>
+      whileArriving(digest.text, async () => {
+        const blob = await uploads.finish(upload, digest, last, position);
+        lease(digest.text);
+        await store.linkBlob(upload.repository, blob, clock.now(), upload.id);
+      }),
+
+    /** @param from undefined: any repository @returns false when none has it: the client sends it */
+    async mount(repository: string, { text }: Digest, from: string | undefined): Promise<boolean> {
+      lease(text);
+      return (await store.mountBlob(repository, text, from, clock.now())) !== undefined;
+    },
+
+    /** @param reference tag or digest @throws OciError MANIFEST_UNKNOWN */
+    findManifest(repository: string, reference: string): FoundManifest {
+      const digest = reference.includes(":") ? reference : store.findTag(repository, reference);
+      const manifest = digest === undefined ? undefined : store.findManifest(repository, digest);
+      if (!manifest) throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");
+      return manifest;
+    },
+
+    /** The octets as they were pushed, where they are in memory. */
+    manifestInMemory: (digest: string): Buffer | undefined => small.get(digest),
+
+    /** The octets as they were pushed. @throws OciError MANIFEST_UNKNOWN; ContentUnavailable */
+    async readManifest(digest: string): Promise<Buffer> {
+      const known = small.get(digest);
+      if (known) return known;
+      const file = await content.open(hexOf(digest));
+      const octets = await file?.readFile().finally(() => void file.close());
+      const { algorithm, hex } = parseDigest(digest) as Digest;
+      if (!octets || createHash(algorithm).update(octets).digest("hex") !== hex) {
+        log.error({ digest }, "a manifest of the registry is missing or was changed on the disk");
+        throw new OciError("MANIFEST_UNKNOWN", "the content of this manifest is lost; push it again");
+      }
+      if (octets.length <= smallManifestBytes) small.set(digest, octets);
+      return octets;
+    },
+
+    /** @throws OciError MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID; DiskFull */
+    async putManifest({
+      repository,
+      digest,
+      tags,
+      octets,
+      contentType,
+      by,
+    }: ManifestPush): Promise<PushedManifest> {
+      const algorithm = digest?.algorithm ?? "sha256";
+      const hex = createHash(algorithm).update(octets).digest("hex");
+      const text = `${algorithm}:${hex}`;
+      if (digest && digest.hex !== hex)
+        throw new OciError("DIGEST_INVALID", `the manifest has the digest ${text}`, {
+          detail: { digest: digest.text },
+        });
+      const { references, ...facts } = readManifest(octets, contentType);
+      const refuse = (missing: readonly RegistryReference[]) => {
+        if (missing.length > 0) throw missingReferences(missing);
+      };
+      refuse(store.missing(repository, references));
+      await whileArriving(text, async () => {
+        if (!store.keeps(text) || !(await content.find(hex)))
+          await content.put([octets], { expected: hex, sizeBytes: octets.length, algorithm });
+        const manifest = { ...facts, digest: text, sizeBytes: octets.length };
+        refuse(await store.saveManifest({ repository, manifest, references, tags, by, now: clock.now() }));
+      });
+      for (const tag of tags) tell("registry.pushed", repository, tag, by);
+      return { digest: text, subject: facts.subject };
+    },
+
+    /** Takes a tag away, or a manifest with its tags. @throws OciError MANIFEST_UNKNOWN, DENIED while an index needs it */
+    async deleteManifest(repository: string, reference: string, by: string): Promise<void> {
+      const done = reference.includes(":")
+        ? await store.removeManifest(repository, reference)
+        : (await store.removeTag(repository, reference))
+          ? "deleted"
+          : "unknown";
+      if (done === "unknown") throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");
+      if (done === "referenced") throw stillReferenced("an index names this manifest; delete that first");
+      tell("registry.deleted", repository, reference, by);
+    },
+
+    /** Takes a blob out of the repository. @throws OciError BLOB_UNKNOWN, DENIED while a manifest needs it */
+    async deleteBlob(repository: string, { text }: Digest): Promise<void> {
+      const done = await store.unlinkBlob(repository, text);
+      if (done === "unknown") throw new OciError("BLOB_UNKNOWN", "this repository has no such blob");
+      if (done === "referenced") throw stillReferenced("a manifest names this blob; delete that first");
+    },
+
+    /** In the order of their octets. @throws OciError NAME_UNKNOWN */
+    tags(repository: string, page: { readonly after: string | undefined; readonly limit: number }): string[] {
+      if (!store.hasRepository(repository)) throw new OciError("NAME_UNKNOWN", "there is no such repository");
+      return store.tags(repository, page);
+    },
+
+    repositories: store.repositories,
+
+    /** Manifests about this one. @param after digest of the last one that the client has */
+    referrers: (
+      repository: string,
+      subject: Digest,
+      asked: { readonly artifactType: string | undefined; readonly after?: string },
+    ): ReferrerPage => formatReferrers(store.referrers(repository, subject.text, asked)),
+  };
+  return registry;
+}
+export type Registry = ReturnType<typeof createRegistry>;
+
+function missingReferences(missing: readonly RegistryReference[]): OciError {
+  const named = missing.slice(0, namedReferences).map(({ digest }) => digest);
+  return new OciError(
+    "MANIFEST_BLOB_UNKNOWN",
+    `the manifest names what this repository has not, push that first: ${named.join(", ")}`,
+    { detail: { digests: named } },
+  );
+}
+
+/** The status that the specification has for what can't be deleted. */
+function stillReferenced(message: string): OciError {
+  return new OciError("DENIED", message, { status: 405 });
+}

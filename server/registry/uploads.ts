@@ -1,0 +1,278 @@
+import { createHash, type Hash } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import type { ContentStore } from "../content/content-store.ts";
+import type { Clock, DurationMs, Ids } from "../domain/capabilities.ts";
+import { DiskFull } from "../domain/error-catalogue.ts";
+import type { RegistryRepository, RegistryUpload } from "../store/registry.ts";
+import type { Digest, DigestAlgorithm } from "./digest.ts";
+import { OciError } from "./oci-error.ts";
+
+export interface UploadDeps {
+  /** Where the files of uploads lie till they are done; of the content store's file system, and kept over a restart. */
+  readonly directory: string;
+  readonly clock: Clock;
+  readonly ids: Pick<Ids, "secret">;
+  readonly content: Pick<ContentStore, "adopt" | "refuseWhenFull">;
+  readonly store: Pick<RegistryRepository, "uploads" | "addUpload" | "removeUpload">;
+}
+
+/** An upload that nobody goes on with is dropped after this. */
+export const uploadLifeMs: DurationMs = 24 * 60 * 60_000;
+/** Uploads under way, all together. */
+const mostUploads = 2000;
+/** What comes is gathered to writes of this length, octets: the disk and the threads behind it are asked less often. */
+const batchBytes = 1024 * 1024;
+const readBytes = 1024 * 1024;
+
+/** An upload under way. */
+export interface Upload {
+  readonly id: string;
+  readonly repository: string;
+  /** Octets that are there. */
+  readonly sizeBytes: number;
+}
+
+interface Session extends RegistryUpload {
+  sizeBytes: number;
+  expiresAt: number;
+  /** Of the octets that are there; undefined after a restart: then the file is read once more. */
+  hash: Hash | undefined;
+  /** One writer at a time. */
+  writing: Promise<unknown> | undefined;
+}
+
+/** Uploads from the first octet to the finished content: spec.md, "Pushing blobs". */
+export async function createUploads({ directory, clock, ids, content, store }: UploadDeps) {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const sessions = new Map<string, Session>();
+  const fileOf = ({ id }: Pick<Session, "id">) => join(directory, id);
+
+  // A row without a file is dropped at the next start, so nobody waits for it.
+  function forget(id: string): void {
+    sessions.delete(id);
+    store.removeUpload(id).catch(() => undefined);
+  }
+
+  for (const row of store.uploads()) {
+    const file = await stat(fileOf(row)).catch(() => undefined);
+    if (!file || row.expiresAt < clock.now()) forget(row.id);
+    else sessions.set(row.id, { ...row, sizeBytes: file.size, hash: undefined, writing: undefined });
+  }
+  for (const name of await readdir(directory)) if (!sessions.has(name)) await rm(join(directory, name));
+
+  async function discard(session: Session): Promise<void> {
+    forget(session.id);
+    await rm(fileOf(session), { force: true });
+  }
+
+  /** @throws OciError BLOB_UPLOAD_UNKNOWN */
+  function find(id: string, repository: string): Session {
+    const session = sessions.get(id);
+    if (session?.repository !== repository)
+      throw new OciError(
+        "BLOB_UPLOAD_UNKNOWN",
+        "there is no such upload: it is done, was cancelled or was idle for a day; begin it again",
+      );
+    return session;
+  }
+
+  /** Takes the session for one writer. @throws what `work` throws */
+  async function writeAlone<T>(session: Session, work: () => Promise<T>): Promise<T> {
+    const writing = work();
+    session.writing = writing.catch(() => undefined);
+    try {
+      return await writing;
+    } finally {
+      session.writing = undefined;
+    }
+  }
+
+  async function receive(session: Session, source: AsyncIterable<Uint8Array>): Promise<void> {
+    const hash = (session.hash ??= await hashFile(fileOf(session), session.algorithm));
+    const file = await open(fileOf(session), "a", 0o600);
+    let batch: Uint8Array[] = [];
+    let gathered = 0;
+    let writing: Promise<void> = Promise.resolve();
+    const write = async () => {
+      await writing;
+      content.refuseWhenFull(gathered);
+      const [chunks, length] = [batch, gathered];
+      [batch, gathered] = [[], 0];
+      writing = writeAll(file, chunks, length).then(() => void (session.sizeBytes += length));
+      // It is waited for before the next one.
+      writing.catch(() => undefined);
+    };
+    let fault: Error | undefined;
+    // By hand, for `for await` would take the connection down with a fault of the disk, and the answer with it.
+    const chunks = source[Symbol.asyncIterator]();
+    const next = () =>
+      chunks.next().catch((error: unknown) => {
+        fault = error as Error;
+        return { done: true as const, value: undefined };
+      });
+    try {
+      for (let one = await next(); !one.done; one = await next()) {
+        hash.update(one.value);
+        batch.push(one.value);
+        gathered += one.value.length;
+        if (gathered >= batchBytes) await write();
+      }
+      // What came before the client went stays, and it goes on from there.
+      if (gathered > 0) await write();
+      await writing;
+    } catch (error) {
+      await writing.catch(() => undefined);
+      await discard(session);
+      throw asDiskFull(error, directory);
+    } finally {
+      await file.close();
+      session.expiresAt = clock.now() + uploadLifeMs;
+    }
+    if (fault) throw fault;
+  }
+
+  return {
+    /** @throws OciError TOOMANYREQUESTS; DiskFull when `announcedBytes` have no room */
+    begin(repository: string, algorithm: DigestAlgorithm, announcedBytes: number): Upload {
+      content.refuseWhenFull(announcedBytes);
+      if (sessions.size >= mostUploads)
+        throw new OciError(
+          "TOOMANYREQUESTS",
+          `${mostUploads} uploads are under way already; try again later`,
+          {
+            headers: { "retry-after": "30" },
+          },
+        );
+      const now = clock.now();
+      const row = { id: ids.secret(), repository, algorithm, createdAt: now, expiresAt: now + uploadLifeMs };
+      const session = { ...row, sizeBytes: 0, hash: createHash(algorithm), writing: undefined };
+      sessions.set(row.id, session);
+      // A commit that fails is told to whoever waits for one: the end of this upload.
+      store.addUpload(row).catch(() => undefined);
+      return session;
+    },
+
+    find: (id: string, repository: string): Upload => find(id, repository),
+
+    /**
+     * Appends what comes. @param from where the client believes to go on; undefined: at the end
+     * @throws OciError with status 416 when that is not the end, or somebody else is writing; DiskFull, and the upload is gone
+     */
+    async append(
+      { id, repository }: Upload,
+      source: AsyncIterable<Uint8Array>,
+      { from, length }: { readonly from?: number | undefined; readonly length?: number | undefined },
+    ): Promise<Upload> {
+      const session = find(id, repository);
+      if (session.writing || (from !== undefined && from !== session.sizeBytes)) throw outOfOrder(session);
+      content.refuseWhenFull(length ?? 0);
+      await writeAlone(session, () => receive(session, source));
+      return session;
+    },
+
+    /**
+     * Ends an upload: its octets are on the disk, and the content store has them under their digest.
+     * @param last of its octets @throws OciError DIGEST_INVALID, and the upload is gone; DiskFull
+     */
+    async finish(
+      { id, repository }: Upload,
+      digest: Digest,
+      last: AsyncIterable<Uint8Array> | undefined,
+      { from }: { readonly from?: number | undefined } = {},
+    ): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
+      const session = find(id, repository);
+      // A client that ended its PATCH may be here before we have written all of it.
+      while (session.writing) await session.writing;
+      find(id, repository);
+      if (from !== undefined && from !== session.sizeBytes) throw outOfOrder(session);
+      return writeAlone(session, async () => {
+        if (last) await receive(session, last);
+        const file = fileOf(session);
+        const hash =
+          session.hash && session.algorithm === digest.algorithm
+            ? session.hash
+            : await hashFile(file, digest.algorithm);
+        session.hash = undefined;
+        const actual = hash.digest("hex");
+        if (actual !== digest.hex) {
+          await discard(session);
+          throw new OciError(
+            "DIGEST_INVALID",
+            `the content has the digest ${digest.algorithm}:${actual}; send it again, nothing of it was kept`,
+            { detail: { digest: digest.text } },
+          );
+        }
+        const handle = await open(file, "a", 0o600);
+        try {
+          await handle.datasync();
+        } finally {
+          await handle.close();
+        }
+        await content.adopt(file, digest.hex);
+        sessions.delete(id);
+        return { digest: digest.text, sizeBytes: session.sizeBytes };
+      });
+    },
+
+    /** @throws OciError BLOB_UPLOAD_UNKNOWN */
+    async cancel(id: string, repository: string): Promise<void> {
+      const session = find(id, repository);
+      sessions.delete(id);
+      while (session.writing) await session.writing;
+      await discard(session);
+    },
+
+    /** Drops what nobody went on with. */
+    async sweep(): Promise<void> {
+      for (const session of sessions.values())
+        if (session.expiresAt < clock.now() && !session.writing) await discard(session);
+    },
+  };
+}
+export type Uploads = Awaited<ReturnType<typeof createUploads>>;
+
+/** `0-<last octet>`; of nothing too, as all registries have it. */
+export const rangeOf = ({ sizeBytes }: Pick<Upload, "sizeBytes">): string =>
+  `0-${Math.max(0, sizeBytes - 1)}`;
+
+function outOfOrder(upload: Upload): OciError {
+  return new OciError(
+    "BLOB_UPLOAD_INVALID",
+    `the upload has ${upload.sizeBytes} octets and goes on after them, one writer at a time; ask for its state`,
+    { status: 416, headers: { range: rangeOf(upload) } },
+  );
+}
+
+/** The kernel may take less than it was given. */
+async function writeAll(file: FileHandle, chunks: Uint8Array[], length: number): Promise<void> {
+  const { bytesWritten } = await file.writev(chunks);
+  if (bytesWritten < length) await file.writeFile(Buffer.concat(chunks).subarray(bytesWritten));
+}
+
+async function hashFile(path: string, algorithm: DigestAlgorithm): Promise<Hash> {
+  const hash = createHash(algorithm);
+  const file = await open(path, "r").catch((error: unknown) => {
+    // Nothing has come yet.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (!file) return hash;
+  try {
+    const buffer = Buffer.allocUnsafe(readBytes);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer, 0, readBytes, null);
+      if (bytesRead === 0) return hash;
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function asDiskFull(error: unknown, path: string): unknown {
+  return (error as NodeJS.ErrnoException).code === "ENOSPC"
+    ? DiskFull({ neededBytes: batchBytes, freeBytes: 0, path })
+    : error;
+}
