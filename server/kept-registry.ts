@@ -70,6 +70,6 @@ export function withoutRegistry(
   const isKept = (sha256: string) => keeps(`sha256:${sha256}`);
   return {
     list: async () => (await content.list()).filter(({ sha256 }) => !isKept(sha256)),
-    remove: (sha256, isWanted) => content.remove(sha256, () => isWanted() || isKept(sha256)),
+    remove: (sha256, isWanted) => content.remove(sha256, () => (isWanted?.() ?? false) || isKept(sha256)),
   };
 }
