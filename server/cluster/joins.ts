@@ -3,13 +3,8 @@ import { createBootstrapToken } from "../pki/join-secrets.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
 import { clusterWentBack } from "../domain/cluster-record.ts";
 import { operationSeconds } from "./node-book.ts";
-import type { NodeStatus } from "./ports.ts";
 import { initFiles, joinFiles } from "./node-files.ts";
 import type { PassTools, ReconcilerDeps } from "./reconciler.ts";
-
-/** How long a new Node waits for addresses for its pods, and how often they are looked for, ms. */
-const placeLimitMs = 5_000;
-const placeEveryMs = 250;
 
 /** What a machine in its turn is made ready with, up to the instruction for kubeadm. */
 export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMasters, noteToken }: PassTools) {
@@ -50,22 +45,9 @@ export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMaster
     });
   }
 
-  /** All Nodes, this machine's with addresses for its pods, if the controller manager gives it some soon; else they come after the join. */
-  async function findPlace(node: ClusterNode): Promise<ReadonlyMap<string, NodeStatus>> {
-    const limit = clock.monotonicMs() + placeLimitMs;
-    for (;;) {
-      const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
-      const own = statuses.get(node.name);
-      if (deps.network.withJoin === null || own?.podCidr !== undefined || clock.monotonicMs() >= limit)
-        return statuses;
-      if (own) await new Promise<void>((resolve) => void clock.after(placeEveryMs, resolve));
-      else await api.createNode(node.name);
-    }
-  }
-
   async function prepareJoin(node: ClusterNode): Promise<void> {
     const { generation } = store.record;
-    const statuses = await findPlace(node);
+    const statuses = new Map((await api.nodes()).map((status) => [status.name, status]));
     const old = statuses.get(node.name);
     // Of another boot, or of a try that failed late: its kubelet is gone, and kubeadm takes no name whose Node is Ready.
     if (old?.isReady && (old.bootId !== node.report.kernelBootId || node.tries > 0))
@@ -82,7 +64,7 @@ export function createJoins(deps: ReconcilerDeps, { workOn, tell, announceMaster
     });
     const files = await joinFiles({ cluster, authorities, node, token, now: clock.now() });
     const known = book.inState("joining", "registered", "ready", "lost");
-    const network = deps.network.withJoin?.(node, known, statuses);
+    const network = deps.network.withJoin(node, known, statuses);
     const begun = await book.happen(node, "join", "kubeadm join", () => ({
       approvedRequest: undefined,
       generation,

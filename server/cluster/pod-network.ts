@@ -9,16 +9,14 @@ export interface NetworkPart {
 
 export interface PodNetwork {
   /**
-   * What a machine is told with its join, so that its Node is Ready with kubelet's first word; undefined while its Node has no addresses for pods.
-   * Null: nobody has to be told.
+   * What a machine that joins anew is told with its join, so that its Node is Ready with kubelet's first word; undefined while it has no Node with
+   * addresses for pods. A Node that is made before its kubelet comes is no way: kubelet 1.20 panics at one without a status.
    */
-  readonly withJoin:
-    | ((
-        node: ClusterNode,
-        nodes: readonly ClusterNode[],
-        statuses: ReadonlyMap<string, NodeStatus>,
-      ) => NetworkPart | undefined)
-    | null;
+  withJoin(
+    node: ClusterNode,
+    nodes: readonly ClusterNode[],
+    statuses: ReadonlyMap<string, NodeStatus>,
+  ): NetworkPart | undefined;
   /** Tells each machine what has changed for it. @param tell gives it an instruction; false: it has another to do first */
   reconcile(
     nodes: readonly ClusterNode[],
@@ -28,4 +26,4 @@ export interface PodNetwork {
 }
 
 /** Where a flannel or another CNI of the cluster's own makes the network, nobody has to be told. */
-export const foreignNetwork: PodNetwork = { withJoin: null, reconcile: async () => undefined };
+export const foreignNetwork: PodNetwork = { withJoin: () => undefined, reconcile: async () => undefined };

@@ -28,8 +28,6 @@ export interface ClusterApi {
   nodes(): Promise<readonly NodeStatus[]>;
   /** The Node's machine has booted anew, so its kubelet is gone; kubeadm takes no name whose Node is Ready. */
   markNotReady(name: string, reason: string): Promise<void>;
-  /** A Node before its kubelet comes, so that it has addresses for its pods by then. Repeatable. */
-  createNode(name: string): Promise<void>;
   removeNode(name: string): Promise<void>;
   /** Moves its pods away, by force those that are there at the deadline. @param isWanted false: the machine has booted anew, and keeps them */
   drain(name: string, deadline: EpochMs, isWanted: () => boolean): Promise<void>;

@@ -5,7 +5,7 @@ import type { ExpectedJoin } from "../kubeadm/signing-request-policy.ts";
 import { createToken, deleteUnownedTokens } from "./bootstrap-tokens.ts";
 import type { KubernetesClient } from "./client.ts";
 import { removeAutoApproval, setUpCluster } from "./cluster-setup.ts";
-import { createNode, deleteNode, drainPass, listNodes, markNotReady, setCordoned } from "./nodes.ts";
+import { deleteNode, drainPass, listNodes, markNotReady, setCordoned } from "./nodes.ts";
 import { signingPass } from "./signing-requests.ts";
 
 export interface ClusterHandsOptions {
@@ -47,7 +47,6 @@ export function createClusterHands({
     async markNotReady(name: string, message: string): Promise<void> {
       await markNotReady(operator, name, { reason: "MachineBootedAnew", message, now: clock.now() });
     },
-    createNode: (name: string) => createNode(operator, name),
     async removeNode(name: string): Promise<void> {
       await deleteNode(operator, name);
     },

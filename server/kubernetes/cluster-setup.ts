@@ -30,7 +30,7 @@ const rule = (
  * for it last ten minutes and never leave the server.
  */
 const everywhere: readonly Rule[] = [
-  rule("", ["nodes"], ["get", "list", "create", "patch", "delete"]),
+  rule("", ["nodes"], ["get", "list", "patch", "delete"]),
   rule("", ["nodes/status"], ["patch"]),
   rule("", ["pods"], ["list", "delete"]),
   rule("", ["pods/eviction"], ["create"]),

@@ -1,7 +1,7 @@
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { KubernetesVersion } from "../domain/cluster.ts";
 import { KubernetesConflict, KubernetesUnreachable } from "../domain/error-catalogue.ts";
-import { type KubernetesClient, type Manifest, unlessMissing } from "./client.ts";
+import { type KubernetesClient, unlessMissing } from "./client.ts";
 import type { Condition, NodeObject, PodObject } from "./objects.ts";
 
 /** What the cluster knows of a machine. */
@@ -49,19 +49,6 @@ function factsOf({ metadata, spec, status }: NodeObject): NodeFacts {
       .map(({ address }) => address),
     kubeletVersion: status?.nodeInfo?.kubeletVersion ?? "",
   };
-}
-
-/**
- * A Node whose machine has not joined yet: the controller manager gives it addresses for its pods. Kubernetes itself keeps pods away from it until it is
- * Ready. Again does no harm.
- */
-export async function createNode(client: KubernetesClient, name: string): Promise<void> {
-  const metadata = { name, labels: { "kubernetes.io/hostname": name } };
-  await client
-    .create("Node", { apiVersion: "v1", kind: "Node", metadata } as Manifest)
-    .catch((error: unknown) => {
-      if (!KubernetesConflict.is(error)) throw error;
-    });
 }
 
 /**

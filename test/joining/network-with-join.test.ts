@@ -27,70 +27,37 @@ const conflist = "/etc/cni/net.d/10-rollcall.conflist";
 const fileOf = (instruction: Instruction | undefined, path: string) =>
   instruction?.files?.find((file) => file.path === path)?.content;
 
-t.test(
-  "a machine's Node has addresses for pods before its kubelet comes, and its network comes with the join",
-  async (t) => {
-    const { lab: room, worker, boot } = await lab(t);
-    const join = await boot(worker);
-    t.equal(join?.operation, "join");
-    t.equal(room.world.count("create w1"), 1);
-    const own = room.world.nodes.get("w1")?.podCidr ?? "none";
-    t.match(fileOf(join, conflist), own);
-    t.match(fileOf(join, "/etc/rollcall/network.table"), "peer 10.1.0.200 10.244.200.0/24");
-    // The same Node, with the addresses that it has.
-    room.world.nodes.set("w1", {
-      name: "w1",
-      bootId: worker.kernelBootId,
-      isReady: true,
-      podCidr: own,
-      address: undefined,
-    });
-    if (join) await worker.finish(join);
-    await room.passes();
-    t.equal(await worker.obey(), "ready", "and it is not told its network a second time");
-    t.equal(room.row("w1").state, "ready");
-  },
-);
-
-t.test("a machine that boots anew has the addresses of its old Node", async (t) => {
+t.test("a machine that boots anew is told its network with the join, and not a second time", async (t) => {
   const { lab: room, worker, boot } = await lab(t);
-  room.world.nodes.set("w1", {
+  const old = {
     name: "w1",
     bootId: "of another boot",
     isReady: false,
     podCidr: "10.244.77.0/24",
     address: undefined,
-  });
+  };
+  room.world.nodes.set("w1", old);
   t.match(fileOf(await boot(worker), conflist), "10.244.77.0/24");
-  t.equal(room.world.count("create w1"), 0);
-  t.match(fileOf(await boot(worker), conflist), "10.244.77.0/24", "in each boot");
+  const join = await boot(worker);
+  t.match(fileOf(join, conflist), "10.244.77.0/24", "in each boot");
+  t.match(fileOf(join, "/etc/rollcall/network.table"), "peer 10.1.0.200 10.244.200.0/24");
+  room.world.nodes.set("w1", { ...old, bootId: worker.kernelBootId, isReady: true });
+  if (join) await worker.finish(join);
+  await room.passes();
+  t.equal(await worker.obey(), "ready");
+  await room.passes();
+  t.equal(await worker.poll(), undefined);
 });
 
-t.test(
-  "no addresses in five seconds: it joins all the same, and is told its network after that",
-  async (t) => {
-    const { lab: room, worker } = await lab(t);
-    room.world.world.givesPlaces = false;
-    await worker.powerOn();
-    await worker.claim();
-    const before = room.clock.monotonicMs();
-    let isThere = false;
-    const passes = room.passes().finally(() => (isThere = true));
-    while (!isThere) {
-      await room.boot.settle();
-      room.clock.advanceMs(250);
-    }
-    await passes;
-    const join = await worker.poll();
-    t.ok(room.clock.monotonicMs() - before >= 5000, "they are waited for");
-    t.equal(join?.operation, "join");
-    t.equal(fileOf(join, conflist), undefined);
-    worker.appear();
-    if (join) await worker.finish(join);
-    await room.passes();
-    t.equal(await worker.obey(), "ready");
-    await room.passes();
-    const told = await worker.poll();
-    t.match(fileOf(told, conflist), "10.244.1.0/24");
-  },
-);
+t.test("what a machine is told with its being ready does not take the place of its network", async (t) => {
+  const { lab: room, worker, boot } = await lab(t);
+  const join = await boot(worker);
+  t.equal(join?.operation, "join");
+  t.equal(fileOf(join, conflist), undefined, "a new machine has no addresses for pods yet");
+  worker.appear();
+  if (join) await worker.finish(join);
+  await room.passes();
+  t.equal(await worker.obey(), "ready");
+  await room.passes();
+  t.match(fileOf(await worker.poll(), conflist), "10.244.1.0/24");
+});

@@ -31,8 +31,6 @@ export function createClusterWorld() {
     wentBack: false,
     /** So many of them are gone that the others can do nothing. */
     isBeyondRepair: false,
-    /** Its controller manager gives each Node addresses for its pods. */
-    givesPlaces: true,
     /** etcd lets no member go, by this. */
     guard: undefined as Error | undefined,
     /** Certificates that were asked for, judged once. */
@@ -53,11 +51,6 @@ export function createClusterWorld() {
       call(`not-ready ${name}`, () => {
         const node = nodes.get(name);
         if (node) nodes.set(name, { ...node, isReady: false });
-      }),
-    createNode: (name) =>
-      call(`create ${name}`, () => {
-        const place = world.givesPlaces ? `10.244.${nodes.size}.0/24` : undefined;
-        nodes.set(name, { name, bootId: undefined, isReady: false, podCidr: place, address: undefined });
       }),
     removeNode: (name) => call(`remove ${name}`, () => void nodes.delete(name)),
     drain: (name) => call(`drain ${name}`),
