@@ -83,7 +83,7 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
     [
       "an item of another type",
       "interfaces:\n  - eth0\n  - 5\n",
-      "rollcall.yaml:3: interfaces[1]: 5 is not allowed; it must be a text of 1 to 15 characters",
+      'rollcall.yaml:3: interfaces[1]: 5 is not allowed; it must be a text of 1 to 15 characters; in quotes YAML takes it for a text: "5"',
     ],
     [
       "an interface name that Linux can't have",
@@ -203,6 +203,36 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       "a cluster without a version",
       "cluster:\n  endpoint: 10.0.0.1:6443\n",
       "rollcall.yaml:2: cluster.endpoint: means nothing without cluster.kubernetesVersion",
+    ],
+    [
+      "a cluster's name without a version",
+      "cluster:\n  name: lab\n",
+      "rollcall.yaml:2: cluster.name: means nothing without cluster.kubernetesVersion",
+    ],
+    [
+      "a version of Kubernetes that YAML takes for a number",
+      "cluster:\n  kubernetesVersion: 1.31\n",
+      'rollcall.yaml:2: cluster.kubernetesVersion: 1.31 is not allowed; it must be a text that is not empty; in quotes YAML takes it for a text: "1.31"',
+    ],
+    [
+      "pods in the network of the machines",
+      "dhcp:\n  subnets:\n    - subnet: 10.244.7.0/24\n      range: 10.244.7.10-10.244.7.20\ncluster:\n  kubernetesVersion: 1.31.0\n",
+      "default: cluster.podSubnet: no address of the machines may be in it, and they are in 10.244.7.0/24",
+    ],
+    [
+      "the server's address among those of the services",
+      "address: 10.97.0.1\ncluster:\n  kubernetesVersion: 1.31.0\n  serviceSubnet: 10.96.0.0/12\n",
+      "rollcall.yaml:4: cluster.serviceSubnet: no address of the machines may be in it, and they are in 10.97.0.1/32",
+    ],
+    [
+      "the endpoint at the port of HTTP",
+      "cluster:\n  kubernetesVersion: 1.31.0\n  endpoint: api.lab:8080\n",
+      "rollcall.yaml:3: cluster.endpoint: tcp port 8080 is that of http.port already",
+    ],
+    [
+      "HTTP at the port of HTTPS",
+      "http:\n  port: 8443\ncluster:\n  kubernetesVersion: 1.31.0\n",
+      "rollcall.yaml:2: http.port: tcp port 8443 is that of https.port already",
     ],
     [
       "authoritative without a network",

@@ -266,7 +266,7 @@ t.test("a cluster is configured by its version alone, and is then reached by thi
     dns: "coredns",
     etcd,
   });
-  t.match(cluster("  endpoint: api.lab:8443\n"), { endpoint: { host: "api.lab", port: 8443 } });
+  t.match(cluster("  endpoint: api.lab:7443\n"), { endpoint: { host: "api.lab", port: 7443 } });
   t.match(cluster("  etcd: ephemeral\n"), { etcd });
   t.match(cluster("  etcd: stacked\n"), { etcd: { kind: "stacked", dataDirectory: "/var/lib/etcd" } });
   t.end();

@@ -57,7 +57,11 @@ function checkNode(schema: SchemaNode, value: unknown, path: ValuePath): ValuePr
     (schema.pattern !== addressPattern || parseIpv4(value as string) !== undefined);
   if (isAllowed) return [];
   const shown = value === null ? "an empty value" : (JSON.stringify(value)?.slice(0, 80) ?? "nothing");
-  return [{ path, message: `${shown} is not allowed; it must be ${describeAllowed(schema)}` }];
+  const quotes =
+    schema.type === "string" && ["number", "boolean"].includes(typeof value)
+      ? `; in quotes YAML takes it for a text: "${shown}"`
+      : "";
+  return [{ path, message: `${shown} is not allowed; it must be ${describeAllowed(schema)}${quotes}` }];
 }
 
 /** What a schema can't say: addresses inside their networks, and so on. */
@@ -123,17 +127,15 @@ export function checkMeaning(config: Config): ValueProblem[] {
 const anyAddress = "192.0.2.1";
 
 function checkCluster(config: Config): ValueProblem[] {
-  const { kubernetesVersion, endpoint, imageRepository, pauseImage, flannelImage, passphraseFile } =
-    config.cluster;
-  if (kubernetesVersion === undefined) {
-    const given = { endpoint, imageRepository, pauseImage, flannelImage, passphraseFile };
-    return Object.entries(given).flatMap(([key, value]) =>
-      value === undefined
-        ? []
-        : [{ path: ["cluster", key], message: "means nothing without cluster.kubernetesVersion" }],
-    );
-  }
-  const problems: ValueProblem[] = [];
+  const { kubernetesVersion, passphraseFile } = config.cluster;
+  if (kubernetesVersion === undefined)
+    return configKeys
+      .filter(({ path: [section, name = ""], default: usual }) => {
+        const value = section === "cluster" ? config.cluster[name as keyof Config["cluster"]] : usual;
+        return JSON.stringify(value) !== JSON.stringify(usual);
+      })
+      .map(({ path }) => ({ path, message: "means nothing without cluster.kubernetesVersion" }));
+  const problems: ValueProblem[] = checkClusterNetworks(config);
   if (passphraseFile !== undefined && !statSync(passphraseFile, { throwIfNoEntry: false })?.isFile())
     problems.push({ path: ["cluster", "passphraseFile"], message: `there is no file ${passphraseFile}` });
   const input = clusterInput(config, config.address ?? anyAddress);
@@ -149,6 +151,23 @@ function checkCluster(config: Config): ValueProblem[] {
   return problems;
 }
 
+/** No node comes up whose own address lies among those of pods or services. Networks that are none are told elsewhere. */
+function checkClusterNetworks({ address, cluster, dhcp }: Config): ValueProblem[] {
+  const machines = [
+    ...dhcp.subnets.map(({ subnet }) => subnet),
+    ...(address === undefined ? [] : [`${address}/32`]),
+  ].flatMap((text) => parseCidr(text) ?? []);
+  return (["podSubnet", "serviceSubnet"] as const).flatMap((key) => {
+    const network = parseCidr(cluster[key]);
+    const other = machines.find(
+      ({ first, last }) => network && first <= network.last && network.first <= last,
+    );
+    if (!other) return [];
+    const message = `no address of the machines may be in it, and they are in ${formatCidr(other)}`;
+    return [{ path: ["cluster", key], message }];
+  });
+}
+
 /** sockaddr_un has room for 108 octets with the NUL (unix(7)). */
 const longestSocketPath = 107;
 
@@ -156,7 +175,7 @@ const longestSocketPath = 107;
  * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come
  * with later versions are not among them. Port 0 is any free one.
  */
-function checkPorts({ dhcp, tftp, http, registry }: Config): ValueProblem[] {
+function checkPorts({ cluster, dhcp, tftp, http, https, registry }: Config): ValueProblem[] {
   const listeners = [
     ...(dhcp.mode === "off"
       ? []
@@ -167,6 +186,12 @@ function checkPorts({ dhcp, tftp, http, registry }: Config): ValueProblem[] {
     { name: "tftp.port", protocol: "udp", port: tftp.port },
     { name: "http.port", protocol: "tcp", port: http.port },
     ...(registry.enabled ? [{ name: "registry.port", protocol: "tcp", port: registry.port }] : []),
+    ...(cluster.kubernetesVersion === undefined
+      ? []
+      : [{ name: "https.port", protocol: "tcp", port: https.port }]),
+    ...(cluster.kubernetesVersion === undefined || !cluster.loadBalancer
+      ? []
+      : [{ name: "cluster.endpoint", protocol: "tcp", port: endpointPort(cluster.endpoint) }]),
   ];
   const keyOf = (name: string) => configKeys.find((key) => key.name === name);
   return listeners.flatMap((listener, index) => {
@@ -179,6 +204,11 @@ function checkPorts({ dhcp, tftp, http, registry }: Config): ValueProblem[] {
       { path: keyOf(wrong)?.path ?? [], message: `${protocol} port ${port} is that of ${right} already` },
     ];
   });
+}
+
+/** 0 for an endpoint that is none: what is wrong with it is told elsewhere. */
+function endpointPort(endpoint = ""): number {
+  return Number(/^[^:]*(?::([0-9]+))?$/.exec(endpoint)?.[1] ?? 6443);
 }
 
 function isRangeOf(cidr: Cidr, range: string): boolean {
