@@ -87,6 +87,10 @@ export async function serve(sources: ConfigSources): Promise<number> {
   const output = createLineWriter(1, () => "");
   output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
   output.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
+  if (config.cluster.kubernetesVersion !== undefined)
+    output.write(
+      `  Cluster ${config.cluster.name} of Kubernetes ${config.cluster.kubernetesVersion}; agents on port ${config.https.port}. boot cluster show has its endpoint\n`,
+    );
   if (token) output.write(`  Admin token, shown this once: ${token}\n`);
   output.write(`  Try: ${commandFor(config.dataDir)}\n`);
   for (const warning of app.warnings) output.write(`  Warning: ${warning}\n`);

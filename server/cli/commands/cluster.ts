@@ -43,7 +43,7 @@ const nodesTable = (nodes: readonly ClusterNodeView[], now: number): Table => ({
     node.problem,
   ]),
   empty:
-    "No machine has called back to join. Assign roles and boot: boot m1 master && boot s[4-9] worker --power wake",
+    "No machine has called back to join. Assign roles, boot m1 master && boot 's[4-9]' worker, and switch the machines on.",
 });
 
 function minutes(text: string): number {
@@ -72,7 +72,7 @@ export function clusterCommands(program: Command, open: () => Session): void {
       session.show(view, () =>
         [
           `Cluster ${view.name}: ${view.state}, Kubernetes ${view.kubernetesVersion}, generation ${view.generation}`,
-          `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer; etcd: ${view.etcd}`,
+          `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer; etcd ${view.etcd === "external" ? "on the server" : "on the masters"}`,
           `Authority ${view.authorityHash}`,
           "",
           formatTable(nodesTable(view.nodes, Date.now())),
@@ -134,7 +134,7 @@ export function clusterCommands(program: Command, open: () => Session): void {
       });
       session.done(
         options.code === undefined
-          ? `${machine} may join as a master with its next boot within ${options.for ?? 15} minutes.`
+          ? `${machine} may join with its next boot within ${options.for ?? 15} minutes, if its role then is a master's.`
           : `${machine} joins now.`,
         { armed: machine },
       );
