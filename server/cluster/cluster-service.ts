@@ -5,6 +5,7 @@ import {
   ArmingCodeWrong,
   ClusterNameNotConfirmed,
   LastMaster,
+  ClusterNotUp,
   NodeNameHeld,
   NodeNotFound,
 } from "../domain/error-catalogue.ts";
@@ -283,9 +284,11 @@ export function createClusterService(deps: ClusterServiceDeps) {
 
     /**
      * The command by which a machine that is none of ours joins as a worker, under this name alone; its token lives for 15 minutes.
-     * A secret. @throws NodeNameHeld; what the API server answers
+     * A secret. @throws ClusterNotUp, NodeNameHeld; what the API server answers
      */
     async joinCommand(name: string): Promise<{ command: string; expiresAt: EpochMs }> {
+      const { state } = store.record;
+      if (state !== "up") throw ClusterNotUp({ state });
       // A token for a Node that is there would be that machine, with all that its pods may read.
       const isTaken = store.nodes().some((node) => node.name === name);
       if (isTaken || (await deps.api.nodes()).some((node) => node.name === name))

@@ -21,6 +21,15 @@ export const NoCluster = defineError("NO_CLUSTER", {
   advice:
     "Set `cluster.kubernetesVersion` in the config and start the server again; docs/cluster.md tells what for.",
 });
+export const ClusterNotUp = defineError("CLUSTER_NOT_UP", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { state: string }) =>
+    d.state === "empty"
+      ? "there is no cluster yet: no master has booted"
+      : `the cluster is ${d.state}: no master answers`,
+  advice: "Assign a machine the role of a master and boot it; `boot cluster show` tells how far it is.",
+});
 export const NodeNotFound = defineError("NODE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,

@@ -268,6 +268,15 @@ t.test("when the API server fails a while, the machines wait and nothing is lost
   t.equal(lab.row("w1").state, "ready");
 });
 
+t.test("before there is a cluster nobody gets a token by hand, and is told so", async (t) => {
+  const lab = await createClusterLab(t);
+  await t.rejects(lab.service.joinCommand("guest1"), {
+    code: "CLUSTER_NOT_UP",
+    message: "there is no cluster yet: no master has booted",
+  });
+  t.equal(lab.world.count("token"), 0);
+});
+
 t.test("a join by hand has a token for one name", async (t) => {
   const { lab } = await withMaster(t);
   const { command } = await lab.service.joinCommand("guest1");
