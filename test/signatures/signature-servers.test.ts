@@ -49,7 +49,7 @@ async function lab(t: Test) {
 
 t.test("the lookaside store", async (t) => {
   const { signers, signatures, sign, digest, hex, addSigner } = await lab(t);
-  const server = await createLookasideServer({
+  const server = createLookasideServer({
     clock: systemClock,
     signatures,
     keys: createKeyFiles(signers.trust, 0),
