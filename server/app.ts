@@ -31,6 +31,7 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
+import { keepSignatures } from "./kept-signatures.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -230,7 +231,10 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
+  const signing = keepSignatures({ ...deps, record, store, manifests: { childrenOf: () => undefined } });
   const http = await buildHttpServer({
+    ...store,
+    signers: signing.signers,
     cluster: cluster?.service,
     tls: opened?.tls,
     connections: deps.connections,
@@ -253,12 +257,7 @@ export async function createApp(deps: AppDeps) {
     }),
     collector,
     holds,
-    images: store.images,
-    assignments: store.assignments,
     bootHistory: store.boots,
-    events: store.events,
-    tokens: store.tokens,
-    settle: store.settle,
     address: config.address,
     port: config.http.port,
     controlSocket: join(config.dataDir, "control.sock"),

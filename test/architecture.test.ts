@@ -26,7 +26,7 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["typebox", "typebox/value", "node:fs", "node:path"],
   },
   ignition: { imports: [], libraries: [], pure: true },
-  node: { imports: ["domain", "ignition", "net"], libraries: [], pure: true },
+  node: { imports: ["domain", "ignition", "net", "signatures/policy"], libraries: [], pure: true },
   render: {
     imports: ["domain", "ignition", "net", "yaml"],
     libraries: ["handlebars", "typebox", "typebox/value", "node:crypto", "node:fs", "node:path", "node:zlib"],
@@ -44,6 +44,8 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "content", "store"],
     libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
   },
+  "signatures/policy": { imports: ["domain"], libraries: [], pure: true },
+  signatures: { imports: ["signatures/policy", "domain", "store"], libraries: ["node:crypto"] },
   boot: {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
@@ -123,11 +125,12 @@ const rooms: Readonly<Record<string, Room>> = {
       "render",
       "store",
       "http",
+      "signatures",
     ],
     libraries: ["fastify", "typebox"],
   },
   "http/v2": {
-    imports: ["domain", "http", "registry"],
+    imports: ["domain", "http", "registry", "signatures"],
     libraries: ["node:crypto", "node:fs/promises", "node:http", "node:net"],
   },
   cli: {
@@ -169,6 +172,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "platform",
       "registry",
       "render",
+      "signatures",
       "store",
       "tftp",
     ],
@@ -187,6 +191,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   "better-sqlite3": ["store"],
   handlebars: ["render"],
   yaml: ["yaml"],
+  openpgp: ["signatures"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
   "lru-cache": ["boot", "content", "dhcp", "http", "registry"],
@@ -202,6 +207,11 @@ const pureFiles = new Set([
   "registry/oci-error.ts",
   "registry/referrers.ts",
   "registry/repository-name.ts",
+  "signatures/payload.ts",
+  "signatures/verdict.ts",
+  "signatures/image-state.ts",
+  "signatures/lookaside.ts",
+  "signatures/key-listing.ts",
   "tftp/timings.ts",
   "tftp/transfer.ts",
 ]);

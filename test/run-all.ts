@@ -20,6 +20,10 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
   unit: {
     "/usr/bin/gpg": "gpg",
     "/usr/bin/gpgv": "gpgv",
+    "/usr/bin/gpg-agent": "gpg-agent",
+    "/usr/bin/gpgconf": "gpgconf",
+    "/usr/bin/skopeo": "skopeo",
+    "/usr/bin/podman": "podman",
     "/usr/bin/bsdtar": "libarchive-tools",
     "/usr/bin/curl": "curl",
     "/usr/bin/busybox": "busybox",

@@ -8,6 +8,7 @@ import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { eventCommands } from "./commands/event.ts";
 import { imageCommands } from "./commands/image.ts";
+import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
@@ -60,6 +61,7 @@ Examples:
     clusterCommands,
     eventCommands,
     tokenCommands,
+    keyCommands,
     simulateCommand,
     assetCommands,
   ])

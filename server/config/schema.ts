@@ -9,6 +9,7 @@ const port = (value: number, description: string) =>
 /** Its numbers are checked besides: no pattern says "at most 255" in a line that one can read. */
 export const addressPattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
 const namePattern = "^[A-Za-z0-9.-]{1,253}$";
+const hostPattern = "^[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?$";
 const address = (description: string) => Type.String({ pattern: addressPattern, description });
 
 export const subnetSchema = Type.Object(
@@ -191,6 +192,16 @@ export const configSchema = Type.Object(
         insecurePush: Type.Boolean({
           default: false,
           description: "take pushes over plain HTTP from other machines too; tokens can be overheard there",
+        }),
+        host: Type.String({
+          pattern: hostPattern,
+          default: "registry.local",
+          description: "what nodes call the registry; signatures name images by it",
+        }),
+        aliases: Type.Array(Type.String({ pattern: hostPattern }), {
+          default: [],
+          description:
+            "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
         }),
       },
       { additionalProperties: false },

@@ -16,6 +16,8 @@ import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
+import { createSignatureRepository } from "./signatures.ts";
+import { createSignerRepository } from "./signers.ts";
 import { createTokenRepository } from "./tokens.ts";
 import { openWalSync } from "./wal-sync.ts";
 
@@ -52,6 +54,8 @@ export function openStore(path: string, clock: Clock) {
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
     registry: createRegistryRepository(db, queue),
+    signers: createSignerRepository(db, queue),
+    signatures: createSignatureRepository(db, queue),
     /** Commits now what waits for the next commit. */
     settle: () => queue.settle(),
     /** Proves in bounded time that the store can be written: for /readyz. @throws StoreFailed */

@@ -3,6 +3,7 @@ import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts"
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
+import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
@@ -15,7 +16,8 @@ export interface ApiDeps
     EventApiDeps,
     ImageApiDeps,
     TokenApiDeps,
-    ClusterApiDeps {
+    ClusterApiDeps,
+    KeyApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -34,4 +36,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
+  registerKeyApi(app, deps);
 }

@@ -1,0 +1,101 @@
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Clock } from "../../domain/capabilities.ts";
+import { maximumConnections } from "../../domain/connection-shares.ts";
+import type { KeyFiles } from "../../signatures/key-files.ts";
+import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
+import type { Signatures } from "../../signatures/signatures.ts";
+import { backlog, connectionsPerAddress, limitConnections, listenError } from "../connection-limits.ts";
+
+export interface LookasideServerDeps {
+  readonly clock: Pick<Clock, "after">;
+  readonly signatures: Pick<Signatures, "octets">;
+  readonly keys: KeyFiles;
+  readonly maxConnections?: number | undefined;
+  /** Where it listens. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Downloads under way are some hundred octets; this is for clients that don't take them, ms. */
+const stopAfterMs = 1000;
+const sendSignature = { "content-type": "application/octet-stream", "cache-control": "no-cache" };
+
+/**
+ * sigstore.local: signatures and keys as files. Clients stop at the first signature that is missing and give an image up at any other
+ * answer than 200 and 404, so nothing here is ever refused, redirected (but for the directory's slash) or made to wait.
+ */
+export function createLookasideServer({
+  clock,
+  signatures,
+  keys,
+  maxConnections = maximumConnections,
+  host,
+  port,
+}: LookasideServerDeps) {
+  function answer(request: IncomingMessage, response: ServerResponse): void {
+    const { url = "/", method } = request;
+    const mark = url.indexOf("?");
+    const path = plainPath(mark < 0 ? url : url.slice(0, mark));
+    if (path === undefined || (method !== "GET" && method !== "HEAD")) return notFound(response);
+    if (path.startsWith("/sigstore/")) {
+      const place = parseSignaturePlace(path);
+      const octets = place && signatures.octets(place.repository, place.digest, place.position);
+      return octets ? send(response, sendSignature, octets) : notFound(response);
+    }
+    if (path === "/keys")
+      return void response.writeHead(301, { location: "/keys/", "content-length": 0 }).end();
+    const file = path.startsWith("/keys/") ? keys.find(path.slice("/keys/".length)) : undefined;
+    if (!file) return notFound(response);
+    send(response, { "content-type": file.type, "cache-control": "no-cache" }, file.content);
+  }
+
+  const server = createServer(
+    { requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 65_000 },
+    (request, response) => {
+      // What a client sends along with a question is of no interest.
+      request.resume();
+      answer(request, response);
+    },
+  );
+  limitConnections(server, { total: maxConnections, perAddress: connectionsPerAddress });
+
+  return {
+    /** @returns its port @throws PortInUse, PortNotPermitted */
+    async start(): Promise<number> {
+      try {
+        await new Promise<void>((resolve, reject) => {
+          server.once("error", reject);
+          server.listen({ port, host, backlog }, () => {
+            server.off("error", reject);
+            resolve();
+          });
+        });
+      } catch (error) {
+        throw listenError(error, port, "lookaside.port");
+      }
+      return (server.address() as AddressInfo).port;
+    },
+    async stop(): Promise<void> {
+      if (!server.listening) return;
+      const cut = clock.after(stopAfterMs, () => server.closeAllConnections());
+      await new Promise<void>((resolve) => {
+        server.close(() => resolve());
+        server.closeIdleConnections();
+      });
+      cut();
+    },
+  };
+}
+export type LookasideServer = ReturnType<typeof createLookasideServer>;
+
+const missing = Buffer.from("404: nothing is here\n");
+
+function notFound(response: ServerResponse): void {
+  response.writeHead(404, { "content-type": "text/plain", "content-length": missing.length }).end(missing);
+}
+
+/** Node leaves the body of a HEAD's answer away by itself. */
+function send(response: ServerResponse, headers: Readonly<Record<string, string>>, content: Buffer): void {
+  response.writeHead(200, { ...headers, "content-length": content.length }).end(content);
+}

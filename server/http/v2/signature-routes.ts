@@ -1,0 +1,137 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { SignatureMalformed } from "../../domain/error-catalogue.ts";
+import { type ImageSignature, largestSignature } from "../../domain/signature.ts";
+import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
+import type { Signatures } from "../../signatures/signatures.ts";
+
+/** One request, after the router has looked at its path and at who asks. */
+export interface SignatureRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly repository: string;
+  /** As the path has it: `sha256:…` */
+  readonly digest: string;
+}
+
+/** The header of `GET /v2/` by which clients learn that signatures are here; they look nowhere else then. */
+export const signatureSupport = { "x-registry-supports-signatures": "1" } as const;
+
+/** Base64 and what is around it. */
+const largestBody = Math.ceil(largestSignature / 3) * 4 + 4096;
+
+const extensionForm = /^\/extensions\/v2\/(.{1,255})\/signatures\/([a-z0-9]+:[0-9a-f]{64,128})$/;
+
+/** `/extensions/v2/<repository>/signatures/<digest>`. @param path from `plainPath` */
+export function parseExtensionPath(
+  path: string,
+): Pick<SignatureRequest, "repository" | "digest"> | undefined {
+  const [, repository, digest] = extensionForm.exec(path) ?? [];
+  return repository === undefined || digest === undefined ? undefined : { repository, digest };
+}
+
+/**
+ * The signature extension of containers/image (docs/signature-protocols.md there), by which `podman push --sign-by` works from anywhere,
+ * and PUT of a lookaside path for signatures that were made elsewhere. Errors are thrown: the router tells them.
+ */
+export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list" | "octets">) {
+  return {
+    /** All signatures of a manifest; of one that nobody knows there are none. */
+    getExtension({ response, repository, digest }: SignatureRequest): void {
+      const found = signatures.list(repository, digest).flatMap((signature) => {
+        const octets = signatures.octets(repository, digest, signature.position);
+        return octets ? [extensionView(signature, octets)] : [];
+      });
+      const body = JSON.stringify({ signatures: found });
+      response
+        .writeHead(200, {
+          "content-type": "application/json",
+          "content-length": Buffer.byteLength(body),
+          "cache-control": "no-cache",
+        })
+        .end(body);
+    },
+
+    /** @param actor name of the token @throws RollcallError: SIGNATURE_… */
+    async putExtension(
+      { request, response, repository, digest }: SignatureRequest,
+      actor: string,
+    ): Promise<void> {
+      const octets = readExtensionBody(await bodyOf(request, largestBody), digest);
+      await signatures.add({ repository, digest, octets }, actor);
+      response.writeHead(201, { "content-length": 0 }).end();
+    },
+
+    /** PUT of `/sigstore/<repository>@<algorithm>=<hex>/signature-<position>`. @throws RollcallError: SIGNATURE_… */
+    async putLookaside(
+      { request, response, repository, digest }: SignatureRequest,
+      position: number,
+      actor: string,
+    ): Promise<void> {
+      const octets = await bodyOf(request, largestSignature);
+      const added = await signatures.add({ repository, digest, octets, position }, actor);
+      response
+        .writeHead(201, {
+          "content-length": 0,
+          location: `/sigstore/${repository}@${digest.replace(":", "=")}/signature-${added.position}`,
+        })
+        .end();
+    },
+  };
+}
+export type SignatureRoutes = ReturnType<typeof createSignatureRoutes>;
+
+/** What a path of this extension is about, for the router. @param path without its query */
+export function parseSignaturePath(path: string):
+  | { readonly kind: "extension"; readonly repository: string; readonly digest: string }
+  | {
+      readonly kind: "lookaside";
+      readonly repository: string;
+      readonly digest: string;
+      readonly position: number;
+    }
+  | undefined {
+  const plain = plainPath(path);
+  const extension = plain === undefined ? undefined : parseExtensionPath(plain);
+  if (extension) return { kind: "extension", ...extension };
+  const place = plain === undefined ? undefined : parseSignaturePlace(plain);
+  return place && { kind: "lookaside", ...place };
+}
+
+function extensionView({ digest, id }: ImageSignature, octets: Buffer): object {
+  return {
+    schemaVersion: 2,
+    name: `${digest}@${id.slice(0, 32)}`,
+    type: "atomic",
+    content: octets.toString("base64"),
+  };
+}
+
+/** @throws SignatureMalformed */
+function readExtensionBody(body: Buffer, digest: string): Buffer {
+  let sent: Partial<Record<"schemaVersion" | "name" | "type" | "content", unknown>> | null;
+  try {
+    sent = JSON.parse(body.toString("utf8")) as typeof sent;
+  } catch {
+    throw SignatureMalformed({ problem: "the request is not JSON" });
+  }
+  const { schemaVersion, name, type, content } = sent ?? {};
+  if (schemaVersion !== 2 || type !== "atomic")
+    throw SignatureMalformed({ problem: "it is not of schemaVersion 2 and type atomic" });
+  if (typeof name !== "string" || !name.startsWith(`${digest}@`))
+    throw SignatureMalformed({ problem: "its name is not the image's digest, @, and a name" });
+  if (typeof content !== "string" || !/^[A-Za-z0-9+/]+={0,2}$/.test(content))
+    throw SignatureMalformed({ problem: "its content is not base64" });
+  return Buffer.from(content, "base64");
+}
+
+/** @throws SignatureMalformed when it is larger */
+async function bodyOf(request: IncomingMessage, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > limit) throw SignatureMalformed({ problem: `it is larger than ${limit} octets` });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}

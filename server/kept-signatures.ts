@@ -1,0 +1,41 @@
+/** Signatures of images, put together: who may sign, what is signed, and the listener that nodes ask. */
+import type { Config } from "./config/schema.ts";
+import type { Clock } from "./domain/capabilities.ts";
+import type { RecordEvent } from "./domain/event.ts";
+import { createLookasideServer } from "./http/v2/lookaside-server.ts";
+import { createSignatureRoutes } from "./http/v2/signature-routes.ts";
+import { createKeyFiles } from "./signatures/key-files.ts";
+import { createSignatures, type KnownManifests } from "./signatures/signatures.ts";
+import { createSigners } from "./signatures/signers.ts";
+import type { Store } from "./store/open-store.ts";
+
+export interface KeptSignaturesDeps {
+  readonly config: Pick<Config, "registry" | "lookaside" | "services">;
+  readonly clock: Clock;
+  readonly record: RecordEvent;
+  readonly store: Pick<Store, "signers" | "signatures">;
+  readonly manifests: KnownManifests;
+}
+
+export function keepSignatures({ config, clock, record, store, manifests }: KeptSignaturesDeps) {
+  const names = { host: config.registry.host, aliases: config.registry.aliases };
+  const signers = createSigners({ clock, record, signers: store.signers, names });
+  const signatures = createSignatures({ clock, record, store: store.signatures, signers, names, manifests });
+  return {
+    names,
+    signers,
+    signatures,
+    /** For the registry's router. */
+    routes: createSignatureRoutes(signatures),
+    /** sigstore.local. Not bound yet. */
+    lookaside: () =>
+      createLookasideServer({
+        clock,
+        signatures,
+        keys: createKeyFiles(signers.trust, clock.now()),
+        host: config.services.address ?? "0.0.0.0",
+        port: config.lookaside.port,
+      }),
+  };
+}
+export type KeptSignatures = ReturnType<typeof keepSignatures>;

@@ -1,0 +1,75 @@
+import type { ImageSignature } from "../domain/signature.ts";
+import type { Refusal, Verdict } from "./verdict.ts";
+
+export interface JudgedSignature {
+  readonly signature: ImageSignature;
+  readonly verdict: Verdict;
+  /** Whose key it is now; undefined: nobody's any more. */
+  readonly signer: string | undefined;
+}
+
+export type SignedState =
+  | "signed"
+  | "unsigned"
+  /** Its signatures, or the keys that made them, are out of date. */
+  | "expired"
+  | "revoked"
+  /** There are signatures, and none is for this name of it or by somebody who may. */
+  | "refused";
+
+/** What clients think of an image. */
+export interface ImageState {
+  readonly state: SignedState;
+  /** Who signed it with effect. */
+  readonly signers: readonly string[];
+  readonly signatures: readonly JudgedSignature[];
+  /** Of an index: the manifests that clients would refuse. */
+  readonly missing: readonly string[];
+}
+
+const stateOfRefusal: Readonly<Record<Refusal, SignedState>> = {
+  "no-signer": "refused",
+  "out-of-scope": "refused",
+  "signer-revoked": "revoked",
+  "signer-expired": "expired",
+  "key-revoked": "revoked",
+  "key-expired": "expired",
+  "key-newer": "refused",
+  expired: "expired",
+  "other-digest": "refused",
+  "other-repository": "refused",
+  "other-tag": "refused",
+};
+
+/**
+ * One signature that counts is enough. Clients check the manifest of their own platform and not the index that led to it, so an index is
+ * signed when every manifest in it is.
+ *
+ * @param children of an index; none: it is an image
+ */
+export function imageState(
+  own: readonly JudgedSignature[],
+  children: readonly { readonly digest: string; readonly signatures: readonly JudgedSignature[] }[] = [],
+): ImageState {
+  const judged = children.length === 0 ? [{ digest: "", signatures: own }] : children;
+  const states = judged.map(({ digest, signatures }) => ({ digest, state: stateFrom(signatures) }));
+  const bad = states.filter(({ state }) => state !== "signed");
+  const accepted = judged.flatMap(({ signatures }) =>
+    signatures.flatMap(({ verdict }) => (verdict.accepted ? [verdict.signer.name] : [])),
+  );
+  return {
+    state: bad[0]?.state ?? "signed",
+    signers: [...new Set(accepted)].sort(),
+    signatures: own,
+    missing: children.length === 0 ? [] : bad.map(({ digest }) => digest),
+  };
+}
+
+function stateFrom(signatures: readonly JudgedSignature[]): SignedState {
+  let state: SignedState = "unsigned";
+  for (const { verdict } of signatures) {
+    if (verdict.accepted) return "signed";
+    if (state === "unsigned") state = stateOfRefusal[verdict.refusal];
+  }
+  return state;
+}

@@ -1,0 +1,209 @@
+import { createHash } from "node:crypto";
+import type { Clock } from "../domain/capabilities.ts";
+import {
+  SignatureBad,
+  SignatureBySubkey,
+  SignatureExpired,
+  SignatureKeyExpired,
+  SignatureKeyNewer,
+  SignatureKeyRevoked,
+  SignatureKeyUnknown,
+  SignatureMalformed,
+  SignatureNotFound,
+  SignatureOtherDigest,
+  SignatureOtherRepository,
+  SignatureOutOfScope,
+  SignaturePayloadInvalid,
+  SignatureWeakHash,
+  SignedImageNotFound,
+} from "../domain/error-catalogue.ts";
+import { RollcallError } from "../domain/errors.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import { type ImageSignature, largestSignature, type SignedStatement } from "../domain/signature.ts";
+import type { SignatureRepository } from "../store/signatures.ts";
+import { type EnvelopeFault, openSignature } from "./openpgp.ts";
+import { readPayload } from "./payload.ts";
+import { parseReference } from "./policy/reference.ts";
+import type { RegistryNames } from "./policy/trust.ts";
+import type { Signers } from "./signers.ts";
+import { imageState, type ImageState, type JudgedSignature } from "./image-state.ts";
+import { judge, type Refusal } from "./verdict.ts";
+
+/** What signatures need to know of the registry. */
+export interface KnownManifests {
+  /** The manifests that an index leads to, none for an image. @returns undefined when the repository has no such manifest */
+  childrenOf(repository: string, digest: string): readonly string[] | undefined;
+}
+
+export interface SignaturesDeps {
+  readonly clock: Pick<Clock, "now">;
+  readonly record: RecordEvent;
+  readonly store: SignatureRepository;
+  readonly signers: Pick<Signers, "all" | "trust">;
+  readonly names: RegistryNames;
+  readonly manifests: KnownManifests;
+}
+
+export interface SignatureOffer {
+  readonly repository: string;
+  /** `sha256:…` */
+  readonly digest: string;
+  readonly octets: Uint8Array;
+  /** Undefined: behind the others. */
+  readonly position?: number | undefined;
+}
+
+/** The signatures of images: what comes in is verified first, whichever way it comes. */
+export function createSignatures({ clock, record, store, signers, names, manifests }: SignaturesDeps) {
+  /** What one of our signers has said. @throws RollcallError with the reason why not */
+  async function open(octets: Uint8Array): Promise<SignedStatement> {
+    if (octets.length > largestSignature)
+      throw SignatureMalformed({ problem: `it is larger than ${largestSignature / 1024} KiB` });
+    const opened = await openSignature(
+      octets,
+      signers.all().flatMap(({ keys }) => keys),
+    );
+    if ("fault" in opened) throw errorOfEnvelope(opened.fault);
+    const payload = readPayload(opened.payload);
+    if ("problem" in payload) throw SignaturePayloadInvalid(payload);
+    return { ...opened, digest: payload.digest, reference: payload.reference };
+  }
+
+  /** By its digest, or by the tag that the signature itself names: a scope may be a tag's. */
+  function check(statement: SignedStatement, { repository, digest }: SignatureOffer): void {
+    const { host } = names;
+    const verdictFor = (tag: string | undefined) =>
+      judge(statement, { host, repository, tag, digest }, signers.trust(), clock.now());
+    const { tag } = parseReference(statement.reference) ?? {};
+    const byDigest = verdictFor(undefined);
+    if (byDigest.accepted || (tag !== undefined && verdictFor(tag).accepted)) return;
+    throw errorOfRefusal(byDigest.refusal, statement, `${host}/${repository}`);
+  }
+
+  function judged(repository: string, digest: string, tag: string | undefined): JudgedSignature[] {
+    return store.list(repository, digest).map((signature) => ({
+      signature,
+      verdict: judge(signature, { host: names.host, repository, tag, digest }, signers.trust(), clock.now()),
+      signer: signers.all().find(({ keys }) => keys.some((key) => key.fingerprint === signature.fingerprint))
+        ?.name,
+    }));
+  }
+
+  function stateOf(repository: string, digest: string, tag?: string): ImageState | undefined {
+    const children = manifests.childrenOf(repository, digest);
+    return (
+      children &&
+      imageState(
+        judged(repository, digest, tag),
+        children.map((child) => ({ digest: child, signatures: judged(repository, child, tag) })),
+      )
+    );
+  }
+
+  return {
+    /** Verifies a signature and keeps it; one that is there already stays. @throws RollcallError with the reason why not */
+    async add(offer: SignatureOffer, actor: string): Promise<ImageSignature> {
+      const { repository, digest, octets, position } = offer;
+      try {
+        if (!digest.startsWith("sha256:") || manifests.childrenOf(repository, digest) === undefined)
+          throw SignedImageNotFound({ repository, digest });
+        const statement = await open(octets);
+        check(statement, offer);
+        const { fingerprint, signedAt, expiresAt, reference } = statement;
+        const signature = await store.add(
+          {
+            repository,
+            digest,
+            id: createHash("sha256").update(octets).digest("hex"),
+            fingerprint,
+            signedAt,
+            expiresAt,
+            reference,
+            addedAt: clock.now(),
+            addedBy: actor,
+          },
+          octets,
+          position,
+        );
+        record({
+          type: "signature.added",
+          actor,
+          message: `${repository}@${digest} was signed as ${reference}`,
+          data: { repository, digest, reference, key: fingerprint, position: signature.position },
+        });
+        return signature;
+      } catch (error) {
+        if (error instanceof RollcallError)
+          record({
+            type: "signature.refused",
+            level: "warning",
+            actor,
+            message: `a signature of ${repository}@${digest} was refused: ${error.message}`,
+            data: { repository, digest, code: error.code },
+          });
+        throw error;
+      }
+    },
+
+    list: store.list,
+    /** For clients: the octets as they came. */
+    octets: store.octets,
+
+    /** Those behind it move up. @throws SignatureNotFound */
+    async remove(repository: string, digest: string, position: number, actor: string): Promise<void> {
+      if (!(await store.remove(repository, digest, position)))
+        throw SignatureNotFound({ repository, digest, position });
+      record({
+        type: "signature.removed",
+        actor,
+        message: `signature ${position} of ${repository}@${digest} was removed`,
+        data: { repository, digest, position },
+      });
+    },
+
+    /**
+     * Whether clients with this server's policy take an image now.
+     * @param tag as they ask for it; undefined: by its digest @returns undefined when there is no such manifest
+     */
+    stateOf,
+  };
+}
+export type Signatures = ReturnType<typeof createSignatures>;
+
+function errorOfEnvelope(fault: EnvelopeFault): RollcallError {
+  switch (fault) {
+    case "malformed":
+      return SignatureMalformed({ problem: "it is not one signed message" });
+    case "unknown-key":
+      return SignatureKeyUnknown({});
+    case "by-subkey":
+      return SignatureBySubkey({});
+    case "weak-hash":
+      return SignatureWeakHash({});
+    case "bad":
+      return SignatureBad({});
+  }
+}
+
+function errorOfRefusal(refusal: Refusal, statement: SignedStatement, image: string): RollcallError {
+  switch (refusal) {
+    case "no-signer":
+    case "out-of-scope":
+      return SignatureOutOfScope({ image });
+    case "signer-revoked":
+    case "key-revoked":
+      return SignatureKeyRevoked({});
+    case "signer-expired":
+    case "key-expired":
+      return SignatureKeyExpired({});
+    case "key-newer":
+      return SignatureKeyNewer({});
+    case "expired":
+      return SignatureExpired({});
+    case "other-digest":
+      return SignatureOtherDigest({ signed: statement.digest });
+    case "other-repository":
+    case "other-tag":
+      return SignatureOtherRepository({ signed: statement.reference, image });
+  }
+}
