@@ -20,6 +20,9 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
   unit: {
     "/usr/bin/gpg": "gpg",
     "/usr/bin/gpgv": "gpgv",
+    "/usr/bin/gpg-agent": "gpg-agent",
+    "/usr/bin/docker-registry": "docker-registry",
+    "/usr/bin/xz": "xz-utils",
     "/usr/bin/bsdtar": "libarchive-tools",
     "/usr/bin/curl": "curl",
     "/usr/bin/busybox": "busybox",

@@ -11,6 +11,7 @@ import { imageCommands } from "./commands/image.ts";
 import { machineCommands } from "./commands/machine.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tokenCommands } from "./commands/token.ts";
@@ -57,6 +58,7 @@ Examples:
     machineCommands,
     roleCommands,
     imageCommands,
+    signCommand,
     clusterCommands,
     eventCommands,
     tokenCommands,
