@@ -79,6 +79,7 @@ const rooms: Readonly<Record<string, Room>> = {
     ],
   },
   image: { imports: ["domain", "yaml"], libraries: "any node" },
+  archive: { imports: ["domain", "registry"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },
   demo: { imports: ["platform"], libraries: "any node" },
@@ -135,6 +136,7 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   cli: {
     imports: [
+      "archive",
       "config",
       "content",
       "demo",
@@ -143,6 +145,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "image",
       "net",
       "platform",
+      "registry",
       "render",
       "simulate",
       "yaml",
@@ -183,7 +186,7 @@ const rooms: Readonly<Record<string, Room>> = {
 /** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
 const packageRooms: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
-  undici: ["cli", "kubernetes"],
+  undici: ["archive", "cli", "kubernetes"],
   koffi: ["platform"],
   pino: ["platform"],
   "@peculiar/x509": ["pki"],

@@ -1,33 +1,12 @@
 import { execFile } from "node:child_process";
-import { resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Command } from "commander";
 import t from "tap";
 import { buildProgram } from "../server/cli/program.ts";
 import { readYaml } from "../server/yaml/read-yaml.ts";
+import { boot, launcher } from "./support/boot-command.ts";
 import { startServer } from "./support/http-fixture.ts";
 import { macOf, temporaryDirectory } from "./support/samples.ts";
-
-const launcher = resolve(import.meta.dirname, "../server/launch.mjs");
-
-interface Ended {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
-/** Runs the command as a user does. */
-function boot(words: readonly string[], environment: Record<string, string> = {}): Promise<Ended> {
-  return new Promise((done) => {
-    const child = execFile(
-      process.execPath,
-      [launcher, ...words],
-      { env: { PATH: process.env["PATH"], ...environment }, maxBuffer: 1 << 26 },
-      (error, out, err) => done({ code: error ? Number(error.code ?? -1) : 0, out, err }),
-    );
-    child.stdin?.end();
-  });
-}
 
 function leaves(command: Command, path: string): { path: string; command: Command }[] {
   const inner = command.commands.filter((one) => one.name() !== "help");

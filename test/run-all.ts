@@ -24,6 +24,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/gpgconf": "gpgconf",
     "/usr/bin/skopeo": "skopeo",
     "/usr/bin/podman": "podman",
+    "/usr/bin/docker-registry": "docker-registry",
+    "/usr/bin/xz": "xz-utils",
     "/usr/bin/bsdtar": "libarchive-tools",
     "/usr/bin/curl": "curl",
     "/usr/bin/busybox": "busybox",

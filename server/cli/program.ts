@@ -12,6 +12,7 @@ import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
 import { tokenCommands } from "./commands/token.ts";
@@ -58,6 +59,7 @@ Examples:
     machineCommands,
     roleCommands,
     imageCommands,
+    signCommand,
     clusterCommands,
     eventCommands,
     tokenCommands,

@@ -8,6 +8,10 @@ import { formatTable, formatValue, type OutputFormat, type Table } from "./outpu
 /** What every command gets: the server, and where its words go. */
 export interface Session {
   readonly client: Client;
+  /** API token, wherever it was given. */
+  readonly token: string | undefined;
+  /** The same, only if it stands on the command line. */
+  readonly givenToken: string | undefined;
   readonly format: OutputFormat;
   readonly isTerminal: boolean;
   /** Prints the answer in the chosen format. */
@@ -52,15 +56,18 @@ export function createSession(
   options: SessionOptions,
   environment: Readonly<Record<string, string | undefined>>,
 ): Session {
+  const token = options.token ?? environment["ROLLCALL_TOKEN"];
   const client = createClient({
     server: options.server ?? environment["ROLLCALL_SERVER"],
-    token: options.token ?? environment["ROLLCALL_TOKEN"],
+    token,
     dataDirs: dataDirectories(options.data, environment),
   });
   const isTerminal = process.stdout.isTTY === true;
   const format = options.output ?? "table";
   return {
     client,
+    token,
+    givenToken: options.token,
     format,
     isTerminal,
     show(value, table) {

@@ -23,6 +23,27 @@ export const machineCodes: Readonly<Record<string, string>> = {
 };
 
 export const commandCodes: Readonly<Record<string, string>> = {
+  ARCHIVE_DAMAGED:
+    "The archive is not whole, or is none: copy or make it again, and compare its sha256sum with the original's.",
+  ARCHIVE_DIGEST_MISMATCH:
+    "A blob of the archive or the registry is not what its digest says, and was not taken: copy or make the archive again.",
+  ARCHIVE_DISK_TOO_SMALL:
+    "A compressed archive is unpacked into one file in TMPDIR (/var/tmp): free space there, or name another directory by it.",
+  ARCHIVE_NAME_INVALID:
+    "Write an image like p10/kube-apiserver:v1.26.9. An archive that does not name its one image: `boot image import FILE --as NAME:TAG`.",
+  ARCHIVE_NOT_READABLE: "Look at the path that is named, and at who may read it.",
+  ARCHIVE_NOT_WRITABLE:
+    "Name another file or directory with --to; an archive's name ends in .tar.xz, .tar.gz or .tar.",
+  ARCHIVE_PLATFORM_MISSING:
+    "The registry has this image for other architectures: name one with --arch, or import the archive of yours first.",
+  ARCHIVE_PLATFORM_TWICE:
+    "Two of the archives have other images for the same name and architecture: import one of them, or one after the other.",
+  ARCHIVE_REFUSED:
+    "The archive has names or links that lead out of it, or devices: no tool for images makes such ones. Look at where it comes from.",
+  ARCHIVE_TOO_LARGE: "Nothing of an image set is so large: look at where the archive comes from.",
+  ARCHIVE_TOOL_MISSING: "Install the Debian package that is named (xz-utils, gpg), or use a .tar or .tar.gz.",
+  ARCHIVE_UNKNOWN:
+    "Container images come as podsec-save-oci, `docker save`, `podman save` or `skopeo copy ... oci-archive:FILE` make them; what machines boot as a directory with image.json or a name of `boot image known`.",
   DEMO_UNAVAILABLE:
     "`boot demo` names what it lacks: root, Debian packages, free memory, or the end of another demo.",
   IMAGE_BUILD_CANCELLED: "The build was interrupted and nothing was changed; start it again when you like.",
@@ -64,6 +85,21 @@ export const commandCodes: Readonly<Record<string, string>> = {
     "`boot image known` lists the images that can be imported by name; all others take a directory, or --kernel and --initrd.",
   IMAGE_UNVERIFIED:
     "Nothing tells what the file must be: give its digest with --digest FILE=SHA256 or --digests URL; --unverified takes it as it comes.",
+  SIGN_FAILED:
+    "gpg could not sign with this key: look whether it may sign and has not expired (gpg --list-secret-keys).",
+  SIGN_KEY_INVALID:
+    "Name one private key, --key FILE or --gpg USER, and its passphrase with --passphrase-file FILE where nobody can type it.",
+  SIGN_UNSUPPORTED:
+    "This registry takes no signatures from clients: write them for a lookaside server with --to DIR (podsec's lies in /var/sigstore/sigstore).",
+  TRANSFER_ADDRESS_UNKNOWN:
+    "Name the registry: --registry HOST[:PORT], or http://HOST:PORT where it speaks plain HTTP.",
+  TRANSFER_CANCELLED: "What was sent is kept: the same command goes on where this one ended.",
+  TRANSFER_NOT_FOUND: "Look at the name and tag of the image, and at the registry's address.",
+  TRANSFER_REFUSED: "The registry's answer says why; its log has more.",
+  TRANSFER_UNAUTHORIZED:
+    "Name a token with the scope imagemaker (`boot token create NAME --scope imagemaker`) with --token; for another registry log in by `podman login` or `skopeo login` first.",
+  TRANSFER_UNREACHABLE:
+    "Look whether the registry runs, and at firewalls between; write http:// where it speaks plain HTTP, --registry-ca FILE for an authority of its own. The same command goes on where this one ended.",
 };
 
 /** The faults of roles. */

@@ -11,6 +11,8 @@ export interface ContainerImage {
   readonly files: Readonly<Record<string, string>>;
   readonly entrypoint: readonly string[];
   readonly environment?: readonly string[];
+  /** As Go calls it; default: this host's. */
+  readonly architecture?: string;
 }
 
 /** The same content gives the same octets. */
@@ -44,7 +46,7 @@ export function writeDockerArchive(image: ContainerImage, archive: string): void
     const sha256 = (data: Uint8Array | string) => createHash("sha256").update(data).digest("hex");
     const diff = sha256(readFileSync(layer));
     const config = JSON.stringify({
-      architecture: process.arch === "arm64" ? "arm64" : "amd64",
+      architecture: image.architecture ?? (process.arch === "arm64" ? "arm64" : "amd64"),
       os: "linux",
       config: {
         Entrypoint: image.entrypoint,

@@ -10,10 +10,12 @@ import { type KnownDigest, readDigest } from "../../image/import/digest-list.ts"
 import { defaultDownload, type Fetch } from "../../image/import/download.ts";
 import { lockDirectory } from "../../image/import/directory-lock.ts";
 import { entryByHand, fetchImage } from "../../image/import/fetch-image.ts";
+import { isContainerArchive, registryOptions } from "../container-archives.ts";
 import type { Session } from "../session.ts";
+import { type ArchiveOptions, importArchives, refuseMixed } from "./image-archive.ts";
 import { addedText, importImage, progressLine, progressText } from "../put-image.ts";
 
-interface ImportOptions {
+interface ImportOptions extends ArchiveOptions {
   kernel?: string;
   kernelEfi?: string;
   initrd?: string;
@@ -147,12 +149,12 @@ async function fetchInto(
 }
 
 export function importCommands(image: Command, open: () => Session): void {
-  image
-    .command("import <source>")
+  const command = image
+    .command("import <sources...>")
     .description(
-      "put an image into the store: a known one by its name, one by the addresses of its files, or a directory with image.json",
+      "put an image into the store: a known one by its name, one by the addresses of its files, or a directory with image.json; or container images of archives (podsec-save-oci, OCI, docker save) into the registry",
     )
-    .option("--kernel <url>", "address or file of the kernel; then <source> is the image's name")
+    .option("--kernel <url>", "address or file of the kernel; then the source is the image's name")
     .option("--kernel-efi <url>", "another kernel for UEFI")
     .option("--initrd <url>", "address or file of the initrd")
     .option("--root <url>", "address or file of the root file system")
@@ -175,12 +177,22 @@ export function importCommands(image: Command, open: () => Session): void {
     .option("--catalogue <file>", "another catalogue of known images", shippedCatalogue)
     .option("--to <dir>", "only write the image into this directory")
     .option("--no-use", "machines go on with the version that they boot now")
+    .option("--as <name:tag>", "name of the one container image of an archive that does not name it")
+    .option("--dry-run", "container images: only check the archives, and tell what would be sent")
+    .option("--replace", "container images: drop what a tag has for other architectures");
+  for (const [flags, description] of registryOptions) command.option(flags, description);
+  command
     .addHelpText(
       "after",
-      "\nExamples:\n  boot image import flatcar\n  boot image import memtest\n  boot image import kiosk --kernel http://10.0.0.9/vmlinuz --initrd ./initrd.img --digests http://10.0.0.9/SHA256SUMS\n  boot image import /srv/kiosk\nAn import that was cut goes on where it ended when the same command is given again.",
+      "\nExamples:\n  boot image import flatcar\n  boot image import memtest\n  boot image import kiosk --kernel http://10.0.0.9/vmlinuz --initrd ./initrd.img --digests http://10.0.0.9/SHA256SUMS\n  boot image import /srv/kiosk\n  boot image import amd64.tar.xz arm64.tar.xz\n  boot image import saved.tar --registry 10.0.0.1:5000\nAn import that was cut goes on where it ended when the same command is given again.",
     )
-    .action(async (source: string, options: ImportOptions) => {
+    .action(async ([source = "", ...others]: string[], options: ImportOptions) => {
       const session = open();
+      const sources = [source, ...others];
+      const archives = await Promise.all(sources.map((one) => isContainerArchive(one)));
+      if (options.kernel === undefined && archives.every(Boolean))
+        return importArchives(session, sources, options);
+      if (others.length > 0) refuseMixed(sources);
       const directory = resolve(source);
       const isDirectory = source.includes("/") || existsSync(join(directory, "image.json"));
       if (options.kernel !== undefined || !isDirectory) return fetchAndImport(session, source, options);

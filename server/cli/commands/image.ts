@@ -8,11 +8,13 @@ import { faultOf, readImageJson } from "../image-directory.ts";
 import { formatBytes } from "../output.ts";
 import type { Session } from "../session.ts";
 import { addedText, type ImageView, importImage, progressLine, progressText } from "../put-image.ts";
+import { exportCommand } from "./image-archive.ts";
 import { importCommands } from "./image-import.ts";
 
 export function imageCommands(program: Command, open: () => Session): void {
   const image = program.command("image").description("what machines load: kernel, initrd, root file system");
   importCommands(image, open);
+  exportCommand(image, open);
   image
     .command("list")
     .description("all images")

@@ -1,0 +1,135 @@
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { ArchiveError } from "../archive/archive-error.ts";
+import { packingOf } from "../archive/decompress.ts";
+import { storedCredentials } from "../archive/registry-auth.ts";
+import { RegistryClient } from "../archive/registry-client.ts";
+import { Refused } from "./client.ts";
+import { formatBytes } from "./output.ts";
+import { progressLine } from "./put-image.ts";
+import type { Session } from "./session.ts";
+
+export interface RegistryChoice {
+  readonly registry?: string;
+  readonly registryCa?: string;
+}
+
+/** Of each command that speaks to a registry. */
+export const registryOptions: readonly (readonly [string, string])[] = [
+  ["--registry <host[:port]>", "registry to speak to, or its URL; default: the server's own"],
+  ["--registry-ca <file>", "PEM of the authority that the registry's certificate is of"],
+];
+
+/** What `boot image import` was given: images for containers, a directory with image.json, or the name of a known image. */
+export async function isContainerArchive(source: string): Promise<boolean> {
+  const found = statSync(source, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return !isThere(join(source, "image.json"));
+  // A name is taken for a file only where the file is an archive.
+  if (found?.isFile()) return source.includes("/") || (await packingOf(source)) !== undefined;
+  return /\.(tar|tgz|txz|tar\.[a-z]+)$/.test(source);
+}
+
+const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
+
+/** The server's own registry. @throws ArchiveError TRANSFER_ADDRESS_UNKNOWN */
+async function originOf(session: Session): Promise<string> {
+  try {
+    const { url } = await session.client.get<{ url: string }>("/registry");
+    return url;
+  } catch (error) {
+    if (!(error instanceof Refused) || error.code !== "NOT_FOUND") throw error;
+    throw new ArchiveError(
+      "TRANSFER_ADDRESS_UNKNOWN",
+      "this server does not say where its registry is",
+      "Name the registry: --registry HOST[:PORT], or http://HOST:PORT where it speaks plain HTTP.",
+    );
+  }
+}
+
+/** Plain HTTP only where nobody can listen, unless it is written out. */
+function originFrom(registry: string): string {
+  const isWhole = /^https?:\/\/[^/\s]+\/?$/.test(registry);
+  const isHere = /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/.test(registry);
+  const origin = isWhole ? registry.replace(/\/$/, "") : `${isHere ? "http" : "https"}://${registry}`;
+  if (URL.canParse(origin) && new URL(origin).pathname === "/" && !registry.includes("@")) return origin;
+  throw new ArchiveError(
+    "TRANSFER_ADDRESS_UNKNOWN",
+    `${JSON.stringify(registry.slice(0, 200))} is no address of a registry`,
+    "Write it like registry.local, 10.0.0.1:5000 or http://10.0.0.1:5000, without the name of an image.",
+  );
+}
+
+/**
+ * The registry that a command speaks to. An API token goes to the server's own registry, or to one that was named together with it
+ * (--token), and never elsewhere; other registries get what `podman login` keeps.
+ */
+export async function openRegistry(
+  session: Session,
+  { registry, registryCa }: RegistryChoice,
+  signal?: AbortSignal,
+): Promise<RegistryClient> {
+  const origin = registry === undefined ? await originOf(session) : originFrom(registry);
+  const token = registry === undefined ? session.token : session.givenToken;
+  const credentials =
+    token === undefined
+      ? storedCredentials(new URL(origin).host, process.env)
+      : { user: "token", password: token };
+  let authority: string | undefined;
+  try {
+    authority = registryCa === undefined ? undefined : readFileSync(registryCa, "utf8");
+  } catch (error) {
+    throw new ArchiveError(
+      "ARCHIVE_NOT_READABLE",
+      `${registryCa} can't be read: ${(error as Error).message}`,
+      "Look at the path and at who may read it.",
+    );
+  }
+  return new RegistryClient({ origin, credentials, authority, signal });
+}
+
+/** Runs with Ctrl-C as a way out that leaves nothing half done. */
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const abort = new AbortController();
+  const stop = () => abort.abort();
+  process.once("SIGINT", stop);
+  try {
+    return await work(abort.signal);
+  } finally {
+    process.removeListener("SIGINT", stop);
+  }
+}
+
+/** One line that is rewritten on a terminal; elsewhere nothing is said but the result. */
+export function transferProgress() {
+  const isTerminal = process.stderr.isTTY === true;
+  const line = progressLine(true);
+  let shownAt = 0;
+  return {
+    show(text: string): void {
+      // A terminal need not draw each of 64 KiB.
+      if (!isTerminal || performance.now() - shownAt < 100) return;
+      shownAt = performance.now();
+      line.show(text);
+    },
+    end: () => isTerminal && line.end(),
+  };
+}
+
+/** `40 % of 210 MB` */
+export const partText = (doneBytes: number, totalBytes: number): string =>
+  `${totalBytes === 0 ? 100 : Math.floor((doneBytes / totalBytes) * 100)} % of ${formatBytes(totalBytes)}`;
+
+interface Failure {
+  readonly name: string;
+  readonly error: { readonly code: string; readonly message: string; readonly advice: string } | undefined;
+}
+
+/** Failures on standard error, each with what to do, and exit code 1; the rest is done. */
+export function tellFailures(session: Session, results: readonly Failure[]): void {
+  const failed = results.filter(({ error }) => error !== undefined);
+  if (failed.length === 0) return;
+  process.exitCode = 1;
+  if (session.format !== "table") return;
+  for (const { name, error } of failed) process.stderr.write(`${error?.code}: ${name}: ${error?.message}\n`);
+  for (const advice of new Set(failed.map(({ error }) => error?.advice))) process.stderr.write(`${advice}\n`);
+}
