@@ -142,7 +142,10 @@ export async function createApp(deps: AppDeps) {
   // Machines in the middle of a boot when the server ended are known by their claims.
   for (const claim of store.claims.all()) addresses.learn(claim.address, claim.mac);
   const holds = createImageHolds(clock, store.claims);
-  const registry = await keepRegistry({ ...deps, record, content, store });
+  const ownAddresses = interfaces.map(({ address }) => address);
+  const opened = await openCluster(config, clock, ownAddresses);
+  const authority = opened?.authorities.agent;
+  const registry = await keepRegistry({ ...deps, record, content, store, authority, ownAddresses });
   const collector = createAssetCollector({
     clock,
     log,
@@ -152,11 +155,6 @@ export async function createApp(deps: AppDeps) {
     loading: holds.digests,
     rules: config.assets,
   });
-  const opened = await openCluster(
-    config,
-    clock,
-    interfaces.map(({ address }) => address),
-  );
   const boots = createBootService({
     nodes: await configuredNodes(config, {
       ids,
@@ -355,7 +353,7 @@ export async function createApp(deps: AppDeps) {
         registry.start,
       ]);
       isUp = true;
-      log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort }, "listening");
+      log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
       collector.collectSoon();
       record({
@@ -365,12 +363,14 @@ export async function createApp(deps: AppDeps) {
       });
     },
 
+    registryAuthorityPem: registry.authorityPem,
+
     /** What was bound, for tests and for the line that `boot serve` prints. */
     get addresses() {
       return {
         httpPort,
         tlsPort: http.tlsPort,
-        registryPort: registry.port,
+        ...registry.ports,
         dhcp: dhcp.addresses,
         tftp: tftp.addresses,
       };

@@ -35,8 +35,8 @@ import { agentPart } from "./node/agent.ts";
 import type { Family } from "./node/families.ts";
 import type { NodePart } from "./node/node-spec.ts";
 import { type ClusterAuthorities, openClusterAuthorities } from "./pki/cluster-authorities.ts";
-import { dayMs } from "./pki/certificates.ts";
-import { issueServerClient, issueWithKey, serverClientLifeMs } from "./pki/master-files.ts";
+import { issueServerClient, serverClientLifeMs } from "./pki/master-files.ts";
+import { serverCertificates } from "./server-certificate.ts";
 import type { ClusterRepository } from "./store/cluster.ts";
 
 export interface KeptClusterDeps {
@@ -93,27 +93,18 @@ export async function openCluster(
     { dataDirectory: config.dataDir, passphrase },
     { now: clock.now(), keyAlgorithm: cluster.keyAlgorithm },
   );
-  const profile = {
-    commonName: "rollcall",
-    organizations: [],
-    usages: ["serverAuth" as const],
-    dnsNames: ["localhost"],
-    addresses: [...new Set([serverAddress, ...addresses, "127.0.0.1"])],
-  };
+  const issue = serverCertificates(
+    authorities.agent,
+    { dnsNames: [], addresses: [serverAddress, ...addresses] },
+    { clock, keyAlgorithm: cluster.keyAlgorithm },
+  );
   return {
     cluster,
     authorities,
     serverAddress,
     tls: {
       port: config.https.port,
-      credentials: async () => ({
-        ...(await issueWithKey(authorities.agent, profile, {
-          cluster,
-          now: clock.now(),
-          lifeMs: 30 * dayMs,
-        })),
-        authorityPem: authorities.agent.certificatePem,
-      }),
+      credentials: async () => ({ ...(await issue()), authorityPem: authorities.agent.certificatePem }),
     },
     agent: (family, port) =>
       agentPart(family, {

@@ -7,8 +7,11 @@ import type { ConnectionShares } from "./domain/connection-shares.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
+import type { Authority } from "./pki/certificates.ts";
+import { openServiceAuthority } from "./pki/service-authority.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
+import { serverCertificates } from "./server-certificate.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 import type { TokenRepository } from "./store/tokens.ts";
 
@@ -21,12 +24,17 @@ export interface KeptRegistryDeps {
   readonly connections?: ConnectionShares | undefined;
   readonly content: ContentStore;
   readonly store: { readonly registry: RegistryRepository; readonly tokens: TokenRepository };
+  /** Signs this server's certificates; undefined: one of the registry's own. */
+  readonly authority: Authority | undefined;
+  readonly ownAddresses: readonly string[];
 }
 
 export interface KeptRegistry {
   readonly service: Registry;
-  /** Of plain HTTP, once started; undefined: it is switched off. */
-  readonly port: number | undefined;
+  /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
+  readonly authorityPem: string | undefined;
+  /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
+  readonly ports: { readonly registryPort: number | undefined; readonly registryTlsPort: number | undefined };
   start(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -36,29 +44,43 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const directory = join(config.dataDir, "blobs", "sessions");
   const uploads = await createUploads({ ...deps, directory, store: store.registry });
   const registry = createRegistry({ ...deps, uploads, store: store.registry });
-  const server = config.registry.enabled
-    ? createRegistryServer({
-        ...deps,
-        registry,
-        tokens: store.tokens,
-        insecurePush: config.registry.insecurePush,
-        host: config.services.address ?? "0.0.0.0",
-        port: config.registry.port,
-        maxConnections: deps.connections?.registry,
-      })
-    : undefined;
-  let port: number | undefined;
+  const off = { registryPort: undefined, registryTlsPort: undefined };
+  if (!config.registry.enabled)
+    return {
+      service: registry,
+      authorityPem: undefined,
+      ports: off,
+      start: async () => {},
+      stop: async () => {},
+    };
+
+  const { clock, ownAddresses } = deps;
+  const authority = deps.authority ?? (await openServiceAuthority(config.dataDir, clock.now()));
+  const addresses = [config.address, config.services.address, ...ownAddresses].filter(
+    (one) => one !== undefined,
+  );
+  const dnsNames = ["registry.local", "sigstore.local", ...config.http.names];
+  const { keyAlgorithm } = config.cluster;
+  const issue = serverCertificates(authority, { dnsNames, addresses }, { clock, keyAlgorithm });
+  const server = await createRegistryServer({
+    ...deps,
+    registry,
+    tokens: store.tokens,
+    insecurePush: config.registry.insecurePush,
+    host: config.services.address ?? "0.0.0.0",
+    port: config.registry.port,
+    tlsPort: config.registry.tlsPort,
+    credentials: async () => ({ ...(await issue()), authorityPem: undefined }),
+    maxConnections: deps.connections?.registry,
+  });
   return {
     service: registry,
-    get port() {
-      return port;
+    authorityPem: authority.certificatePem,
+    get ports() {
+      return server.ports;
     },
-    async start() {
-      port = await server?.start();
-    },
-    async stop() {
-      await server?.stop();
-    },
+    start: server.start,
+    stop: server.stop,
   };
 }
 

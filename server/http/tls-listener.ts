@@ -7,12 +7,14 @@ import type { Clock } from "../domain/capabilities.ts";
 export interface TlsCredentials {
   readonly certificatePem: string;
   readonly privateKeyPem: string;
-  /** Authority of client certificates: those of the machines' agents. */
-  readonly authorityPem: string;
+  /** Authority of client certificates: those of the machines' agents. Undefined: none is asked for. */
+  readonly authorityPem: string | undefined;
 }
 
 export interface TlsSettings {
   readonly port: number;
+  /** Where it listens; undefined: everywhere. */
+  readonly host?: string | undefined;
   /** A new certificate, and a new key. */
   readonly credentials: () => Promise<TlsCredentials>;
 }
@@ -22,7 +24,7 @@ const renewEveryMs = 24 * 60 * 60_000;
 
 /** The same routes over TLS. A client certificate is asked for and not required: a route that needs one looks for it. */
 export async function createTlsListener(
-  { port, credentials }: TlsSettings,
+  { port, host = "0.0.0.0", credentials }: TlsSettings,
   clock: Pick<Clock, "after">,
   answer: (request: IncomingMessage, response: ServerResponse) => void,
   onFault: (error: unknown) => void,
@@ -31,8 +33,9 @@ export async function createTlsListener(
     const { certificatePem, privateKeyPem, authorityPem } = await credentials();
     return { cert: certificatePem, key: privateKeyPem, ca: authorityPem, minVersion: "TLSv1.2" as const };
   };
+  const first = await context();
   const server: Server = createServer(
-    { ...(await context()), requestCert: true, rejectUnauthorized: false, handshakeTimeout: 10_000 },
+    { ...first, requestCert: first.ca !== undefined, rejectUnauthorized: false, handshakeTimeout: 10_000 },
     answer,
   );
   server.headersTimeout = 10_000;
@@ -52,7 +55,7 @@ export async function createTlsListener(
     async listen(backlog: number): Promise<number> {
       await new Promise<void>((resolve, reject) => {
         server.once("error", reject);
-        server.listen({ port, host: "0.0.0.0", backlog }, () => {
+        server.listen({ port, host, backlog }, () => {
           server.off("error", reject);
           // Too many open files, for one: the next connection may be taken again.
           server.on("error", onFault);

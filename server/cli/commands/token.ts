@@ -7,6 +7,7 @@ interface TokenView {
   scope: string;
   createdAt: string;
   expiresAt: string | null;
+  repositories: string[] | null;
 }
 
 function days(text: string): number {
@@ -26,8 +27,14 @@ export function tokenCommands(program: Command, open: () => Session): void {
       const session = open();
       const tokens = await session.client.list<TokenView>("/tokens");
       session.show(tokens, () => ({
-        columns: ["token", "scope", "made", "expires"],
-        rows: tokens.map((one) => [one.name, one.scope, one.createdAt, one.expiresAt ?? "never"]),
+        columns: ["token", "scope", "made", "expires", "repositories"],
+        rows: tokens.map(({ name, scope, createdAt, expiresAt, repositories }) => [
+          name,
+          scope,
+          createdAt,
+          expiresAt ?? "never",
+          repositories?.join(" ") ?? "",
+        ]),
         empty: "There is no token.",
       }));
     });
@@ -40,8 +47,15 @@ export function tokenCommands(program: Command, open: () => Session): void {
         .default("viewer"),
     )
     .addOption(new Option("--expires-in <days>", "life in days; without it for ever").argParser(days))
-    .addHelpText("after", "\nExample:\n  boot token create anna --scope operator --expires-in 120")
-    .action(async (name: string, options: { scope: string; expiresIn?: number }) => {
+    .option(
+      "--repository <pattern...>",
+      "repositories that an imagemaker may push to, e.g. 'p10/*'; without it all",
+    )
+    .addHelpText(
+      "after",
+      "\nExamples:\n  boot token create anna --scope operator --expires-in 120\n  boot token create builder --scope imagemaker --repository 'p10/*'",
+    )
+    .action(async (name: string, options: { scope: string; expiresIn?: number; repository?: string[] }) => {
       const session = open();
       const expires =
         options.expiresIn === undefined ? {} : { expiresInSeconds: Math.round(options.expiresIn * 86_400) };
@@ -49,6 +63,7 @@ export function tokenCommands(program: Command, open: () => Session): void {
         name,
         scope: options.scope,
         ...expires,
+        ...(options.repository && { repositories: options.repository }),
       });
       session.show(made, () => `Token ${made.name} (${made.scope}), shown this once:\n${made.token}\n`);
     });

@@ -22,6 +22,9 @@ const tokenBody = Type.Object(
     name: Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$" }),
     scope: Type.Union(tokenScopes.map((scope) => Type.Literal(scope))),
     expiresInSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 315_360_000 })),
+    repositories: Type.Optional(
+      Type.Array(Type.String({ pattern: "^[a-z0-9._/*-]{1,255}$" }), { minItems: 1, maxItems: 100 }),
+    ),
   },
   { additionalProperties: false },
 );
@@ -33,6 +36,7 @@ function tokenView(token: ApiToken): object {
     scope: token.scope,
     createdAt: isoTime(token.createdAt),
     expiresAt: isoTime(token.expiresAt),
+    repositories: token.repositories ?? null,
   };
 }
 
@@ -52,11 +56,16 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
     "/tokens",
     { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } },
     async (request, reply) => {
-      const { name, scope, expiresInSeconds } = request.body;
+      const { name, scope, expiresInSeconds, repositories } = request.body;
       if (name === localActor)
         throw InvalidRequest({
           problem: `the name ${name} is what the event log calls this server's own administrator`,
           advice: "Choose another name.",
+        });
+      if (repositories && scope !== "imagemaker")
+        throw InvalidRequest({
+          problem: `a token with the scope ${scope} is not bound to repositories`,
+          advice: "Only imagemaker's can be.",
         });
       const secret = ids.secret();
       const now = clock.now();
@@ -67,6 +76,7 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
         hash: hashSecret(secret),
         createdAt: now,
         expiresAt: expiresInSeconds === undefined ? undefined : now + expiresInSeconds * 1000,
+        repositories,
       };
       await tokens.add(token);
       record({

@@ -1,10 +1,11 @@
+import { randomBytes } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import type { Log } from "../../domain/capabilities.ts";
 import { type Digest, parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { smallBytes, stream, type StreamCount } from "../content-stream.ts";
-import { parseRange } from "../range.ts";
+import { parseRanges, type Range } from "../range.ts";
 import type { Access } from "./access.ts";
 import { type Exchange, isHead, sendEmpty } from "./exchange.ts";
 
@@ -43,26 +44,25 @@ export async function getBlob(
   };
   if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
   if (isHead(exchange)) return sendEmpty(exchange, 200, { ...headers, "content-length": size });
-  const range = parseRange(request.headers.range, size);
-  if (range === "unsatisfiable")
+  const ranges = parseRanges(request.headers.range, size);
+  if (ranges === "unsatisfiable")
     return sendEmpty(exchange, 416, { ...headers, "content-range": `bytes */${size}` });
-  const { from, to } = range === "whole" ? { from: 0, to: size - 1 } : range;
-  const length = to - from + 1;
+  const answer = ranges === "whole" ? wholeOf(size) : partsOf(ranges, size);
   const { chunk, leave } =
-    length <= smallBytes
+    answer.length <= smallBytes
       ? { chunk: smallBytes, leave: () => {} }
       : count.enter(request.socket.remoteAddress ?? "");
   let file: FileHandle | undefined;
   try {
     file = await registry.openBlob(digest.text);
-    response.writeHead(range === "whole" ? 200 : 206, {
-      ...headers,
-      "content-length": length,
-      ...(range !== "whole" && { "content-range": `bytes ${from}-${to}/${size}` }),
-    });
+    response.writeHead(answer.status, { ...headers, "content-length": answer.length, ...answer.headers });
     request.socket.setTimeout(stallMs);
-    if (await stream(file, response, request.socket, { from, to, chunk: Math.min(chunk, length) }))
-      response.end();
+    for (const { from, to, head } of answer.parts) {
+      if (head !== "") response.write(head);
+      const part = { from, to, chunk: Math.min(chunk, to - from + 1) };
+      if (!(await stream(file, response, request.socket, part))) return;
+    }
+    response.end(answer.end);
   } catch (error) {
     if (!response.headersSent) throw error;
     // Only a broken connection tells the client, who resumes or asks again.
@@ -72,6 +72,43 @@ export async function getBlob(
     leave();
     await file?.close();
   }
+}
+
+interface BlobAnswer {
+  readonly status: 200 | 206;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Octets of the body. */
+  readonly length: number;
+  /** Parts of the blob, each with what stands before it. */
+  readonly parts: readonly (Range & { readonly head: string })[];
+  readonly end: string;
+}
+
+function wholeOf(size: number): BlobAnswer {
+  return { status: 200, headers: {}, length: size, parts: [{ from: 0, to: size - 1, head: "" }], end: "" };
+}
+
+/** Several ranges are several parts of a multipart message (RFC 9110 s.14.6). */
+function partsOf(ranges: readonly Range[], size: number): BlobAnswer {
+  const place = ({ from, to }: Range) => `bytes ${from}-${to}/${size}`;
+  const [only, ...others] = ranges;
+  if (only && others.length === 0)
+    return {
+      status: 206,
+      headers: { "content-range": place(only) },
+      length: only.to - only.from + 1,
+      parts: [{ ...only, head: "" }],
+      end: "",
+    };
+  const boundary = randomBytes(16).toString("hex");
+  const parts = ranges.map((range) => ({
+    ...range,
+    head: `\r\n--${boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: ${place(range)}\r\n\r\n`,
+  }));
+  const end = `\r\n--${boundary}--\r\n`;
+  const length = parts.reduce((sum, { from, to, head }) => sum + head.length + to - from + 1, end.length);
+  const headers = { "content-type": `multipart/byteranges; boundary=${boundary}` };
+  return { status: 206, headers, length, parts, end };
 }
 
 export async function deleteBlob(exchange: Exchange, { registry, access }: BlobRouteDeps): Promise<void> {

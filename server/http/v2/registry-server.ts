@@ -7,6 +7,7 @@ import type { Registry } from "../../registry/registry.ts";
 import { isRepositoryName, longestName } from "../../registry/repository-name.ts";
 import { backlog, connectionsPerAddress, limitConnections, listenError } from "../connection-limits.ts";
 import { StreamCount, type StreamLimits } from "../content-stream.ts";
+import { createTlsListener, type TlsSettings } from "../tls-listener.ts";
 import { type AccessDeps, challenge, createAccess, unauthorized } from "./access.ts";
 import { deleteBlob, getBlob } from "./blob-routes.ts";
 import { type Exchange, sendError, sendJson } from "./exchange.ts";
@@ -24,6 +25,9 @@ export interface RegistryServerDeps extends AccessDeps {
   /** Where it listens. */
   readonly host: string;
   readonly port: number;
+  readonly tlsPort: number;
+  /** What the port of TLS shows. */
+  readonly credentials: TlsSettings["credentials"];
 }
 
 /** Some clients fetch six blobs of an image at once, and a machine pulls several images. */
@@ -35,7 +39,7 @@ type Handler = (exchange: Exchange) => void | Promise<void>;
  * The OCI distribution API. Plain node:http: bodies have any length and any type here, and a manifest is asked for by a whole room at
  * once.
  */
-export function createRegistryServer(deps: RegistryServerDeps) {
+export async function createRegistryServer(deps: RegistryServerDeps) {
   const { clock, log, registry } = deps;
   const access = createAccess(deps);
   const blobs = {
@@ -111,13 +115,25 @@ export function createRegistryServer(deps: RegistryServerDeps) {
       }
     };
   };
-  const server = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 65_000 });
-  server.on("request", answer(false, false));
-  server.on("checkContinue", answer(false, true));
-  limitConnections(server, {
-    total: deps.maxConnections ?? maximumConnections,
-    perAddress: connectionsPerAddress,
-  });
+  const plain = createServer({ requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 65_000 });
+  plain.on("request", answer(false, false));
+  plain.on("checkContinue", answer(false, true));
+  const tls = await createTlsListener(
+    { port: deps.tlsPort, host: deps.host, credentials: deps.credentials },
+    clock,
+    answer(true, false),
+    (error) => log.error({ err: error }, "the registry's TLS port"),
+  );
+  tls.server.on("checkContinue", answer(true, true));
+  // A large blob takes longer than Node's five minutes.
+  tls.server.requestTimeout = 0;
+  const limits = { total: deps.maxConnections ?? maximumConnections, perAddress: connectionsPerAddress };
+  limitConnections(plain, limits);
+  limitConnections(tls.server, limits);
+  let ports: { registryPort: number | undefined; registryTlsPort: number | undefined } = {
+    registryPort: undefined,
+    registryTlsPort: undefined,
+  };
   let cancelSweep = () => {};
   const sweepLater = (): void => {
     cancelSweep = clock.after(sweepEveryMs, () => {
@@ -129,25 +145,31 @@ export function createRegistryServer(deps: RegistryServerDeps) {
   };
 
   return {
-    /** @returns its port @throws PortInUse, PortNotPermitted */
-    async start(): Promise<number> {
-      await listen(server, deps, "registry.port");
+    /** Once started. */
+    get ports() {
+      return ports;
+    },
+    /** Binds both ports. @throws PortInUse, PortNotPermitted */
+    async start(): Promise<void> {
+      const registryPort = await listen(plain, deps);
+      const registryTlsPort = await tls.listen(backlog).catch((error: unknown) => {
+        throw listenError(error, deps.tlsPort, "registry.tlsPort");
+      });
+      ports = { registryPort, registryTlsPort };
       sweepLater();
-      return (server.address() as AddressInfo).port;
     },
     async stop(): Promise<void> {
       cancelSweep();
-      if (!server.listening) return;
-      const cut = clock.after(stopAfterMs, () => server.closeAllConnections());
-      await new Promise<void>((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
+      const cut = clock.after(stopAfterMs, () => {
+        plain.closeAllConnections();
+        tls.cut();
       });
+      const closed = plain.listening && new Promise<void>((resolve) => plain.close(() => resolve()));
+      await Promise.all([closed, tls.close()]);
       cut();
     },
   };
 }
-export type RegistryServer = ReturnType<typeof createRegistryServer>;
 
 const sweepEveryMs = 60 * 60_000;
 /** Uploads and downloads under way may finish, but not hold the end up for ever. */
@@ -167,11 +189,7 @@ function getBase(exchange: Exchange): void {
   sendJson(exchange, "{}", { "www-authenticate": challenge(exchange) });
 }
 
-async function listen(
-  server: Server,
-  { host, port }: { host: string; port: number },
-  key: string,
-): Promise<void> {
+async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<number> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
@@ -181,6 +199,7 @@ async function listen(
       });
     });
   } catch (error) {
-    throw listenError(error, port, key);
+    throw listenError(error, port, "registry.port");
   }
+  return (server.address() as AddressInfo).port;
 }
