@@ -154,7 +154,9 @@ t.test("every error and event that the pages list is raised somewhere, and none 
     ...initramfs.matchAll(/rollcall_(?:failed|start_over(?: \d+)?)\s+\\?\s*([A-Z][A-Z_]+)/g),
   ].map(([, word = ""]) => word);
   t.same([...new Set(reported)].sort(), Object.keys(machineCodes).sort(), "codes of our initramfs");
-  const said = [...code.matchAll(/"((?:IMAGE|DEMO|ARCHIVE|SIGN|TRANSFER)_[A-Z_]+)"/g)].map(([, word = ""]) => word);
+  const said = [...code.matchAll(/"((?:IMAGE|DEMO|ARCHIVE|SIGN|TRANSFER)_[A-Z_]+)"/g)].map(
+    ([, word = ""]) => word,
+  );
   t.same([...new Set(said)].sort(), Object.keys(commandCodes).sort(), "codes of the command");
   for (const roleCode of Object.keys(roleFaultCodes)) t.ok(code.includes(`"${roleCode}"`), roleCode);
   t.end();

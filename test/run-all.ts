@@ -57,8 +57,6 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/newuidmap": "uidmap",
     "/usr/bin/containerd": "containerd",
     "/usr/bin/crun": "crun",
-    "/usr/bin/skopeo": "skopeo",
-    "/usr/bin/podman": "podman",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
     "/sbin/mkfs.ext4": "e2fsprogs",
     "/usr/bin/python3": "python3",

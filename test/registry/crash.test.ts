@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
@@ -75,7 +76,7 @@ t.test("a server that is killed in the middle of pushes", async (t) => {
   const authorization = `Bearer ${token}`;
   const broken = request(`${server.url}${path}`, {
     method: "PATCH",
-    body: endless(),
+    body: Readable.from(endless()),
     headers: { authorization },
     dispatcher: agent,
   }).catch(() => undefined);

@@ -1,7 +1,7 @@
 import { createServer, request as httpRequest } from "node:http";
 import type { AddressInfo } from "node:net";
 import t, { type Test } from "tap";
-import { RollcallError } from "../../server/domain/errors.ts";
+import type { RollcallError } from "../../server/domain/errors.ts";
 import { createLookasideServer } from "../../server/http/v2/lookaside-server.ts";
 import { createSignatureRoutes, parseSignaturePath } from "../../server/http/v2/signature-routes.ts";
 import { systemClock } from "../../server/platform/clock.ts";
