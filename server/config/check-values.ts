@@ -166,7 +166,12 @@ function checkPorts({ dhcp, tftp, http, registry }: Config): ValueProblem[] {
         ]),
     { name: "tftp.port", protocol: "udp", port: tftp.port },
     { name: "http.port", protocol: "tcp", port: http.port },
-    ...(registry.enabled ? [{ name: "registry.port", protocol: "tcp", port: registry.port }] : []),
+    ...(registry.enabled
+      ? [
+          { name: "registry.port", protocol: "tcp", port: registry.port },
+          { name: "registry.tlsPort", protocol: "tcp", port: registry.tlsPort },
+        ]
+      : []),
   ];
   const keyOf = (name: string) => configKeys.find((key) => key.name === name);
   return listeners.flatMap((listener, index) => {
