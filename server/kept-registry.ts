@@ -1,4 +1,5 @@
 /** The container registry, put together. */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Config } from "./config/schema.ts";
 import type { CollectorDeps } from "./content/asset-collector.ts";
@@ -56,6 +57,8 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
 
   const { clock, ownAddresses } = deps;
   const authority = deps.authority ?? (await openServiceAuthority(config.dataDir, clock.now()));
+  // For whoever sets up clients: /etc/containers/certs.d/registry.local/ca.crt.
+  writeFileSync(join(config.dataDir, "pki", "registry-ca.crt"), authority.certificatePem);
   const addresses = [config.address, config.services.address, ...ownAddresses].filter(
     (one) => one !== undefined,
   );

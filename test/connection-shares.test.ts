@@ -68,7 +68,7 @@ dhcp:
   mode: authoritative
   subnets: [{ subnet: 10.76.0.0/24, range: 10.76.0.100-10.76.0.200 }]
 http: { port: 80 }
-registry: { port: 81, tlsPort: 444 }
+registry: { port: 5000, tlsPort: 5443 }
 cluster: { kubernetesVersion: 1.20.2 }
 `,
   );

@@ -175,24 +175,24 @@ const longestSocketPath = 107;
  * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come
  * with later versions are not among them. Port 0 is any free one.
  */
-function checkPorts({ cluster, dhcp, tftp, http, https, registry }: Config): ValueProblem[] {
+function checkPorts({ cluster, dhcp, tftp, http, https, registry, lookaside }: Config): ValueProblem[] {
+  const hasCluster = cluster.kubernetesVersion !== undefined;
   const listeners = [
-    ...(dhcp.mode === "off"
-      ? []
-      : [
-          { name: "dhcp.port", protocol: "udp", port: dhcp.port },
-          { name: "dhcp.pxePort", protocol: "udp", port: dhcp.pxePort },
-        ]),
-    { name: "tftp.port", protocol: "udp", port: tftp.port },
-    { name: "http.port", protocol: "tcp", port: http.port },
-    ...(registry.enabled ? [{ name: "registry.port", protocol: "tcp", port: registry.port }] : []),
-    ...(cluster.kubernetesVersion === undefined
-      ? []
-      : [{ name: "https.port", protocol: "tcp", port: https.port }]),
-    ...(cluster.kubernetesVersion === undefined || !cluster.loadBalancer
-      ? []
-      : [{ name: "cluster.endpoint", protocol: "tcp", port: endpointPort(cluster.endpoint) }]),
-  ];
+    { name: "dhcp.port", protocol: "udp", port: dhcp.port, isOpen: dhcp.mode !== "off" },
+    { name: "dhcp.pxePort", protocol: "udp", port: dhcp.pxePort, isOpen: dhcp.mode !== "off" },
+    { name: "tftp.port", protocol: "udp", port: tftp.port, isOpen: true },
+    { name: "http.port", protocol: "tcp", port: http.port, isOpen: true },
+    { name: "registry.port", protocol: "tcp", port: registry.port, isOpen: registry.enabled },
+    { name: "registry.tlsPort", protocol: "tcp", port: registry.tlsPort, isOpen: registry.enabled },
+    { name: "lookaside.port", protocol: "tcp", port: lookaside.port, isOpen: registry.enabled },
+    { name: "https.port", protocol: "tcp", port: https.port, isOpen: hasCluster },
+    {
+      name: "cluster.endpoint",
+      protocol: "tcp",
+      port: endpointPort(cluster.endpoint),
+      isOpen: hasCluster && cluster.loadBalancer,
+    },
+  ].filter(({ isOpen }) => isOpen);
   const keyOf = (name: string) => configKeys.find((key) => key.name === name);
   return listeners.flatMap((listener, index) => {
     const { name, protocol, port } = listener;

@@ -118,7 +118,7 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
       upload: Upload,
       digest: Digest,
       last?: AsyncIterable<Uint8Array>,
-      position: { readonly from?: number | undefined } = {},
+      position: { readonly from?: number | undefined; readonly length?: number | undefined } = {},
     ): Promise<void> =>
       whileArriving(digest.text, async () => {
         const blob = await uploads.finish(upload, digest, last, position);

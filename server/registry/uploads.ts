@@ -180,13 +180,14 @@ export async function createUploads({ directory, clock, ids, content, store }: U
       { id, repository }: Upload,
       digest: Digest,
       last: AsyncIterable<Uint8Array> | undefined,
-      { from }: { readonly from?: number | undefined } = {},
+      { from, length }: { readonly from?: number | undefined; readonly length?: number | undefined } = {},
     ): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
       const session = find(id, repository);
       // A client that ended its PATCH may be here before we have written all of it.
       while (session.writing) await session.writing;
       find(id, repository);
       if (from !== undefined && from !== session.sizeBytes) throw outOfOrder(session);
+      content.refuseWhenFull(length ?? 0);
       return writeAlone(session, async () => {
         if (last) await receive(session, last);
         const file = fileOf(session);

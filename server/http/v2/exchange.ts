@@ -21,6 +21,9 @@ const silenceMs = 60_000;
 /** A refused body is read on for so long, ms, so that the client gets to the answer: a connection that ends before takes it along. */
 const drainMs = 10_000;
 
+/** Old clients look for it. */
+const versionHeader = { "docker-distribution-api-version": "registry/2.0" };
+
 export const isHead = ({ request }: Exchange): boolean => request.method === "HEAD";
 
 /** Octets that the client announces; undefined: it does not know. */
@@ -29,14 +32,18 @@ export function announcedLength({ headers }: IncomingMessage): number | undefine
   return length === undefined ? undefined : Number(length);
 }
 
-/** The body, piece by piece; only silence ends it. */
-export function bodyOf({ request, response, expectsContinue }: Exchange): IncomingMessage {
-  if (expectsContinue) response.writeContinue();
-  const { socket } = request;
-  socket.setTimeout(silenceMs);
-  // To bring a large body to the disk may take longer than that.
-  request.once("end", () => socket.setTimeout(0));
-  return request;
+/** The body, piece by piece; only silence ends it. A client that waits for a word sends it when it is read. */
+export function bodyOf({ request, response, expectsContinue }: Exchange): AsyncIterable<Buffer> {
+  return {
+    [Symbol.asyncIterator]() {
+      if (expectsContinue) response.writeContinue();
+      const { socket } = request;
+      socket.setTimeout(silenceMs);
+      // To bring a large body to the disk may take longer than that.
+      request.once("end", () => socket.setTimeout(0));
+      return request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    },
+  };
 }
 
 /** The whole of a manifest. @throws OciError with status 413 */
@@ -54,7 +61,7 @@ export async function smallBodyOf(exchange: Exchange): Promise<Buffer> {
   let length = 0;
   const body = bodyOf(exchange)[Symbol.asyncIterator]();
   for (let next = await body.next(); !next.done; next = await body.next()) {
-    const chunk = next.value as Buffer;
+    const chunk = next.value;
     length += chunk.length;
     if (length > longestManifestBytes) throw tooLarge();
     chunks.push(chunk);
@@ -71,6 +78,7 @@ export function sendJson(
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-cache",
+    ...versionHeader,
     ...headers,
   });
   exchange.response.end(isHead(exchange) ? undefined : body);
@@ -82,7 +90,8 @@ export function sendEmpty(
   status: number,
   headers: Readonly<Record<string, string | number>> = {},
 ): void {
-  response.writeHead(status, status === 204 ? headers : { "content-length": 0, ...headers }).end();
+  const length = status === 204 ? {} : { "content-length": 0 };
+  response.writeHead(status, { ...length, ...versionHeader, ...headers }).end();
 }
 
 /** What went wrong, in the form of the specification; what is our own fault is logged and not told in detail. */
@@ -108,6 +117,7 @@ export function sendError(
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-cache",
+    ...versionHeader,
     ...headers,
   });
   response.end(isHead(exchange) ? undefined : body);

@@ -104,7 +104,6 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       const [path, query] = splitUrl(request.url ?? "/");
       const target = parseTarget(path) ?? nowhere;
       const exchange: Exchange = { request, response, target, query, expectsContinue, isTls };
-      response.setHeader("docker-distribution-api-version", "registry/2.0");
       try {
         if (target === nowhere)
           throw new OciError("UNSUPPORTED", "nothing is here; the API is under /v2/", { status: 404 });

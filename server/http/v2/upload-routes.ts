@@ -37,7 +37,13 @@ export async function beginUpload(exchange: Exchange, { registry, access }: Uplo
     return sendUpload(exchange, registry.uploads.begin(repository, algorithmFor(query), 0), 202);
   const digest = readDigest(whole);
   const upload = registry.uploads.begin(repository, digest.algorithm, announced ?? 0);
-  await registry.finishUpload(upload, digest, bodyOf(exchange));
+  try {
+    await registry.finishUpload(upload, digest, bodyOf(exchange));
+  } catch (error) {
+    // Nobody was told its id, to go on with it.
+    await registry.uploads.cancel(upload.id, repository).catch(() => undefined);
+    throw error;
+  }
   sendCreated(exchange, digest.text);
 }
 
