@@ -10,7 +10,6 @@ import {
   joinConfiguration,
   kubeadmApiVersion,
 } from "../../server/kubeadm/configuration.ts";
-import { isEtcdTooOld } from "../../server/kubeadm/etcd-version.ts";
 import {
   externalEtcd,
   sampleCluster,
@@ -139,16 +138,6 @@ t.test(
     t.end();
   },
 );
-
-t.test("an etcd before 3.5 is too old since 1.31, and no other", (t) => {
-  const isTooOld = (etcd: string, kubernetes: string) =>
-    isEtcdTooOld(etcd, sampleCluster(kubernetes).version);
-  t.ok(isTooOld("3.4.23", "1.31.0"));
-  t.ok(isTooOld("2.3.8", "1.36.4"));
-  for (const etcd of ["3.5.16", "3.6.0", "4.0.0", "", "3"]) t.notOk(isTooOld(etcd, "1.36.4"), etcd);
-  t.notOk(isTooOld("3.4.23", "1.30.14"));
-  t.end();
-});
 
 t.test(
   "the controller manager is told the directory for volume plugins while kubeadm mounts one, to 1.35",
