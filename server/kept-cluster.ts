@@ -12,7 +12,7 @@ import { foreignNetwork } from "./cluster/pod-network.ts";
 import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
 import type { Config } from "./config/schema.ts";
 import { clusterOf } from "./configured-cluster.ts";
-import { apiServerPort, type ClusterSpec } from "./domain/cluster.ts";
+import { apiServerPort, type ClusterSpec, formatKubernetesVersion } from "./domain/cluster.ts";
 import type { Clock, Log } from "./domain/capabilities.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
@@ -25,6 +25,7 @@ import { createSnapshotKeeper } from "./etcd/snapshots.ts";
 import type { TlsSettings } from "./http/tls-listener.ts";
 import type { Inventory } from "./inventory/inventory.ts";
 import { initArguments } from "./kubeadm/configuration.ts";
+import { isEtcdTooOld } from "./kubeadm/etcd-version.ts";
 import { createKubernetesClient } from "./kubernetes/client.ts";
 import type { Target } from "./kubernetes/target.ts";
 import { identifyCluster } from "./kubernetes/cluster-setup.ts";
@@ -275,5 +276,16 @@ function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps):
     log,
     record,
   });
-  return createEtcdOnServer({ supervisor, snapshots, store });
+  return createEtcdOnServer({
+    supervisor,
+    snapshots,
+    store,
+    onVersion: (etcd) => {
+      if (isEtcdTooOld(etcd, cluster.version))
+        log.warn(
+          { etcd, kubernetes: formatKubernetesVersion(cluster.version) },
+          "kubeadm of this Kubernetes asks for etcd 3.5.24 or newer: install one, or name it with cluster.etcdProgram",
+        );
+    },
+  });
 }

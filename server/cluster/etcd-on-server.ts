@@ -15,10 +15,13 @@ export function createEtcdOnServer({
   supervisor,
   snapshots,
   store,
+  onVersion,
 }: {
   readonly supervisor: EtcdSupervisor;
   readonly snapshots: Pick<SnapshotKeeper, "start" | "stop">;
   readonly store: Pick<ClusterRepository, "record">;
+  /** Told the version of an etcd that was started. */
+  readonly onVersion?: (version: string) => void;
 }): ClusterEtcd {
   let isStopped = false;
   /** Other data are put in its place: nobody starts it meanwhile. */
@@ -39,7 +42,10 @@ export function createEtcdOnServer({
     const wasMade = store.record.initializedAt !== undefined;
     await assertOwnData();
     if (wasMade) await supervisor.markInitialized();
-    if (supervisor.state.kind === "stopped") await supervisor.start();
+    if (supervisor.state.kind !== "stopped") return;
+    await supervisor.start();
+    const status = await supervisor.gateway.status().catch(() => undefined);
+    if (status) onVersion?.(status.version);
   }
 
   /**

@@ -201,6 +201,7 @@ export function readCluster(input: ClusterInput): ClusterSpec {
 
 /** Since which minor version kubeadm has which version of pause (its constants.go); the newest first. */
 const pauseVersions = [
+  { since: 36, pause: "3.10.2" },
   { since: 34, pause: "3.10.1" },
   { since: 31, pause: "3.10" },
   { since: 26, pause: "3.9" },

@@ -50,6 +50,8 @@ export const privilegedGroup = "system:masters";
 /** Since 1.29 kubeadm gives administrators this group, which a ClusterRoleBinding grants and can take back. */
 const administratorsGroup = "kubeadm:cluster-admins";
 const groupsSince = 29;
+/** Since 1.33 the kubelet of a master speaks to the API server beside it (kubeadm's gate ControlPlaneKubeletLocalMode). */
+const localKubeletSince = 33;
 
 export function endpointUrl({ endpoint }: ClusterSpec): string {
   return `https://${endpoint.host}:${endpoint.port}`;
@@ -182,7 +184,7 @@ export function kubeconfigFiles(
       ? [
           {
             name: "kubelet.conf",
-            server: endpointUrl(cluster),
+            server: cluster.version.minor >= localKubeletSince ? local : endpointUrl(cluster),
             profile: clientProfile(`system:node:${machine.name}`, "system:nodes"),
           },
         ]

@@ -115,7 +115,7 @@ export function initConfiguration(input: InitInput): string {
       },
     ],
     localAPIEndpoint: localEndpoint(machine),
-    nodeRegistration: nodeRegistration(api, cluster, machine, restoredData(cluster)),
+    nodeRegistration: nodeRegistration(api, cluster, machine, ignoredByFirst(cluster)),
     ...(certificateKey === undefined ? {} : { certificateKey }),
     ...timeouts(api, ["controlPlaneComponentHealthCheck", "kubeletHealthCheck"]),
   };
@@ -201,13 +201,16 @@ function clusterConfiguration(cluster: ClusterSpec) {
     controllerManager: {
       extraArgs: argumentsFor(api, {
         "cluster-signing-duration": kubeletCertificateLife,
-        "flex-volume-plugin-dir": volumePluginDirectory,
+        ...(mountsVolumePlugins(cluster) ? { "flex-volume-plugin-dir": volumePluginDirectory } : {}),
         ...patientLease,
       }),
     },
     scheduler: { extraArgs: argumentsFor(api, patientLease) },
   };
 }
+
+/** Up to 1.35 kubeadm mounts that directory for the controller manager, and makes it: by default below /usr. */
+const mountsVolumePlugins = ({ version: { minor } }: ClusterSpec) => minor < 36;
 
 /** A joining member votes in nothing until it has caught up: kubeadm can do that from 1.27 on, and does it by itself from 1.29 on. */
 const needsLearnerGate = ({ etcd, version: { minor } }: ClusterSpec) =>
@@ -239,9 +242,14 @@ function etcdConfiguration(api: ApiVersion, { etcd }: ClusterSpec) {
   };
 }
 
-/** The first master may bring its member's data with it, from a snapshot; one that joins must have none. */
-const restoredData = ({ etcd }: ClusterSpec): string[] =>
-  etcd.kind === "stacked" ? [`DirAvailable-${etcd.dataDirectory.replaceAll("/", "-")}`] : [];
+/**
+ * The first master may bring its member's data with it, from a snapshot; one that joins must have none. Only `init` asks an external etcd for
+ * its version: newer kubeadm wants 3.5.24, and Debian 12 has 3.4. The server runs that etcd, and tells its operator (docs/cluster.md).
+ */
+const ignoredByFirst = ({ etcd }: ClusterSpec): string[] =>
+  etcd.kind === "stacked"
+    ? [`DirAvailable-${etcd.dataDirectory.replaceAll("/", "-")}`]
+    : ["ExternalEtcdVersion"];
 
 function nodeRegistration(
   api: ApiVersion,

@@ -5,6 +5,8 @@
 #   sh test/cluster/build-kubernetes.sh DIRECTORY
 #
 # As root on Debian 12: installs the Go compiler. The programs are for tests, not for users: 1.20 gets no security fixes.
+# There is no other version to choose: the sources of Debian's later packages ("+ds": 1.32.3 in 13, 1.36.4 after it) have kubectl alone.
+# Programs of another version are yours to bring, as ROLLCALL_KUBERNETES (docs/cluster.md).
 set -eu
 out=${1:?usage: build-kubernetes.sh DIRECTORY}
 version=1.20.2

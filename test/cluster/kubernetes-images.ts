@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   chmodSync,
@@ -10,19 +11,18 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { programNames } from "../../server/image/recipe.ts";
+import { sampleCluster } from "../support/cluster-samples.ts";
 import { type ContainerImage, withLibraries, writeDockerArchive } from "../support/docker-archive.ts";
 import { proofContainer } from "../support/proof-image.ts";
 
 /**
- * Out of what build-kubernetes.sh made: a directory for `boot image build debian-node --programs`, with the node's programs, the container
- * images that kubeadm 1.20.2 looks for, one for pods of the tests, and their SHA256SUMS. No container engine is needed, and the same programs give the same octets.
+ * Out of what build-kubernetes.sh made, or other programs of one version: a directory for `boot image build debian-node --programs`, with the node's programs, the container
+ * images that this kubeadm looks for, one for pods of the tests, and their SHA256SUMS. No container engine is needed, and the same programs give the same octets.
  *
  *   node test/cluster/kubernetes-images.ts "$ROLLCALL_KUBERNETES" DIRECTORY
  *
  * kube-proxy's image takes iptables and conntrack of this host (Debian 12).
  */
-const version = "v1.20.2";
-const repository = "k8s.gcr.io";
 const path = ["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
 
 /** iptables goes by the name that it is called by. */
@@ -40,6 +40,10 @@ function librariesOfModules(): Record<string, string> {
 }
 
 function imagesOf(programs: string): readonly ContainerImage[] {
+  const short = ["version", "--output", "short"];
+  const version = execFileSync(join(programs, "kubeadm"), short, { encoding: "utf8" }).trim();
+  const { pauseImage } = sampleCluster(version);
+  const repository = pauseImage.slice(0, pauseImage.indexOf("/"));
   const component = (name: string, files: Readonly<Record<string, string>> = {}): ContainerImage => ({
     name: `${repository}/${name}:${version}`,
     files: { [`/usr/local/bin/${name}`]: join(programs, name), ...files },
@@ -48,7 +52,7 @@ function imagesOf(programs: string): readonly ContainerImage[] {
   });
   return [
     {
-      name: `${repository}/pause:3.2`,
+      name: pauseImage,
       files: { "/pause": join(programs, "pause") },
       entrypoint: ["/pause"],
     },

@@ -262,7 +262,7 @@ t.test("the server in a real cluster", async (t) => {
       "status",
     );
     const budget = {
-      apiVersion: "policy/v1beta1",
+      apiVersion: cluster.version.minor >= 22 ? "policy/v1" : "policy/v1beta1",
       kind: "PodDisruptionBudget",
       metadata: { name: "held", namespace: "default" },
       spec: { minAvailable: 1, selector: { matchLabels: { app: "held" } } },

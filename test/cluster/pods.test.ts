@@ -4,11 +4,19 @@ import t from "tap";
 import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
 import { kubeletConfiguration } from "../../server/kubeadm/component-configuration.ts";
-import { sampleCluster } from "../support/cluster-samples.ts";
 import { bootNode } from "../support/node-boot.ts";
+import { sampleCluster } from "../support/cluster-samples.ts";
 import { proofImage } from "../support/proof-image.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
 import { temporaryDirectory } from "../support/samples.ts";
+
+const kubernetesVersion = execFileSync(kubernetesProgram("kubeadm"), ["version", "--output", "short"], {
+  encoding: "utf8",
+}).trim();
+const cluster = sampleCluster(kubernetesVersion);
+const { pauseImage } = cluster;
+const proxyImage = `${pauseImage.slice(0, pauseImage.indexOf("/"))}/kube-proxy:${kubernetesVersion}`;
+const runtimeEndpoint = "unix:///run/containerd/containerd.sock";
 
 /** Pods of kubelet's own (static), so that no API server is needed. The first has a network of its own, the second the node's. */
 const pods = [
@@ -28,7 +36,7 @@ const pods = [
       containers: [
         {
           name: "iptables",
-          image: "k8s.gcr.io/kube-proxy:v1.20.2",
+          image: proxyImage,
           command: [
             "/usr/sbin/iptables",
             "-t",
@@ -49,8 +57,16 @@ const pods = [
   },
 ].map((pod) => ({ apiVersion: "v1", kind: "Pod", ...pod }));
 
+/** Since 1.27 the runtime stands in the configuration, and whose pause it takes is the runtime's own affair. */
+const hasRuntimeFlags = cluster.version.minor < 27;
+const runtimeFlags = [
+  "--container-runtime=remote",
+  `--container-runtime-endpoint=${runtimeEndpoint}`,
+  `--pod-infra-container-image=${pauseImage}`,
+];
 const kubelet = {
-  ...kubeletConfiguration(sampleCluster("1.20.2")),
+  ...kubeletConfiguration(cluster),
+  ...(hasRuntimeFlags ? {} : { containerRuntimeEndpoint: runtimeEndpoint }),
   staticPodPath: "/etc/kubernetes/manifests",
   authentication: { webhook: { enabled: false } },
   authorization: { mode: "AlwaysAllow" },
@@ -77,10 +93,10 @@ ${pods.map((pod) => put(`/etc/kubernetes/manifests/${pod.metadata.name}.json`, p
 say images "$(inside ctr -n k8s.io images list -q | grep -v sha256 | sort)"
 # As kubeadm starts it, but for the API server.
 put /var/lib/kubelet/kubeadm-flags.env <<'TEXT'
-KUBELET_KUBEADM_ARGS="--bootstrap-kubeconfig= --kubeconfig= --container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock --pod-infra-container-image=k8s.gcr.io/pause:3.2"
+KUBELET_KUBEADM_ARGS="${["--bootstrap-kubeconfig=", "--kubeconfig=", ...(hasRuntimeFlags ? runtimeFlags : [])].join(" ")}"
 TEXT
 say kubeadm "$(inside kubeadm version -o short)"
-say crictl "$(inside crictl -r unix:///run/containerd/containerd.sock inspecti k8s.gcr.io/pause:3.2 && echo found)"
+say crictl "$(inside crictl -r ${runtimeEndpoint} inspecti ${pauseImage} && echo found)"
 say kubelet "$(inside systemctl start kubelet.service 2>&1 && inside systemctl is-active kubelet.service)"
 round=0
 while [ "$round" -lt 90 ]; do
@@ -113,12 +129,12 @@ t.test("a real kubelet runs pods in the user namespace of a machine from the net
     outputDir: image,
     ingredients: await ingredientsOf(ingredients),
   });
-  const facts = { kubernetesVersion: "v1.20.2", pauseImage: "k8s.gcr.io/pause:3.2" };
+  const facts = { kubernetesVersion, pauseImage };
   const { said, log } = await bootNode(t, { image, memoryMiB: 3072, script: proof, facts });
   const expected = {
     started: "yes",
-    images: `k8s.gcr.io/kube-proxy:v1.20.2 k8s.gcr.io/pause:3.2 ${proofImage}`,
-    kubeadm: "v1.20.2",
+    images: `${proxyImage} ${pauseImage} ${proofImage}`,
+    kubeadm: kubernetesVersion,
     crictl: "found",
     kubelet: "active",
     answer: "200",

@@ -37,10 +37,16 @@ async function createLab(
     log: silentLog,
     record: (event) => void events.push(event),
   });
-  const etcd = createEtcdOnServer({ supervisor, snapshots, store });
+  const versions: string[] = [];
+  const etcd = createEtcdOnServer({
+    supervisor,
+    snapshots,
+    store,
+    onVersion: (version) => void versions.push(version),
+  });
   t.teardown(() => etcd.stop());
   const ctl = await etcdctl(authority, join(directory, "ctl"), supervisor.endpoint);
-  return { etcd, supervisor, snapshots, store, events, next, ctl };
+  return { etcd, supervisor, snapshots, store, events, next, ctl, versions };
 }
 
 const blankRecord: ClusterRecord = {
@@ -52,6 +58,14 @@ const blankRecord: ClusterRecord = {
   initializedAt: undefined,
   changedAt: 0,
 };
+
+t.test("the version of an etcd that was started is told", async (t) => {
+  const { etcd: authority } = await sampleAuthorities(t);
+  const { etcd, store, versions } = await createLab(t, authority, join(temporaryDirectory(t), "etcd"));
+  await etcd.prepareInit(1, node);
+  store.record = { ...blankRecord, generation: 1 };
+  t.match(versions, [/^3\.[0-9]+\.[0-9]+/]);
+});
 
 t.test("a cluster that was made never begins with other data than its own", async (t) => {
   const { etcd: authority } = await sampleAuthorities(t);

@@ -24,7 +24,7 @@ const certificateKey = "5a".repeat(32);
 const authorityHash = `sha256:${"ab".repeat(32)}`;
 
 /** One for each change of what kubeadm or a kubelet reads. */
-const goldenVersions = ["1.20.2", "1.22.17", "1.25.16", "1.31.0", "1.34.1"];
+const goldenVersions = ["1.20.2", "1.22.17", "1.25.16", "1.31.0", "1.34.1", "1.36.4"];
 
 /** All documents for a version, as plain values by kind; the worker's join is `Join`, the master's `JoinMaster`. */
 function textsFor(version: string, input: Partial<ClusterInput> = {}) {
@@ -124,6 +124,33 @@ t.test(
   },
 );
 
+t.test(
+  "init does not ask the server's etcd for its version, which newer kubeadm would refuse in Debian 12",
+  (t) => {
+    const ignored = (version: string, etcd: ClusterInput["etcd"]) =>
+      ((initOf(version, { etcd })["InitConfiguration"] ?? {})["nodeRegistration"] as Value)[
+        "ignorePreflightErrors"
+      ] as string[];
+    for (const version of goldenVersions) {
+      t.ok(ignored(version, externalEtcd).includes("ExternalEtcdVersion"), version);
+      t.notOk(ignored(version, stackedEtcd).includes("ExternalEtcdVersion"), version);
+    }
+    t.end();
+  },
+);
+
+t.test(
+  "the controller manager is told the directory for volume plugins while kubeadm mounts one, to 1.35",
+  (t) => {
+    const words = (version: string) =>
+      JSON.stringify((clusterOf(version)["controllerManager"] as Value)["extraArgs"]);
+    for (const version of ["1.20.2", "1.31.0", "1.35.9"]) t.match(words(version), /flex-volume-plugin-dir/);
+    t.notMatch(words("1.36.0"), /flex-volume-plugin-dir/);
+    t.match(words("1.36.0"), /cluster-signing-duration/);
+    t.end();
+  },
+);
+
 t.test("the pause image is that of kubeadm of the version, from the repository of the cluster", (t) => {
   for (const [version, image] of [
     ["1.20.2", "k8s.gcr.io/pause:3.2"],
@@ -131,6 +158,7 @@ t.test("the pause image is that of kubeadm of the version, from the repository o
     ["1.25.16", "registry.k8s.io/pause:3.8"],
     ["1.30.2", "registry.k8s.io/pause:3.9"],
     ["1.34.1", "registry.k8s.io/pause:3.10.1"],
+    ["1.36.4", "registry.k8s.io/pause:3.10.2"],
   ] as const)
     t.equal(sampleCluster(version).pauseImage, image);
   t.equal(

@@ -95,11 +95,15 @@ interface KubeconfigContent {
 }
 const decode = (text: string) => Buffer.from(text, "base64").toString();
 
+/** Since 1.33 a master's kubelet speaks to the API server beside it. */
+const localKubelet = ["https://10.0.0.11:6443", "CN=system:node:s1,O=system:nodes"] as const;
+
 const certificateSans = ["master.lab", "10.0.0.9"];
 const cases: readonly [version: string, etcd: typeof externalEtcd | typeof stackedEtcd, KeyAlgorithm][] = [
   ["1.20.2", stackedEtcd, "ECDSA-P256"],
   ["1.28.15", stackedEtcd, "RSA-2048"],
   ["1.29.0", stackedEtcd, "ECDSA-P256"],
+  ["1.32.3", externalEtcd, "ECDSA-P256"],
   ["1.34.1", externalEtcd, "ECDSA-P256"],
 ];
 for (const [version, etcd, keyAlgorithm] of cases) {
@@ -185,7 +189,9 @@ for (const [version, etcd, keyAlgorithm] of cases) {
       t.equal(openssl(["pkey", "-pubout"], contentOf("pki/sa.key")), contentOf("pki/sa.pub"), "sa.pub");
       t.match(contentOf("pki/sa.key"), /^-----BEGIN RSA PRIVATE KEY-----/);
       for (const name of names) {
-        const [url, subject] = kubeconfigRows[name] ?? ["", ""];
+        const row =
+          name === "kubelet.conf" && cluster.version.minor >= 33 ? localKubelet : kubeconfigRows[name];
+        const [url, subject] = row ?? ["", ""];
         const config = readYaml(contentOf(name)).value as KubeconfigContent;
         const { user, name: userName } = config.users[0];
         t.equal(config.clusters[0].cluster.server, url, `${name}: server`);
