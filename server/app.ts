@@ -145,7 +145,8 @@ export async function createApp(deps: AppDeps) {
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
   const authority = opened?.authorities.agent;
-  const registry = await keepRegistry({ ...deps, record, content, store, authority, ownAddresses });
+  const signing = keepSignatures({ ...deps, record, store });
+  const registry = await keepRegistry({ ...deps, record, content, store, authority, ownAddresses, signing });
   const collector = createAssetCollector({
     clock,
     log,
@@ -229,7 +230,6 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
-  const signing = keepSignatures({ ...deps, record, store, manifests: { childrenOf: () => undefined } });
   const http = await buildHttpServer({
     ...store,
     signers: signing.signers,

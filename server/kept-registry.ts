@@ -12,6 +12,7 @@ import type { Authority } from "./pki/certificates.ts";
 import { openServiceAuthority } from "./pki/service-authority.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
+import type { KeptSignatures } from "./kept-signatures.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 import type { TokenRepository } from "./store/tokens.ts";
@@ -28,6 +29,7 @@ export interface KeptRegistryDeps {
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
+  readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
 }
 
 export interface KeptRegistry {
@@ -35,7 +37,11 @@ export interface KeptRegistry {
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
   /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
-  readonly ports: { readonly registryPort: number | undefined; readonly registryTlsPort: number | undefined };
+  readonly ports: {
+    readonly registryPort: number | undefined;
+    readonly registryTlsPort: number | undefined;
+    readonly lookasidePort: number | undefined;
+  };
   start(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -45,7 +51,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const directory = join(config.dataDir, "blobs", "sessions");
   const uploads = await createUploads({ ...deps, directory, store: store.registry });
   const registry = createRegistry({ ...deps, uploads, store: store.registry });
-  const off = { registryPort: undefined, registryTlsPort: undefined };
+  const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   if (!config.registry.enabled)
     return {
       service: registry,
@@ -68,6 +74,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const server = await createRegistryServer({
     ...deps,
     registry,
+    signatures: deps.signing.routes,
     tokens: store.tokens,
     insecurePush: config.registry.insecurePush,
     host: config.services.address ?? "0.0.0.0",
@@ -76,14 +83,21 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     credentials: async () => ({ ...(await issue()), authorityPem: undefined }),
     maxConnections: deps.connections?.registry,
   });
+  const lookaside = deps.signing.lookaside(deps.connections?.registry);
+  let lookasidePort: number | undefined;
   return {
     service: registry,
     authorityPem: authority.certificatePem,
     get ports() {
-      return server.ports;
+      return { ...server.ports, lookasidePort };
     },
-    start: server.start,
-    stop: server.stop,
+    async start() {
+      await server.start();
+      lookasidePort = await lookaside.start();
+    },
+    async stop() {
+      await Promise.all([server.stop(), lookaside.stop()]);
+    },
   };
 }
 

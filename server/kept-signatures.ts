@@ -5,7 +5,7 @@ import type { RecordEvent } from "./domain/event.ts";
 import { createLookasideServer } from "./http/v2/lookaside-server.ts";
 import { createSignatureRoutes } from "./http/v2/signature-routes.ts";
 import { createKeyFiles } from "./signatures/key-files.ts";
-import { createSignatures, type KnownManifests } from "./signatures/signatures.ts";
+import { createSignatures } from "./signatures/signatures.ts";
 import { createSigners } from "./signatures/signers.ts";
 import type { Store } from "./store/open-store.ts";
 
@@ -13,23 +13,30 @@ export interface KeptSignaturesDeps {
   readonly config: Pick<Config, "registry" | "lookaside" | "services">;
   readonly clock: Clock;
   readonly record: RecordEvent;
-  readonly store: Pick<Store, "signers" | "signatures">;
-  readonly manifests: KnownManifests;
+  readonly store: Pick<Store, "signers" | "signatures" | "registry">;
 }
 
-export function keepSignatures({ config, clock, record, store, manifests }: KeptSignaturesDeps) {
+export function keepSignatures({ config, clock, record, store }: KeptSignaturesDeps) {
   const names = { host: config.registry.host, aliases: config.registry.aliases };
   const signers = createSigners({ clock, record, signers: store.signers, names });
-  const signatures = createSignatures({ clock, record, store: store.signatures, signers, names, manifests });
+  const signatures = createSignatures({
+    clock,
+    record,
+    store: store.signatures,
+    signers,
+    names,
+    manifests: store.registry,
+  });
   return {
     names,
     signers,
     signatures,
     /** For the registry's router. */
     routes: createSignatureRoutes(signatures),
-    /** sigstore.local. Not bound yet. */
-    lookaside: () =>
+    /** sigstore.local. */
+    lookaside: (maxConnections: number | undefined) =>
       createLookasideServer({
+        maxConnections,
         clock,
         signatures,
         keys: createKeyFiles(signers.trust, clock.now()),

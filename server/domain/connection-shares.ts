@@ -4,7 +4,7 @@ export interface ConnectionShares {
   /** 0 where there is no such listener. */
   readonly https: number;
   readonly endpoint: number;
-  /** Of each of its two. */
+  /** Of each of its two, and of the lookaside. */
   readonly registry: number;
 }
 
@@ -24,8 +24,9 @@ export function shareConnections(
   has: { readonly https: boolean; readonly endpoint: boolean; readonly registry: boolean },
 ): ConnectionShares {
   const reserve = Math.min(4096, Math.max(openFiles / 4, Math.min(256, openFiles / 2)));
+  const registryParts = has.registry ? 3 : 0;
   let left = Math.floor((openFiles - reserve) / descriptorsEach);
-  let partsLeft = 2 + Number(has.https) + Number(has.endpoint) + 2 * Number(has.registry);
+  let partsLeft = 2 + Number(has.https) + Number(has.endpoint) + registryParts;
   const take = (parts: number) => {
     if (parts === 0) return 0;
     const share = Math.max(1, Math.min(maximumConnections, Math.floor((left * parts) / partsLeft)));
@@ -36,5 +37,5 @@ export function shareConnections(
   const http = take(2);
   const https = take(Number(has.https));
   const endpoint = take(Number(has.endpoint));
-  return { http, https, endpoint, registry: Math.floor(take(2 * Number(has.registry)) / 2) };
+  return { http, https, endpoint, registry: Math.floor(take(registryParts) / 3) };
 }

@@ -110,6 +110,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
   const keepReference = db.prepare(
     "INSERT INTO registry_reference (repository, parent, child, kind) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
   );
+  const childManifests = names(
+    "SELECT child FROM registry_reference WHERE repository = ? AND parent = ? AND kind = 'manifest' ORDER BY child",
+  );
   const isReferenced = names("SELECT 1 FROM registry_reference WHERE child = ? AND repository = ? LIMIT 1");
   const keepTag = db.prepare(
     `INSERT INTO registry_tag (repository, name, digest, updated_at_ms, updated_by) VALUES (?, ?, ?, ?, ?)
@@ -142,6 +145,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     /** @returns the digest that the tag leads to */
     findTag: (repository: string, tag: string): string | undefined => tagDigest.get(repository, tag),
     findManifest: (repository: string, digest: string) => manifestRow.get(repository, digest),
+    /** The manifests that an index leads to, none for an image. @returns undefined when the repository has no such manifest */
+    childrenOf: (repository: string, digest: string): readonly string[] | undefined =>
+      manifestRow.get(repository, digest) && childManifests.all(repository, digest),
     /** A blob of this repository. */
     findBlob: (repository: string, digest: string): RegistryBlob | undefined =>
       blobRow.get(repository, digest),

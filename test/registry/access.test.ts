@@ -19,7 +19,7 @@ t.test("who may push", async (t) => {
   const { server, push, pull, url } = await registryLab(t);
   const make = async (name: string, body: object) => {
     const answer = await server.api("POST", "/tokens", { name, ...body });
-    return (answer.json as { token: string }).token;
+    return String(answer.json["token"] as unknown as string);
   };
   const post = (repository: string, token: string | undefined, headers = {}) =>
     pull(`/v2/${repository}/blobs/uploads/?digest=${digest}`, {

@@ -129,8 +129,14 @@ function isLocal({ socket }: IncomingMessage): boolean {
   return remoteAddress !== undefined && (remoteAddress.startsWith("127.") || remoteAddress === localAddress);
 }
 
-export function unauthorized(exchange: Exchange, message: string): OciError {
-  return new OciError("UNAUTHORIZED", message, { headers: { "www-authenticate": challenge(exchange) } });
+export function unauthorized(
+  exchange: Exchange,
+  message: string,
+  headers: Readonly<Record<string, string>> = {},
+): OciError {
+  return new OciError("UNAUTHORIZED", message, {
+    headers: { "www-authenticate": challenge(exchange), ...headers },
+  });
 }
 
 const actionOf = ({ request, target }: Exchange): string =>

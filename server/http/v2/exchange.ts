@@ -128,14 +128,14 @@ function asOciError(error: unknown) {
   if (error instanceof OciError)
     return { status: error.status, headers: error.headers, body: JSON.stringify(error) };
   if (!(error instanceof RollcallError)) return undefined;
-  const { httpStatus: status, message, advice } = error;
+  const { httpStatus: status, message, advice, code: detail } = error;
   const isBusy = status === 503;
   const code = isBusy ? "TOOMANYREQUESTS" : "DENIED";
   return {
     // The one status that clients try again after (containers/image).
     status: isBusy ? 429 : status,
     headers: isBusy ? { "retry-after": "2" } : {},
-    body: JSON.stringify({ errors: [{ code, message: `${message}. ${advice}` }] }),
+    body: JSON.stringify({ errors: [{ code, message: `${message}. ${advice}`, detail: { code: detail } }] }),
   };
 }
 

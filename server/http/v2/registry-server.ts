@@ -13,6 +13,7 @@ import { deleteBlob, getBlob } from "./blob-routes.ts";
 import { type Exchange, sendError, sendJson } from "./exchange.ts";
 import { getCatalog, getReferrers, getTags } from "./list-routes.ts";
 import { deleteManifest, getManifest, putManifest } from "./manifest-routes.ts";
+import { type SignatureRequest, type SignatureRoutes, signatureSupport } from "./signature-routes.ts";
 import { parseTarget, type Target } from "./target.ts";
 import { getToken, postToken } from "./token-routes.ts";
 import { appendUpload, beginUpload, cancelUpload, finishUpload, getUpload } from "./upload-routes.ts";
@@ -21,6 +22,7 @@ export interface RegistryServerDeps extends AccessDeps {
   readonly clock: Clock;
   readonly log: Pick<Log, "error">;
   readonly registry: Registry;
+  readonly signatures: SignatureRoutes;
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
   readonly host: string;
@@ -40,7 +42,7 @@ type Handler = (exchange: Exchange) => void | Promise<void>;
  * once.
  */
 export async function createRegistryServer(deps: RegistryServerDeps) {
-  const { clock, log, registry } = deps;
+  const { clock, log, registry, signatures } = deps;
   const access = createAccess(deps);
   const blobs = {
     registry,
@@ -80,6 +82,20 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       PATCH: (exchange) => appendUpload(exchange, { registry, access }),
       PUT: (exchange) => finishUpload(exchange, { registry, access }),
       DELETE: (exchange) => cancelUpload(exchange, { registry, access }),
+    },
+    signatures: {
+      GET: reads((exchange) => signatures.getExtension(signatureRequest(exchange))),
+      PUT: (exchange) => {
+        const actor = access.checkWrite(exchange);
+        return signatures.putExtension(signatureRequest(exchange), actor);
+      },
+    },
+    lookaside: {
+      PUT: (exchange) => {
+        const actor = access.checkWrite(exchange);
+        const { position = 0 } = exchange.target;
+        return signatures.putLookaside(signatureRequest(exchange), position, actor);
+      },
     },
   };
 
@@ -181,11 +197,16 @@ function splitUrl(url: string): [string, URLSearchParams] {
   return mark < 0 ? [url, noQuery] : [url.slice(0, mark), new URLSearchParams(url.slice(mark + 1))];
 }
 
+function signatureRequest({ request, response, target, expectsContinue }: Exchange): SignatureRequest {
+  if (expectsContinue) response.writeContinue();
+  return { request, response, repository: target.repository, digest: target.reference };
+}
+
 /** With a challenge, which containers/image takes from a 200 too: it then shows the credentials that it has. */
 function getBase(exchange: Exchange): void {
   if (exchange.isTls && exchange.request.headers.authorization === undefined)
-    throw unauthorized(exchange, "get a token first; everybody gets one to pull");
-  sendJson(exchange, "{}", { "www-authenticate": challenge(exchange) });
+    throw unauthorized(exchange, "get a token first; everybody gets one to pull", signatureSupport);
+  sendJson(exchange, "{}", { "www-authenticate": challenge(exchange), ...signatureSupport });
 }
 
 async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<number> {

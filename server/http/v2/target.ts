@@ -1,11 +1,25 @@
-/** What a request under /v2/ is about. */
+import { parseSignaturePath } from "./signature-routes.ts";
+
+/** What a request is about. */
 export interface Target {
   readonly kind:
-    "base" | "catalog" | "token" | "tags" | "manifest" | "blob" | "uploads" | "upload" | "referrers";
+    | "base"
+    | "catalog"
+    | "token"
+    | "tags"
+    | "manifest"
+    | "blob"
+    | "uploads"
+    | "upload"
+    | "referrers"
+    | "signatures"
+    | "lookaside";
   /** As it was asked for: nobody has looked at it yet. */
   readonly repository: string;
   /** Tag, digest or id of an upload. */
   readonly reference: string;
+  /** Of a signature in the lookaside, from 1. */
+  readonly position?: number;
 }
 
 const whole = (kind: Target["kind"]): Target => ({ kind, repository: "", reference: "" });
@@ -30,7 +44,7 @@ export function parseTarget(path: string): Target | undefined {
       return undefined;
     }
   if (text.includes("//")) text = text.replaceAll(/\/{2,}/g, "/");
-  if (!text.startsWith("/v2")) return undefined;
+  if (!text.startsWith("/v2")) return signatureTarget(path);
   const rest = text.slice(3);
   if (rest === "" || rest === "/") return whole("base");
   if (!rest.startsWith("/")) return undefined;
@@ -46,4 +60,13 @@ export function parseTarget(path: string): Target | undefined {
     if (head.endsWith(end))
       return { kind, repository: head.slice(1, -end.length), reference: rest.slice(slash + 1) };
   return undefined;
+}
+
+function signatureTarget(path: string): Target | undefined {
+  const found = parseSignaturePath(path);
+  if (!found) return undefined;
+  const { repository, digest: reference } = found;
+  return found.kind === "extension"
+    ? { kind: "signatures", repository, reference }
+    : { kind: "lookaside", repository, reference, position: found.position };
 }
