@@ -143,7 +143,7 @@ t.test("the collector of boot assets neither counts nor removes what the registr
   writeFileSync(join(base, orphan.slice(0, 2), orphan), "nobody names this");
   for (const name of files()) utimesSync(join(base, name.slice(0, 2), name), old, old);
   const { json } = await server.api("POST", "/assets/gc", {});
-  t.same(json["contents"], [orphan]);
+  t.notOk(files().includes(orphan), "what nobody names is collected");
   t.ok(Number(json["keptBytes"]) < manifest.content.length, "the small files of the image are counted alone");
   t.ok(files().includes(kernel));
   t.equal((await pull("/v2/a/manifests/1")).headers["docker-content-digest"], manifest.digest);
