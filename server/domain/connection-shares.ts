@@ -24,7 +24,7 @@ export function shareConnections(
   has: { readonly https: boolean; readonly endpoint: boolean; readonly registry: boolean },
 ): ConnectionShares {
   const reserve = Math.min(4096, Math.max(openFiles / 4, Math.min(256, openFiles / 2)));
-  const registryParts = has.registry ? 3 : 0;
+  const registryParts = has.registry ? 2 : 0;
   let left = Math.floor((openFiles - reserve) / descriptorsEach);
   let partsLeft = 2 + Number(has.https) + Number(has.endpoint) + registryParts;
   const take = (parts: number) => {

@@ -15,9 +15,9 @@ t.test("pull", async (t) => {
           headers: {
             "docker-distribution-api-version": "registry/2.0",
             "www-authenticate": 'Basic realm="rollcall"',
+            "x-registry-supports-signatures": "1",
           },
         });
-      t.equal((await pull("/v2/")).headers["x-registry-supports-signatures"], undefined);
     },
   );
   t.test("a manifest by tag and by digest, GET and HEAD", async (t) => {
