@@ -100,7 +100,7 @@ export const SignatureBySubkey = defineError("SIGNATURE_BY_SUBKEY", {
   httpStatus: 403,
   message: () => "the signature was made by a subkey, and clients take those of primary keys only",
   advice:
-    "gpg signs with the newest subkey that can: use a key whose primary key signs and that has no signing subkey (`gpg --quick-generate-key NAME ed25519 sign`).",
+    "By default gpg signs with the newest subkey that can: use a key whose primary key signs and that has no signing subkey (`gpg --quick-generate-key NAME ed25519 sign`).",
 });
 export const SignaturePayloadInvalid = defineError("SIGNATURE_PAYLOAD_INVALID", {
   kind: "user",
