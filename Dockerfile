@@ -33,7 +33,7 @@ ENV NODE_ENV=production \
     ROLLCALL_DATA_DIR=/var/lib/rollcall
 WORKDIR /var/lib/rollcall
 VOLUME /var/lib/rollcall
-EXPOSE 67/udp 69/udp 4011/udp 8080/tcp
+EXPOSE 67/udp 69/udp 80/tcp 81/tcp 443/tcp 4011/udp 8080/tcp
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
   CMD ["node", "--eval", "if (!(await fetch(\"http://127.0.0.1:\" + (process.env.ROLLCALL_HTTP__PORT ?? 8080) + \"/readyz\")).ok) process.exit(1)"]
 # `boot` gives root up as its first act (docs/deployment/boot-in-container).

@@ -350,7 +350,7 @@ export async function createApp(deps: AppDeps) {
         dhcp.start,
         tftp.start,
         async () => cluster?.start(),
-        registry.start,
+        ...registry.starts,
       ]);
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");

@@ -42,7 +42,8 @@ export interface KeptRegistry {
     readonly registryTlsPort: number | undefined;
     readonly lookasidePort: number | undefined;
   };
-  start(): Promise<void>;
+  /** Opens its ports, one after the other. */
+  readonly starts: readonly (() => Promise<void>)[];
   stop(): Promise<void>;
 }
 
@@ -57,7 +58,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       service: registry,
       authorityPem: undefined,
       ports: off,
-      start: async () => {},
+      starts: [],
       stop: async () => {},
     };
 
@@ -91,10 +92,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     get ports() {
       return { ...server.ports, lookasidePort };
     },
-    async start() {
-      await server.start();
-      lookasidePort = await lookaside.start();
-    },
+    starts: [...server.starts, async () => void (lookasidePort = await lookaside.start())],
     async stop() {
       await Promise.all([server.stop(), lookaside.stop()]);
     },

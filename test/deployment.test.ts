@@ -18,6 +18,9 @@ const listeners = {
   "dhcp.pxePort": "udp",
   "tftp.port": "udp",
   "http.port": "tcp",
+  "registry.port": "tcp",
+  "registry.tlsPort": "tcp",
+  "lookaside.port": "tcp",
 } as const;
 const defaultPorts = Object.entries(listeners).map(([key, protocol]) => `${defaultOf(key)}/${protocol}`);
 
@@ -311,7 +314,7 @@ t.test(
     t.equal(code, 1);
     t.match(
       output,
-      /^PORT_NOT_PERMITTED: this process may not open udp port 67 \(config key dhcp\.port\), udp port 69 \(config key tftp\.port\): /m,
+      /^PORT_NOT_PERMITTED: this process may not open udp port 67 \(config key dhcp\.port\), udp port 69 \(config key tftp\.port\), tcp port 80 \(config key registry\.port\), tcp port 443 \(config key registry\.tlsPort\), tcp port 81 \(config key lookaside\.port\): /m,
     );
     t.match(output, "docs/deployment/rollcall.service", "the first way");
     t.match(output, "sysctl net.ipv4.ip_unprivileged_port_start=67", "the second way");

@@ -287,12 +287,12 @@ export function createClusterService(deps: ClusterServiceDeps) {
      * A secret. @throws ClusterNotUp, NodeNameHeld; what the API server answers
      */
     async joinCommand(name: string): Promise<{ command: string; expiresAt: EpochMs }> {
+      // A token for a Node that is there would be that machine, with all that its pods may read.
+      const isIn = (nodes: readonly { readonly name: string }[]) => nodes.some((node) => node.name === name);
+      if (isIn(store.nodes())) throw NodeNameHeld({ machine: name });
       const { state } = store.record;
       if (state !== "up") throw ClusterNotUp({ state });
-      // A token for a Node that is there would be that machine, with all that its pods may read.
-      const isTaken = store.nodes().some((node) => node.name === name);
-      if (isTaken || (await deps.api.nodes()).some((node) => node.name === name))
-        throw NodeNameHeld({ machine: name });
+      if (isIn(await deps.api.nodes())) throw NodeNameHeld({ machine: name });
       const token = createBootstrapToken();
       const expiresAt = clock.now() + bootstrapTokenLifeMs;
       guests.add({ tokenId: token.id, machine: name, expiresAt });

@@ -1,4 +1,5 @@
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
 import { startServer } from "../support/http-fixture.ts";
 
@@ -11,8 +12,13 @@ t.test(
     await server.assign("s4", "worker");
     t.equal(server.app.addresses.tlsPort, undefined);
     t.same(
-      readdirSync(server.dataDir).filter((name) => ["pki", "etcd", "machine-id.key"].includes(name)),
+      readdirSync(server.dataDir).filter((name) => ["etcd", "machine-id.key"].includes(name)),
       [],
+    );
+    t.same(
+      readdirSync(join(server.dataDir, "pki")).toSorted(),
+      ["registry-ca.crt", "services.json"],
+      "the registry's authority alone",
     );
     const { text } = await server.script(1);
     t.match(text, /^#!ipxe/);

@@ -164,15 +164,19 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     get ports() {
       return ports;
     },
-    /** Binds both ports. @throws PortInUse, PortNotPermitted */
-    async start(): Promise<void> {
-      const registryPort = await listen(plain, deps);
-      const registryTlsPort = await tls.listen(backlog).catch((error: unknown) => {
-        throw listenError(error, deps.tlsPort, "registry.tlsPort");
-      });
-      ports = { registryPort, registryTlsPort };
-      sweepLater();
-    },
+    /** Binds both ports, one after the other. Each @throws PortInUse, PortNotPermitted */
+    starts: [
+      async (): Promise<void> => {
+        ports = { ...ports, registryPort: await listen(plain, deps) };
+        sweepLater();
+      },
+      async (): Promise<void> => {
+        const registryTlsPort = await tls.listen(backlog).catch((error: unknown) => {
+          throw listenError(error, deps.tlsPort, "registry.tlsPort");
+        });
+        ports = { ...ports, registryTlsPort };
+      },
+    ],
     async stop(): Promise<void> {
       cancelSweep();
       const cut = clock.after(stopAfterMs, () => {
