@@ -17,7 +17,7 @@ t.test(
     );
     t.same(
       readdirSync(join(server.dataDir, "pki")).toSorted(),
-      ["registry-ca.crt", "services.json"],
+      ["registry-ca.crt", "seal.key", "services.json"],
       "the registry's authority alone",
     );
     const { text } = await server.script(1);
