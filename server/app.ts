@@ -30,6 +30,7 @@ import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
+import { hexOf } from "./registry/digest.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { keepSignatures } from "./kept-signatures.ts";
 import { createPortOpener } from "./open-ports.ts";
@@ -146,7 +147,16 @@ export async function createApp(deps: AppDeps) {
   const opened = await openCluster(config, clock, ownAddresses);
   const authority = opened?.authorities.agent;
   const signing = keepSignatures({ ...deps, record, store });
-  const registry = await keepRegistry({ ...deps, record, content, store, authority, ownAddresses, signing });
+  const registry = await keepRegistry({
+    ...deps,
+    record,
+    content,
+    store,
+    authority,
+    ownAddresses,
+    signing,
+    isNeeded: (digest) => collector.needs(hexOf(digest)),
+  });
   const collector = createAssetCollector({
     clock,
     log,

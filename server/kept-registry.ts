@@ -14,8 +14,10 @@ import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
 import { serverCertificates } from "./server-certificate.ts";
+import { type KeptUpstreams, keepUpstreams } from "./kept-upstreams.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 import type { TokenRepository } from "./store/tokens.ts";
+import type { UpstreamRepository } from "./store/upstreams.ts";
 
 export interface KeptRegistryDeps {
   readonly config: Config;
@@ -25,15 +27,22 @@ export interface KeptRegistryDeps {
   readonly record: RecordEvent;
   readonly connections?: ConnectionShares | undefined;
   readonly content: ContentStore;
-  readonly store: { readonly registry: RegistryRepository; readonly tokens: TokenRepository };
+  readonly store: {
+    readonly registry: RegistryRepository;
+    readonly tokens: TokenRepository;
+    readonly upstreams: UpstreamRepository;
+  };
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
   readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
+  /** Does anybody but the registry need this content? @param digest `sha256:<hex>` */
+  readonly isNeeded: (digest: string) => boolean;
 }
 
 export interface KeptRegistry {
   readonly service: Registry;
+  readonly upstreams: KeptUpstreams;
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
   /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
@@ -52,14 +61,16 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const directory = join(config.dataDir, "blobs", "sessions");
   const uploads = await createUploads({ ...deps, directory, store: store.registry });
   const registry = createRegistry({ ...deps, uploads, store: store.registry });
+  const upstreams = keepUpstreams({ ...deps, registry });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   if (!config.registry.enabled)
     return {
       service: registry,
+      upstreams,
       authorityPem: undefined,
       ports: off,
       starts: [],
-      stop: async () => {},
+      stop: upstreams.stop,
     };
 
   const { clock, ownAddresses } = deps;
@@ -75,6 +86,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const server = await createRegistryServer({
     ...deps,
     registry,
+    upstreams,
     signatures: deps.signing.routes,
     tokens: store.tokens,
     insecurePush: config.registry.insecurePush,
@@ -88,6 +100,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   let lookasidePort: number | undefined;
   return {
     service: registry,
+    upstreams,
     authorityPem: authority.certificatePem,
     get ports() {
       return { ...server.ports, lookasidePort };
@@ -95,6 +108,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     starts: [...server.starts, async () => void (lookasidePort = await lookaside.start())],
     async stop() {
       await Promise.all([server.stop(), lookaside.stop()]);
+      await upstreams.stop();
     },
   };
 }

@@ -46,6 +46,10 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   "signatures/policy": { imports: ["domain"], libraries: [], pure: true },
   signatures: { imports: ["signatures/policy", "domain", "store"], libraries: ["node:crypto"] },
+  upstream: {
+    imports: ["domain", "content", "registry", "store"],
+    libraries: ["lru-cache", "node:crypto", "node:fs/promises", "node:path"],
+  },
   boot: {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
@@ -131,7 +135,7 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["fastify", "typebox"],
   },
   "http/v2": {
-    imports: ["domain", "http", "registry", "signatures"],
+    imports: ["domain", "http", "registry", "signatures", "upstream"],
     libraries: ["node:crypto", "node:fs/promises", "node:http", "node:net"],
   },
   cli: {
@@ -178,6 +182,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "signatures",
       "store",
       "tftp",
+      "upstream",
     ],
     libraries: ["node:fs", "node:path", "node:worker_threads"],
   },
@@ -186,7 +191,7 @@ const rooms: Readonly<Record<string, Room>> = {
 /** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
 const packageRooms: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
-  undici: ["archive", "cli", "kubernetes"],
+  undici: ["archive", "cli", "kubernetes", "upstream"],
   koffi: ["platform"],
   pino: ["platform"],
   "@peculiar/x509": ["pki"],
@@ -197,7 +202,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   openpgp: ["signatures"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
-  "lru-cache": ["boot", "content", "dhcp", "http", "registry"],
+  "lru-cache": ["boot", "content", "dhcp", "http", "registry", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };
@@ -215,6 +220,8 @@ const pureFiles = new Set([
   "signatures/image-state.ts",
   "signatures/lookaside.ts",
   "signatures/key-listing.ts",
+  "upstream/challenge.ts",
+  "upstream/upstream.ts",
   "tftp/timings.ts",
   "tftp/transfer.ts",
 ]);

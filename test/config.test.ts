@@ -47,6 +47,8 @@ t.test("without any source every key of the contract has its default", (t) => {
       insecurePush: false,
       host: "registry.local",
       aliases: [],
+      upstreams: [],
+      cacheBytes: 64_000_000_000,
     },
     lookaside: { port: 81 },
     services: {},

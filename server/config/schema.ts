@@ -31,7 +31,44 @@ export const subnetSchema = Type.Object(
       Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" }),
     ),
   },
-  { additionalProperties: false },
+  {
+    additionalProperties: false,
+    title: "networks, each beginning with `- subnet: 10.0.0.0/24`",
+  },
+);
+
+const upstreamSchema = Type.Object(
+  {
+    prefix: Type.String({
+      pattern: "^[a-z0-9]+(?:[._/-]+[a-z0-9]+)*/?$",
+      maxLength: 200,
+      title: "lower-case words like docker.io/ or mirror/quay.io/",
+      description: "repositories of it have this before their name here, e.g. docker.io/",
+    }),
+    url: Type.String({
+      pattern: "^https?://[^/?#@]+(/[^?#]*)?$",
+      maxLength: 1000,
+      title: "an address like https://registry-1.docker.io",
+      description: "the registry, e.g. https://registry-1.docker.io",
+    }),
+    username: Type.Optional(Type.String({ minLength: 1, description: "whom to log in as there" })),
+    passwordFile: Type.Optional(Type.String({ minLength: 1, description: "file with the password" })),
+    lookaside: Type.Optional(
+      Type.String({
+        pattern: "^https?://[^/?#@]+(/[^?#]*)?$",
+        maxLength: 1000,
+        title: "an address like https://example.org/sigstore",
+        description: "where its signatures are; default: at the registry itself",
+      }),
+    ),
+    insecure: Type.Optional(
+      Type.Boolean({ description: "its TLS certificate is not verified, and plain HTTP gets the password" }),
+    ),
+  },
+  {
+    additionalProperties: false,
+    title: "registries, each beginning with `- prefix: docker.io/` and with its `url`",
+  },
 );
 
 /** A word out of a few. */
@@ -203,6 +240,17 @@ export const configSchema = Type.Object(
           description:
             "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
         }),
+        upstreams: Type.Array(upstreamSchema, {
+          default: [],
+          description: "other registries whose images are fetched, kept and served here",
+        }),
+        cacheBytes: Type.Integer({
+          minimum: 1,
+          maximum: 1_000_000_000_000_000,
+          default: 64_000_000_000,
+          description:
+            "limit for what is kept of upstreams, octets; over it goes what nobody used for the longest time",
+        }),
       },
       { additionalProperties: false },
     ),
@@ -306,6 +354,8 @@ export interface SchemaNode {
   type?: string;
   default?: unknown;
   description?: string;
+  /** What a value must be, where the schema alone does not tell people; of the items of a list all of them. */
+  title?: string;
   properties?: Record<string, SchemaNode>;
   items?: SchemaNode;
   anyOf?: { const: string }[];
@@ -329,13 +379,13 @@ export interface ConfigKey {
 
 /** What a value of the schema must be, to stand behind "it must be". */
 export function describeAllowed(schema: SchemaNode): string {
+  if (schema.title !== undefined && schema.type === "string") return schema.title;
   if (schema.anyOf) return schema.anyOf.map((choice) => choice.const).join(", ");
   if (schema.type === "integer") return `a whole number from ${schema.minimum} to ${schema.maximum}`;
   if (schema.type === "boolean") return "true or false";
   if (schema.type === "object") return `a mapping of ${Object.keys(schema.properties ?? {}).join(", ")}`;
   if (schema.type === "array") {
-    if (schema.items?.type === "object")
-      return "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
+    if (schema.items?.type === "object") return `a list of ${schema.items.title}`;
     if (schema.items?.description === "network") return "a list of networks like 10.0.0.0/8";
     return schema.items?.pattern === addressPattern ? "a list of IPv4 addresses" : "a list of texts";
   }

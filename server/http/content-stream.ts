@@ -1,7 +1,18 @@
-import type { FileHandle } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { ServerBusy } from "../domain/error-catalogue.ts";
+
+/** As much of a file as those who send it need. */
+export interface ReadableFile {
+  /** @returns 0 octets behind its end */
+  read(
+    buffer: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ readonly bytesRead: number; readonly buffer: Buffer }>;
+  close(): Promise<void>;
+}
 
 /** What clients that read slowly or not at all may hold: each large stream has a socket, a file and two chunks of memory. */
 export interface StreamLimits {
@@ -54,7 +65,7 @@ export class StreamCount {
  * @returns false when the client is gone, or the file is shorter than it was; then nothing more can be said on this connection
  */
 export async function stream(
-  file: FileHandle,
+  file: ReadableFile,
   response: ServerResponse,
   socket: Socket,
   { from, to, chunk }: { readonly from: number; readonly to: number; readonly chunk: number },

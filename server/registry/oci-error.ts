@@ -14,6 +14,8 @@ const statusOf = {
   DENIED: 403,
   UNSUPPORTED: 405,
   TOOMANYREQUESTS: 429,
+  // Not in the specification; the distribution project's code for a registry that hangs on another one.
+  UNAVAILABLE: 502,
 } as const;
 export type OciErrorCode = keyof typeof statusOf;
 

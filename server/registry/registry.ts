@@ -94,6 +94,11 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
   const registry = {
     uploads,
 
+    /** While content comes into the store no collector takes it away. */
+    whileArriving,
+    /** Is content on its way in, or about to be named? */
+    isArriving: (digest: string): boolean => arriving.has(digest),
+
     /** Does the registry keep this content? For collectors of other content. @param digest `sha256:<hex>` */
     keeps: (digest: string): boolean => arriving.has(digest) || store.keeps(digest),
 

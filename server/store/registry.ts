@@ -32,6 +32,8 @@ export interface ManifestToSave {
   readonly repository: string;
   readonly manifest: RegistryManifest;
   readonly references: readonly RegistryReference[];
+  /** Of an upstream: what it references is fetched when somebody asks for it, and need not be there. */
+  readonly isPartial?: boolean;
   /** Tags that lead to it from now on. */
   readonly tags: readonly string[];
   readonly by: string;
@@ -203,12 +205,13 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
       repository,
       manifest,
       references,
+      isPartial = false,
       tags,
       by,
       now,
     }: ManifestToSave): Promise<readonly RegistryReference[]> =>
       queue.run(() => {
-        const missing = missingOf(repository, references);
+        const missing = isPartial ? [] : missingOf(repository, references);
         if (missing.length > 0) return missing;
         const { digest, sizeBytes, subject } = manifest;
         keepRepository.run(repository, now);

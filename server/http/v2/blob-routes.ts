@@ -1,16 +1,20 @@
 import { randomBytes } from "node:crypto";
-import type { FileHandle } from "node:fs/promises";
 import type { Log } from "../../domain/capabilities.ts";
 import { type Digest, parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
-import { smallBytes, stream, type StreamCount } from "../content-stream.ts";
+import { type ReadableFile, smallBytes, stream, type StreamCount } from "../content-stream.ts";
 import { parseRanges, type Range } from "../range.ts";
 import type { Access } from "./access.ts";
 import { type Exchange, isHead, sendEmpty } from "./exchange.ts";
 
+/** Where a blob is found and opened. */
+export interface BlobSource {
+  findBlob(repository: string, digest: Digest): { readonly sizeBytes: number };
+  openBlob(digest: string): Promise<ReadableFile>;
+}
+
 export interface BlobRouteDeps {
-  readonly registry: Registry;
   readonly access: Access;
   readonly log: Pick<Log, "error">;
   readonly count: StreamCount;
@@ -29,7 +33,7 @@ export function readDigest(text: string | null): Digest {
 /** GET and HEAD of a blob: spec.md, "Pulling blobs". */
 export async function getBlob(
   exchange: Exchange,
-  { registry, log, count, stallMs }: BlobRouteDeps,
+  { registry, log, count, stallMs }: BlobRouteDeps & { readonly registry: BlobSource },
 ): Promise<void> {
   const { request, response, target } = exchange;
   const digest = readDigest(target.reference);
@@ -52,7 +56,7 @@ export async function getBlob(
     answer.length <= smallBytes
       ? { chunk: smallBytes, leave: () => {} }
       : count.enter(request.socket.remoteAddress ?? "");
-  let file: FileHandle | undefined;
+  let file: ReadableFile | undefined;
   try {
     file = await registry.openBlob(digest.text);
     response.writeHead(answer.status, { ...headers, "content-length": answer.length, ...answer.headers });
@@ -111,7 +115,10 @@ function partsOf(ranges: readonly Range[], size: number): BlobAnswer {
   return { status: 206, headers, length, parts, end };
 }
 
-export async function deleteBlob(exchange: Exchange, { registry, access }: BlobRouteDeps): Promise<void> {
+export async function deleteBlob(
+  exchange: Exchange,
+  { registry, access }: BlobRouteDeps & { readonly registry: Registry },
+): Promise<void> {
   access.checkWrite(exchange);
   await registry.deleteBlob(exchange.target.repository, readDigest(exchange.target.reference));
   sendEmpty(exchange, 202);

@@ -27,10 +27,15 @@ function cut(names: string[], limit: number, path: string) {
   return { page, headers: hasMore ? { link } : {} };
 }
 
+export const tagPage = (exchange: Exchange) => readPage(exchange, Number.POSITIVE_INFINITY);
+
 /** All tags at once unless `n` is given: podsec takes the last of them for the newest. spec.md, "Listing tags". */
-export function getTags(exchange: Exchange, { registry }: ListRouteDeps): void {
+export function getTags(
+  exchange: Exchange,
+  { registry }: { readonly registry: Pick<Registry, "tags"> },
+): void {
   const { repository } = exchange.target;
-  const { after, limit } = readPage(exchange, Number.POSITIVE_INFINITY);
+  const { after, limit } = tagPage(exchange);
   const names = registry.tags(repository, { after, limit: limit + 1 });
   const { page, headers } = cut(names, limit, `/v2/${repository}/tags/list`);
   sendJson(exchange, JSON.stringify({ name: repository, tags: page }), headers);

@@ -23,13 +23,15 @@ export function getManifest(exchange: Exchange, { registry }: ManifestRouteDeps)
     const headers = ["etag", etag, "docker-content-digest", found.digest];
     return void exchange.response.writeHead(304, headers).end();
   }
-  if (isHead(exchange)) return send(exchange, found, undefined, isByDigest);
+  if (isHead(exchange)) return sendManifest(exchange, found, undefined, isByDigest);
   const known = registry.manifestInMemory(found.digest);
-  if (known) return send(exchange, found, known, isByDigest);
-  return registry.readManifest(found.digest).then((octets) => send(exchange, found, octets, isByDigest));
+  if (known) return sendManifest(exchange, found, known, isByDigest);
+  return registry
+    .readManifest(found.digest)
+    .then((octets) => sendManifest(exchange, found, octets, isByDigest));
 }
 
-function send(
+export function sendManifest(
   { response }: Exchange,
   { digest, mediaType, sizeBytes }: FoundManifest,
   octets: Buffer | undefined,

@@ -16,6 +16,7 @@ import { deleteManifest, getManifest, putManifest } from "./manifest-routes.ts";
 import { type SignatureRequest, type SignatureRoutes, signatureSupport } from "./signature-routes.ts";
 import { parseTarget, type Target } from "./target.ts";
 import { getToken, postToken } from "./token-routes.ts";
+import { createUpstreamRoutes, type UpstreamRoutes } from "./upstream-routes.ts";
 import { appendUpload, beginUpload, cancelUpload, finishUpload, getUpload } from "./upload-routes.ts";
 
 export interface RegistryServerDeps extends AccessDeps {
@@ -23,6 +24,7 @@ export interface RegistryServerDeps extends AccessDeps {
   readonly log: Pick<Log, "error">;
   readonly registry: Registry;
   readonly signatures: SignatureRoutes;
+  readonly upstreams: UpstreamRoutes;
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
   readonly host: string;
@@ -99,7 +101,12 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     },
   };
 
-  function route(exchange: Exchange): void | Promise<void> {
+  const upstreams = createUpstreamRoutes(deps.upstreams, blobs);
+
+  function route(asked: Exchange): void | Promise<void> {
+    const repository = upstreams.repositoryOf(asked);
+    const isSame = repository === asked.target.repository;
+    const exchange = isSame ? asked : { ...asked, target: { ...asked.target, repository } };
     const { target, request } = exchange;
     const handlers = routes[target.kind];
     const handler = handlers[request.method ?? ""];
@@ -112,7 +119,8 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
         "NAME_INVALID",
         `a repository's name is lower-case words of letters and digits, with . _ - between them and / between the words, at most ${longestName} characters`,
       );
-    return handler(exchange);
+    const fetching = upstreams.find(exchange);
+    return fetching ? reads(fetching)(exchange) : handler(exchange);
   }
 
   const answer = (isTls: boolean, expectsContinue: boolean) => {

@@ -1,0 +1,98 @@
+import type { Database } from "better-sqlite3";
+import type { EpochMs } from "../domain/capabilities.ts";
+import type { CommitQueue } from "./commit-queue.ts";
+import type { RegistryBlob } from "./registry.ts";
+
+export interface CachedTag {
+  readonly digest: string;
+  /** When it came to lead there. */
+  readonly updatedAt: EpochMs;
+  /** False: it was pushed here. */
+  readonly isCached: boolean;
+}
+
+/** What the registry has of its upstreams: content that may go when there is too much of it. */
+export function createUpstreamRepository(db: Database, queue: CommitQueue) {
+  const keep = db.prepare(
+    `INSERT INTO registry_cached (repository, digest, used_at_ms) VALUES (?, ?, ?)
+     ON CONFLICT DO UPDATE SET used_at_ms = excluded.used_at_ms`,
+  );
+  const touch = db.prepare("UPDATE registry_cached SET used_at_ms = ? WHERE repository = ? AND digest = ?");
+  const isCached = db
+    .prepare<unknown[], number>("SELECT 1 FROM registry_cached WHERE repository = ? AND digest = ?")
+    .pluck();
+  const tagRow = db.prepare<[string, string], { digest: string; updatedAt: EpochMs; isCached: number }>(
+    `SELECT tag.digest, tag.updated_at_ms AS updatedAt,
+       EXISTS (SELECT 1 FROM registry_cached AS cached
+               WHERE cached.repository = tag.repository AND cached.digest = tag.digest) AS isCached
+     FROM registry_tag AS tag WHERE tag.repository = ? AND tag.name = ?`,
+  );
+  const total = db
+    .prepare<[], number>(
+      `SELECT COALESCE(SUM(size_bytes), 0) FROM registry_blob
+       WHERE digest IN (SELECT digest FROM registry_cached)`,
+    )
+    .pluck();
+  const oldest = db.prepare<[number], RegistryBlob>(
+    `SELECT digest, size_bytes AS sizeBytes FROM
+       (SELECT digest, MAX(used_at_ms) AS last_ms FROM registry_cached GROUP BY digest)
+     JOIN registry_blob USING (digest) ORDER BY last_ms, digest LIMIT ?`,
+  );
+  const isNamed = db
+    .prepare<{ digest: string }, number>(
+      `SELECT EXISTS (SELECT 1 FROM registry_link WHERE digest = @digest)
+         OR EXISTS (SELECT 1 FROM registry_manifest WHERE digest = @digest)`,
+    )
+    .pluck();
+  const dropLinks = db.prepare(
+    `DELETE FROM registry_link WHERE digest = @digest
+       AND repository IN (SELECT repository FROM registry_cached WHERE digest = @digest)`,
+  );
+  const dropManifests = db.prepare(
+    `DELETE FROM registry_manifest WHERE digest = @digest
+       AND repository IN (SELECT repository FROM registry_cached WHERE digest = @digest)`,
+  );
+  const dropCached = db.prepare("DELETE FROM registry_cached WHERE digest = @digest");
+  const beginDelete = db.prepare("UPDATE registry_blob SET state = 'deleting' WHERE digest = @digest");
+  const endDelete = db.prepare("DELETE FROM registry_blob WHERE digest = ? AND state = 'deleting'");
+  const isDeleting = db
+    .prepare<[string], number>("SELECT 1 FROM registry_blob WHERE digest = ? AND state = 'deleting'")
+    .pluck();
+
+  return {
+    /** Content that the registry has just taken is of an upstream. */
+    mark: (repository: string, digest: string, now: EpochMs): Promise<void> =>
+      queue.run(() => void keep.run(repository, digest, now)),
+    /** Somebody used it. */
+    touch: (repository: string, digest: string, now: EpochMs): Promise<void> =>
+      queue.runLater(() => void touch.run(now, repository, digest)),
+    isCached: (repository: string, digest: string): boolean => isCached.get(repository, digest) !== undefined,
+    findTag(repository: string, tag: string): CachedTag | undefined {
+      const row = tagRow.get(repository, tag);
+      return row && { ...row, isCached: row.isCached === 1 };
+    },
+    /** Octets of all that is of upstreams, equal content once. */
+    totalBytes: (): number => total.get() ?? 0,
+    /** What nobody used for the longest time. */
+    oldest: (limit: number): RegistryBlob[] => oldest.all(limit),
+
+    /**
+     * Takes content out of the repositories of upstreams. @returns true when no other repository has it: then it is being deleted, and
+     * gone for everybody
+     */
+    evict: (digest: string): Promise<boolean> =>
+      queue.run(() => {
+        dropLinks.run({ digest });
+        dropManifests.run({ digest });
+        dropCached.run({ digest });
+        if (isNamed.get({ digest }) === 1) return false;
+        beginDelete.run({ digest });
+        return true;
+      }),
+    /** Nobody brought it back since then. */
+    isDeleting: (digest: string): boolean => isDeleting.get(digest) !== undefined,
+    /** Its file is gone. */
+    endDelete: (digest: string): Promise<void> => queue.run(() => void endDelete.run(digest)),
+  };
+}
+export type UpstreamRepository = ReturnType<typeof createUpstreamRepository>;
