@@ -374,6 +374,7 @@ export async function createApp(deps: AppDeps) {
     },
 
     registryAuthorityPem: registry.authorityPem,
+    upstreams: registry.upstreams,
 
     /** What was bound, for tests and for the line that `boot serve` prints. */
     get addresses() {

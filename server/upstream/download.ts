@@ -181,9 +181,9 @@ export async function startDownload(deps: DownloadDeps): Promise<Download> {
       await file.end("whole");
       return size;
     } catch (error) {
-      sized.reject(error as Error);
       await file.end("failed");
       await rm(path, { force: true });
+      sized.reject(error as Error);
       throw error;
     }
   }

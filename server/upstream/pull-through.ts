@@ -222,10 +222,14 @@ export function createPullThrough(deps: PullThroughDeps) {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof OciError && error.code !== "TOOMANYREQUESTS")
-        absent.set(key, { until: now() + absenceLifeMs, error });
+      remember(key, error);
       throw error;
     }
+  }
+
+  function remember(key: string, error: unknown): void {
+    if (error instanceof OciError && error.code !== "TOOMANYREQUESTS")
+      absent.set(key, { until: now() + absenceLifeMs, error });
   }
 
   // --- blobs ------------------------------------------------------------------------------------------------------
@@ -305,7 +309,10 @@ export function createPullThrough(deps: PullThroughDeps) {
     });
     downloads.set(key, { repository: place.repository, download: begun });
     const forget = () => void downloads.delete(key);
-    begun.then(({ done }) => done.then(forget, forget), forget);
+    begun
+      .then(({ done }) => done)
+      .catch((error: unknown) => remember(`${place.repository}@${digest.text}`, error))
+      .finally(forget);
   }
 
   async function isLocal(repository: string, digest: Digest): Promise<boolean> {

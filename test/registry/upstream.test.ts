@@ -1,19 +1,11 @@
 import { execFile } from "node:child_process";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
-import { get, request as httpRequest } from "node:http";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test } from "tap";
 import { startDockerRegistry } from "../support/docker-registry.ts";
 import { startServer } from "../support/http-fixture.ts";
-import {
-  descriptorOf,
-  indexOf,
-  ociIndex,
-  ociManifest,
-  sampleImage,
-  writeLayout,
-} from "../support/oci-image.ts";
+import { sampleImage, writeLayout } from "../support/oci-image.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
 const run = promisify(execFile);
@@ -107,4 +99,3 @@ t.test("a push below an upstream's prefix is refused, and says where to push", a
   t.equal(answer.status, 403);
   t.match(await answer.json(), { errors: [{ code: "DENIED", message: /below hub\// }] });
 });
-void [get, httpRequest, descriptorOf, indexOf, ociIndex, ociManifest];
