@@ -30,7 +30,6 @@ import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
-import { hexOf } from "./registry/digest.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { keepSignatures } from "./kept-signatures.ts";
 import { createPortOpener } from "./open-ports.ts";
@@ -147,16 +146,8 @@ export async function createApp(deps: AppDeps) {
   const opened = await openCluster(config, clock, ownAddresses);
   const authority = opened?.authorities.agent;
   const signing = keepSignatures({ ...deps, record, store });
-  const registry = await keepRegistry({
-    ...deps,
-    record,
-    content,
-    store,
-    authority,
-    ownAddresses,
-    signing,
-    isNeeded: (digest) => collector.needs(hexOf(digest)),
-  });
+  const kept = { content, store, authority, ownAddresses, signing };
+  const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({
     clock,
     log,
@@ -243,6 +234,7 @@ export async function createApp(deps: AppDeps) {
   const http = await buildHttpServer({
     ...store,
     signers: signing.signers,
+    upstreams: registry.upstreams,
     cluster: cluster?.service,
     tls: opened?.tls,
     connections: deps.connections,
@@ -375,7 +367,6 @@ export async function createApp(deps: AppDeps) {
 
     registryAuthorityPem: registry.authorityPem,
     upstreams: registry.upstreams,
-
     /** What was bound, for tests and for the line that `boot serve` prints. */
     get addresses() {
       return {

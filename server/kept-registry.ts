@@ -36,8 +36,8 @@ export interface KeptRegistryDeps {
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
   readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
-  /** Does anybody but the registry need this content? @param digest `sha256:<hex>` */
-  readonly isNeeded: (digest: string) => boolean;
+  /** Is this content needed as a boot asset? */
+  readonly isAsset: (sha256: string) => boolean;
 }
 
 export interface KeptRegistry {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Config } from "./config/schema.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
+import { hexOf } from "./registry/digest.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 import type { UpstreamRepository } from "./store/upstreams.ts";
@@ -23,8 +24,8 @@ export interface KeptUpstreamsDeps {
   readonly content: ContentStore;
   readonly registry: Registry;
   readonly store: { readonly registry: RegistryRepository; readonly upstreams: UpstreamRepository };
-  /** Does anybody but the registry need this content? @param digest `sha256:<hex>` */
-  readonly isNeeded: (digest: string) => boolean;
+  /** Is this content needed as a boot asset? */
+  readonly isAsset: (sha256: string) => boolean;
 }
 
 export interface KeptUpstreams {
@@ -50,7 +51,7 @@ export function keepUpstreams(deps: KeptUpstreamsDeps): KeptUpstreams {
     ...deps,
     store: store.upstreams,
     maxBytes: config.registry.cacheBytes,
-    isNeeded: (digest) => registry.isArriving(digest) || deps.isNeeded(digest),
+    isNeeded: (digest) => registry.isArriving(digest) || deps.isAsset(hexOf(digest)),
   });
   const pull = createPullThrough({ ...deps, upstreams, clientOf, cached, directory });
   const signatures = createUpstreamSignatures({ clock, upstreams, clientOf });

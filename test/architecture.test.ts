@@ -129,6 +129,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "net",
       "render",
       "store",
+      "upstream",
       "http",
       "signatures",
     ],

@@ -104,7 +104,7 @@ export function checkMeaning(config: Config): ValueProblem[] {
   for (const [index, device] of config.interfaces.entries())
     if (config.interfaces.indexOf(device) < index)
       problems.push({ path: ["interfaces", index], message: `${device} is listed already` });
-  problems.push(...checkPorts(config), ...checkCluster(config));
+  problems.push(...checkPorts(config), ...checkCluster(config), ...checkUpstreams(config));
   const { url } = config.store;
   if (url !== undefined && !/^sqlite:./.test(url))
     problems.push({
@@ -170,6 +170,28 @@ function checkClusterNetworks({ address, cluster, dhcp }: Config): ValueProblem[
 
 /** sockaddr_un has room for 108 octets with the NUL (unix(7)). */
 const longestSocketPath = 107;
+
+/** A password is not shown to whoever listens on the way, and each repository is of one registry. */
+function checkUpstreams({ registry: { upstreams } }: Config): ValueProblem[] {
+  return upstreams.flatMap(({ prefix, url, username, passwordFile, insecure }, index) => {
+    const at = (field: string, message: string) => [
+      { path: ["registry", "upstreams", index, field], message },
+    ];
+    const name = (text: string) => text.replace(/\/+$/, "");
+    const isTwice = upstreams.findIndex((other) => name(other.prefix) === name(prefix)) < index;
+    const isOpen = url.startsWith("http:") && username !== undefined && insecure !== true;
+    return [
+      ...(isTwice ? at("prefix", `${prefix} is the prefix of an upstream before`) : []),
+      ...(URL.canParse(url) ? [] : at("url", `${JSON.stringify(url)} is no address`)),
+      ...(isOpen
+        ? at("url", "a password over plain HTTP can be overheard; use https, or insecure: true")
+        : []),
+      ...((username === undefined) === (passwordFile === undefined)
+        ? []
+        : at("username", "username and passwordFile go together")),
+    ];
+  });
+}
 
 /**
  * Two listeners on one port would keep each other from starting, and the second would blame another program. Keys whose listeners come

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { Digest } from "../registry/digest.ts";
-import { OciError } from "../registry/oci-error.ts";
+import type { OciError } from "../registry/oci-error.ts";
 import { GrowingFile, type ReadableFile } from "./growing-file.ts";
 import type { Upstream } from "./upstream.ts";
 import { faultOf, UpstreamFault } from "./upstream-fault.ts";

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Clock } from "../../server/domain/capabilities.ts";
@@ -25,7 +25,6 @@ async function lab(
 ) {
   const upstream = await startFakeUpstream(t);
   const server = await startServer(t, {
-    clock,
     clock,
     settings: { "registry.upstreams": [{ prefix: "far/", url: upstream.url, ...more }], ...settings },
   });
@@ -73,11 +72,8 @@ async function lab(
   };
 }
 
-const isBlob =
-  (method = "GET") =>
-  (request: { method?: string; url?: string }) =>
-    request.method === method && request.url?.includes("/blobs/") === true;
-const isGet = isBlob();
+const isGet = (request: IncomingMessage) =>
+  request.method === "GET" && request.url?.includes("/blobs/") === true;
 
 t.test(
   "two hundred machines pull an image at once: the upstream sends it once, and nobody fails",
@@ -235,7 +231,7 @@ t.test(
     upstream.twist((request, response) => {
       if (request.headers.authorization !== "Bearer secret") {
         if (request.url?.startsWith("/token") === true)
-          return void response.end(JSON.stringify({ token: "secret" })) ?? true;
+          return Boolean(response.end(JSON.stringify({ token: "secret" })));
         const challenge = `Bearer realm="${upstream.url}/token",service="s"`;
         response.writeHead(401, { "www-authenticate": challenge }).end();
         return true;
@@ -315,7 +311,9 @@ t.test(
 t.test(
   "a tag that the upstream moves is followed after its time, and one that it drops is gone",
   async (t) => {
-    const { upstream, pull, server } = await lab(t);
+    let later = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + later };
+    const { upstream, pull, server } = await lab(t, {}, {}, clock);
     const first = manifestOf(blobOf("{}"), []);
     upstream.add(first, { type: ociManifest, tag: "1" });
     t.ok((await pull("app/manifests/1")).body.equals(first.content));
@@ -327,7 +325,7 @@ t.test(
     upstream.add(second, { type: ociManifest, tag: "1" });
     later += 61_000;
     t.ok((await pull("app/manifests/1")).body.equals(second.content));
-    upstream.twist((_request, response) => void response.writeHead(503).end() ?? true);
+    upstream.twist((_request, response) => Boolean(response.writeHead(503).end()));
     later += 61_000;
     const stale = await pull("app/manifests/1");
     t.ok(stale.body.equals(second.content));

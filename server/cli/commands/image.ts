@@ -10,10 +10,12 @@ import type { Session } from "../session.ts";
 import { addedText, type ImageView, importImage, progressLine, progressText } from "../put-image.ts";
 import { exportCommand } from "./image-archive.ts";
 import { importCommands } from "./image-import.ts";
+import { prewarmCommand } from "./image-prewarm.ts";
 
 export function imageCommands(program: Command, open: () => Session): void {
   const image = program.command("image").description("what machines load: kernel, initrd, root file system");
   importCommands(image, open);
+  prewarmCommand(image, open);
   exportCommand(image, open);
   image
     .command("list")

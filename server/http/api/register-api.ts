@@ -5,6 +5,7 @@ import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
@@ -17,7 +18,8 @@ export interface ApiDeps
     ImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
-    KeyApiDeps {
+    KeyApiDeps,
+    PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -37,4 +39,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
+  registerPrewarmApi(app, deps);
 }
