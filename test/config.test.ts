@@ -176,6 +176,7 @@ t.test("environment", (t) => {
         "cluster.keyAlgorithm": "RSA-2048",
         "cluster.arming": "automatic",
         "cluster.passphraseFile": import.meta.filename,
+        "registry.upstreams": '[{"prefix":"docker.io/","url":"https://registry-1.docker.io"}]',
       };
       for (const { name, path, schema } of configKeys) {
         const words = path.map((part) => part.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase());

@@ -1,14 +1,13 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { ContentStore } from "../content/content-store.ts";
-import type { Clock, DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
+import type { DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
 import { RollcallError } from "../domain/errors.ts";
-import { type Digest, parseDigest } from "../registry/digest.ts";
+import { parseDigest } from "../registry/digest.ts";
 import { isManifestType, longestManifestBytes, mediaTypes, readManifest } from "../registry/manifest.ts";
 import { OciError } from "../registry/oci-error.ts";
 import type { FoundManifest } from "../registry/registry.ts";
 import { isTag } from "../registry/repository-name.ts";
-import type { RegistryRepository } from "../store/registry.ts";
 import { Refusals } from "./refusals.ts";
 import { SingleFlight } from "./slots.ts";
 import type { Place, UpstreamMap } from "./upstream.ts";
