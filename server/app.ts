@@ -146,7 +146,8 @@ export async function createApp(deps: AppDeps) {
   const opened = await openCluster(config, clock, ownAddresses);
   const authority = opened?.authorities.agent;
   const signing = keepSignatures({ ...deps, record, store });
-  const registry = await keepRegistry({ ...deps, record, content, store, authority, ownAddresses, signing });
+  const around = { authority, ownAddresses, signing, isAsset: (sha256: string) => collector.wants(sha256) };
+  const registry = await keepRegistry({ ...deps, ...around, record, content, store });
   const collector = createAssetCollector({
     clock,
     log,
@@ -254,6 +255,7 @@ export async function createApp(deps: AppDeps) {
       learned: machine.macs.map((mac) => dhcp.driverFor(mac)).find((driver) => driver !== undefined),
     }),
     collector,
+    registry,
     holds,
     bootHistory: store.boots,
     address: config.address,

@@ -123,6 +123,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "endpoint",
       "inventory",
       "net",
+      "registry",
       "render",
       "store",
       "http",

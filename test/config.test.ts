@@ -47,6 +47,8 @@ t.test("without any source every key of the contract has its default", (t) => {
       insecurePush: false,
       host: "registry.local",
       aliases: [],
+      graceSeconds: 3600,
+      scrubBytesPerSecond: 8_000_000,
     },
     lookaside: { port: 81 },
     services: {},

@@ -203,6 +203,27 @@ export const configSchema = Type.Object(
           description:
             "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
         }),
+        graceSeconds: Type.Integer({
+          minimum: 0,
+          maximum: 31_536_000,
+          default: 3600,
+          description:
+            "what neither a tag nor a manifest names is kept for so long after its last use; longer than a push takes",
+        }),
+        quotaBytes: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 1_000_000_000_000_000,
+            description: "limit for all that the registry keeps, octets; default: the disk",
+          }),
+        ),
+        scrubBytesPerSecond: Type.Integer({
+          minimum: 0,
+          maximum: 10_000_000_000,
+          default: 8_000_000,
+          description:
+            "how fast the registry's content is read in the background to find damage; 0: not at all",
+        }),
       },
       { additionalProperties: false },
     ),

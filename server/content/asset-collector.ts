@@ -134,6 +134,9 @@ export function createAssetCollector(deps: CollectorDeps) {
     /** Somebody is about to name this content in an image: it stays till then, an hour at most. */
     expect: (sha256: string): void => void expected.set(sha256, clock.monotonicMs() + uploadGraceMs),
 
+    /** Does an image name this content, does a machine load it, or is somebody about to name it? */
+    wants: isWanted,
+
     /** The image that names it is stored. */
     settle: (image: Image): void => filesOf(image).forEach(({ sha256 }) => expected.delete(sha256)),
 

@@ -18,6 +18,7 @@ import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
+import { createRegistryUpkeepRepository } from "./registry-upkeep.ts";
 import { createTokenRepository } from "./tokens.ts";
 import { openWalSync } from "./wal-sync.ts";
 
@@ -56,6 +57,7 @@ export function openStore(path: string, clock: Clock) {
     registry: createRegistryRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
+    registryUpkeep: createRegistryUpkeepRepository(db, queue),
     /** Commits now what waits for the next commit. */
     settle: () => queue.settle(),
     /** Proves in bounded time that the store can be written: for /readyz. @throws StoreFailed */

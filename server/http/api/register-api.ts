@@ -5,6 +5,7 @@ import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
@@ -15,6 +16,7 @@ export interface ApiDeps
     RoleApiDeps,
     EventApiDeps,
     ImageApiDeps,
+    RegistryApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps {
@@ -34,6 +36,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
   registerImageApi(app, deps);
+  registerRegistryApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
