@@ -2,7 +2,12 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../server/platform/clock.ts";
-import type { RegistryCollection } from "../../server/registry/garbage-collection.ts";
+import { silentLog } from "../../server/platform/logger.ts";
+import {
+  createGarbageCollection,
+  type RegistryCollection,
+} from "../../server/registry/garbage-collection.ts";
+import { openStore } from "../../server/store/open-store.ts";
 import { type ServerOptions, startServer } from "../support/http-fixture.ts";
 import { blobOf, descriptorOf, indexOf, manifestOf, ociIndex, ociManifest } from "../support/oci-image.ts";
 import { registryClient } from "../support/registry-client.ts";
@@ -187,6 +192,77 @@ t.test("what is pushed while it is being removed is there afterwards", async (t)
     await collecting;
     t.equal(await client.pull("p10/app", "1.0"), manifest.digest);
   }
+});
+
+t.test("content that comes back between its last look and its removal is not removed", async (t) => {
+  const store = openStore(":memory:", systemClock);
+  t.teardown(() => store.close());
+  const { digest } = blobOf("a layer");
+  const old = Date.now() - hourMs;
+  await store.registry.linkBlob("p10/app", { digest, sizeBytes: 7 }, old);
+  const asked: boolean[] = [];
+  const collection = createGarbageCollection({
+    clock: systemClock,
+    log: silentLog,
+    record: () => {},
+    store: store.registryUpkeep,
+    registry: { isArriving: () => false },
+    graceMs: 0,
+    pins: () => new Set(),
+    isAsset: () => false,
+    random: () => 0,
+    content: {
+      remove: async (_hex, isWanted = () => false) => {
+        asked.push(isWanted());
+        t.equal(store.registry.findBlob("p10/app", digest), undefined, "hidden before its file goes");
+        await store.registry.linkBlob("p10/app", { digest, sizeBytes: 7 }, Date.now());
+        asked.push(isWanted());
+        return !isWanted();
+      },
+    },
+  });
+  t.match(await collection.collect(), { blobCount: 0 });
+  t.same(asked, [false, true]);
+  t.match(store.registry.findBlob("p10/app", digest), { digest });
+});
+
+t.test("what roles use is pinned, with all that it needs", async (t) => {
+  const store = openStore(":memory:", systemClock);
+  t.teardown(() => store.close());
+  const old = Date.now() - hourMs;
+  const layer = blobOf("a layer").digest;
+  const manifest = blobOf("a manifest").digest;
+  await store.registry.linkBlob("p10/app", { digest: layer, sizeBytes: 7 }, old);
+  const facts = {
+    mediaType: ociManifest,
+    artifactType: undefined,
+    configMediaType: undefined,
+    subject: undefined,
+  };
+  await store.registry.saveManifest({
+    repository: "p10/app",
+    manifest: { ...facts, digest: manifest, sizeBytes: 10, annotations: {} },
+    references: [{ digest: layer, kind: "layer" }],
+    tags: [],
+    by: "test",
+    now: old,
+  });
+  const pinned = new Set([manifest]);
+  const collection = createGarbageCollection({
+    clock: systemClock,
+    log: silentLog,
+    record: () => {},
+    store: store.registryUpkeep,
+    registry: { isArriving: () => false },
+    graceMs: 0,
+    pins: () => pinned,
+    isAsset: () => false,
+    random: () => 0,
+    content: { remove: async () => true },
+  });
+  t.match(await collection.collect(), { manifestCount: 0, blobCount: 0 });
+  pinned.clear();
+  t.match(await collection.collect(), { manifestCount: 1, blobCount: 2 });
 });
 
 t.test("uploads that nobody went on with are gone after the next start", async (t) => {

@@ -130,10 +130,12 @@ export async function crashRegistry(t: Test, rounds: number, seed: number) {
       ledger.doubtful = { tag, image };
       await client.putManifest(ledger.repository, tag, manifest);
       ledger.tags.set(tag, image);
+      onAcknowledged();
     }
     ledger.doubtful = undefined;
   }
 
+  let onAcknowledged = () => {};
   const counts = { rounds, pushed: 0, blobs: 0, kept: 0, slowestReadyMs: 0 };
 
   async function pushUntilKilled({ child, client, collect }: Running): Promise<void> {
@@ -158,6 +160,9 @@ export async function crashRegistry(t: Test, rounds: number, seed: number) {
     ]);
     // The moment of the end is what is by chance here; nothing waits for it.
     await new Promise((resolve) => setTimeout(resolve, 50 + random() * 700));
+    // What was acknowledged this moment is what is lost first.
+    if (random() < 0.5 && refusals.length === 0)
+      await Promise.race([work, new Promise<void>((resolve) => (onAcknowledged = resolve))]);
     child.kill("SIGKILL");
     await once(child, "exit");
     isDead = true;
