@@ -144,9 +144,8 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const authority = opened?.authorities.agent;
   const signing = keepSignatures({ ...deps, record, store });
-  const kept = { content, store, authority, ownAddresses, signing };
+  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, signing };
   const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({
     clock,
@@ -256,6 +255,7 @@ export async function createApp(deps: AppDeps) {
       learned: machine.macs.map((mac) => dhcp.driverFor(mac)).find((driver) => driver !== undefined),
     }),
     collector,
+    registry,
     holds,
     bootHistory: store.boots,
     address: config.address,

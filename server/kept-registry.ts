@@ -10,12 +10,20 @@ import type { RecordEvent } from "./domain/event.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
 import type { Authority } from "./pki/certificates.ts";
 import { openServiceAuthority } from "./pki/service-authority.ts";
+import { createRegistryCheck, type RegistryCheck } from "./registry/check.ts";
+import {
+  createGarbageCollection,
+  type GarbageCollection,
+  type GarbageCollectionDeps,
+} from "./registry/garbage-collection.ts";
+import { limitContent } from "./registry/quota.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import { type KeptUpstreams, keepUpstreams } from "./kept-upstreams.ts";
 import type { RegistryRepository } from "./store/registry.ts";
+import type { RegistryUpkeepRepository } from "./store/registry-upkeep.ts";
 import type { TokenRepository } from "./store/tokens.ts";
 import type { UpstreamRepository } from "./store/upstreams.ts";
 
@@ -29,20 +37,25 @@ export interface KeptRegistryDeps {
   readonly content: ContentStore;
   readonly store: {
     readonly registry: RegistryRepository;
+    readonly registryUpkeep: RegistryUpkeepRepository;
     readonly tokens: TokenRepository;
     readonly upstreams: UpstreamRepository;
   };
+  /** Is this content needed as a boot asset? */
+  readonly isAsset: (sha256: string) => boolean;
+  /** What roles use, by digest; undefined: nothing is known of that. */
+  readonly pins?: GarbageCollectionDeps["pins"];
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
   readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
-  /** Is this content needed as a boot asset? */
-  readonly isAsset: (sha256: string) => boolean;
 }
 
 export interface KeptRegistry {
   readonly service: Registry;
   readonly upstreams: KeptUpstreams;
+  readonly collection: GarbageCollection;
+  readonly check: RegistryCheck;
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
   /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
@@ -56,17 +69,41 @@ export interface KeptRegistry {
   stop(): Promise<void>;
 }
 
+/** Without any grace a push must have the time to name what it brought. */
+const shortestLeaseMs = 5 * 60_000;
+
 export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry> {
   const { config, store } = deps;
   const directory = join(config.dataDir, "blobs", "sessions");
-  const uploads = await createUploads({ ...deps, directory, store: store.registry });
-  const registry = createRegistry({ ...deps, uploads, store: store.registry });
+  const { graceSeconds, quotaBytes, scrubBytesPerSecond } = config.registry;
+  const graceMs = graceSeconds * 1000;
+  const content = limitContent({
+    content: deps.content,
+    keptBytes: store.registryUpkeep.totalBytes,
+    arrivingBytes: () => uploads.sizeBytes(),
+    quotaBytes,
+  });
+  const uploads = await createUploads({ ...deps, content, directory, store: store.registry });
+  const registry = createRegistry({
+    ...deps,
+    content,
+    uploads,
+    store: store.registry,
+    leaseMs: Math.max(graceMs, shortestLeaseMs),
+    onDamage: (digest) => check.suspect(digest),
+  });
   const upstreams = keepUpstreams({ ...deps, registry });
+  const pins = deps.pins ?? (() => new Set<string>());
+  const upkeep = { ...deps, pins, registry, store: store.registryUpkeep, graceMs, random: Math.random };
+  const collection = createGarbageCollection(upkeep);
+  const check = createRegistryCheck({ ...upkeep, scrubBytesPerSecond });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   if (!config.registry.enabled)
     return {
       service: registry,
       upstreams,
+      collection,
+      check,
       authorityPem: undefined,
       ports: off,
       starts: [],
@@ -101,14 +138,24 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   return {
     service: registry,
     upstreams,
+    collection,
+    check,
     authorityPem: authority.certificatePem,
     get ports() {
       return { ...server.ports, lookasidePort };
     },
-    starts: [...server.starts, async () => void (lookasidePort = await lookaside.start())],
+    starts: [
+      ...server.starts,
+      async () => void (lookasidePort = await lookaside.start()),
+      async () => {
+        collection.start();
+        check.start();
+      },
+    ],
     async stop() {
       await Promise.all([server.stop(), lookaside.stop()]);
       await upstreams.stop();
+      await Promise.all([collection.stop(), check.stop()]);
     },
   };
 }

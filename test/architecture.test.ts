@@ -127,6 +127,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "endpoint",
       "inventory",
       "net",
+      "registry",
       "render",
       "store",
       "upstream",

@@ -49,6 +49,8 @@ t.test("without any source every key of the contract has its default", (t) => {
       aliases: [],
       upstreams: [],
       cacheBytes: 64_000_000_000,
+      graceSeconds: 3600,
+      scrubBytesPerSecond: 8_000_000,
     },
     lookaside: { port: 81 },
     services: {},

@@ -164,6 +164,8 @@ async function runFiles(
 
 /** Longest time of one file, ms: a hanging test must not eat the time of the rest. */
 const fileLimitMs = 15 * 60_000;
+/** Hundreds of ends of the server, and its starts after them. */
+const slowLimitMs = 60 * 60_000;
 /** Three emulated machines that boot twice and make a cluster. */
 const clusterLimitMs = 90 * 60_000;
 
@@ -286,7 +288,7 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
       false,
     ),
   e2e: () => runFiles(testFiles("test/e2e"), 1, {}, true),
-  slow: () => runFiles(testFiles("test/slow"), 1, { NODE_OPTIONS: "--expose-gc" }, true),
+  slow: () => runFiles(testFiles("test/slow"), 1, { NODE_OPTIONS: "--expose-gc" }, true, slowLimitMs),
   async cluster() {
     // What was built for a run before is taken; a directory of one's own has any version.
     const cache = join(process.env["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "rollcall/kubernetes");

@@ -10,6 +10,7 @@ import { eventCommands } from "./commands/event.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
+import { registryCommands } from "./commands/registry.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -60,6 +61,7 @@ Examples:
     roleCommands,
     imageCommands,
     signCommand,
+    registryCommands,
     clusterCommands,
     eventCommands,
     tokenCommands,

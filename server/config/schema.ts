@@ -1,16 +1,10 @@
 import { type Static, Type } from "typebox";
-import { upstreamSchema } from "./upstream-schema.ts";
+import { registrySchema } from "./registry-schema.ts";
+import { port } from "./schema-parts.ts";
 
-/**
- * Every key of the config, its type, default and meaning. `boot config show` and docs/configuration.md are made from it.
- * A default written as text in `description` is worked out at the start.
- */
-const port = (value: number, description: string) =>
-  Type.Integer({ minimum: 0, maximum: 65535, default: value, description });
 /** Its numbers are checked besides: no pattern says "at most 255" in a line that one can read. */
 export const addressPattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
 const namePattern = "^[A-Za-z0-9.-]{1,253}$";
-const hostPattern = "^[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?$";
 const address = (description: string) => Type.String({ pattern: addressPattern, description });
 
 export const subnetSchema = Type.Object(
@@ -111,6 +105,10 @@ const clusterSchema = Type.Object(
   { additionalProperties: false },
 );
 
+/**
+ * Every key of the config, its type, default and meaning. `boot config show` and docs/configuration.md are made from it.
+ * A default written as text in `description` is worked out at the start.
+ */
 export const configSchema = Type.Object(
   {
     interfaces: Type.Array(Type.String({ minLength: 1, maxLength: 15 }), {
@@ -188,39 +186,7 @@ export const configSchema = Type.Object(
       { additionalProperties: false },
     ),
     https: Type.Object({ port: port(8443, "the same over TLS") }, { additionalProperties: false }),
-    registry: Type.Object(
-      {
-        enabled: Type.Boolean({ default: true, description: "serve container images" }),
-        port: port(80, "registry.local"),
-        tlsPort: port(443, "registry.local over TLS"),
-        insecurePush: Type.Boolean({
-          default: false,
-          description: "take pushes over plain HTTP from other machines too; tokens can be overheard there",
-        }),
-        host: Type.String({
-          pattern: hostPattern,
-          default: "registry.local",
-          description: "what nodes call the registry; signatures name images by it",
-        }),
-        aliases: Type.Array(Type.String({ pattern: hostPattern }), {
-          default: [],
-          description:
-            "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
-        }),
-        upstreams: Type.Array(upstreamSchema, {
-          default: [],
-          description: "other registries whose images are fetched, kept and served here",
-        }),
-        cacheBytes: Type.Integer({
-          minimum: 1,
-          maximum: 1_000_000_000_000_000,
-          default: 64_000_000_000,
-          description:
-            "limit for what is kept of upstreams, octets; over it goes what nobody used for the longest time",
-        }),
-      },
-      { additionalProperties: false },
-    ),
+    registry: registrySchema,
     lookaside: Type.Object({ port: port(81, "sigstore.local") }, { additionalProperties: false }),
     services: Type.Object(
       {

@@ -3,6 +3,7 @@ import { mkdirSync, statfsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { KeptContent } from "../domain/asset-retention.ts";
+import type { EpochMs } from "../domain/capabilities.ts";
 import { ContentUnavailable, DiskFull, UploadRejected } from "../domain/error-catalogue.ts";
 
 export interface StoredContent {
@@ -36,6 +37,7 @@ function absence(error: unknown, sha256: string): undefined {
  */
 export function createContentStore(root: string) {
   const uploads = join(root, "uploads");
+  const quarantine = join(root, "quarantine");
   mkdirSync(uploads, { recursive: true, mode: 0o700 });
 
   /** Content on its way out: whoever asks for it meanwhile waits until it is gone. */
@@ -165,10 +167,41 @@ export function createContentStore(root: string) {
       return true;
     },
 
-    /** All content. */
-    async list(): Promise<KeptContent[]> {
+    /**
+     * Puts damaged content aside, under `<root>/quarantine`: nobody gets it any more, and it can be looked at.
+     * @param isWanted is asked in the moment of the removal @returns false when it stays, or is not there
+     */
+    async setAside(sha256: string, isWanted: () => boolean): Promise<boolean> {
+      const path = pathOf(sha256);
+      if (!path) return false;
+      await mkdir(quarantine, { recursive: true, mode: 0o700 });
+      await leaving.get(sha256);
+      if (isWanted()) return false;
+      const gone = rename(path, join(quarantine, sha256)).finally(() => leaving.delete(sha256));
+      leaving.set(
+        sha256,
+        gone.catch(() => undefined),
+      );
+      return gone.then(
+        () => true,
+        (error: unknown) => absence(error, sha256) ?? false,
+      );
+    },
+
+    /** Removes what was put aside before this. */
+    async sweepQuarantine(before: EpochMs): Promise<void> {
+      for (const name of await readdir(quarantine).catch(() => [])) {
+        const file = join(quarantine, name);
+        // A rename changes this time, and not that of the content.
+        const found = await stat(file).catch(() => undefined);
+        if (found && found.ctimeMs < before) await rm(file, { force: true });
+      }
+    },
+
+    /** All content of an algorithm. */
+    async list(algorithm: ContentAlgorithm = "sha256"): Promise<KeptContent[]> {
       const contents: KeptContent[] = [];
-      const base = join(root, "sha256");
+      const base = join(root, algorithm);
       for (const prefix of await readdir(base).catch(() => []))
         for (const sha256 of await readdir(join(base, prefix)).catch(() => [])) {
           const found = digestForm.test(sha256)

@@ -4,6 +4,7 @@ export * from "./errors-at-start.ts";
 export * from "./errors-of-etcd.ts";
 export * from "./errors-of-joining.ts";
 export * from "./errors-of-kubernetes.ts";
+export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";
 
 /** `1234 MiB`: octets with ten digits tell a tired person nothing. */

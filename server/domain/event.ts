@@ -55,6 +55,9 @@ export const eventTypes = {
   "signature.added": "A signature of an image was verified and put into the store.",
   "signature.refused": "A signature of an image was refused.",
   "signature.removed": "A signature of an image was removed.",
+  "registry.collected": "Manifests and blobs of the registry that nobody needs were removed.",
+  "registry.damaged":
+    "Content of the registry is lost or was changed on the disk; nobody gets it until it is pushed again.",
   "assets.collected": "Content that no image names any more was removed.",
   "assets.over-limit": "The assets take more than assets.maxBytes, and all of them are needed.",
   "node.claimed": "A machine called back to join the cluster.",

@@ -17,6 +17,10 @@ export interface RegistryDeps {
   readonly content: Pick<ContentStore, "put" | "find" | "open">;
   readonly store: RegistryRepository;
   readonly uploads: Uploads;
+  /** Who was told that content is there names it in a manifest, or fetches it, within this time. */
+  readonly leaseMs: DurationMs;
+  /** Content is not as it was pushed. */
+  readonly onDamage: (digest: string) => void;
 }
 
 /** Where a manifest is, without its octets. */
@@ -45,15 +49,14 @@ export interface PushedManifest {
 /** Manifests up to this length are kept in memory, octets: images have one of some kB. */
 const smallManifestBytes = 256 * 1024;
 const keptManifestBytes = 32 * 1024 * 1024;
-/** Who was told that a blob is there names it in a manifest within this time; a large image takes its time to push. */
-export const leaseMs: DurationMs = 60 * 60_000;
 /** Leases that are remembered, so that a blob that many ask for is not written down each time. */
 const rememberedLeases = 10_000;
 /** References of a refused manifest that are named. */
 const namedReferences = 20;
 
 /** The registry behind the routes: repositories of blobs and manifests, in one content store. */
-export function createRegistry({ clock, log, record, content, store, uploads }: RegistryDeps) {
+export function createRegistry(deps: RegistryDeps) {
+  const { clock, log, record, content, store, uploads, leaseMs, onDamage } = deps;
   const small = new LRUCache<string, Buffer>({
     maxSize: keptManifestBytes,
     sizeCalculation: ({ length }) => Math.max(1, length),
@@ -64,9 +67,11 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
 
   function lease(digest: string): void {
     const now = clock.now();
-    if ((leased.get(digest) ?? 0) > now + leaseMs / 2) return;
-    leased.set(digest, now + leaseMs);
-    store.lease(digest, now + leaseMs).catch(() => undefined);
+    if ((leased.get(digest) ?? 0) >= now + leaseMs) return;
+    // A little longer than it has to be, so that what many ask for is not written down each time.
+    const until = now + leaseMs * 1.25;
+    leased.set(digest, until);
+    store.lease(digest, until).catch(() => void leased.delete(digest));
   }
 
   async function whileArriving<T>(digest: string, work: () => Promise<T>): Promise<T> {
@@ -96,13 +101,16 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
 
     /** While content comes into the store no collector takes it away. */
     whileArriving,
-    /** Is content on its way in, or about to be named? */
+    /** Is somebody bringing this content right now? It may be in the store and not in the database yet. */
     isArriving: (digest: string): boolean => arriving.has(digest),
+
+    /** The content of this manifest is to be read from the disk again. */
+    forget: (digest: string): void => void small.delete(digest),
 
     /** Does the registry keep this content? For collectors of other content. @param digest `sha256:<hex>` */
     keeps: (digest: string): boolean => arriving.has(digest) || store.keeps(digest),
 
-    /** A blob of the repository. Who is told of it may count on it for an hour. @throws OciError BLOB_UNKNOWN */
+    /** A blob of the repository. Who is told of it may count on it while the lease lasts. @throws OciError BLOB_UNKNOWN */
     findBlob(repository: string, { text }: Digest): RegistryBlob {
       const blob = store.findBlob(repository, text);
       if (!blob) throw new OciError("BLOB_UNKNOWN", "this repository has no such blob");
@@ -115,6 +123,7 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
       const file = await content.open(hexOf(digest));
       if (file) return file;
       log.error({ digest }, "content of the registry is missing");
+      onDamage(digest);
       throw new OciError("BLOB_UNKNOWN", "the content of this blob is lost; push it again");
     },
 
@@ -137,11 +146,12 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
       return (await store.mountBlob(repository, text, from, clock.now())) !== undefined;
     },
 
-    /** @param reference tag or digest @throws OciError MANIFEST_UNKNOWN */
+    /** @param reference tag or digest; who gets it may fetch what it names while the lease lasts @throws OciError MANIFEST_UNKNOWN */
     findManifest(repository: string, reference: string): FoundManifest {
       const digest = reference.includes(":") ? reference : store.findTag(repository, reference);
       const manifest = digest === undefined ? undefined : store.findManifest(repository, digest);
       if (!manifest) throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");
+      lease(manifest.digest);
       return manifest;
     },
 
@@ -157,6 +167,7 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
       const { algorithm, hex } = parseDigest(digest) as Digest;
       if (!octets || createHash(algorithm).update(octets).digest("hex") !== hex) {
         log.error({ digest }, "a manifest of the registry is missing or was changed on the disk");
+        onDamage(digest);
         throw new OciError("MANIFEST_UNKNOWN", "the content of this manifest is lost; push it again");
       }
       if (octets.length <= smallManifestBytes) small.set(digest, octets);
@@ -188,6 +199,8 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
         if (!store.keeps(text) || !(await content.find(hex)))
           await content.put([octets], { expected: hex, sizeBytes: octets.length, algorithm });
         const manifest = { ...facts, digest: text, sizeBytes: octets.length };
+        // Its index may come after it.
+        lease(text);
         refuse(await store.saveManifest({ repository, manifest, references, tags, by, now: clock.now() }));
       });
       for (const tag of tags) tell("registry.pushed", repository, tag, by);
@@ -198,7 +211,7 @@ export function createRegistry({ clock, log, record, content, store, uploads }: 
     async deleteManifest(repository: string, reference: string, by: string): Promise<void> {
       const done = reference.includes(":")
         ? await store.removeManifest(repository, reference)
-        : (await store.removeTag(repository, reference))
+        : (await store.removeTag(repository, reference, clock.now()))
           ? "deleted"
           : "unknown";
       if (done === "unknown") throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");

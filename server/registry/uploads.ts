@@ -225,6 +225,9 @@ export async function createUploads({ directory, clock, ids, content, store }: U
       await discard(session);
     },
 
+    /** Octets of all uploads under way. */
+    sizeBytes: (): number => [...sessions.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+
     /** Drops what nobody went on with. */
     async sweep(): Promise<void> {
       for (const session of sessions.values())

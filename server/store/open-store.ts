@@ -19,6 +19,7 @@ import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
 import { createUpstreamRepository } from "./upstreams.ts";
+import { createRegistryUpkeepRepository } from "./registry-upkeep.ts";
 import { createTokenRepository } from "./tokens.ts";
 import { openWalSync } from "./wal-sync.ts";
 
@@ -58,6 +59,7 @@ export function openStore(path: string, clock: Clock) {
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
     upstreams: createUpstreamRepository(db, queue),
+    registryUpkeep: createRegistryUpkeepRepository(db, queue),
     /** Commits now what waits for the next commit. */
     settle: () => queue.settle(),
     /** Proves in bounded time that the store can be written: for /readyz. @throws StoreFailed */

@@ -62,9 +62,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     [string, string],
     Pick<RegistryManifest, "digest" | "mediaType" | "sizeBytes">
   >(
-    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes FROM registry_manifest
-     WHERE repository = ? AND digest = ?`,
+    `SELECT manifest.digest, media_type AS mediaType, manifest.size_bytes AS sizeBytes
+     FROM registry_manifest AS manifest JOIN registry_blob AS blob USING (digest)
+     WHERE manifest.repository = ? AND manifest.digest = ? AND blob.state = 'present'`,
   );
+  const isManifest = names("SELECT 1 FROM registry_manifest WHERE repository = ? AND digest = ?");
   const blobRow = db.prepare<[string, string], RegistryBlob>(
     `SELECT blob.digest, blob.size_bytes AS sizeBytes FROM registry_link AS link JOIN registry_blob AS blob USING (digest)
      WHERE link.repository = ? AND link.digest = ? AND blob.state = 'present'`,
@@ -98,6 +100,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     `INSERT INTO registry_blob (digest, size_bytes, created_at_ms, used_at_ms) VALUES (?, ?, ?, ?)
      ON CONFLICT (digest) DO UPDATE SET used_at_ms = excluded.used_at_ms, state = 'present'`,
   );
+  // What loses its tag is as old as that: garbage collection counts from there.
+  const useTagged = db.prepare(
+    `UPDATE registry_blob SET used_at_ms = @now
+     WHERE digest = (SELECT digest FROM registry_tag WHERE repository = @repository AND name = @tag)`,
+  );
   const keepLink = db.prepare(
     "INSERT INTO registry_link (repository, digest, created_at_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
   );
@@ -130,7 +137,6 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     `INSERT INTO registry_lease (digest, until_ms) VALUES (?, ?)
      ON CONFLICT (digest) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)`,
   );
-  const dropLeases = db.prepare("DELETE FROM registry_lease WHERE until_ms < ?");
 
   function link(repository: string, { digest, sizeBytes }: RegistryBlob, now: EpochMs): void {
     keepRepository.run(repository, now);
@@ -228,18 +234,24 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
           now,
         );
         for (const { digest: child, kind } of references) keepReference.run(repository, digest, child, kind);
-        for (const tag of tags) keepTag.run(repository, tag, digest, now, by);
+        for (const tag of tags) {
+          useTagged.run({ repository, tag, now });
+          keepTag.run(repository, tag, digest, now, by);
+        }
         return missing;
       }),
 
     /** @returns whether it was there */
-    removeTag: (repository: string, tag: string): Promise<boolean> =>
-      queue.run(() => dropTag.run(repository, tag).changes > 0),
+    removeTag: (repository: string, tag: string, now: EpochMs): Promise<boolean> =>
+      queue.run(() => {
+        useTagged.run({ repository, tag, now });
+        return dropTag.run(repository, tag).changes > 0;
+      }),
 
     /** With its tags. What an index references stays. */
     removeManifest: (repository: string, digest: string): Promise<Deletion> =>
       queue.run(() => {
-        if (!manifestRow.get(repository, digest)) return "unknown";
+        if (isManifest.get(repository, digest) === undefined) return "unknown";
         if (isReferenced.get(digest, repository) !== undefined) return "referenced";
         dropManifest.run(repository, digest);
         return "deleted";
@@ -268,7 +280,6 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     /** Until then the content is kept though nothing references it. */
     lease: (digest: string, until: EpochMs): Promise<void> =>
       queue.runLater(() => void keepLease.run(digest, until)),
-    dropLeasesBefore: (now: EpochMs): Promise<void> => queue.runLater(() => void dropLeases.run(now)),
   };
 }
 export type RegistryRepository = ReturnType<typeof createRegistryRepository>;

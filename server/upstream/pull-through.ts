@@ -147,7 +147,7 @@ export function createPullThrough(deps: PullThroughDeps) {
     } catch (error) {
       if (!(error instanceof OciError)) throw error;
       const isGone = error.status === 404;
-      if (isGone && kept) await store.registry.removeTag(place.repository, tag);
+      if (isGone && kept) await store.registry.removeTag(place.repository, tag, now());
       if (isGone || !kept || !isForStale(error)) {
         tags.set(key, { until: now() + (isGone ? absenceLifeMs : faultLifeMs / 2), error });
         throw error;

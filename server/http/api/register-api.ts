@@ -6,6 +6,7 @@ import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
+import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
@@ -16,6 +17,7 @@ export interface ApiDeps
     RoleApiDeps,
     EventApiDeps,
     ImageApiDeps,
+    RegistryApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps,
@@ -36,6 +38,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
   registerImageApi(app, deps);
+  registerRegistryApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);

@@ -1,0 +1,7 @@
+import t from "tap";
+import { crashRegistry } from "../support/registry-crashes.ts";
+
+t.test("500 times kill -9 in the middle of pushes", async (t) => {
+  const seed = Number(process.env["CRASH_SEED"] ?? Date.now() % 1_000_000);
+  t.comment(JSON.stringify(await crashRegistry(t, 500, seed)));
+});
