@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Config } from "./config/schema.ts";
 import type { CollectorDeps } from "./content/asset-collector.ts";
 import type { ContentStore } from "./content/content-store.ts";
+import type { RegistryAddress } from "./domain/container-images.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
@@ -29,11 +30,15 @@ export interface KeptRegistryDeps {
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
-  readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
+  readonly signing: KeptSignatures;
 }
 
 export interface KeptRegistry {
   readonly service: Registry;
+  /** What the API tells of it. */
+  readonly api: Pick<KeptSignatures, "signers"> & {
+    readonly containers: { address(): RegistryAddress | undefined };
+  };
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
   /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
@@ -55,6 +60,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   if (!config.registry.enabled)
     return {
       service: registry,
+      api: { signers: deps.signing.signers, containers: { address: () => undefined } },
       authorityPem: undefined,
       ports: off,
       start: async () => {},
@@ -65,7 +71,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const authority = deps.authority ?? (await openServiceAuthority(config.dataDir, clock.now()));
   // For whoever sets up clients: /etc/containers/certs.d/registry.local/ca.crt.
   writeFileSync(join(config.dataDir, "pki", "registry-ca.crt"), authority.certificatePem);
-  const addresses = [config.address, config.services.address, ...ownAddresses].filter(
+  const addresses = [config.services.address, config.address, ...ownAddresses].filter(
     (one) => one !== undefined,
   );
   const dnsNames = ["registry.local", "sigstore.local", ...config.http.names];
@@ -85,8 +91,19 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   });
   const lookaside = deps.signing.lookaside(deps.connections?.registry);
   let lookasidePort: number | undefined;
+  const address = (): RegistryAddress => {
+    const literal = addresses[0] ?? "127.0.0.1";
+    const { registryPort = config.registry.port, registryTlsPort = config.registry.tlsPort } = server.ports;
+    return {
+      url: originOf("http", literal, registryPort),
+      tlsUrl: originOf("https", literal, registryTlsPort),
+      host: config.registry.host,
+      authority: authority.certificatePem,
+    };
+  };
   return {
     service: registry,
+    api: { signers: deps.signing.signers, containers: { address } },
     authorityPem: authority.certificatePem,
     get ports() {
       return { ...server.ports, lookasidePort };
@@ -112,3 +129,7 @@ export function withoutRegistry(
     remove: (sha256, isWanted) => content.remove(sha256, () => (isWanted?.() ?? false) || isKept(sha256)),
   };
 }
+
+/** Without the port where it is the scheme's own. */
+const originOf = (scheme: "http" | "https", address: string, port: number): string =>
+  new URL(`${scheme}://${address}:${port}`).origin;

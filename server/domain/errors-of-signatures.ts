@@ -154,3 +154,10 @@ export const SignatureOtherRepository = defineError("SIGNATURE_OTHER_REPOSITORY"
   advice:
     "Signatures name the registry as nodes do, with a tag: push to that name, not to an address or another name of this server.",
 });
+
+export const RegistryOff = defineError("REGISTRY_OFF", {
+  kind: "user",
+  httpStatus: 404,
+  message: () => "this server's container registry is switched off",
+  advice: "Set `registry.enabled: true` in its config, or name another registry: --registry HOST[:PORT].",
+});

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
+import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
@@ -15,6 +16,7 @@ export interface ApiDeps
     RoleApiDeps,
     EventApiDeps,
     ImageApiDeps,
+    ContainerImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps {
@@ -34,6 +36,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
   registerImageApi(app, deps);
+  registerContainerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
