@@ -11,6 +11,7 @@ import type { RecordEvent } from "./domain/event.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
 import type { Authority } from "./pki/certificates.ts";
 import { openServiceAuthority } from "./pki/service-authority.ts";
+import { createImageGate } from "./registry/image-gate.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
@@ -81,6 +82,12 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     ...deps,
     registry,
     signatures: deps.signing.routes,
+    gate: createImageGate({
+      clock,
+      record: deps.record,
+      rules: config.registry.repositories,
+      signatures: deps.signing.signatures,
+    }),
     tokens: store.tokens,
     insecurePush: config.registry.insecurePush,
     host: config.services.address ?? "0.0.0.0",

@@ -1,4 +1,5 @@
 import { type Static, Type } from "typebox";
+import { type RepositoryMode, repositoryModes } from "../domain/container-images.ts";
 
 /**
  * Every key of the config, its type, default and meaning. `boot config show` and docs/configuration.md are made from it.
@@ -29,6 +30,26 @@ export const subnetSchema = Type.Object(
     }),
     relay: Type.Optional(
       Type.Array(address("relay agent"), { description: "relay agents whose option 82 is believed" }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+const rulePattern = "^[a-z0-9*._/-]{1,255}$";
+const repositoryRuleSchema = Type.Object(
+  {
+    pattern: Type.String({
+      pattern: rulePattern,
+      description: "names of repositories; * stands for any characters",
+    }),
+    mode: Type.Unsafe<RepositoryMode>(
+      Type.Union(
+        repositoryModes.map((mode) => Type.Literal(mode)),
+        {
+          description:
+            "who gets an image that is not signed: open (everybody), warn (everybody, with a warning), require-signed (only who may push it)",
+        },
+      ),
     ),
   },
   { additionalProperties: false },
@@ -203,6 +224,11 @@ export const configSchema = Type.Object(
           description:
             "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
         }),
+        repositories: Type.Array(repositoryRuleSchema, {
+          default: [],
+          maxItems: 200,
+          description: "whose images have to be signed; the first entry whose pattern fits counts",
+        }),
       },
       { additionalProperties: false },
     ),
@@ -335,10 +361,13 @@ export function describeAllowed(schema: SchemaNode): string {
   if (schema.type === "object") return `a mapping of ${Object.keys(schema.properties ?? {}).join(", ")}`;
   if (schema.type === "array") {
     if (schema.items?.type === "object")
-      return "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
+      return schema.items?.properties?.["pattern"]
+        ? "a list like `- { pattern: p10/*, mode: require-signed }`; modes are open, warn, require-signed"
+        : "a list of networks, each beginning with `- subnet: 10.0.0.0/24`";
     if (schema.items?.description === "network") return "a list of networks like 10.0.0.0/8";
     return schema.items?.pattern === addressPattern ? "a list of IPv4 addresses" : "a list of texts";
   }
+  if (schema.pattern === rulePattern) return "a name of a repository, with * for any characters";
   if (schema.pattern) return schema.pattern === addressPattern ? "an IPv4 address" : "a DNS name";
   if (schema.maxLength !== undefined)
     return `a text of ${schema.minLength ?? 0} to ${schema.maxLength} characters`;

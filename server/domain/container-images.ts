@@ -7,3 +7,13 @@ export interface RegistryAddress {
   /** PEM of the authority that the certificate of `tlsUrl` is of. */
   readonly authority: string;
 }
+
+export const repositoryModes = ["open", "warn", "require-signed"] as const;
+/** Who sees an image that nobody has signed: everybody, everybody with a warning, those who may push it. */
+export type RepositoryMode = (typeof repositoryModes)[number];
+
+export interface RepositoryRule {
+  /** Of names of repositories; `*` stands for any characters. */
+  readonly pattern: string;
+  readonly mode: RepositoryMode;
+}

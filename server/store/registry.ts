@@ -58,9 +58,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
   const tagDigest = names("SELECT digest FROM registry_tag WHERE repository = ? AND name = ?");
   const manifestRow = db.prepare<
     [string, string],
-    Pick<RegistryManifest, "digest" | "mediaType" | "sizeBytes">
+    Pick<RegistryManifest, "digest" | "mediaType" | "sizeBytes"> & { readonly createdAt: EpochMs }
   >(
-    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes FROM registry_manifest
+    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes, created_at_ms AS createdAt FROM registry_manifest
      WHERE repository = ? AND digest = ?`,
   );
   const blobRow = db.prepare<[string, string], RegistryBlob>(
