@@ -38,7 +38,11 @@ export interface KeptRegistry {
   readonly service: Registry;
   /** What the API tells of it. */
   readonly api: Pick<KeptSignatures, "signers"> & {
-    readonly containers: { address(): RegistryAddress | undefined };
+    readonly containers: {
+      address(): RegistryAddress | undefined;
+      readonly store: RegistryRepository;
+      readonly stateOf: KeptSignatures["signatures"]["stateOf"];
+    };
   };
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
@@ -57,11 +61,16 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const directory = join(config.dataDir, "blobs", "sessions");
   const uploads = await createUploads({ ...deps, directory, store: store.registry });
   const registry = createRegistry({ ...deps, uploads, store: store.registry });
+  const { signers, signatures } = deps.signing;
+  const api = (address: () => RegistryAddress | undefined): KeptRegistry["api"] => ({
+    signers,
+    containers: { address, store: store.registry, stateOf: signatures.stateOf },
+  });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   if (!config.registry.enabled)
     return {
       service: registry,
-      api: { signers: deps.signing.signers, containers: { address: () => undefined } },
+      api: api(() => undefined),
       authorityPem: undefined,
       ports: off,
       start: async () => {},
@@ -86,7 +95,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       clock,
       record: deps.record,
       rules: config.registry.repositories,
-      signatures: deps.signing.signatures,
+      signatures,
     }),
     tokens: store.tokens,
     insecurePush: config.registry.insecurePush,
@@ -110,7 +119,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   };
   return {
     service: registry,
-    api: { signers: deps.signing.signers, containers: { address } },
+    api: api(address),
     authorityPem: authority.certificatePem,
     get ports() {
       return { ...server.ports, lookasidePort };

@@ -161,3 +161,17 @@ export const RegistryOff = defineError("REGISTRY_OFF", {
   message: () => "this server's container registry is switched off",
   advice: "Set `registry.enabled: true` in its config, or name another registry: --registry HOST[:PORT].",
 });
+
+export const RepositoryNotFound = defineError("REPOSITORY_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { repository: string }) => `the registry has no repository ${d.repository}`,
+  advice: "`boot image list` shows what it has.",
+});
+
+export const ContainerImageNotFound = defineError("CONTAINER_IMAGE_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { image: string }) => `the registry has no image ${d.image}`,
+  advice: "`boot image list` shows the tags that it has.",
+});

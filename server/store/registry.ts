@@ -49,6 +49,14 @@ export interface Page {
 
 const everything = -1;
 
+/** A tag and where it leads. */
+export interface TaggedImage {
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string;
+  readonly updatedAt: EpochMs;
+}
+
 /**
  * What the registry knows of its content. Read from the database, a few microseconds each, for there may be more of it than memory should
  * hold; the rows are those of the last commit.
@@ -77,6 +85,20 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     "SELECT name FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
   );
   const repositoryPage = names("SELECT name FROM registry_repository WHERE name > ? ORDER BY name LIMIT ?");
+  const taggedColumns = "repository, name AS tag, digest, updated_at_ms AS updatedAt";
+  const taggedRows = db.prepare<[string, string, number], TaggedImage>(
+    `SELECT ${taggedColumns} FROM registry_tag WHERE (repository, name) > (?, ?) ORDER BY repository, name LIMIT ?`,
+  );
+  const taggedInRows = db.prepare<[string, string, number], TaggedImage>(
+    `SELECT ${taggedColumns} FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?`,
+  );
+  const imageSize = db
+    .prepare<[string, string], number>(
+      `WITH RECURSIVE part (digest) AS (
+         SELECT ? UNION SELECT child FROM registry_reference JOIN part ON parent = part.digest WHERE repository = ?)
+       SELECT coalesce(sum(size_bytes), 0) FROM part JOIN registry_blob USING (digest)`,
+    )
+    .pluck();
   const referrerRows = db.prepare<
     unknown[],
     Omit<RegistryManifest, "annotations" | "artifactType"> & {
@@ -159,6 +181,13 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     /** In the order of their octets. */
     tags: (repository: string, { after = "", limit }: Page): string[] =>
       tagPage.all(repository, after, Number.isFinite(limit) ? limit : everything),
+    /** Tags of all repositories, in the order of their octets. @param after of the tag before the page */
+    tagged: (after: Pick<TaggedImage, "repository" | "tag">, limit: number): TaggedImage[] =>
+      taggedRows.all(after.repository, after.tag, limit),
+    taggedIn: (repository: string, { after = "", limit }: Page): TaggedImage[] =>
+      taggedInRows.all(repository, after, limit),
+    /** Octets of a manifest and of all that it leads to and is here. */
+    imageBytes: (repository: string, digest: string): number => imageSize.get(digest, repository) ?? 0,
     repositories: ({ after = "", limit }: Page): string[] => repositoryPage.all(after, limit),
     /** Manifests about this one, one after the other in the order of their digests. */
     *referrers(
