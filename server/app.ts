@@ -232,7 +232,7 @@ export async function createApp(deps: AppDeps) {
     });
   const http = await buildHttpServer({
     ...store,
-    signers: signing.signers,
+    ...registry.api,
     upstreams: registry.upstreams,
     cluster: cluster?.service,
     tls: opened?.tls,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Config } from "./config/schema.ts";
 import type { CollectorDeps } from "./content/asset-collector.ts";
 import type { ContentStore } from "./content/content-store.ts";
+import type { RegistryAddress } from "./domain/container-images.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
@@ -17,6 +18,7 @@ import {
   type GarbageCollectionDeps,
 } from "./registry/garbage-collection.ts";
 import { limitContent } from "./registry/quota.ts";
+import { createImageGate } from "./registry/image-gate.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
@@ -48,7 +50,7 @@ export interface KeptRegistryDeps {
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
-  readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
+  readonly signing: KeptSignatures;
 }
 
 export interface KeptRegistry {
@@ -56,6 +58,14 @@ export interface KeptRegistry {
   readonly upstreams: KeptUpstreams;
   readonly collection: GarbageCollection;
   readonly check: RegistryCheck;
+  /** What the API tells of it. */
+  readonly api: Pick<KeptSignatures, "signers"> & {
+    readonly containers: {
+      address(): RegistryAddress | undefined;
+      readonly store: RegistryRepository;
+      readonly stateOf: KeptSignatures["signatures"]["stateOf"];
+    };
+  };
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
   readonly authorityPem: string | undefined;
   /** Of plain HTTP and of TLS, once started; undefined: it is switched off. */
@@ -97,6 +107,11 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const upkeep = { ...deps, pins, registry, store: store.registryUpkeep, graceMs, random: Math.random };
   const collection = createGarbageCollection(upkeep);
   const check = createRegistryCheck({ ...upkeep, scrubBytesPerSecond });
+  const { signers, signatures } = deps.signing;
+  const api = (address: () => RegistryAddress | undefined): KeptRegistry["api"] => ({
+    signers,
+    containers: { address, store: store.registry, stateOf: signatures.stateOf },
+  });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   if (!config.registry.enabled)
     return {
@@ -104,6 +119,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       upstreams,
       collection,
       check,
+      api: api(() => undefined),
       authorityPem: undefined,
       ports: off,
       starts: [],
@@ -114,7 +130,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const authority = deps.authority ?? (await openServiceAuthority(config.dataDir, clock.now()));
   // For whoever sets up clients: /etc/containers/certs.d/registry.local/ca.crt.
   writeFileSync(join(config.dataDir, "pki", "registry-ca.crt"), authority.certificatePem);
-  const addresses = [config.address, config.services.address, ...ownAddresses].filter(
+  const addresses = [config.services.address, config.address, ...ownAddresses].filter(
     (one) => one !== undefined,
   );
   const dnsNames = ["registry.local", "sigstore.local", ...config.http.names];
@@ -125,6 +141,12 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     registry,
     upstreams,
     signatures: deps.signing.routes,
+    gate: createImageGate({
+      clock,
+      record: deps.record,
+      rules: config.registry.repositories,
+      signatures,
+    }),
     tokens: store.tokens,
     insecurePush: config.registry.insecurePush,
     host: config.services.address ?? "0.0.0.0",
@@ -135,11 +157,22 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   });
   const lookaside = deps.signing.lookaside(deps.connections?.registry);
   let lookasidePort: number | undefined;
+  const address = (): RegistryAddress => {
+    const literal = addresses[0] ?? "127.0.0.1";
+    const { registryPort = config.registry.port, registryTlsPort = config.registry.tlsPort } = server.ports;
+    return {
+      url: originOf("http", literal, registryPort),
+      tlsUrl: originOf("https", literal, registryTlsPort),
+      host: config.registry.host,
+      authority: authority.certificatePem,
+    };
+  };
   return {
     service: registry,
     upstreams,
     collection,
     check,
+    api: api(address),
     authorityPem: authority.certificatePem,
     get ports() {
       return { ...server.ports, lookasidePort };
@@ -171,3 +204,7 @@ export function withoutRegistry(
     remove: (sha256, isWanted) => content.remove(sha256, () => (isWanted?.() ?? false) || isKept(sha256)),
   };
 }
+
+/** Without the port where it is the scheme's own. */
+const originOf = (scheme: "http" | "https", address: string, port: number): string =>
+  new URL(`${scheme}://${address}:${port}`).origin;

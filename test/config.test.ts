@@ -51,6 +51,7 @@ t.test("without any source every key of the contract has its default", (t) => {
       cacheBytes: 64_000_000_000,
       graceSeconds: 3600,
       scrubBytesPerSecond: 8_000_000,
+      repositories: [],
     },
     lookaside: { port: 81 },
     services: {},
@@ -185,15 +186,17 @@ t.test("environment", (t) => {
         const variable = `ROLLCALL_${words.join("__")}`;
         const text =
           values[name] ??
-          (name === "dhcp.subnets"
-            ? '[{"subnet":"10.0.0.0/24"}]'
-            : name === "store.url"
-              ? "sqlite:/x"
-              : name === "rolesDir"
-                ? "/"
-                : schema.type === "integer"
-                  ? String(Math.min(1234, schema.maximum ?? 1234))
-                  : "10.0.0.1");
+          (name === "registry.repositories"
+            ? '[{"pattern":"p10/*","mode":"require-signed"}]'
+            : name === "dhcp.subnets"
+              ? '[{"subnet":"10.0.0.0/24"}]'
+              : name === "store.url"
+                ? "sqlite:/x"
+                : name === "rolesDir"
+                  ? "/"
+                  : schema.type === "integer"
+                    ? String(Math.min(1234, schema.maximum ?? 1234))
+                    : "10.0.0.1");
         const version = name.startsWith("cluster.") ? { ROLLCALL_CLUSTER__KUBERNETES_VERSION: "1.31.0" } : {};
         const { origins } = loadConfig({ ...nothing, environment: { ...version, [variable]: text } });
         t.equal(origins.get(name), `environment ${variable}`, variable);
@@ -210,6 +213,10 @@ t.test("environment", (t) => {
     t.end();
   });
   t.test("a mistake names the variable, the key and what is allowed", (t) => {
+    t.match(environmentProblems({ ROLLCALL_REGISTRY__REPOSITORIES: '[{"pattern":"P 10","mode":"maybe"}]' }), [
+      /repositories\[0\]\.pattern: "P 10" is not allowed; it must be a name of a repository, with \*/,
+      /repositories\[0\]\.mode: "maybe" is not allowed; it must be open, warn, require-signed/,
+    ]);
     t.same(environmentProblems({ ROLLCALL_DHCP__PORT: "67a" }), [
       'environment ROLLCALL_DHCP__PORT: dhcp.port: "67a" is not allowed; it must be a whole number from 0 to 65535',
     ]);

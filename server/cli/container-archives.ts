@@ -1,4 +1,5 @@
 import { readFileSync, statSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { ArchiveError } from "../archive/archive-error.ts";
 import { packingOf } from "../archive/decompress.ts";
@@ -31,11 +32,29 @@ export async function isContainerArchive(source: string): Promise<boolean> {
 
 const isThere = (path: string): boolean => statSync(path, { throwIfNoEntry: false }) !== undefined;
 
-/** The server's own registry. @throws ArchiveError TRANSFER_ADDRESS_UNKNOWN */
-async function originOf(session: Session): Promise<string> {
+/** What `GET /registry` says. */
+interface OwnRegistry {
+  readonly url: string;
+  readonly tlsUrl: string;
+  readonly host: string;
+  readonly authority: string;
+}
+
+interface RegistryPlace {
+  readonly origin: string;
+  /** PEM of the authority of its certificate; undefined: one of the system's. */
+  readonly authority: string | undefined;
+  /** What nodes call it. */
+  readonly host: string;
+}
+
+/** The server's own registry: over plain HTTP on its own machine, where nobody listens, and else over TLS. @throws ArchiveError TRANSFER_ADDRESS_UNKNOWN */
+async function ownRegistry(session: Session): Promise<RegistryPlace> {
   try {
-    const { url } = await session.client.get<{ url: string }>("/registry");
-    return url;
+    const { url, tlsUrl, host, authority } = await session.client.get<OwnRegistry>("/registry");
+    return isOfThisMachine(new URL(url).hostname)
+      ? { origin: url, authority: undefined, host }
+      : { origin: tlsUrl, authority, host };
   } catch (error) {
     if (!(error instanceof Refused) || error.code !== "NOT_FOUND") throw error;
     throw new ArchiveError(
@@ -45,6 +64,10 @@ async function originOf(session: Session): Promise<string> {
     );
   }
 }
+
+const isOfThisMachine = (address: string): boolean =>
+  address.startsWith("127.") ||
+  Object.values(networkInterfaces()).some((addresses) => addresses?.some((one) => one.address === address));
 
 /** Plain HTTP only where nobody can listen, unless it is written out. */
 function originFrom(registry: string): string {
@@ -59,6 +82,12 @@ function originFrom(registry: string): string {
   );
 }
 
+export interface OpenedRegistry {
+  readonly registry: RegistryClient;
+  /** What nodes call it: signatures name images by it. */
+  readonly host: string;
+}
+
 /**
  * The registry that a command speaks to. An API token goes to the server's own registry, or to one that was named together with it
  * (--token), and never elsewhere; other registries get what `podman login` keeps.
@@ -67,16 +96,20 @@ export async function openRegistry(
   session: Session,
   { registry, registryCa }: RegistryChoice,
   signal?: AbortSignal,
-): Promise<RegistryClient> {
-  const origin = registry === undefined ? await originOf(session) : originFrom(registry);
+): Promise<OpenedRegistry> {
+  const place =
+    registry === undefined
+      ? await ownRegistry(session)
+      : { origin: originFrom(registry), authority: undefined, host: "registry.local" };
+  const { origin, host } = place;
   const token = registry === undefined ? session.token : session.givenToken;
   const credentials =
     token === undefined
       ? storedCredentials(new URL(origin).host, process.env)
       : { user: "token", password: token };
-  let authority: string | undefined;
+  let { authority } = place;
   try {
-    authority = registryCa === undefined ? undefined : readFileSync(registryCa, "utf8");
+    if (registryCa !== undefined) authority = readFileSync(registryCa, "utf8");
   } catch (error) {
     throw new ArchiveError(
       "ARCHIVE_NOT_READABLE",
@@ -84,7 +117,7 @@ export async function openRegistry(
       "Look at the path and at who may read it.",
     );
   }
-  return new RegistryClient({ origin, credentials, authority, signal });
+  return { registry: new RegistryClient({ origin, credentials, authority, signal }), host };
 }
 
 /** Runs with Ctrl-C as a way out that leaves nothing half done. */

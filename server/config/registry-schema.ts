@@ -1,8 +1,33 @@
 import { Type } from "typebox";
+import { type RepositoryMode, repositoryModes } from "../domain/container-images.ts";
 import { port } from "./schema-parts.ts";
 import { upstreamSchema } from "./upstream-schema.ts";
 
 const hostPattern = "^[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?$";
+
+const rulePattern = "^[a-z0-9*._/-]{1,255}$";
+const repositoryRuleSchema = Type.Object(
+  {
+    pattern: Type.String({
+      pattern: rulePattern,
+      title: "a name of a repository, with * for any characters",
+      description: "names of repositories; * stands for any characters",
+    }),
+    mode: Type.Unsafe<RepositoryMode>(
+      Type.Union(
+        repositoryModes.map((mode) => Type.Literal(mode)),
+        {
+          description:
+            "who gets an image that is not signed: open (everybody), warn (everybody, with a warning), require-signed (only who may push it)",
+        },
+      ),
+    ),
+  },
+  {
+    additionalProperties: false,
+    title: "entries like `- { pattern: p10/*, mode: require-signed }`; modes are open, warn, require-signed",
+  },
+);
 
 /** The section `registry`. */
 export const registrySchema = Type.Object(
@@ -23,6 +48,11 @@ export const registrySchema = Type.Object(
       default: [],
       description:
         "other names and addresses of the registry, with a port where there is one: nodes that pull by them are given a policy for them",
+    }),
+    repositories: Type.Array(repositoryRuleSchema, {
+      default: [],
+      maxItems: 200,
+      description: "whose images have to be signed; the first entry whose pattern fits counts",
     }),
     upstreams: Type.Array(upstreamSchema, {
       default: [],

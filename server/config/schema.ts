@@ -322,6 +322,7 @@ export function describeAllowed(schema: SchemaNode): string {
     if (schema.items?.description === "network") return "a list of networks like 10.0.0.0/8";
     return schema.items?.pattern === addressPattern ? "a list of IPv4 addresses" : "a list of texts";
   }
+  if (schema.title !== undefined) return schema.title;
   if (schema.pattern) return schema.pattern === addressPattern ? "an IPv4 address" : "a DNS name";
   if (schema.maxLength !== undefined)
     return `a text of ${schema.minLength ?? 0} to ${schema.maxLength} characters`;

@@ -154,3 +154,24 @@ export const SignatureOtherRepository = defineError("SIGNATURE_OTHER_REPOSITORY"
   advice:
     "Signatures name the registry as nodes do, with a tag: push to that name, not to an address or another name of this server.",
 });
+
+export const RegistryOff = defineError("REGISTRY_OFF", {
+  kind: "user",
+  httpStatus: 404,
+  message: () => "this server's container registry is switched off",
+  advice: "Set `registry.enabled: true` in its config, or name another registry: --registry HOST[:PORT].",
+});
+
+export const RepositoryNotFound = defineError("REPOSITORY_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { repository: string }) => `the registry has no repository ${d.repository}`,
+  advice: "`boot image list` shows what it has.",
+});
+
+export const ContainerImageNotFound = defineError("CONTAINER_IMAGE_NOT_FOUND", {
+  kind: "user",
+  httpStatus: 404,
+  message: (d: { image: string }) => `the registry has no image ${d.image}`,
+  advice: "`boot image list` shows the tags that it has.",
+});

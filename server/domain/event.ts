@@ -54,6 +54,8 @@ export const eventTypes = {
   "signer.removed": "A signer was removed by a person.",
   "signature.added": "A signature of an image was verified and put into the store.",
   "signature.refused": "A signature of an image was refused.",
+  "image.unsigned-pull":
+    "Somebody asked for an image that is not signed, in a repository whose images should be.",
   "signature.removed": "A signature of an image was removed.",
   "registry.collected": "Manifests and blobs of the registry that nobody needs were removed.",
   "registry.damaged":

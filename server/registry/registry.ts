@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { ContentStore } from "../content/content-store.ts";
-import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import type { Clock, DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { RegistryBlob, RegistryReference, RegistryRepository } from "../store/registry.ts";
 import { type Digest, hexOf, parseDigest } from "./digest.ts";
@@ -28,6 +28,8 @@ export interface FoundManifest {
   readonly digest: string;
   readonly mediaType: string;
   readonly sizeBytes: number;
+  /** When it was pushed to this repository. */
+  readonly createdAt: EpochMs;
 }
 
 export interface ManifestPush {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Clock } from "../domain/capabilities.ts";
+import type { Clock, EpochMs } from "../domain/capabilities.ts";
 import {
   SignatureBad,
   SignatureBySubkey,
@@ -89,16 +89,37 @@ export function createSignatures({ clock, record, store, signers, names, manifes
     }));
   }
 
-  function stateOf(repository: string, digest: string, tag?: string): ImageState | undefined {
+  function stateAndSignatures(repository: string, digest: string, tag: string | undefined) {
     const children = manifests.childrenOf(repository, digest);
-    return (
-      children &&
-      imageState(
-        judged(repository, digest, tag),
-        children.map((child) => ({ digest: child, signatures: judged(repository, child, tag) })),
-      )
+    if (!children) return undefined;
+    const own = judged(repository, digest, tag);
+    const others = children.map((child) => ({ digest: child, signatures: judged(repository, child, tag) }));
+    return {
+      state: imageState(own, others),
+      signatures: [...own, ...others.flatMap((child) => child.signatures)],
+    };
+  }
+
+  /** When time alone may change a verdict next. */
+  function nextChange(found: readonly JudgedSignature[]): EpochMs {
+    const now = clock.now();
+    const times = [
+      ...found.map(({ signature }) => signature.expiresAt),
+      ...signers
+        .all()
+        .flatMap(({ expiresAt, keys }) => [
+          expiresAt,
+          ...keys.flatMap((key) => [key.expiresAt, key.createdAt]),
+        ]),
+    ];
+    return Math.min(
+      Number.POSITIVE_INFINITY,
+      ...times.filter((time): time is EpochMs => time !== undefined && time > now),
     );
   }
+
+  let revision = { signers: signers.all() };
+  const changed = () => void (revision = { signers: signers.all() });
 
   return {
     /** Verifies a signature and keeps it; one that is there already stays. @throws RollcallError with the reason why not */
@@ -125,6 +146,7 @@ export function createSignatures({ clock, record, store, signers, names, manifes
           octets,
           position,
         );
+        changed();
         record({
           type: "signature.added",
           actor,
@@ -153,6 +175,7 @@ export function createSignatures({ clock, record, store, signers, names, manifes
     async remove(repository: string, digest: string, position: number, actor: string): Promise<void> {
       if (!(await store.remove(repository, digest, position)))
         throw SignatureNotFound({ repository, digest, position });
+      changed();
       record({
         type: "signature.removed",
         actor,
@@ -165,7 +188,20 @@ export function createSignatures({ clock, record, store, signers, names, manifes
      * Whether clients with this server's policy take an image now.
      * @param tag as they ask for it; undefined: by its digest @returns undefined when there is no such manifest
      */
-    stateOf,
+    stateOf: (repository: string, digest: string, tag?: string): ImageState | undefined =>
+      stateAndSignatures(repository, digest, tag)?.state,
+
+    /** The same in short, and until when time alone does not change it. */
+    verdictOf(repository: string, digest: string, tag: string | undefined) {
+      const found = stateAndSignatures(repository, digest, tag);
+      return found && { state: found.state.state, until: nextChange(found.signatures) };
+    },
+
+    /** Another object after each change of a signer or a signature. */
+    revision(): object {
+      if (revision.signers !== signers.all()) changed();
+      return revision;
+    },
   };
 }
 export type Signatures = ReturnType<typeof createSignatures>;

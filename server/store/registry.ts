@@ -51,6 +51,14 @@ export interface Page {
 
 const everything = -1;
 
+/** A tag and where it leads. */
+export interface TaggedImage {
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string;
+  readonly updatedAt: EpochMs;
+}
+
 /**
  * What the registry knows of its content. Read from the database, a few microseconds each, for there may be more of it than memory should
  * hold; the rows are those of the last commit.
@@ -60,9 +68,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
   const tagDigest = names("SELECT digest FROM registry_tag WHERE repository = ? AND name = ?");
   const manifestRow = db.prepare<
     [string, string],
-    Pick<RegistryManifest, "digest" | "mediaType" | "sizeBytes">
+    Pick<RegistryManifest, "digest" | "mediaType" | "sizeBytes"> & { readonly createdAt: EpochMs }
   >(
-    `SELECT manifest.digest, media_type AS mediaType, manifest.size_bytes AS sizeBytes
+    `SELECT manifest.digest, media_type AS mediaType, manifest.size_bytes AS sizeBytes, manifest.created_at_ms AS createdAt
      FROM registry_manifest AS manifest JOIN registry_blob AS blob USING (digest)
      WHERE manifest.repository = ? AND manifest.digest = ? AND blob.state = 'present'`,
   );
@@ -81,6 +89,20 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     "SELECT name FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
   );
   const repositoryPage = names("SELECT name FROM registry_repository WHERE name > ? ORDER BY name LIMIT ?");
+  const taggedColumns = "repository, name AS tag, digest, updated_at_ms AS updatedAt";
+  const taggedRows = db.prepare<[string, string, number], TaggedImage>(
+    `SELECT ${taggedColumns} FROM registry_tag WHERE (repository, name) > (?, ?) ORDER BY repository, name LIMIT ?`,
+  );
+  const taggedInRows = db.prepare<[string, string, number], TaggedImage>(
+    `SELECT ${taggedColumns} FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?`,
+  );
+  const imageSize = db
+    .prepare<[string, string], number>(
+      `WITH RECURSIVE part (digest) AS (
+         SELECT ? UNION SELECT child FROM registry_reference JOIN part ON parent = part.digest WHERE repository = ?)
+       SELECT coalesce(sum(size_bytes), 0) FROM part JOIN registry_blob USING (digest)`,
+    )
+    .pluck();
   const referrerRows = db.prepare<
     unknown[],
     Omit<RegistryManifest, "annotations" | "artifactType"> & {
@@ -167,6 +189,13 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     /** In the order of their octets. */
     tags: (repository: string, { after = "", limit }: Page): string[] =>
       tagPage.all(repository, after, Number.isFinite(limit) ? limit : everything),
+    /** Tags of all repositories, in the order of their octets. @param after of the tag before the page */
+    tagged: (after: Pick<TaggedImage, "repository" | "tag">, limit: number): TaggedImage[] =>
+      taggedRows.all(after.repository, after.tag, limit),
+    taggedIn: (repository: string, { after = "", limit }: Page): TaggedImage[] =>
+      taggedInRows.all(repository, after, limit),
+    /** Octets of a manifest and of all that it leads to and is here. */
+    imageBytes: (repository: string, digest: string): number => imageSize.get(digest, repository) ?? 0,
     repositories: ({ after = "", limit }: Page): string[] => repositoryPage.all(after, limit),
     /** Manifests about this one, one after the other in the order of their digests. */
     *referrers(

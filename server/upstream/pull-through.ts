@@ -122,7 +122,7 @@ export function createPullThrough(deps: PullThroughDeps) {
       });
     } catch (error) {
       if (!(error instanceof RollcallError)) throw error;
-      return { warning: undefined, passed: { ...manifest, octets } };
+      return { warning: undefined, passed: { ...manifest, createdAt: clock.now(), octets } };
     }
     return { warning: undefined, passed: undefined };
   }
@@ -147,7 +147,7 @@ export function createPullThrough(deps: PullThroughDeps) {
     } catch (error) {
       if (!(error instanceof OciError)) throw error;
       const isGone = error.status === 404;
-      if (isGone && kept) await store.registry.removeTag(place.repository, tag, now());
+      if (isGone && kept) await store.registry.removeTag(place.repository, tag, clock.now());
       if (isGone || !kept || !isForStale(error)) {
         tags.set(key, { until: now() + (isGone ? absenceLifeMs : faultLifeMs / 2), error });
         throw error;

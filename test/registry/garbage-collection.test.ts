@@ -212,7 +212,7 @@ t.test("content that comes back between its last look and its removal is not rem
     isAsset: () => false,
     random: () => 0,
     content: {
-      remove: async (_hex, isWanted = () => false) => {
+      remove: async (_hex, isWanted) => {
         asked.push(isWanted());
         t.equal(store.registry.findBlob("p10/app", digest), undefined, "hidden before its file goes");
         await store.registry.linkBlob("p10/app", { digest, sizeBytes: 7 }, Date.now());

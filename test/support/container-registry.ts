@@ -62,6 +62,8 @@ export async function startProxy(
   behind: string,
   options: {
     signatures?: boolean;
+    /** The registry behind has signatures, and nobody is told. */
+    withoutSignatures?: boolean;
     /** @returns true when it has dealt with the request itself */
     spoil?: (request: IncomingMessage, response: ServerResponse) => boolean;
   } = {},
@@ -80,6 +82,7 @@ export async function startProxy(
     if (options.signatures && url.startsWith("/extensions/v2/"))
       return void serveSignatures(incoming, response);
     const outgoing = request(`${behind}${url}`, { method, headers: incoming.headers }, (answer) => {
+      if (options.withoutSignatures) delete answer.headers["x-registry-supports-signatures"];
       response.writeHead(answer.statusCode ?? 502, {
         ...answer.headers,
         ...(options.signatures ? { "x-registry-supports-signatures": "1" } : {}),

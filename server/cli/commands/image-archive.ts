@@ -33,7 +33,7 @@ export async function importArchives(
   const progress = transferProgress();
   const opened: ArchiveFiles[] = [];
   const results = await interruptible(async (signal) => {
-    const registry = await openRegistry(session, options, signal);
+    const { registry } = await openRegistry(session, options, signal);
     try {
       // Ask before the work of minutes whether there is anybody to give it to.
       await registry.ping();
@@ -96,7 +96,7 @@ export function exportCommand(image: Command, open: () => Session): void {
       const arch = options.arch ?? archOfFile(options.to) ?? "amd64";
       const progress = transferProgress();
       const result = await interruptible(async (signal) => {
-        const registry = await openRegistry(session, options, signal);
+        const { registry } = await openRegistry(session, options, signal);
         try {
           return await exportImages({
             registry,

@@ -5,12 +5,33 @@ import { buildImage } from "../../image/build-image.ts";
 import { ingredientsOf } from "../../image/ingredients.ts";
 import { root } from "../../platform/checkout.ts";
 import { faultOf, readImageJson } from "../image-directory.ts";
-import { formatBytes } from "../output.ts";
+import { formatBytes, formatTable, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
 import { addedText, type ImageView, importImage, progressLine, progressText } from "../put-image.ts";
 import { exportCommand } from "./image-archive.ts";
 import { importCommands } from "./image-import.ts";
 import { prewarmCommand } from "./image-prewarm.ts";
+
+interface ContainerImageView {
+  readonly repository: string;
+  readonly tag: string;
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly state: string;
+  readonly signers: readonly string[];
+}
+
+const containerTable = (images: readonly ContainerImageView[]): Table => ({
+  columns: ["repository", "tag", "digest", "size", "signatures"],
+  rows: images.map(({ repository, tag, digest, sizeBytes, state, signers }) => [
+    repository,
+    tag,
+    digest.slice(0, "sha256:".length + 12),
+    formatBytes(sizeBytes),
+    state === "signed" ? `signed by ${signers.join(", ")}` : state,
+  ]),
+  empty: "",
+});
 
 export function imageCommands(program: Command, open: () => Session): void {
   const image = program.command("image").description("what machines load: kernel, initrd, root file system");
@@ -19,12 +40,20 @@ export function imageCommands(program: Command, open: () => Session): void {
   exportCommand(image, open);
   image
     .command("list")
-    .description("all images")
-    .addHelpText("after", "\nExample:\n  boot image list")
+    .description("all images: those that machines boot, and those of the registry with who signed them")
+    .addHelpText(
+      "after",
+      '\nExamples:\n  boot image list\n  boot image list --output json   # "kind" is boot or container\nAn image of the registry is signed, unsigned, expired, revoked (the signature, its key or its signer), or refused: signed, and not for this name or not by somebody who may.',
+    )
     .action(async () => {
       const session = open();
       const images = await session.client.list<ImageView>("/images");
-      session.show(images, () => ({
+      const containers = await session.client.list<ContainerImageView>("/registry/images");
+      const all = [
+        ...images.map((one) => ({ kind: "boot", ...one })),
+        ...containers.map((one) => ({ kind: "container", ...one })),
+      ];
+      const boots: Table = {
         columns: ["image", "version", "arch", "size", "boots", "added"],
         rows: images.map((one) => [
           one.name,
@@ -34,8 +63,11 @@ export function imageCommands(program: Command, open: () => Session): void {
           one.current ? "yes" : "no",
           one.addedAt,
         ]),
-        empty: "There is no image yet. Build ours: boot image build",
-      }));
+        empty: "There is no image to boot yet. Build ours: boot image build",
+      };
+      session.show(all, () =>
+        containers.length === 0 ? boots : `${formatTable(boots)}\n${formatTable(containerTable(containers))}`,
+      );
     });
   image
     .command("build [recipe]")

@@ -22,7 +22,7 @@ interface SignWords extends RegistryChoice {
   readonly key?: string;
   readonly gpg?: string;
   readonly passphraseFile?: string;
-  readonly identity: string;
+  readonly identity?: string;
   readonly to?: string;
 }
 
@@ -35,9 +35,8 @@ export function signCommand(program: Command, open: () => Session): void {
     .option("--passphrase-file <file>", "file whose first line is the key's passphrase")
     .option(
       "--identity <host>",
-      "registry's name that nodes pull by; it stands in each signature",
+      "registry's name that nodes pull by; it stands in each signature; default: the server's `registry.host`, registry.local for another registry",
       hostOption,
-      "registry.local",
     )
     .option("--to <dir>", "write the signatures for a lookaside server into this directory");
   for (const [flags, description] of registryOptions) command.option(flags, description);
@@ -70,7 +69,7 @@ async function sign(session: Session, words: readonly string[], options: SignWor
       : firstLine(options.passphraseFile);
   const progress = transferProgress();
   const results = await interruptible(async (signal) => {
-    const registry = await openRegistry(session, options, signal);
+    const { registry, host } = await openRegistry(session, options, signal);
     let signer: Signer | undefined;
     try {
       if (options.to === undefined) await requireSignatures(registry);
@@ -82,7 +81,7 @@ async function sign(session: Session, words: readonly string[], options: SignWor
       return await signImages(names, {
         registry,
         signer,
-        identityHost: options.identity,
+        identityHost: options.identity ?? host,
         creator: `rollcall ${readVersion()}`,
         now: () => Date.now() / 1000,
         directory: options.to,

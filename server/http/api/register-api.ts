@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
+import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
@@ -18,6 +19,7 @@ export interface ApiDeps
     EventApiDeps,
     ImageApiDeps,
     RegistryApiDeps,
+    ContainerImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps,
@@ -39,6 +41,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerEventApi(app, deps);
   registerImageApi(app, deps);
   registerRegistryApi(app, deps);
+  registerContainerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);

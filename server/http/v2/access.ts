@@ -67,6 +67,13 @@ export function createAccess({ clock, tokens, insecurePush }: AccessDeps) {
       if (exchange.request.headers.authorization !== undefined) callerOf(exchange);
     },
 
+    /** Does the caller show a token that may push here? @throws OciError UNAUTHORIZED */
+    mayPush(exchange: Exchange): boolean {
+      if (exchange.request.headers.authorization === undefined) return false;
+      const { token } = callerOf(exchange);
+      return token !== undefined && refusal(token, exchange.target.repository) === undefined;
+    },
+
     /** @returns the name of the token @throws OciError UNAUTHORIZED, DENIED */
     checkWrite(exchange: Exchange): string {
       const { repository } = exchange.target;

@@ -1,5 +1,6 @@
 import { parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
+import type { ImageGate } from "../../registry/image-gate.ts";
 import type { FoundManifest, Registry } from "../../registry/registry.ts";
 import { isTag } from "../../registry/repository-name.ts";
 import type { Access } from "./access.ts";
@@ -10,32 +11,67 @@ export interface ManifestRouteDeps {
   readonly access: Access;
 }
 
+export interface ManifestReadDeps extends ManifestRouteDeps {
+  readonly gate: ImageGate;
+}
+
 /** Tags in one push by digest; the specification asks for ten at least. */
 const mostTags = 100;
 
 /** GET and HEAD of a manifest: spec.md, "Pulling manifests". What is in memory is answered at once: a room of machines asks. */
-export function getManifest(exchange: Exchange, { registry }: ManifestRouteDeps): void | Promise<void> {
+export function getManifest(exchange: Exchange, deps: ManifestReadDeps): void | Promise<void> {
+  const { registry } = deps;
   const { repository, reference } = exchange.target;
   const found = registry.findManifest(repository, reference);
+  const isFinal = admit(exchange, found, deps) && reference.includes(":");
   const etag = `"${found.digest}"`;
-  const isByDigest = reference.includes(":");
   if (exchange.request.headers["if-none-match"] === etag) {
     const headers = ["etag", etag, "docker-content-digest", found.digest];
     return void exchange.response.writeHead(304, headers).end();
   }
-  if (isHead(exchange)) return sendManifest(exchange, found, undefined, isByDigest);
+  if (isHead(exchange)) return sendManifest(exchange, found, undefined, isFinal);
   const known = registry.manifestInMemory(found.digest);
-  if (known) return sendManifest(exchange, found, known, isByDigest);
-  return registry
-    .readManifest(found.digest)
-    .then((octets) => sendManifest(exchange, found, octets, isByDigest));
+  if (known) return sendManifest(exchange, found, known, isFinal);
+  return registry.readManifest(found.digest).then((octets) => sendManifest(exchange, found, octets, isFinal));
+}
+
+/**
+ * Where only signed images are shown, whoever may not push sees no others; elsewhere a warning goes with them.
+ * @returns whether nobody's signature matters here @throws OciError MANIFEST_UNKNOWN
+ */
+export function admit(
+  exchange: Exchange,
+  { digest, createdAt }: FoundManifest,
+  deps: ManifestReadDeps,
+): boolean {
+  const { repository, reference } = exchange.target;
+  const asked = { repository, reference, digest, createdAt };
+  const gated = deps.gate.check(asked);
+  if (!gated) return true;
+  const { mode, problem } = gated;
+  if (problem === undefined) return false;
+  const isTag = !reference.includes(":");
+  const name = `${repository}${isTag ? ":" : "@"}${reference}`;
+  const advice = `sign it: boot sign ${isTag ? name : `${repository}:TAG`} --gpg NAME`;
+  const mayPush = deps.access.mayPush(exchange);
+  if (!mayPush) deps.gate.tell(asked, gated, exchange.request.socket.remoteAddress ?? "somebody");
+  if (mode === "require-signed" && !mayPush)
+    throw new OciError(
+      "MANIFEST_UNKNOWN",
+      `${name} is here and ${problem}; of this repository only signed images are shown to whoever may not push to it; ${advice}`,
+      { detail: { state: gated.state, digest } },
+    );
+  const outlook = mode === "warn" ? "nodes may refuse it" : "only who may push here sees it";
+  exchange.response.setHeader("warning", `299 - "${name} ${problem}, and ${outlook}; ${advice}"`);
+  return false;
 }
 
 export function sendManifest(
   { response }: Exchange,
   { digest, mediaType, sizeBytes }: FoundManifest,
   octets: Buffer | undefined,
-  isByDigest: boolean,
+  /** What is there today is there tomorrow, for everybody. */
+  isFinal: boolean,
 ): void {
   // As a list, which Node writes down without sorting it into an object first.
   response.writeHead(200, [
@@ -48,7 +84,7 @@ export function sendManifest(
     "etag",
     `"${digest}"`,
     "cache-control",
-    isByDigest ? "public, max-age=31536000, immutable" : "no-cache",
+    isFinal ? "public, max-age=31536000, immutable" : "no-cache",
   ]);
   response.end(octets);
 }

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import type { Clock, Log } from "../../domain/capabilities.ts";
 import { maximumConnections } from "../../domain/connection-shares.ts";
+import type { ImageGate } from "../../registry/image-gate.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { isRepositoryName, longestName } from "../../registry/repository-name.ts";
@@ -25,6 +26,7 @@ export interface RegistryServerDeps extends AccessDeps {
   readonly registry: Registry;
   readonly signatures: SignatureRoutes;
   readonly upstreams: UpstreamRoutes;
+  readonly gate: ImageGate;
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
   readonly host: string;
@@ -52,6 +54,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     log,
     count: new StreamCount(streamLimits),
     stallMs: streamLimits.stallMs,
+    gate: deps.gate,
   };
   const reads = (handler: Handler): Handler => {
     return (exchange) => {
@@ -70,7 +73,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     tags: both((exchange) => getTags(exchange, { registry })),
     referrers: both((exchange) => getReferrers(exchange, { registry })),
     manifest: {
-      ...both((exchange) => getManifest(exchange, { registry, access })),
+      ...both((exchange) => getManifest(exchange, { registry, access, gate: deps.gate })),
       PUT: (exchange) => putManifest(exchange, { registry, access }),
       DELETE: (exchange) => deleteManifest(exchange, { registry, access }),
     },

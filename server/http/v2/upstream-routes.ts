@@ -6,7 +6,7 @@ import type { UpstreamTags } from "../../upstream/upstream-tags.ts";
 import { type BlobRouteDeps, getBlob, readDigest } from "./blob-routes.ts";
 import { type Exchange, isHead } from "./exchange.ts";
 import { getTags, tagPage } from "./list-routes.ts";
-import { getManifest, type ManifestRouteDeps, sendManifest } from "./manifest-routes.ts";
+import { admit, getManifest, type ManifestReadDeps, sendManifest } from "./manifest-routes.ts";
 
 export interface UpstreamRoutes {
   readonly pull: PullThrough;
@@ -23,19 +23,15 @@ type Answer = void | Promise<void>;
 /** Repositories of upstreams: what is asked for is fetched first, if need be, and then answered as our own. */
 export function createUpstreamRoutes(
   { pull, tags }: UpstreamRoutes,
-  deps: ManifestRouteDeps & BlobRouteDeps & { readonly registry: Registry },
+  deps: ManifestReadDeps & BlobRouteDeps & { readonly registry: Registry },
 ) {
   function manifest(exchange: Exchange, place: Place): Answer {
     const { reference } = exchange.target;
     const finish = ({ warning, passed }: PreparedManifest): Answer => {
       if (warning !== undefined) exchange.response.setHeader("warning", warning);
       if (!passed) return getManifest(exchange, deps);
-      return sendManifest(
-        exchange,
-        passed,
-        isHead(exchange) ? undefined : passed.octets,
-        reference.includes(":"),
-      );
+      const isFinal = admit(exchange, passed, deps) && reference.includes(":");
+      return sendManifest(exchange, passed, isHead(exchange) ? undefined : passed.octets, isFinal);
     };
     const prepared = pull.prepareManifest(place, reference);
     return prepared instanceof Promise ? prepared.then(finish) : finish(prepared);

@@ -1,0 +1,126 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import t from "tap";
+import { policyJson, registriesDirectoryFile } from "../../server/signatures/policy/client-files.ts";
+import { trustOf } from "../../server/signatures/policy/trust.ts";
+import { boot } from "../support/boot-command.ts";
+import { makePodsecArchive, startProxy } from "../support/container-registry.ts";
+import { startServer } from "../support/http-fixture.ts";
+import { temporaryDirectory } from "../support/samples.ts";
+import { makeSigningKey } from "../support/signing-key.ts";
+import { createClients } from "../support/signing-lab.ts";
+
+const names = { host: "registry.local", aliases: [] };
+
+t.test("our own registry takes an archive with a token, and gives it back the same", async (t) => {
+  const server = await startServer(t);
+  const own = ["--server", server.url];
+  const images = [
+    { name: "k8s-c10f2/etcd:3.5", content: "etcd" },
+    { name: "c10f/pause:3.9", content: "a pause" },
+  ];
+  const [amd64, arm64] = await Promise.all([
+    makePodsecArchive(t, "amd64", images),
+    makePodsecArchive(t, "arm64", images),
+  ]);
+  t.match(
+    await boot([
+      "image",
+      "import",
+      amd64.archive,
+      "--registry",
+      `127.0.0.1:${server.app.addresses.registryPort}`,
+    ]),
+    { code: 1, err: /^TRANSFER_UNAUTHORIZED: [\s\S]*boot token create/ },
+  );
+  const words = [...own, "--token", server.adminToken];
+  const imported = await boot([
+    ...words,
+    "--output",
+    "json",
+    "image",
+    "import",
+    amd64.archive,
+    arm64.archive,
+  ]);
+  t.match(imported, { code: 0, err: "" });
+  t.match(JSON.parse(imported.out), [
+    { name: "k8s-c10f2/etcd:3.5", platforms: ["linux/amd64", "linux/arm64"] },
+    { name: "c10f/etcd:3.5", sentBytes: 0 },
+    { name: "c10f/pause:3.9", platforms: ["linux/amd64", "linux/arm64"] },
+  ]);
+  const target = join(temporaryDirectory(t), "amd64.tar");
+  const exported = await boot([
+    ...words,
+    "image",
+    "export",
+    ...images.map(({ name }) => name),
+    "--to",
+    target,
+  ]);
+  t.match(exported, { code: 0, err: "" });
+  const unpacked = temporaryDirectory(t);
+  execFileSync("tar", ["-xf", target, "-C", unpacked]);
+  execFileSync("diff", ["-r", join(amd64.layout, "blobs"), join(unpacked, "amd64/blobs")]);
+
+  const key = makeSigningKey(t, "maker@lab.example", "rsa3072");
+  const added = await boot([...words, "key", "add", "maker", "--file", key.publicFile]);
+  t.match(added, { code: 0 });
+  const signed = await boot([...words, "sign", "c10f/pause", "--key", key.file]);
+  t.match(
+    signed,
+    { code: 0, err: "", out: /c10f\/pause:3\.9 +3 +0 +sha256:/ },
+    "the server says what it is called",
+  );
+
+  // Without the header of the extension clients go to the lookaside server.
+  const { registryPort, lookasidePort } = server.app.addresses;
+  const behind = `http://127.0.0.1:${registryPort}`;
+  const plain = await startProxy(t, behind, { withoutSignatures: true });
+  const places = {
+    "by the extension": { location: `127.0.0.1:${registryPort}`, lookasidePort: 9 },
+    "from the lookaside": { location: plain.host, lookasidePort },
+  };
+  for (const [way, place] of Object.entries(places)) {
+    const clients = createClients(t, {
+      policy: policyJson(trustOf(server.store.signers.all(), names, Date.now()), "inline"),
+      registriesD: registriesDirectoryFile(`http://127.0.0.1:${place.lookasidePort}/sigstore/`),
+      registriesConf: `[[registry]]\nprefix = "registry.local"\nlocation = "${place.location}"\ninsecure = true\n`,
+    });
+    const pulled = await clients.skopeo("registry.local/c10f/pause:3.9");
+    t.ok(pulled.accepted, `a signed image is pulled with its signature ${way}`, { said: pulled.said });
+    const refused = await clients.skopeo("registry.local/c10f/etcd:3.5");
+    t.match(refused, { accepted: false, said: /no signature exists/ }, `an unsigned one is not, ${way}`);
+  }
+  t.notOk(plain.passed.some(({ path }) => path.startsWith("/extensions/")));
+});
+
+t.test("the server says where its registry is", async (t) => {
+  const server = await startServer(t);
+  const { registryPort, registryTlsPort } = server.app.addresses;
+  const { status, json } = await server.api("GET", "/registry");
+  t.equal(status, 200);
+  t.match(json, {
+    url: `http://127.0.0.1:${registryPort}`,
+    tlsUrl: `https://127.0.0.1:${registryTlsPort}`,
+    host: "registry.local",
+    authority: /^-----BEGIN CERTIFICATE-----\n/,
+  });
+  t.equal((await server.ask("/api/v1/registry")).status, 401);
+});
+
+t.test("a registry that is switched off is told so", async (t) => {
+  const server = await startServer(t, { settings: { "registry.enabled": false } });
+  t.match(await server.api("GET", "/registry"), { status: 404, json: { code: "REGISTRY_OFF" } });
+  const signed = await boot([
+    "--server",
+    server.url,
+    "--token",
+    server.adminToken,
+    "sign",
+    "p10/a:1",
+    "--gpg",
+    "x",
+  ]);
+  t.match(signed, { code: 1, err: /REGISTRY_OFF|switched off[\s\S]*registry\.enabled/ });
+});

@@ -1,0 +1,145 @@
+import t, { type Test } from "tap";
+import { systemClock } from "../../server/platform/clock.ts";
+import { createGpg, payloadFor } from "../support/signing-lab.ts";
+import { indexOf, ociIndex } from "../support/oci-image.ts";
+import { type RegistryLab, registryLab } from "../support/registry-lab.ts";
+
+const dayMs = 86_400_000;
+
+/** A registry of which p10/* is shown signed only, with Anna, who signs. */
+async function lab(t: Test, more: { expiresInSeconds?: number } = {}) {
+  const gpg = createGpg(t);
+  await gpg.makeKey("anna", "ed25519");
+  let shiftMs = 0;
+  const clock = { ...systemClock, now: () => systemClock.now() + shiftMs };
+  const registry = await registryLab(t, {
+    clock,
+    settings: {
+      "registry.repositories": [
+        { pattern: "p10/free", mode: "open" },
+        { pattern: "p10/*", mode: "require-signed" },
+        { pattern: "lab/*", mode: "warn" },
+      ],
+    },
+  });
+  const publicKey = (await gpg.exportKey("anna")).toString("base64");
+  const added = await registry.server.api("POST", "/keys", { name: "anna", publicKey, ...more });
+  t.equal(added.status, 201, added.text);
+  const signWith = async (repository: string, tag: string, digest: string) => {
+    const octets = await gpg.sign("anna", payloadFor(digest, `registry.local/${repository}:${tag}`));
+    const path = `/sigstore/${repository}@${digest.replace(":", "=")}/signature-1`;
+    const { status, text } = await registry.push("PUT", path, { body: octets });
+    t.equal(status, 201, text);
+  };
+  const events = async () =>
+    (await registry.server.api("GET", "/events?limit=1000")).items.filter(
+      ({ type }) => (type as unknown) === "image.unsigned-pull",
+    );
+  return { ...registry, signWith, events, advance: (ms: number) => (shiftMs += ms) };
+}
+
+const see = async ({ pull }: Pick<RegistryLab, "pull">, repository: string, reference: string) =>
+  (await pull(`/v2/${repository}/manifests/${reference}`)).status;
+
+t.test(
+  "an unsigned image of a repository that requires signatures is not there for anonymous pulls",
+  async (t) => {
+    const registry = await lab(t);
+    const { manifest } = await registry.image("p10/pause", "3.9");
+    for (const reference of ["3.9", manifest.digest]) {
+      const refused = await registry.pull(`/v2/p10/pause/manifests/${reference}`);
+      t.match(refused, { status: 404, code: "MANIFEST_UNKNOWN" });
+      t.match(refused.text, /is not signed[\s\S]*boot sign p10\/pause:/, "it says why, and what to do");
+      const head = await registry.pull(`/v2/p10/pause/manifests/${reference}`, { method: "HEAD" });
+      t.equal(head.status, 404);
+      const etag = { "if-none-match": `"${manifest.digest}"` };
+      t.match(await registry.pull(`/v2/p10/pause/manifests/${reference}`, { headers: etag }), {
+        status: 404,
+      });
+    }
+    t.same((await registry.pull("/v2/p10/pause/tags/list")).json["tags"], ["3.9"], "its tags are told");
+
+    const seen = await registry.push("GET", "/v2/p10/pause/manifests/3.9");
+    t.match(seen, { status: 200, headers: { warning: /^299 - "p10\/pause:3\.9 is not signed/ } });
+    const { json } = await registry.server.api("POST", "/tokens", { name: "eye", scope: "viewer" });
+    const viewer = { token: json["token"] as unknown as string };
+    t.equal(
+      (await registry.pull("/v2/p10/pause/manifests/3.9", viewer)).status,
+      404,
+      "a token that may not push",
+    );
+
+    await registry.signWith("p10/pause", "3.9", manifest.digest);
+    for (const reference of ["3.9", manifest.digest]) {
+      const found = await registry.pull(`/v2/p10/pause/manifests/${reference}`);
+      t.match(found, { status: 200, headers: { "cache-control": "no-cache", warning: undefined } });
+      t.same(found.bytes, manifest.content);
+    }
+    await registry.manifest("p10/pause", "latest", manifest);
+    t.equal(await see(registry, "p10/pause", "latest"), 404, "another tag needs a signature of its own");
+
+    const events = await registry.events();
+    t.match(events[0], {
+      level: "warning",
+      data: { address: "127.0.0.1", state: "unsigned", mode: "require-signed" },
+    });
+    t.ok(events.length <= 4, "the same from the same address is told once a minute");
+  },
+);
+
+t.test("modes: open shows everything, warn shows it with a warning", async (t) => {
+  const registry = await lab(t);
+  const free = await registry.image("p10/free", "1");
+  const open = await registry.pull(`/v2/p10/free/manifests/${free.manifest.digest}`);
+  t.match(open, { status: 200, headers: { warning: undefined, "cache-control": /immutable/ } });
+  const { manifest } = await registry.image("lab/tool", "1");
+  const warned = await registry.pull("/v2/lab/tool/manifests/1");
+  t.match(warned, {
+    status: 200,
+    headers: { warning: /^299 - "lab\/tool:1 is not signed, and nodes may refuse it/ },
+  });
+  t.same(warned.bytes, manifest.content);
+  await registry.signWith("lab/tool", "1", manifest.digest);
+  t.match(await registry.pull("/v2/lab/tool/manifests/1"), { status: 200, headers: { warning: undefined } });
+});
+
+t.test("an index is there when each of its images is signed", async (t) => {
+  const registry = await lab(t);
+  const images = [
+    await registry.image("p10/both", "amd64", "amd64"),
+    await registry.image("p10/both", "arm64", "arm64"),
+  ];
+  const index = indexOf(images.map((image) => image.manifest));
+  t.equal((await registry.manifest("p10/both", "1", index, ociIndex)).status, 201);
+  for (const { manifest } of images) {
+    t.equal(await see(registry, "p10/both", "1"), 404);
+    await registry.signWith("p10/both", "1", manifest.digest);
+  }
+  t.equal(await see(registry, "p10/both", "1"), 200);
+  t.equal(await see(registry, "p10/both", index.digest), 200);
+});
+
+t.test("a revoked signer, and one whose time is over, hide what they signed at once", async (t) => {
+  for (const end of ["revoke", "expire", "remove"] as const) {
+    const registry = await lab(t, { expiresInSeconds: 86_400 });
+    const { manifest } = await registry.image("p10/pause", "3.9");
+    await registry.signWith("p10/pause", "3.9", manifest.digest);
+    t.equal(await see(registry, "p10/pause", "3.9"), 200);
+    if (end === "revoke") await registry.server.api("POST", "/keys/anna/revoke", {});
+    else if (end === "remove") await registry.server.api("DELETE", "/keys/anna");
+    else registry.advance(dayMs + 1000);
+    const state = { revoke: "revoked", expire: "expired", remove: "refused" }[end];
+    const refused = await registry.pull("/v2/p10/pause/manifests/3.9");
+    t.match(refused.json, { errors: [{ code: "MANIFEST_UNKNOWN", detail: { state } }] });
+  }
+});
+
+t.test("an image that was deleted and pushed again is unsigned", async (t) => {
+  const registry = await lab(t);
+  const { manifest } = await registry.image("p10/pause", "3.9");
+  await registry.signWith("p10/pause", "3.9", manifest.digest);
+  t.equal(await see(registry, "p10/pause", "3.9"), 200);
+  t.equal((await registry.push("DELETE", `/v2/p10/pause/manifests/${manifest.digest}`)).status, 202);
+  await registry.image("p10/pause", "3.9");
+  t.equal(await see(registry, "p10/pause", "3.9"), 404);
+});
