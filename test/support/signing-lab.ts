@@ -220,3 +220,23 @@ export function createClients(t: Teardown, files: ClientFiles) {
     },
   };
 }
+
+/** The packets of an uncompressed message of gpg's: each has a length of one, two or four octets in front (RFC 4880, section 4.2). */
+export function packetsOf(octets: Buffer): Buffer[] {
+  const packets: Buffer[] = [];
+  for (let at = 0; at < octets.length;) {
+    const first = octets[at] ?? 0;
+    const isNew = (first & 0x40) !== 0;
+    const one = octets[at + 1] ?? 0;
+    const [header, length] = isNew
+      ? one < 192
+        ? [2, one]
+        : [3, ((one - 192) << 8) + (octets[at + 2] ?? 0) + 192]
+      : (first & 3) === 0
+        ? [2, one]
+        : [3, octets.readUInt16BE(at + 1)];
+    packets.push(octets.subarray(at, at + header + length));
+    at += header + length;
+  }
+  return packets;
+}
