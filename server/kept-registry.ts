@@ -13,6 +13,7 @@ import { openServiceAuthority } from "./pki/service-authority.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
+import { type ClientSettings, serviceNames } from "./signatures/policy/client-files.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import { type KeptUpstreams, keepUpstreams } from "./kept-upstreams.ts";
 import type { RegistryRepository } from "./store/registry.ts";
@@ -35,7 +36,7 @@ export interface KeptRegistryDeps {
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
-  readonly signing: Pick<KeptSignatures, "routes" | "lookaside">;
+  readonly signing: Pick<KeptSignatures, "routes" | "lookaside" | "names" | "signers">;
   /** Is this content needed as a boot asset? */
   readonly isAsset: (sha256: string) => boolean;
 }
@@ -53,6 +54,8 @@ export interface KeptRegistry {
   };
   /** Opens its ports, one after the other. */
   readonly starts: readonly (() => Promise<void>)[];
+  /** What nodes that boot now are told. */
+  clientSettings(): ClientSettings;
   stop(): Promise<void>;
 }
 
@@ -63,8 +66,19 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const registry = createRegistry({ ...deps, uploads, store: store.registry });
   const upstreams = keepUpstreams({ ...deps, registry });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
+  const { names, signers } = deps.signing;
+  const settings = () => ({
+    names,
+    trust: signers.trust(),
+    unsignedImages: config.cluster.unsignedImages,
+    // Without a registry here, whatever is at that address, as podsec has it.
+    port: config.registry.port || 80,
+    lookasidePort: config.lookaside.port || 81,
+    authorityPem: undefined,
+  });
   if (!config.registry.enabled)
     return {
+      clientSettings: settings,
       service: registry,
       upstreams,
       authorityPem: undefined,
@@ -80,7 +94,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const addresses = [config.address, config.services.address, ...ownAddresses].filter(
     (one) => one !== undefined,
   );
-  const dnsNames = ["registry.local", "sigstore.local", ...config.http.names];
+  const dnsNames = [...serviceNames({ names }, ["registry.local", "sigstore.local"]), ...config.http.names];
   const { keyAlgorithm } = config.cluster;
   const issue = serverCertificates(authority, { dnsNames, addresses }, { clock, keyAlgorithm });
   const server = await createRegistryServer({
@@ -102,6 +116,12 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     service: registry,
     upstreams,
     authorityPem: authority.certificatePem,
+    clientSettings: () => ({
+      ...settings(),
+      port: server.ports.registryTlsPort ?? config.registry.tlsPort,
+      lookasidePort: lookasidePort ?? config.lookaside.port,
+      authorityPem: authority.certificatePem,
+    }),
     get ports() {
       return { ...server.ports, lookasidePort };
     },

@@ -181,6 +181,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "registry",
       "render",
       "signatures",
+      "signatures/policy",
       "store",
       "tftp",
       "upstream",

@@ -413,7 +413,7 @@ t.test("the server judges signatures as Debian's skopeo and podman do", async (t
   const clients = createClients(t, {
     policy: policyJson(trust, "inline"),
     registriesD: registriesDirectoryFile(`http://127.0.0.1:${lookasidePort}/sigstore/`),
-    registriesConf: registriesConf(names),
+    registriesConf: registriesConf({ names, port, authorityPem: undefined }),
   });
 
   async function isAccepted({
