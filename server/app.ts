@@ -161,6 +161,7 @@ export async function createApp(deps: AppDeps) {
       ids,
       serverAddress: interfaces[0]?.address,
       pathOf: content.pathOf,
+      images: registry.clientSettings,
       parts: (_role, family) => (opened ? [opened.agent(family, http.tlsPort ?? config.https.port)] : []),
     }),
     ids,
@@ -364,7 +365,6 @@ export async function createApp(deps: AppDeps) {
         data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode },
       });
     },
-
     registryAuthorityPem: registry.authorityPem,
     upstreams: registry.upstreams,
     /** What was bound, for tests and for the line that `boot serve` prints. */

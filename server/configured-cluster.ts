@@ -26,6 +26,7 @@ export interface NodeSources {
   readonly serverAddress: Ipv4 | undefined;
   /** The file of content by its digest. */
   readonly pathOf: (sha256: string) => string | undefined;
+  readonly images: ClusterNodes["images"];
   /** What runs on a node beside Kubernetes. */
   readonly parts?: ClusterNodes["parts"];
 }
@@ -33,7 +34,7 @@ export interface NodeSources {
 /** What makes machines nodes; undefined where no cluster is configured. */
 export async function configuredNodes(
   config: Config,
-  { ids, serverAddress, pathOf, parts = () => [] }: NodeSources,
+  { ids, serverAddress, pathOf, images, parts = () => [] }: NodeSources,
 ): Promise<ClusterNodes | undefined> {
   const cluster = clusterOf(config, serverAddress ?? ("127.0.0.1" as Ipv4));
   if (!cluster) return undefined;
@@ -42,6 +43,7 @@ export async function configuredNodes(
     cluster,
     machineIdSecret: await machineIdSecret(join(config.dataDir, "machine-id.key"), ids),
     servicesAddress: config.services.address as Ipv4 | undefined,
+    images,
     parts,
     kernelRelease: ({ files }) => kernelReleases(files.kernel.sha256),
   };

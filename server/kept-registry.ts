@@ -22,6 +22,7 @@ import { createImageGate } from "./registry/image-gate.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import { createUploads } from "./registry/uploads.ts";
 import type { KeptSignatures } from "./kept-signatures.ts";
+import { type ClientSettings, serviceNames } from "./signatures/policy/client-files.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import { type KeptUpstreams, keepUpstreams } from "./kept-upstreams.ts";
 import type { RegistryRepository } from "./store/registry.ts";
@@ -76,6 +77,8 @@ export interface KeptRegistry {
   };
   /** Opens its ports, one after the other. */
   readonly starts: readonly (() => Promise<void>)[];
+  /** What nodes that boot now are told. */
+  clientSettings(): ClientSettings;
   stop(): Promise<void>;
 }
 
@@ -113,8 +116,19 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     containers: { address, store: store.registry, stateOf: signatures.stateOf },
   });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
+  const { names } = deps.signing;
+  const settings = () => ({
+    names,
+    trust: signers.trust(),
+    unsignedImages: config.cluster.unsignedImages,
+    // Without a registry here, whatever is at that address, as podsec has it.
+    port: config.registry.port || 80,
+    lookasidePort: config.lookaside.port || 81,
+    authorityPem: undefined,
+  });
   if (!config.registry.enabled)
     return {
+      clientSettings: settings,
       service: registry,
       upstreams,
       collection,
@@ -133,7 +147,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const addresses = [config.services.address, config.address, ...ownAddresses].filter(
     (one) => one !== undefined,
   );
-  const dnsNames = ["registry.local", "sigstore.local", ...config.http.names];
+  const dnsNames = [...serviceNames({ names }, ["registry.local", "sigstore.local"]), ...config.http.names];
   const { keyAlgorithm } = config.cluster;
   const issue = serverCertificates(authority, { dnsNames, addresses }, { clock, keyAlgorithm });
   const server = await createRegistryServer({
@@ -174,6 +188,12 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     check,
     api: api(address),
     authorityPem: authority.certificatePem,
+    clientSettings: () => ({
+      ...settings(),
+      port: server.ports.registryTlsPort ?? config.registry.tlsPort,
+      lookasidePort: lookasidePort ?? config.lookaside.port,
+      authorityPem: authority.certificatePem,
+    }),
     get ports() {
       return { ...server.ports, lookasidePort };
     },

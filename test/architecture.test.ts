@@ -182,6 +182,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "registry",
       "render",
       "signatures",
+      "signatures/policy",
       "store",
       "tftp",
       "upstream",

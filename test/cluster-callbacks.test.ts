@@ -7,12 +7,14 @@ import type { NodePart } from "../server/node/node-spec.ts";
 import { publicText } from "../server/node/public-text.ts";
 import { createBootLab, serverUrl } from "./support/boot-lab.ts";
 import { sampleCluster } from "./support/cluster-samples.ts";
+import { sampleImages } from "./support/node-samples.ts";
 import { addressOf } from "./support/samples.ts";
 
 const nodes: ClusterNodes = {
   cluster: sampleCluster("1.31.0"),
   machineIdSecret: Buffer.from("secret"),
   servicesAddress: undefined,
+  images: () => sampleImages,
   parts: () => [],
   kernelRelease: () => undefined,
 };

@@ -26,6 +26,8 @@ export interface ClusterNodes {
   readonly machineIdSecret: Uint8Array;
   /** Of the registry and the lookaside store; undefined: where the machine reaches this server. */
   readonly servicesAddress: Ipv4 | undefined;
+  /** The registry and whose images of it count, as it is now: a change is for the boots that come. */
+  readonly images: () => NodeFacts["images"];
   /** What runs on a node beside Kubernetes: the agent that calls back. */
   readonly parts: (role: NodeRole, family: NodeFamily, facts: NodeFacts) => readonly NodePart[];
   /** `uname -r` of an image's kernel; undefined: nobody can tell. */
@@ -76,7 +78,7 @@ export function nodeOfPlan(
     podNetwork: formatCidr(cluster.podSubnet),
     serviceNetwork: formatCidr(cluster.serviceSubnet),
     pauseImage: cluster.pauseImage,
-    signers: [],
+    images: nodes.images(),
   });
   if (!("facts" in read))
     throw NodeFactsInvalid({

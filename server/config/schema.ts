@@ -5,6 +5,8 @@ import { port } from "./schema-parts.ts";
 /** Its numbers are checked besides: no pattern says "at most 255" in a line that one can read. */
 export const addressPattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
 const namePattern = "^[A-Za-z0-9.-]{1,253}$";
+const imageScopePattern =
+  "^(\\*\\.)?[a-z0-9.-]{1,253}(:[0-9]{1,5})?(/[a-z0-9._-]{1,128})*(:[A-Za-z0-9_.-]{1,128})?$";
 const address = (description: string) => Type.String({ pattern: addressPattern, description });
 
 export const subnetSchema = Type.Object(
@@ -87,6 +89,13 @@ const clusterSchema = Type.Object(
       description: "names and addresses that the API server's certificate has besides the usual ones",
     }),
     keyAlgorithm: choice(["ECDSA-P256", "RSA-2048"], "ECDSA-P256", "keys of the cluster's certificates"),
+    unsignedImages: Type.Optional(
+      Type.Array(Type.String({ pattern: imageScopePattern }), {
+        maxItems: 64,
+        description:
+          "registries, namespaces and repositories that nodes take images of without a signature, such as registry.k8s.io; [] none; default: all, until there is a signer (boot key add)",
+      }),
+    ),
     arming: choice(
       ["operator", "automatic"],
       "operator",

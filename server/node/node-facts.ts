@@ -1,13 +1,8 @@
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { type Ipv4, ipv4FromNumber, parseIpv4 } from "../net/ipv4.ts";
+import type { ClientSettings } from "../signatures/policy/client-files.ts";
+import { isScope } from "../signatures/policy/reference.ts";
 import { secretIn } from "./public-text.ts";
-
-/** Who may sign images: the name of its key's file, the scope that it signs for, and its public key in ASCII armour. */
-export interface Signer {
-  readonly keyFile: string;
-  readonly scope: string;
-  readonly publicKey: string;
-}
 
 /** What the server knows of a node before its boot, as it comes. */
 export interface NodeFactsInput {
@@ -28,7 +23,8 @@ export interface NodeFactsInput {
   /** Of slirp4netns, between node and user namespace; nothing else may have these addresses. A /24. */
   readonly innerNetwork?: string;
   readonly pauseImage: string;
-  readonly signers: readonly Signer[];
+  /** The registry that it pulls from, and what it takes of it. */
+  readonly images: ClientSettings;
 }
 
 export interface NodeFacts {
@@ -43,7 +39,7 @@ export interface NodeFacts {
   readonly serviceNetwork: Cidr;
   readonly inner: { readonly network: Cidr; readonly address: Ipv4; readonly router: Ipv4 };
   readonly pauseImage: string;
-  readonly signers: readonly Signer[];
+  readonly images: ClientSettings;
   /** Made by `readNodeFacts` alone: each value has a closed form, in which no secret fits. */
   readonly __checked: true;
 }
@@ -59,9 +55,30 @@ const hostForm = `${label}(?:\\.${label})*`;
 const endpointForm = new RegExp(`^(?=.{1,259}$)${hostForm}:([0-9]{1,5})$`);
 const segment = "[a-z0-9]+(?:[._-][a-z0-9]+)*";
 const imageForm = new RegExp(`^${hostForm}(?::[0-9]{1,5})?(?:/${segment})+:[\\w][\\w.-]{0,127}$`);
-const scopeForm = new RegExp(`^${hostForm}(?::[0-9]{1,5})?(?:/${segment})*$`);
-const armourForm =
-  /^-----BEGIN PGP PUBLIC KEY BLOCK-----\n[\w\s+/=:.@()-]+\n-----END PGP PUBLIC KEY BLOCK-----\n$/;
+const registryForm = /^[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?$/;
+/** As policy.json writes one; a namespace of Docker Hub is none of `isScope`. */
+const scopeForm = /^(?:\*\.)?[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:\/[a-z0-9._-]+)*(?::[\w.-]{1,128})?$/;
+const certificateForm = /^(?:-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----\n)+$/;
+const isPort = (port: number) => Number.isInteger(port) && port >= 0 && port <= 65_535;
+
+function* problemsOfImages(images: ClientSettings): Generator<string> {
+  const { names, port, lookasidePort, authorityPem, trust, unsignedImages = [] } = images;
+  if (![names.host, ...names.aliases].every((name) => registryForm.test(name)))
+    yield "a registry is called host or host:port";
+  if (![port, lookasidePort].every(isPort)) yield "a port must be one of TCP";
+  if (authorityPem !== undefined && !certificateForm.test(authorityPem))
+    yield "an authority must be certificates in PEM";
+  if (![...trust.keys()].every(isScope) || !unsignedImages.every((scope) => scopeForm.test(scope)))
+    yield "a scope must be a registry, a repository or an image";
+  const keys = [...trust.values()].flatMap(({ signers }) => signers.flatMap((signer) => signer.keys));
+  if (!keys.every(({ octets }) => isPublicKey(octets))) yield "a key must be a public one of OpenPGP";
+}
+
+/** By its first packet (RFC 4880, sections 4.2 and 4.3). */
+function isPublicKey([header = 0]: Uint8Array): boolean {
+  const isNewFormat = (header & 0x40) !== 0;
+  return (header & 0x80) !== 0 && (isNewFormat ? header & 0x3f : (header >> 2) & 0x0f) === 6;
+}
 
 export interface FactProblem {
   readonly fact: string;
@@ -108,13 +125,7 @@ export function readNodeFacts(
     serviceNetwork: network("serviceNetwork", input.serviceNetwork),
     pauseImage: formed("pauseImage", input.pauseImage, imageForm, "must be an image with its tag"),
   };
-  for (const { keyFile, scope, publicKey } of input.signers) {
-    formed("signers", keyFile, /^[a-z0-9][a-z0-9_.-]{0,63}\.pgp$/, "a key's file must be called <name>.pgp");
-    formed("signers", scope, scopeForm, "a scope must be a registry or a repository");
-    formed("signers", publicKey, armourForm, "must be a public key of OpenPGP in ASCII armour");
-  }
-  if (new Set(input.signers.map(({ scope }) => scope)).size < input.signers.length)
-    refuse("signers", "a scope has one signer only");
+  for (const problem of problemsOfImages(input.images)) refuse("images", problem);
   if (problems.length > 0) return { problems };
   if (inner.prefixLength !== 24) refuse("innerNetwork", "must be a /24");
   const networks = {
@@ -136,7 +147,7 @@ export function readNodeFacts(
       kernel: { major: Number(kernel?.[1]), minor: Number(kernel?.[2]) },
       kubernetes: { minor: Number(kubernetes?.[2]), version: kubernetes?.[1] ?? "" },
       inner: { network: inner, address: at(innerAddress), router: at(innerRouter) },
-      signers: input.signers,
+      images: input.images,
       __checked: true,
     },
     problems: [],

@@ -12,7 +12,7 @@ export interface NodeTree {
 }
 
 const unitDirectory = { system: "/etc/systemd/system", user: "/etc/systemd/user" } as const;
-const pathForm = /^(?:\/(?!\.{1,2}(?:\/|$))[\w@.+-]+)+$/;
+const pathForm = /^(?:\/(?!\.{1,2}(?:\/|$))[\w@.:+-]+)+$/;
 
 /** @throws Error when two parts claim one path, or a path or word is of no plain form: faults of the code that made the spec */
 export function nodeTree(spec: NodeSpec): NodeTree {

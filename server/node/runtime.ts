@@ -1,13 +1,12 @@
 import { runtimeSockets } from "../domain/cluster-node.ts";
+import { clientPaths } from "../signatures/policy/client-files.ts";
 import { type Family, familyTable } from "./families.ts";
+import { containerdHosts } from "./image-policy.ts";
 import { overlayChoice } from "./kernel.ts";
 import type { NodeFacts } from "./node-facts.ts";
 import type { NodePart } from "./node-spec.ts";
 import { publicText } from "./public-text.ts";
 import { stateDirectory } from "./accounts.ts";
-
-/** The registry that images come from; its address is in /etc/hosts. */
-const registry = "registry.local";
 
 const containerdScript = String.raw`#!/bin/sh
 # containerd, inside of the user namespace. It tells systemd itself when it is ready.
@@ -34,16 +33,16 @@ for archive in /usr/share/rollcall/images/*; do
 done
 `;
 
-const crioScript = String.raw`#!/bin/sh
+const crioScript = `#!/bin/sh
 # CRI-O, inside of the user namespace. It tells systemd itself when it is ready.
 set -eu
 mkdir -p /run/crio
 export _CRIO_ROOTLESS=1
-exec crio --config "$U7S_CONFIGURATION/crio.conf" --config-dir ""
+exec crio --config "$U7S_CONFIGURATION/crio.conf" --config-dir "" --registries-conf ${clientPaths.registries}
 `;
 
 /** The version of this file's form is that of containerd 1.6; 2.x reads it too and translates. */
-function containerdConfig({ pauseImage }: NodeFacts, configuration: string): string {
+function containerdConfig({ pauseImage }: NodeFacts, hosts: string): string {
   return `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -74,7 +73,7 @@ state = "/run/containerd"
   conf_dir = "/etc/cni/net.d"
 
 [plugins."io.containerd.grpc.v1.cri".registry]
-  config_path = "${configuration}/certs.d"
+  config_path = "${hosts}"
 `;
 }
 
@@ -89,7 +88,7 @@ storage_option = [${storageOption === undefined ? "" : `"${storageOption}"`}]
 listen = "/run/crio/crio.sock"
 
 [crio.image]
-signature_policy = "/etc/containers/policy.json"
+signature_policy = "${clientPaths.policy}"
 pause_image = "${pauseImage}"
 
 [crio.runtime]
@@ -140,13 +139,6 @@ export function runtimePart(family: Family, facts: NodeFacts): NodePart {
         : undefined;
     return { files: [file(`${configuration}/crio.conf`, crioConfig(facts, storageOption))] };
   }
-  return {
-    files: [
-      file(`${configuration}/containerd.toml`, containerdConfig(facts, configuration)),
-      file(
-        `${configuration}/certs.d/${registry}/hosts.toml`,
-        `server = "http://${registry}"\n\n[host."http://${registry}"]\n  capabilities = ["pull", "resolve"]\n`,
-      ),
-    ],
-  };
+  const text = containerdConfig(facts, containerdHosts(family));
+  return { files: [file(`${configuration}/containerd.toml`, text)] };
 }

@@ -13,7 +13,9 @@ import { nodeTree } from "../../server/node/node-tree.ts";
 import { publicText, secretIn } from "../../server/node/public-text.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
 import { runtimeSocket } from "../../server/node/runtime.ts";
-import { allSamples, sampleFacts, sampleInput } from "../support/node-samples.ts";
+import type { Signer } from "../../server/domain/signature.ts";
+import { trustOf } from "../../server/signatures/policy/trust.ts";
+import { allSamples, sampleFacts, sampleImages, sampleInput, sampleSigner } from "../support/node-samples.ts";
 
 const golden = resolve(import.meta.dirname, "golden");
 const textOf = (spec: NodeSpec, path: string) =>
@@ -105,22 +107,21 @@ t.test("a fact of another form than its own is refused and not quoted", (t) => {
       if (typeof value === "string" && value.length > 12 && !fact.endsWith("Network"))
         t.notOk(JSON.stringify(problems).includes(value), "not quoted");
     }
-  const [signer] = sampleInput.signers;
-  if (!signer) throw new Error("no signer");
+  const [key] = sampleSigner.keys;
+  if (!key) throw new Error("no key");
+  const trusting = (signer: Signer) => ({ trust: trustOf([signer], sampleImages.names, 1) });
   for (const one of [
-    { ...signer, keyFile: "../x.pgp" },
-    { ...signer, scope: 'a"b' },
-    {
-      ...signer,
-      publicKey: "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx\n-----END PGP PRIVATE KEY BLOCK-----\n",
-    },
+    trusting({ ...sampleSigner, scopes: ['a"b'] }),
+    // An OpenPGP secret key packet (tag 5).
+    trusting({ ...sampleSigner, keys: [{ ...key, octets: Uint8Array.of(0x95, 1, 4) }] }),
+    { names: { host: 'registry.local"', aliases: [] } },
+    { names: { host: "registry.local", aliases: ["a b"] } },
+    { unsignedImages: ["docker.io", "docker.io library"] },
+    { port: 65_536 },
+    { lookasidePort: -1 },
+    { authorityPem: "-----BEGIN PRIVATE KEY-----\nx\n-----END PRIVATE KEY-----\n" },
   ])
-    t.same(readNodeFacts({ ...sampleInput, signers: [one] }).problems.length, 1);
-  t.same(
-    readNodeFacts({ ...sampleInput, signers: [signer, signer] }).problems.length,
-    1,
-    "one signer for a scope",
-  );
+    t.same(readNodeFacts({ ...sampleInput, images: { ...sampleImages, ...one } }).problems.length, 1);
   t.same(readNodeFacts(sampleInput).problems, []);
   t.end();
 });

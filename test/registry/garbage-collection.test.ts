@@ -213,6 +213,7 @@ t.test("content that comes back between its last look and its removal is not rem
     random: () => 0,
     content: {
       remove: async (_hex, isWanted) => {
+        if (!isWanted) throw new Error("it has to ask once more");
         asked.push(isWanted());
         t.equal(store.registry.findBlob("p10/app", digest), undefined, "hidden before its file goes");
         await store.registry.linkBlob("p10/app", { digest, sizeBytes: 7 }, Date.now());

@@ -83,7 +83,11 @@ async function lab(t: Test) {
     return createClients(t, {
       policy: policyJson(trustOf(registry.server.store.signers.all(), names, Date.now()), "inline"),
       registriesD: registriesDirectoryFile(`http://127.0.0.1:${lookasidePort}/sigstore/`),
-      registriesConf: registriesConf(names),
+      registriesConf: registriesConf({
+        names,
+        port: Number(names.host.split(":")[1]),
+        authorityPem: undefined,
+      }),
     });
   };
   return { ...registry, host, gpg, podmanPush, client };

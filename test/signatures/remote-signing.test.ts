@@ -81,7 +81,8 @@ t.test("skopeo signs from afar by the signature extension, and a client takes th
     server.closeAllConnections();
     server.close();
   });
-  const names = { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, aliases: [] };
+  const { port } = server.address() as AddressInfo;
+  const names = { host: `127.0.0.1:${port}`, aliases: [] };
   const opened = openSignatureStore(t, systemClock, names);
   const routes = createSignatureRoutes(opened.signatures);
   await opened.signers.add(
@@ -92,7 +93,7 @@ t.test("skopeo signs from afar by the signature extension, and a client takes th
     policy: policyJson(opened.signers.trust(), "inline"),
     // Nothing listens there: where the extension is, clients look nowhere else.
     registriesD: registriesDirectoryFile("http://127.0.0.1:9/sigstore/"),
-    registriesConf: registriesConf(names),
+    registriesConf: registriesConf({ names, port, authorityPem: undefined }),
   });
 
   const image = makeImage("remote");

@@ -1,15 +1,55 @@
+import type { Signer } from "../../server/domain/signature.ts";
 import { agentPart, type AgentServer } from "../../server/node/agent.ts";
 import { families } from "../../server/node/families.ts";
 import { type NodeFacts, type NodeFactsInput, readNodeFacts } from "../../server/node/node-facts.ts";
 import { nodeRoles, type NodeSpec } from "../../server/node/node-spec.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
+import { trustOf } from "../../server/signatures/policy/trust.ts";
 
-const publicKey = `-----BEGIN PGP PUBLIC KEY BLOCK-----
+/** Somebody who may sign; the key has the first octet of one, and no more of it. */
+export const sampleSigner: Signer = {
+  name: "imagemaker",
+  scopes: ["registry.local"],
+  keys: [
+    {
+      fingerprint: "0123456789abcdef0123456789abcdef01234567",
+      algorithm: "ed25519",
+      userIds: ["imagemaker"],
+      createdAt: 0,
+      expiresAt: undefined,
+      isRevoked: false,
+      octets: Uint8Array.of(0x98, 0x33, 4),
+    },
+  ],
+  addedAt: 0,
+  expiresAt: undefined,
+  revokedAt: undefined,
+};
 
-mDMEZxabcBYJKwYBBAHaRw8BAQdAq0Zg1kYB4k3M8nqQ5n7b0aV3l2nJ0S1eFz5X
-=aB3d
------END PGP PUBLIC KEY BLOCK-----
+/** The certificate is one that was made for this place, so that what is made of it is always the same. */
+const authorityPem = `-----BEGIN CERTIFICATE-----
+MIIBjjCCATOgAwIBAgIUAv/ctIT/udNu6MT4ErE+CCuky7wwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRcm9sbGNhbGwtYWdlbnQtY2EwHhcNMjYxMTIxMTYxMDE5WhcN
+MzYxMTE4MTYxMDE5WjAcMRowGAYDVQQDDBFyb2xsY2FsbC1hZ2VudC1jYTBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABLHoqCHdY+3dSzJ0nhhvRj4VWk8p8fmwddHb
+71/1dwMhMCOUfldeoLZgiStRKfeVyPmALby72ehVt5A2apsFKdijUzBRMB0GA1Ud
+DgQWBBT/LsRqy9AYo9HRBQvz9v5wakLgPjAfBgNVHSMEGDAWgBT/LsRqy9AYo9HR
+BQvz9v5wakLgPjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7
+3YcYTIj59o/zwwhv1G0TBO/bOMk3cf7Z4ZlwAzncBgIhAP7A/JmPO8jK8kOnrZfP
+KLOB3YegL3dRu3mDI1aoY6oB
+-----END CERTIFICATE-----
 `;
+
+const names = { host: "registry.local", aliases: [] };
+/** A registry with one signer. */
+export const sampleImages: NodeFactsInput["images"] = {
+  names,
+  port: 443,
+  lookasidePort: 81,
+  authorityPem,
+  trust: trustOf([sampleSigner], names, 1),
+  unsignedImages: undefined,
+};
 
 /** What is known of a sample node. */
 export const sampleInput: NodeFactsInput = {
@@ -23,7 +63,7 @@ export const sampleInput: NodeFactsInput = {
   podNetwork: "10.244.0.0/16",
   serviceNetwork: "10.96.0.0/12",
   pauseImage: "registry.local/c10f/pause:3.9",
-  signers: [{ keyFile: "imagemaker.pgp", scope: "registry.local", publicKey }],
+  images: sampleImages,
 };
 
 export function sampleFacts(changes: Partial<NodeFactsInput> = {}): NodeFacts {
@@ -32,22 +72,7 @@ export function sampleFacts(changes: Partial<NodeFactsInput> = {}): NodeFacts {
   return read.facts;
 }
 
-/** The certificate is one that was made for this place, so that what is made of it is always the same. */
-export const sampleServer: AgentServer = {
-  httpsUrl: "https://10.0.0.2:8443",
-  authorityPem: `-----BEGIN CERTIFICATE-----
-MIIBjjCCATOgAwIBAgIUAv/ctIT/udNu6MT4ErE+CCuky7wwCgYIKoZIzj0EAwIw
-HDEaMBgGA1UEAwwRcm9sbGNhbGwtYWdlbnQtY2EwHhcNMjYxMTIxMTYxMDE5WhcN
-MzYxMTE4MTYxMDE5WjAcMRowGAYDVQQDDBFyb2xsY2FsbC1hZ2VudC1jYTBZMBMG
-ByqGSM49AgEGCCqGSM49AwEHA0IABLHoqCHdY+3dSzJ0nhhvRj4VWk8p8fmwddHb
-71/1dwMhMCOUfldeoLZgiStRKfeVyPmALby72ehVt5A2apsFKdijUzBRMB0GA1Ud
-DgQWBBT/LsRqy9AYo9HRBQvz9v5wakLgPjAfBgNVHSMEGDAWgBT/LsRqy9AYo9HR
-BQvz9v5wakLgPjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7
-3YcYTIj59o/zwwhv1G0TBO/bOMk3cf7Z4ZlwAzncBgIhAP7A/JmPO8jK8kOnrZfP
-KLOB3YegL3dRu3mDI1aoY6oB
------END CERTIFICATE-----
-`,
-};
+export const sampleServer: AgentServer = { httpsUrl: "https://10.0.0.2:8443", authorityPem };
 
 /** One of each role and family with its agent, and with the kernel that makes most of it: an old one. */
 export function allSamples(): readonly { readonly name: string; readonly spec: NodeSpec }[] {

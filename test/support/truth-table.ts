@@ -36,7 +36,11 @@ export async function compareVerdicts(t: Test, asksPodman: (row: Row) => boolean
   const clients = createClients(t, {
     policy: policyJson(trust, "inline"),
     registriesD: registriesDirectoryFile(`http://127.0.0.1:${lookasidePort}/sigstore/`),
-    registriesConf: registriesConf(names),
+    registriesConf: registriesConf({
+      names,
+      port: Number(names.host.split(":")[1]),
+      authorityPem: undefined,
+    }),
   });
 
   async function isAccepted({

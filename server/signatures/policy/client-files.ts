@@ -5,46 +5,132 @@ import type { RegistryNames, Trust, TrustRule } from "./trust.ts";
 export const keyDirectory = "/var/sigstore/keys";
 export const keyFileOf = ({ name }: Pick<Signer, "name">) => `${name}.pgp`;
 
-/** One scope of policy.json: whose signature counts there. Without keys every image there is refused. */
-export interface PolicyRule {
-  readonly scope: string;
-  /** Files of keys, of which one has to fit. */
-  readonly keyPaths?: readonly string[];
-  /** The keys themselves: binary, one after the other (RFC 4880, section 3.6), in base64. */
-  readonly keyData?: string;
-  readonly alias?: TrustRule["alias"];
+/** What a machine that pulls from this registry is set up with. */
+export interface ClientSettings {
+  readonly names: RegistryNames;
+  /** Of the registry: of TLS, or without an authority of plain HTTP. */
+  readonly port: number;
+  /** That the registry's certificate is of, PEM; undefined: it speaks no TLS. */
+  readonly authorityPem: string | undefined;
+  /** Of `sigstore.local`. */
+  readonly lookasidePort: number;
+  readonly trust: Trust;
+  /** Scopes whose images need no signature. Undefined: all do not, as long as nobody may sign. */
+  readonly unsignedImages: readonly string[] | undefined;
+}
+
+type RegistryPlace = Pick<ClientSettings, "names" | "port" | "authorityPem">;
+
+export interface ClientFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/** Where podman, skopeo and CRI-O look. */
+export const clientPaths = {
+  policy: "/etc/containers/policy.json",
+  registries: "/etc/containers/registries.conf",
+  signatures: "/etc/containers/registries.d/default.yaml",
+  authorities: "/etc/containers/certs.d",
+} as const;
+
+/** All that podman, skopeo and CRI-O have to know to pull signed images from this registry, and no others. */
+export function clientFiles(settings: ClientSettings): ClientFile[] {
+  return [
+    { path: clientPaths.policy, text: nodePolicy(settings) },
+    { path: clientPaths.registries, text: registriesConf(settings) },
+    {
+      path: clientPaths.signatures,
+      text: registriesDirectoryFile(lookasideUrl("sigstore.local", settings.lookasidePort)),
+    },
+    ...(settings.authorityPem === undefined
+      ? []
+      : [{ path: authorityPath(settings), text: settings.authorityPem }]),
+  ];
 }
 
 /**
- * policy.json (containers-policy.json(5)): every image is refused, but for what a signer of its scope has signed. Clients refuse the whole
- * file for one member that they don't know, so it holds no others.
+ * Files for containerd (its docs/hosts.md), beside those of `clientFiles`. It verifies no signatures: what holds there is what the registry
+ * shows to it.
+ * @param directory `config_path` of its configuration
  */
-export function policyText(rules: readonly PolicyRule[]): string {
-  const docker = Object.fromEntries(rules.map((rule) => [rule.scope, [requirementOf(rule)]]));
-  return `${JSON.stringify({ default: [{ type: "reject" }], transports: { docker } }, undefined, 2)}\n`;
+export function containerdFiles(settings: ClientSettings, directory: string): ClientFile[] {
+  const { authorityPem } = settings;
+  const scheme = authorityPem === undefined ? "http" : "https";
+  const text =
+    `server = "${scheme}://${locationOf(settings)}"\ncapabilities = ["pull", "resolve"]\n` +
+    (authorityPem === undefined ? "" : `ca = "${authorityPath(settings)}"\n`) +
+    // containerd 1.6 refuses a file without this table. A host in it would be a second try at the same place.
+    "\n[host]\n";
+  return namesOf(settings).map((name) => ({ path: `${directory}/${name}/hosts.toml`, text }));
 }
 
-function requirementOf({ keyPaths = [], keyData = "", alias }: PolicyRule): object {
-  if (keyPaths.length === 0 && keyData === "") return { type: "reject" };
-  return {
-    type: "signedBy",
-    keyType: "GPGKeys",
-    // `keyPaths` came with containers/image 5.22 (podman 4.2), so it stands only where there is more than one.
-    ...(keyData !== "" ? { keyData } : keyPaths.length === 1 ? { keyPath: keyPaths[0] } : { keyPaths }),
-    ...(alias && { signedIdentity: { type: "remapIdentity", ...alias } }),
-  };
+/** Names of the services on this server, for hosts(5). @param more of the system's */
+export function serviceNames({ names }: Pick<ClientSettings, "names">, more: readonly string[]): string[] {
+  const host = hostnameOf(names.host);
+  return [...new Set([...more, ...(/^[0-9.]+$/.test(host) ? [] : [host])])];
 }
+
+const hostnameOf = (host: string) => host.replace(/:[0-9]+$/, "");
+const namesOf = ({ names }: Pick<ClientSettings, "names">) => [...new Set([names.host, ...names.aliases])];
+const lookasideUrl = (host: string, port: number) => `http://${host}:${port}/sigstore/`;
+
+/** Where the registry really is: clients that are given another name of it go there too, so that one certificate is enough. */
+function locationOf({ names, port, authorityPem }: RegistryPlace): string {
+  const host = hostnameOf(names.host);
+  return port === (authorityPem === undefined ? 80 : 443) ? host : `${host}:${port}`;
+}
+
+function authorityPath(settings: ClientSettings): string {
+  return `${clientPaths.authorities}/${locationOf(settings)}/ca.crt`;
+}
+
+const anything = { type: "insecureAcceptAnything" };
+const nothing = { type: "reject" };
 
 /** @param keys `paths`: files in `keyDirectory`, as podsec's clients fetch them; `inline`: the keys themselves, in one file that needs no other */
 export function policyJson(trust: Trust, keys: "paths" | "inline"): string {
-  const scopes = [...trust].toSorted(([one], [other]) => (one < other ? -1 : 1));
-  return policyText(
-    scopes.map(([scope, { signers, alias }]) => ({
-      scope,
-      alias,
-      ...(keys === "paths" ? { keyPaths: signers.map(keyPathOf) } : { keyData: keyDataOf(signers) }),
-    })),
-  );
+  return policyText(nothing, requirementsOf(trust, keys));
+}
+
+/** The policy of a node. Its keys stand in it. */
+function nodePolicy({ trust, unsignedImages }: ClientSettings): string {
+  const isOpen = unsignedImages === undefined && trust.size === 0;
+  const scopes = new Map<string, object>((unsignedImages ?? []).map((scope) => [scope, anything]));
+  for (const [scope, requirement] of requirementsOf(trust, "inline")) scopes.set(scope, requirement);
+  return policyText(isOpen ? anything : nothing, scopes);
+}
+
+/**
+ * policy.json (containers-policy.json(5)). Clients refuse the whole file for one member that they don't know, so it holds no others.
+ * @param others what is asked of an image that falls under no scope @param scopes what is asked under each
+ */
+function policyText(others: object, scopes: ReadonlyMap<string, object>): string {
+  const sorted = [...scopes].toSorted(([one], [other]) => (one < other ? -1 : 1));
+  const docker = Object.fromEntries(sorted.map(([scope, requirement]) => [scope, [requirement]]));
+  return `${JSON.stringify({ default: [others], transports: { docker } }, undefined, 2)}\n`;
+}
+
+function requirementsOf(trust: Trust, keys: "paths" | "inline"): Map<string, object> {
+  return new Map([...trust].map(([scope, rule]) => [scope, requirementOf(rule, keys)]));
+}
+
+/** Whose signature counts. Where nobody's does, every image is refused. */
+function requirementOf({ signers, alias }: TrustRule, keys: "paths" | "inline"): object {
+  const [first, ...others] = signers;
+  if (!first) return nothing;
+  return {
+    type: "signedBy",
+    keyType: "GPGKeys",
+    ...(keys === "inline"
+      ? // Keys one after the other (RFC 4880, section 3.6), of which one has to fit.
+        { keyData: keyDataOf(signers) }
+      : // `keyPaths` came with containers/image 5.22 (podman 4.2), so it stands only where there is more than one.
+        others.length === 0
+        ? { keyPath: keyPathOf(first) }
+        : { keyPaths: signers.map(keyPathOf) }),
+    ...(alias && { signedIdentity: { type: "remapIdentity", ...alias } }),
+  };
 }
 
 const keyPathOf = (signer: Signer) => `${keyDirectory}/${keyFileOf(signer)}`;
@@ -59,12 +145,15 @@ export function registriesDirectoryFile(lookasideUrl: string): string {
   return `default-docker:\n  lookaside: ${lookasideUrl}\n  sigstore: ${lookasideUrl}\n`;
 }
 
-/** registries.conf (containers-registries.conf(5)). @param isPlain the registry speaks HTTP without TLS */
-export function registriesConf({ host, aliases }: RegistryNames, isPlain = true): string {
-  const registries = [host, ...aliases.filter((alias) => alias !== host)].map(
-    (name) => `\n[[registry]]\nlocation = ${JSON.stringify(name)}\n${isPlain ? "insecure = true\n" : ""}`,
+/** registries.conf (containers-registries.conf(5)): by whatever name the registry is asked for, it is found at the same place. */
+export function registriesConf(place: RegistryPlace): string {
+  const location = JSON.stringify(locationOf(place));
+  const registries = namesOf(place).map(
+    (name) =>
+      `\n[[registry]]\nprefix = ${JSON.stringify(name)}\nlocation = ${location}\n` +
+      (place.authorityPem === undefined ? "insecure = true\n" : ""),
   );
-  return `unqualified-search-registries = [${JSON.stringify(host)}]\n${registries.join("")}`;
+  return `unqualified-search-registries = [${JSON.stringify(place.names.host)}]\n${registries.join("")}`;
 }
 
 /** Lines of hosts(5): the services of this server by the names that nodes know. */

@@ -29,8 +29,20 @@ runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local"
 runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share"
 runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes"
 runuser -u u7s-admin -- install -d -m 0700 "/var/lib/u7s-admin/.local/share/usernetes/containers"
-install -d -m 0755 -o root -g root "/var/sigstore/keys"
 
+file 0644 root /etc/containers/certs.d/registry.local/ca.crt <<'END-OF-THE-FILE-OF-THE-NODE'
+-----BEGIN CERTIFICATE-----
+MIIBjjCCATOgAwIBAgIUAv/ctIT/udNu6MT4ErE+CCuky7wwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRcm9sbGNhbGwtYWdlbnQtY2EwHhcNMjYxMTIxMTYxMDE5WhcN
+MzYxMTE4MTYxMDE5WjAcMRowGAYDVQQDDBFyb2xsY2FsbC1hZ2VudC1jYTBZMBMG
+ByqGSM49AgEGCCqGSM49AwEHA0IABLHoqCHdY+3dSzJ0nhhvRj4VWk8p8fmwddHb
+71/1dwMhMCOUfldeoLZgiStRKfeVyPmALby72ehVt5A2apsFKdijUzBRMB0GA1Ud
+DgQWBBT/LsRqy9AYo9HRBQvz9v5wakLgPjAfBgNVHSMEGDAWgBT/LsRqy9AYo9HR
+BQvz9v5wakLgPjAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0kAMEYCIQC7
+3YcYTIj59o/zwwhv1G0TBO/bOMk3cf7Z4ZlwAzncBgIhAP7A/JmPO8jK8kOnrZfP
+KLOB3YegL3dRu3mDI1aoY6oB
+-----END CERTIFICATE-----
+END-OF-THE-FILE-OF-THE-NODE
 file 0644 root /etc/containers/policy.json <<'END-OF-THE-FILE-OF-THE-NODE'
 {
   "default": [
@@ -44,7 +56,7 @@ file 0644 root /etc/containers/policy.json <<'END-OF-THE-FILE-OF-THE-NODE'
         {
           "type": "signedBy",
           "keyType": "GPGKeys",
-          "keyPath": "/var/sigstore/keys/imagemaker.pgp"
+          "keyData": "mDME"
         }
       ]
     }
@@ -55,8 +67,8 @@ file 0644 root /etc/containers/registries.conf <<'END-OF-THE-FILE-OF-THE-NODE'
 unqualified-search-registries = ["registry.local"]
 
 [[registry]]
+prefix = "registry.local"
 location = "registry.local"
-insecure = true
 END-OF-THE-FILE-OF-THE-NODE
 file 0644 root /etc/containers/registries.d/default.yaml <<'END-OF-THE-FILE-OF-THE-NODE'
 default-docker:
@@ -852,7 +864,7 @@ file 0755 root /usr/libexec/podsec/u7s/bin/crio.sh <<'END-OF-THE-FILE-OF-THE-NOD
 set -eu
 mkdir -p /run/crio
 export _CRIO_ROOTLESS=1
-exec crio --config "$U7S_CONFIGURATION/crio.conf" --config-dir ""
+exec crio --config "$U7S_CONFIGURATION/crio.conf" --config-dir "" --registries-conf /etc/containers/registries.conf
 END-OF-THE-FILE-OF-THE-NODE
 file 0755 root /usr/libexec/podsec/u7s/bin/kubeadm <<'END-OF-THE-FILE-OF-THE-NODE'
 #!/bin/sh
@@ -1139,13 +1151,6 @@ case $members in
 esac
 END-OF-THE-FILE-OF-THE-NODE
 file 0644 root /var/lib/systemd/linger/u7s-admin <<'END-OF-THE-FILE-OF-THE-NODE'
-END-OF-THE-FILE-OF-THE-NODE
-file 0644 root /var/sigstore/keys/imagemaker.pgp <<'END-OF-THE-FILE-OF-THE-NODE'
------BEGIN PGP PUBLIC KEY BLOCK-----
-
-mDMEZxabcBYJKwYBBAHaRw8BAQdAq0Zg1kYB4k3M8nqQ5n7b0aV3l2nJ0S1eFz5X
-=aB3d
------END PGP PUBLIC KEY BLOCK-----
 END-OF-THE-FILE-OF-THE-NODE
 
 mkdir -p "/etc/systemd/system/multi-user.target.wants"
