@@ -42,6 +42,7 @@ export class RegistryConnection {
   #challenge: Challenge | undefined;
   /** By repository; "" for what is of none. */
   readonly #tokens = new Map<string, string>();
+  #learning: Promise<void> | undefined;
 
   constructor(options: RegistryOptions) {
     this.origin = options.origin.replace(/\/+$/, "");
@@ -89,9 +90,30 @@ export class RegistryConnection {
     );
   }
 
+  /**
+   * How this registry wants credentials shown, asked once: one that lets everybody read tells some only what it hides from others, such as images
+   * that nobody has signed yet. It says it with a 200, too (as containers/image reads it).
+   */
+  async #learnChallenge(): Promise<void> {
+    const { statusCode, headers, body } = await this.#request(
+      new URL("/v2/", this.origin),
+      { method: "GET", url: "", expected: [200, 401] },
+      undefined,
+    );
+    await body.dump();
+    if (statusCode === 200 || statusCode === 401)
+      this.#challenge ??= readChallenge(String(headers["www-authenticate"] ?? ""));
+  }
+
   /** One request, with a second one where the registry asks who it is, and more where it leads to another place. */
   async once(sent: Sent): Promise<Dispatcher.ResponseData> {
     let url = new URL(sent.url, this.origin);
+    if (this.#options.credentials)
+      await (this.#learning ??= this.#learnChallenge().catch((error: unknown) => {
+        // It is tried again with the request, as often as that is.
+        this.#learning = undefined;
+        throw error;
+      }));
     for (let redirects = 0, isAsked = false; ;) {
       const isOurs = url.origin === new URL(this.origin).origin;
       const answer = await this.#request(

@@ -13,7 +13,10 @@ import { createClients } from "../support/signing-lab.ts";
 const names = { host: "registry.local", aliases: [] };
 
 t.test("our own registry takes an archive with a token, and gives it back the same", async (t) => {
-  const server = await startServer(t);
+  // What nobody has signed yet is there for who may push alone: export and sign have to say who they are.
+  const server = await startServer(t, {
+    settings: { "registry.repositories": [{ pattern: "c10f/pause", mode: "require-signed" }] },
+  });
   const own = ["--server", server.url];
   const images = [
     { name: "k8s-c10f2/etcd:3.5", content: "etcd" },

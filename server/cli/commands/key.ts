@@ -59,7 +59,7 @@ export function keyCommands(program: Command, open: () => Session): void {
           signer.keys.map(({ algorithm, fingerprint }) => `${algorithm} ${fingerprint}`).join(" "),
           statusOf(signer),
         ]),
-        empty: "Nobody may sign images: nodes take none from this registry.",
+        empty: "Nobody may sign images, and nodes take every image: boot key add NAME --file NAME.asc",
       }));
     });
   key
