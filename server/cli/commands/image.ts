@@ -34,7 +34,7 @@ const containerTable = (images: readonly ContainerImageView[]): Table => ({
 });
 
 export function imageCommands(program: Command, open: () => Session): void {
-  const image = program.command("image").description("what machines load: kernel, initrd, root file system");
+  const image = program.command("image").description("what machines load: kernel, initrd, root file system; and container images");
   importCommands(image, open);
   prewarmCommand(image, open);
   exportCommand(image, open);
@@ -43,7 +43,7 @@ export function imageCommands(program: Command, open: () => Session): void {
     .description("all images: those that machines boot, and those of the registry with who signed them")
     .addHelpText(
       "after",
-      '\nExamples:\n  boot image list\n  boot image list --output json   # "kind" is boot or container\nAn image of the registry is signed, unsigned, expired, revoked (the signature, its key or its signer), or refused: signed, and not for this name or not by somebody who may.',
+      '\nExamples:\n  boot image list\n  boot image list --output json   # "kind" is boot or container\nAn image of the registry is signed, unsigned, expired, revoked (the signature, its key or its signer),\nor refused: signed, and not for this name or not by somebody who may.',
     )
     .action(async () => {
       const session = open();
