@@ -34,7 +34,9 @@ const containerTable = (images: readonly ContainerImageView[]): Table => ({
 });
 
 export function imageCommands(program: Command, open: () => Session): void {
-  const image = program.command("image").description("what machines load: kernel, initrd, root file system; and container images");
+  const image = program
+    .command("image")
+    .description("what machines load: kernel, initrd, root file system; and container images");
   importCommands(image, open);
   prewarmCommand(image, open);
   exportCommand(image, open);
