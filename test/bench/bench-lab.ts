@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -21,6 +21,8 @@ export interface Running {
   readonly output: () => string;
   /** Most memory that it ever had, octets (VmHWM). */
   peakMemoryBytes(): number;
+  /** From now on the peak is that of what follows (proc_pid_clear_refs(5)). */
+  forgetPeakMemory(): void;
   /** User and system time so far, seconds. */
   cpuSeconds(): number;
   stop(): Promise<void>;
@@ -199,6 +201,7 @@ function watch(child: ChildProcess): Running {
     output: () => output,
     peakMemoryBytes: () =>
       Number(/VmHWM:\s+([0-9]+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1024,
+    forgetPeakMemory: () => writeFileSync(`/proc/${pid}/clear_refs`, "5"),
     cpuSeconds() {
       const [user = 0, system = 0] = cpuTicksOf(pid);
       return (user + system) / ticksPerSecond;

@@ -12,13 +12,19 @@ import { building } from "./sections/building.ts";
 import { dhcp } from "./sections/dhcp.ts";
 import { http } from "./sections/http.ts";
 import { proxy } from "./sections/proxy.ts";
+import { registry } from "./sections/registry.ts";
 import { scripts } from "./sections/scripts.ts";
 import { tftp } from "./sections/tftp.ts";
+
+/** Tables of docs/performance.md, each between marks of its own. */
+type TableName = "boot" | "registry";
 
 /** One part of the benchmarks. Each round runs all servers one after another, so that what disturbs one disturbs all. */
 export interface Section {
   readonly name: string;
   readonly summary: string;
+  /** The table that it makes a part of. */
+  readonly table: TableName;
   run(bench: Bench): Promise<void>;
 }
 
@@ -47,12 +53,13 @@ async function withTurn<T>(file: string | undefined, work: () => Promise<T>): Pr
   }
 }
 
-const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building];
+const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building, registry];
 const page = join(root, "docs/performance.md");
-const marks = [
-  "<!-- made by npm run bench -- --write -->",
-  "<!-- end of what npm run bench made -->",
-] as const;
+const marksOf = (table: TableName) =>
+  [
+    `<!-- the table "${table}", made by npm run bench -- --write -->`,
+    `<!-- end of the table "${table}" -->`,
+  ] as const;
 
 function describeMachine(): string {
   const [cpu] = cpus();
@@ -61,8 +68,9 @@ function describeMachine(): string {
   return `${cpus().length} cores (${cpu?.model.trim() ?? "unknown"}), ${memory} GB, Linux ${release()}, Node ${process.versions.node}; load average at the end ${load}`;
 }
 
-function writePage(command: string, table: string): void {
+function writePage(name: TableName, command: string, table: string): void {
   const text = readFileSync(page, "utf8");
+  const marks = marksOf(name);
   const [begin, end] = [text.indexOf(marks[0]), text.indexOf(marks[1])];
   if (begin < 0 || end < begin) throw new Error(`${page} has no place for the table: ${marks.join(" ... ")}`);
   const made = [
@@ -99,7 +107,7 @@ if (values.help || unknown.length > 0 || !(rounds >= 1)) {
 }
 
 ensurePeers();
-const results = createResults();
+const tables = new Map(chosen.map(({ table }) => [table, createResults()]));
 const lab = createBenchLab();
 let failed = 0;
 const interrupt = () => void lab.close().finally(() => process.exit(130));
@@ -110,7 +118,7 @@ try {
     try {
       await section.run({
         lab,
-        results,
+        results: tables.get(section.table) ?? createResults(),
         rounds,
         profile: values.profile,
         turn: (work) => withTurn(values.turns, work),
@@ -125,7 +133,11 @@ try {
 } finally {
   await lab.close();
 }
-process.stdout.write(`\nMedians of ${rounds} interleaved rounds. ${describeMachine()}\n\n${results.table()}`);
-if (values.write)
-  writePage(`npm run bench -- ${[...positionals, "--rounds", values.rounds].join(" ")}`, results.markdown());
+process.stdout.write(`\nMedians of ${rounds} interleaved rounds. ${describeMachine()}\n`);
+for (const [name, results] of tables) {
+  process.stdout.write(`\n${results.table()}`);
+  const asked = positionals.length === 0 ? [] : chosen.filter(({ table }) => table === name);
+  const words = [...asked.map((section) => section.name), "--rounds", values.rounds];
+  if (values.write) writePage(name, `npm run bench -- ${words.join(" ")}`, results.markdown());
+}
 process.exit(failed === 0 ? 0 : 1);

@@ -114,3 +114,19 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
   );
   return lab.serve(["nginx", "-c", join(work, "nginx.conf")]);
 }
+
+export const dockerRegistryPort = 5000;
+
+/** As Debian configures it, with its cache in memory; without a log and without accounts. */
+export async function startDockerRegistry(lab: BenchLab): Promise<Running> {
+  const work = lab.scratch("docker-registry");
+  writeFileSync(
+    join(work, "config.yml"),
+    `version: 0.1
+log: { level: error, accesslog: { disabled: true } }
+storage: { cache: { blobdescriptor: inmemory }, filesystem: { rootdirectory: ${work}/data } }
+http: { addr: "${serverAddress}:${dockerRegistryPort}", secret: bench }
+`,
+  );
+  return lab.serve(["docker-registry", "serve", join(work, "config.yml")]);
+}

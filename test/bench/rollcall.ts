@@ -41,7 +41,7 @@ export async function startRollcall(
   const subnets = `  subnets:\n    - subnet: ${roomNetwork}\n      range: ${roomFirst}-${roomLast}\n`;
   writeFileSync(
     config,
-    `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\n`,
+    `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\nregistry: { insecurePush: true }\n`,
   );
   const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
   // As the service starts it.

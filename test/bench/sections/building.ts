@@ -7,6 +7,7 @@ const machines = 10_000;
 
 export const building: Section = {
   name: "building",
+  table: "boot",
   summary: "10,000 machines of all kinds switched on within 60 s, from DISCOVER to joined",
   async run({ lab, results, profile, turn }) {
     results.declare({

@@ -170,6 +170,7 @@ async function runPerfdhcp(lab: BenchLab, rate: number): Promise<{ perSecond: nu
 
 export const dhcp: Section = {
   name: "dhcp",
+  table: "boot",
   summary: "addresses: exchanges per second and waiting times, against Kea and dnsmasq",
   async run(bench) {
     const { lab, results, rounds } = bench;

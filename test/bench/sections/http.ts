@@ -45,6 +45,7 @@ async function measured(
 
 export const http: Section = {
   name: "http",
+  table: "boot",
   summary: "assets: a 500 MB file and 4 KB files, against nginx with one worker",
   async run({ lab, results, rounds, profile, turn }) {
     results.declare({ id: "http 500 MB", what: "HTTP, one 500 MB asset", unit: "MB/s", better: "more" });

@@ -12,6 +12,7 @@ const servers: Readonly<Record<string, (bench: Bench) => Promise<Running>>> = {
 
 export const proxy: Section = {
   name: "proxy",
+  table: "boot",
   summary: "proxyDHCP: boot offers per second, against dnsmasq",
   async run(bench) {
     const { lab, results, rounds } = bench;

@@ -12,6 +12,7 @@ const seconds = 4;
 
 export const scripts: Section = {
   name: "scripts",
+  table: "boot",
   summary: "machines' own scripts: rendered from the store, with a claim each, our server on one core",
   async run({ lab, results, rounds, profile, turn }) {
     results.declare({

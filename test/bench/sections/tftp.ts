@@ -98,6 +98,7 @@ async function download(
 
 export const tftp: Section = {
   name: "tftp",
+  table: "boot",
   summary:
     "first stages: one client and 64 at once, with and without loss, against atftpd, tftpd-hpa and dnsmasq",
   async run({ lab, results, rounds, profile }: Bench) {
