@@ -53,9 +53,9 @@ export function createContentStore(root: string) {
     await leaving.get(sha256);
     const made = await mkdir(directory, { recursive: true, mode: 0o700 });
     await rename(temporary, join(directory, sha256));
-    await syncDirectory(directory);
-    // A new directory is lost with its parent's entry after a power cut.
-    if (made !== undefined) for (const parent of [base, root]) await syncDirectory(parent);
+    // A new directory is lost with its parent's entry after a power cut. At once, for one commit of the file system's journal does all.
+    const changed = made === undefined ? [directory] : [directory, base, root];
+    await Promise.all(changed.map(syncDirectory));
   }
 
   async function syncDirectory(directory: string): Promise<void> {
