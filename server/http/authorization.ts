@@ -57,8 +57,15 @@ export function installAuthorization(
     const token = tokens.findByHash(createHash("sha256").update(match[1]).digest("hex"));
     if (!token || (token.expiresAt !== undefined && clock.now() > token.expiresAt)) throw TokenInvalid({});
     const scopes = request.routeOptions.config.scopes ?? [];
-    if (token.scope !== "admin" && !scopes.includes(token.scope))
-      throw ScopeMissing({ scope: token.scope, needed: [...new Set<string>([...scopes, "admin"])] });
+    // A token for some repositories of the registry is no token for what machines boot: here it may look, and nothing else.
+    const scope = token.repositories === undefined ? token.scope : "viewer";
+    if (scope !== "admin" && !scopes.includes(scope)) {
+      const bound = token.repositories === undefined ? "" : ` for ${token.repositories.join(", ")} alone`;
+      throw ScopeMissing({
+        scope: `${token.scope}${bound}`,
+        needed: [...new Set<string>([...scopes, "admin"])],
+      });
+    }
     return token.name;
   }
 }

@@ -1,4 +1,5 @@
-import type { Server } from "node:net";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Server, Socket } from "node:net";
 import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 
 export interface ConnectionLimits {
@@ -29,6 +30,27 @@ export function limitConnections(server: Server, { total, perAddress }: Connecti
       else counts.delete(address);
     });
   });
+}
+
+/** No client that we know sends another request before it has its answer; some slack for those that nobody knows. */
+const requestsPerConnection = 16;
+
+/**
+ * Keeps one connection from having thousands of requests under way whose answers it does not take: each may hold a file and a buffer.
+ * @returns whether the request may be answered; else its connection is gone
+ */
+export function createPipelineLimit(): (request: IncomingMessage, response: ServerResponse) => boolean {
+  const underWay = new WeakMap<Socket, number>();
+  return ({ socket }, response) => {
+    const count = (underWay.get(socket) ?? 0) + 1;
+    if (count > requestsPerConnection) {
+      socket.destroy();
+      return false;
+    }
+    underWay.set(socket, count);
+    response.once("close", () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1));
+    return true;
+  };
 }
 
 /** @returns the refusal of a port in our words, for @param key of the config; any other error as it is */

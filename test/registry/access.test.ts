@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
+import { createConnection } from "node:net";
 import { join } from "node:path";
 import { connect } from "node:tls";
 import { promisify } from "node:util";
@@ -72,6 +74,31 @@ t.test("who may push", async (t) => {
     );
     t.ok(matchesPattern("*", "a/b") && matchesPattern("a/*/c", "a/b/c") && matchesPattern("*-dev", "x-dev"));
     t.notOk(matchesPattern("a*a", "a") || matchesPattern("p10/*", "p10") || matchesPattern("a", "ab"));
+  });
+  t.test("a token for some repositories may not touch what machines boot, nor clean up", async (t) => {
+    const token = await make("bound", { scope: "imagemaker", repositories: ["p10/*"] });
+    const ask = async (method: string, path: string) => {
+      const answer = await fetch(`${server.url}/api/v1${path}`, {
+        method,
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        ...(method === "GET" ? {} : { body: "{}" }),
+      });
+      return { status: answer.status, ...((await answer.json()) as { code?: string; message?: string }) };
+    };
+    t.equal((await ask("GET", "/images")).status, 200);
+    for (const path of ["/images/import", "/registry/collect", "/registry/check", "/assets/gc"])
+      t.match(await ask("POST", path), { status: 403, code: "SCOPE_MISSING" }, path);
+    t.match(await ask("PUT", `/contents/${"0".repeat(64)}`), { status: 403, code: "SCOPE_MISSING" });
+  });
+  t.test("a connection may not have thousands of answers under way", async (t) => {
+    const socket = createConnection(Number(new URL(url).port), "127.0.0.1");
+    await once(socket, "connect");
+    socket.pause();
+    socket.on("error", () => undefined);
+    socket.write("GET /v2/p10/none/blobs/uploads/x HTTP/1.1\r\nHost: x\r\n\r\n".repeat(200));
+    socket.resume();
+    await once(socket, "close");
+    t.equal((await pull("/v2/")).status, 200, "others do not notice");
   });
   t.test("over plain HTTP only from this machine", async (t) => {
     const { stdout } = await run("ip", ["-4", "-o", "addr", "show", "scope", "global"]);
@@ -176,6 +203,11 @@ t.test("TLS", async (t) => {
       `grant_type=password&username=a&password=${server.adminToken}&scope=repository:a:push`,
     ];
     t.match(await curl(...form, "https://registry.local/v2/token"), /"access_token":"/, "as OAuth 2 has it");
+    t.match(
+      await curl("-d", `password=${"x".repeat(20_000)}`, "https://registry.local/v2/token"),
+      /413[^]*SIZE_INVALID/,
+      "a form has its limit",
+    );
     t.match(
       await curl(...login, "-X", "POST", "https://registry.local/v2/a/blobs/uploads/"),
       /202/,

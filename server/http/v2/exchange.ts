@@ -46,24 +46,21 @@ export function bodyOf({ request, response, expectsContinue }: Exchange): AsyncI
   };
 }
 
-/** The whole of a manifest. @throws OciError with status 413 */
-export async function smallBodyOf(exchange: Exchange): Promise<Buffer> {
+/** The whole of a manifest, or of what is shorter. @throws OciError with status 413 */
+export async function smallBodyOf(
+  exchange: Exchange,
+  { what, limit } = { what: "a manifest", limit: longestManifestBytes },
+): Promise<Buffer> {
   const tooLarge = () =>
-    new OciError(
-      "SIZE_INVALID",
-      `a manifest may have ${longestManifestBytes} octets, and this one has more`,
-      {
-        status: 413,
-      },
-    );
-  if ((announcedLength(exchange.request) ?? 0) > longestManifestBytes) throw tooLarge();
+    new OciError("SIZE_INVALID", `${what} may have ${limit} octets, and this one has more`, { status: 413 });
+  if ((announcedLength(exchange.request) ?? 0) > limit) throw tooLarge();
   const chunks: Buffer[] = [];
   let length = 0;
   const body = bodyOf(exchange)[Symbol.asyncIterator]();
   for (let next = await body.next(); !next.done; next = await body.next()) {
     const chunk = next.value;
     length += chunk.length;
-    if (length > longestManifestBytes) throw tooLarge();
+    if (length > limit) throw tooLarge();
     chunks.push(chunk);
   }
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);

@@ -5,7 +5,13 @@ import { maximumConnections } from "../../domain/connection-shares.ts";
 import type { KeyFiles } from "../../signatures/key-files.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
-import { backlog, connectionsPerAddress, limitConnections, listenError } from "../connection-limits.ts";
+import {
+  backlog,
+  connectionsPerAddress,
+  createPipelineLimit,
+  limitConnections,
+  listenError,
+} from "../connection-limits.ts";
 
 export interface LookasideServerDeps {
   readonly clock: Pick<Clock, "after">;
@@ -50,12 +56,19 @@ export function createLookasideServer({
     send(response, { "content-type": file.type, "cache-control": "no-cache" }, file.content);
   }
 
+  const mayBegin = createPipelineLimit();
   const server = createServer(
     { requestTimeout: 0, headersTimeout: 10_000, keepAliveTimeout: 65_000 },
     (request, response) => {
       // What a client sends along with a question is of no interest.
       request.resume();
-      answer(request, response);
+      if (!mayBegin(request, response)) return;
+      try {
+        answer(request, response);
+      } catch {
+        // The database can't be read: "not there" would be a lie.
+        response.writeHead(500, { "content-length": 0 }).end();
+      }
     },
   );
   limitConnections(server, { total: maxConnections, perAddress: connectionsPerAddress });

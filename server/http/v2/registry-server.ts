@@ -6,7 +6,13 @@ import type { ImageGate } from "../../registry/image-gate.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { isRepositoryName, longestName } from "../../registry/repository-name.ts";
-import { backlog, connectionsPerAddress, limitConnections, listenError } from "../connection-limits.ts";
+import {
+  backlog,
+  connectionsPerAddress,
+  createPipelineLimit,
+  limitConnections,
+  listenError,
+} from "../connection-limits.ts";
 import { StreamCount, type StreamLimits } from "../content-stream.ts";
 import { createTlsListener, type TlsSettings } from "../tls-listener.ts";
 import { type AccessDeps, challenge, createAccess, unauthorized } from "./access.ts";
@@ -126,8 +132,10 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     return fetching ? reads(fetching)(exchange) : handler(exchange);
   }
 
+  const mayBegin = createPipelineLimit();
   const answer = (isTls: boolean, expectsContinue: boolean) => {
     return (request: IncomingMessage, response: ServerResponse) => {
+      if (!mayBegin(request, response)) return;
       const [path, query] = splitUrl(request.url ?? "/");
       const target = parseTarget(path) ?? nowhere;
       const exchange: Exchange = { request, response, target, query, expectsContinue, isTls };

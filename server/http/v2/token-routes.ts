@@ -14,9 +14,12 @@ export function getToken(exchange: Exchange, deps: TokenRouteDeps): void {
   send(exchange, secret, exchange.query, deps);
 }
 
+/** A password and some dozen repositories. */
+const tokenForm = { what: "the form for a token", limit: 16 * 1024 };
+
 /** POST: the same as OAuth 2 has it (RFC 6749 s.4.3), which containerd asks for first. */
 export async function postToken(exchange: Exchange, deps: TokenRouteDeps): Promise<void> {
-  const form = new URLSearchParams((await smallBodyOf(exchange)).toString());
+  const form = new URLSearchParams((await smallBodyOf(exchange, tokenForm)).toString());
   send(exchange, form.get("password") ?? form.get("refresh_token") ?? "", form, deps);
 }
 
