@@ -35,7 +35,8 @@ export function createUpstreamRepository(db: Database, queue: CommitQueue) {
     .pluck();
   const oldest = db.prepare<[number], RegistryBlob>(
     `SELECT digest, size_bytes AS sizeBytes FROM
-       (SELECT digest, MAX(used_at_ms) AS last_ms FROM registry_cached GROUP BY digest)
+       (SELECT digest, MAX(used_at_ms) AS last_ms FROM registry_cached
+        WHERE digest NOT IN (SELECT digest FROM image_signatures) GROUP BY digest)
      JOIN registry_blob USING (digest) ORDER BY last_ms, digest LIMIT ?`,
   );
   const isNamed = db
@@ -73,7 +74,7 @@ export function createUpstreamRepository(db: Database, queue: CommitQueue) {
     },
     /** Octets of all that is of upstreams, equal content once. */
     totalBytes: (): number => total.get() ?? 0,
-    /** What nobody used for the longest time. */
+    /** What nobody used for the longest time; no manifest that somebody here has signed, which would lose its signatures. */
     oldest: (limit: number): RegistryBlob[] => oldest.all(limit),
 
     /**

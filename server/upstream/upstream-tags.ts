@@ -104,6 +104,9 @@ function parseTags({ upstream }: Place, octets: Buffer): string[] {
 
 /** Of `Link: <…?n=…&last=…>; rel="next"`; its host and path are known. */
 function nextQuery(link: string | undefined): string | undefined {
-  const query = /<[^>?]*(\?[^>#\s]*)>\s*;\s*rel="?next"?/.exec(link ?? "")?.[1];
+  const links = (link ?? "").split(",");
+  const query = links
+    .map((one) => /^\s*<[^>?]*(\?[^>#\s]*)>\s*;\s*rel="?next"?/.exec(one)?.[1])
+    .find((one) => one !== undefined);
   return query === undefined ? undefined : `?${new URLSearchParams(query).toString()}`;
 }

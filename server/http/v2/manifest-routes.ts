@@ -59,7 +59,7 @@ export function admit(
     throw new OciError(
       "MANIFEST_UNKNOWN",
       `${name} is here and ${problem}; of this repository only signed images are shown to whoever may not push to it; ${advice}`,
-      { detail: { state: gated.state, digest } },
+      { detail: { state: gated.state } },
     );
   const outlook = mode === "warn" ? "nodes may refuse it" : "only who may push here sees it";
   exchange.response.setHeader("warning", `299 - "${name} ${problem}, and ${outlook}; ${advice}"`);
