@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Server, Socket } from "node:net";
+import type { AddressInfo, Server, Socket } from "node:net";
 import { PortInUse, PortNotPermitted } from "../domain/error-catalogue.ts";
 
 export interface ConnectionLimits {
@@ -51,6 +51,25 @@ export function createPipelineLimit(): (request: IncomingMessage, response: Serv
     response.once("close", () => underWay.set(socket, (underWay.get(socket) ?? 1) - 1));
     return true;
   };
+}
+
+/** Binds a server to a port that `key` of the config names. @returns its port @throws PortInUse, PortNotPermitted */
+export async function listenOn(
+  server: Server,
+  { host, port, key }: { readonly host: string; readonly port: number; readonly key: string },
+): Promise<number> {
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen({ port, host, backlog }, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+  } catch (error) {
+    throw listenError(error, port, key);
+  }
+  return (server.address() as AddressInfo).port;
 }
 
 /** @returns the refusal of a port in our words, for @param key of the config; any other error as it is */

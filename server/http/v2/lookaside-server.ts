@@ -1,16 +1,14 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Clock } from "../../domain/capabilities.ts";
 import { maximumConnections } from "../../domain/connection-shares.ts";
 import type { KeyFiles } from "../../signatures/key-files.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
 import {
-  backlog,
   connectionsPerAddress,
   createPipelineLimit,
   limitConnections,
-  listenError,
+  listenOn,
 } from "../connection-limits.ts";
 
 export interface LookasideServerDeps {
@@ -75,20 +73,7 @@ export function createLookasideServer({
 
   return {
     /** @returns its port @throws PortInUse, PortNotPermitted */
-    async start(): Promise<number> {
-      try {
-        await new Promise<void>((resolve, reject) => {
-          server.once("error", reject);
-          server.listen({ port, host, backlog }, () => {
-            server.off("error", reject);
-            resolve();
-          });
-        });
-      } catch (error) {
-        throw listenError(error, port, "lookaside.port");
-      }
-      return (server.address() as AddressInfo).port;
-    },
+    start: () => listenOn(server, { host, port, key: "lookaside.port" }),
     async stop(): Promise<void> {
       if (!server.listening) return;
       const cut = clock.after(stopAfterMs, () => server.closeAllConnections());

@@ -1,5 +1,4 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Clock, Log } from "../../domain/capabilities.ts";
 import { maximumConnections } from "../../domain/connection-shares.ts";
 import type { ImageGate } from "../../registry/image-gate.ts";
@@ -12,6 +11,7 @@ import {
   createPipelineLimit,
   limitConnections,
   listenError,
+  listenOn,
 } from "../connection-limits.ts";
 import { StreamCount, type StreamLimits } from "../content-stream.ts";
 import { createTlsListener, type TlsSettings } from "../tls-listener.ts";
@@ -186,7 +186,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     /** Binds both ports, one after the other. Each @throws PortInUse, PortNotPermitted */
     starts: [
       async (): Promise<void> => {
-        ports = { ...ports, registryPort: await listen(plain, deps) };
+        ports = { ...ports, registryPort: await listenOn(plain, { ...deps, key: "registry.port" }) };
         sweepLater();
       },
       async (): Promise<void> => {
@@ -230,19 +230,4 @@ function getBase(exchange: Exchange): void {
   if (exchange.isTls && exchange.request.headers.authorization === undefined)
     throw unauthorized(exchange, "get a token first; everybody gets one to pull", signatureSupport);
   sendJson(exchange, "{}", { "www-authenticate": challenge(exchange), ...signatureSupport });
-}
-
-async function listen(server: Server, { host, port }: { host: string; port: number }): Promise<number> {
-  try {
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen({ port, host, backlog }, () => {
-        server.off("error", reject);
-        resolve();
-      });
-    });
-  } catch (error) {
-    throw listenError(error, port, "registry.port");
-  }
-  return (server.address() as AddressInfo).port;
 }
