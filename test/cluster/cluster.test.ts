@@ -1,13 +1,16 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import t from "tap";
 import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
 import { createClusterE2e } from "../support/cluster-e2e.ts";
+import { writeDockerArchive } from "../support/docker-archive.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
-import { proofImage } from "../support/proof-image.ts";
+import { proofContainer, proofImage } from "../support/proof-image.ts";
 import { authoritativeConfig } from "../support/lab-configs.ts";
+import { makeSigningKey } from "../support/signing-key.ts";
 
 /**
  * A cluster of real machines (QEMU) that boot over the network into RAM: a rootless master and two rootless workers, which join by themselves
@@ -21,6 +24,9 @@ cluster:
   arming: automatic
   # Debian has no CoreDNS.
   dns: none
+registry:
+  repositories:
+    - { pattern: "lesson/*", mode: require-signed }
 `;
 const machines = [
   { name: "m1", mac: "52:54:00:77:00:01", role: "master", memoryMiB: 6400 },
@@ -71,6 +77,35 @@ const web = [
     spec: { type: "NodePort", selector: labels, ports: [{ port: 80, nodePort: 30080 }] },
   },
 ];
+
+const deploymentFromRegistry = (name: string) => ({
+  apiVersion: "apps/v1",
+  kind: "Deployment",
+  metadata: { name },
+  spec: {
+    selector: { matchLabels: { app: name } },
+    template: {
+      metadata: { labels: { app: name } },
+      spec: {
+        containers: [
+          {
+            name: "proof",
+            image: `registry.local/lesson/${name}:1`,
+            imagePullPolicy: "Always",
+            command: ["/bin/sh", "-c", "cat /bin/note; exec httpd -f -p 80"],
+          },
+        ],
+      },
+    },
+  },
+});
+
+interface PodList {
+  readonly items: readonly {
+    metadata: { labels: Record<string, string> };
+    status: { containerStatuses?: { state: { waiting?: { reason: string } } }[] };
+  }[];
+}
 
 async function ensureClusterImage(): Promise<string> {
   const image = given ?? join(artifacts, "cluster-image");
@@ -127,6 +162,45 @@ t.test("a master and two workers boot over the network and join by themselves", 
     );
     for (const address of addresses.split(" "))
       t.ok(await cluster.answers(`http://${address}:30080/cat`, 8), `eight requests in a row at ${address}`);
+  });
+
+  await t.test("pods run from signed images of the embedded registry, and from no other", async (t) => {
+    const { directory } = e2e.lab;
+    for (const name of ["lesson/signed:1", "lesson/unsigned:1"]) {
+      // Other octets than those that lie on the nodes.
+      const proof = proofContainer();
+      const note = join(directory, "note");
+      writeFileSync(note, name);
+      const archive = join(directory, `${/\w+(?=:)/.exec(name)?.[0] ?? ""}.tar`);
+      writeDockerArchive({ ...proof, name, files: { ...proof.files, "/bin/note": note } }, archive);
+    }
+    const [, token = ""] = (await e2e.boot("token", "create", "maker", "--scope", "admin")).split("\n");
+    const key = makeSigningKey(t, "maker@lab.example", "rsa3072");
+    const boot = (...words: string[]) => e2e.boot("--token", token.trim(), ...words);
+    t.comment(await boot("image", "import", join(directory, "signed.tar"), join(directory, "unsigned.tar")));
+    t.comment(await boot("key", "add", "maker", "--file", key.publicFile));
+    t.comment(await boot("sign", "lesson/signed:1", "--key", key.file));
+    t.comment(await boot("image", "list"));
+    await cluster.apply(["signed", "unsigned"].map(deploymentFromRegistry));
+    await cluster.kubectl("rollout", "status", "deployment/signed", "--timeout=10m");
+    const phases = () => cluster.kubectl("get", "pods", "-l", "app in (signed,unsigned)", "-o", "json");
+    const waiting = async () => {
+      const { items } = JSON.parse(await phases()) as PodList;
+      const pod = items.find(({ metadata }) => metadata.labels["app"] === "unsigned");
+      return pod?.status.containerStatuses?.[0]?.state.waiting;
+    };
+    while (!/^(ErrImagePull|ImagePullBackOff)$/.test((await waiting())?.reason ?? "")) await delay(2000);
+    t.comment(await cluster.kubectl("get", "pods", "-o", "wide"));
+    t.comment(await cluster.kubectl("get", "events", "--field-selector", "type=Warning"));
+    t.match(
+      await cluster.kubectl("get", "events", "--field-selector", "reason=Failed"),
+      /lesson\/unsigned:1.*not found/,
+    );
+    t.equal(await cluster.kubectl("logs", "deployment/signed"), "lesson/signed:1", "its own content ran");
+    await boot("sign", "lesson/unsigned:1", "--key", key.file);
+    await cluster.kubectl("rollout", "status", "deployment/unsigned", "--timeout=10m");
+    t.pass("once it is signed its pod runs by itself");
+    await cluster.kubectl("delete", "deployment", "signed", "unsigned");
   });
 
   const uids = await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}");
