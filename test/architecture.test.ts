@@ -69,7 +69,7 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   endpoint: { imports: ["domain", "net"], libraries: ["node:net"] },
   etcd: {
-    imports: ["domain", "kubeadm", "net", "pki"],
+    imports: ["domain", "kubeadm", "net", "pki", "platform"],
     libraries: [
       "node:child_process",
       "node:crypto",
@@ -82,7 +82,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "node:util",
     ],
   },
-  image: { imports: ["domain", "yaml"], libraries: "any node" },
+  image: { imports: ["domain", "platform", "yaml"], libraries: "any node" },
   archive: { imports: ["domain", "registry"], libraries: "any node" },
   ndp: { imports: ["domain", "net"], libraries: [] },
   platform: { imports: ["domain", "net"], libraries: "any node" },

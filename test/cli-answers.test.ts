@@ -12,6 +12,7 @@ import { dataDirectories } from "../server/cli/session.ts";
 import { changesNext, doing, type MachineView, statusTable } from "../server/cli/commands/status.ts";
 import { commandFor } from "../server/main.ts";
 import { root } from "../server/platform/checkout.ts";
+import { boot } from "./support/boot-command.ts";
 import { startServer } from "./support/http-fixture.ts";
 import { temporaryDirectory } from "./support/samples.ts";
 
@@ -193,3 +194,17 @@ parameters:
     t.match(await boot("preview", "s1", "ignition"), /claims\/\*{8}\/ignition\/role\.json/);
   },
 );
+
+t.test("a config whose etcd is not on this machine is refused before the server is started", async (t) => {
+  const file = join(temporaryDirectory(t), "rollcall.yaml");
+  const check = (program: string) => {
+    writeFileSync(file, `cluster:\n  kubernetesVersion: 1.31.0\n  etcdProgram: ${program}\n`);
+    return boot(["config", "check", file]);
+  };
+  t.match(await check("no-such-etcd"), {
+    code: 2,
+    err: /^CONFIG_INVALID: .*rollcall\.yaml:3: cluster\.etcdProgram: there is no program no-such-etcd/,
+  });
+  t.match(await check("/bin/true"), { code: 0, out: `${file}: fine\n` });
+  t.match(await boot(["config", "check", file, "--config", "other.yaml"]), { code: 2, err: /name one file/ });
+});

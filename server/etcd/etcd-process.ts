@@ -1,45 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
-import { delimiter, isAbsolute, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
-import { EtcdDirectoryHeld, EtcdNotFound } from "../domain/error-catalogue.ts";
+import { EtcdDirectoryHeld } from "../domain/error-catalogue.ts";
 import { readLogLine } from "./log-line.ts";
 
 /** How often a process that is not our child is looked at while it ends, ms: no event tells of its end. */
 const lookEveryMs: DurationMs = 50;
 /** After SIGKILL a process is gone unless its disk hangs, ms. */
 const killLimitMs: DurationMs = 5_000;
-
-/**
- * The full path of a program, as a shell would find it.
- * @throws EtcdNotFound
- */
-export function findProgram(program: string): string {
-  const found = locate(program);
-  if (found === undefined) throw EtcdNotFound({ program });
-  return found;
-}
-
-/** Undefined when there is none. */
-export function locate(program: string): string | undefined {
-  const candidates =
-    isAbsolute(program) || program.includes("/")
-      ? [program]
-      : (process.env["PATH"] ?? "")
-          .split(delimiter)
-          .filter(Boolean)
-          .map((directory) => join(directory, program));
-  return candidates.find((path) => {
-    try {
-      accessSync(path, constants.X_OK);
-      return statSync(path).isFile();
-    } catch {
-      return false;
-    }
-  });
-}
 
 /** What our etcd sees of our environment. Its own variables (ETCD_*) would change what the flags say. */
 export const bareEnvironment = (): NodeJS.ProcessEnv => ({ PATH: process.env["PATH"], LANG: "C" });

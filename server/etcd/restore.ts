@@ -4,7 +4,8 @@ import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { DurationMs } from "../domain/capabilities.ts";
 import { EtcdRestoreFailed, EtcdSnapshotBroken } from "../domain/error-catalogue.ts";
-import { bareEnvironment, locate } from "./etcd-process.ts";
+import { findProgram } from "../platform/find-program.ts";
+import { bareEnvironment } from "./etcd-process.ts";
 import type { EtcdPeer } from "./membership.ts";
 import { snapshotProblem } from "./snapshot-file.ts";
 
@@ -39,7 +40,7 @@ export async function restoreSnapshot({
   const problem = await snapshotProblem(snapshot);
   if (problem !== undefined) throw EtcdSnapshotBroken({ file: snapshot, problem });
   const beside = (tool: string) =>
-    locate(program.includes("/") ? join(dirname(program), tool) : tool) ?? locate(tool);
+    findProgram(program.includes("/") ? join(dirname(program), tool) : tool) ?? findProgram(tool);
   // etcdctl no longer restores in 3.6; etcdutl is there since 3.5.
   const tool = beside("etcdutl") ?? beside("etcdctl");
   if (tool === undefined)

@@ -2,15 +2,16 @@ import { mkdir, open, rename } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
 import type { KeyAlgorithm } from "../domain/cluster.ts";
-import { EtcdFailed } from "../domain/error-catalogue.ts";
+import { EtcdFailed, EtcdNotFound } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { etcdMemberProfile } from "../kubeadm/certificate-layout.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Authority } from "../pki/certificates.ts";
+import { findProgram } from "../platform/find-program.ts";
 import { issueWithKey, masterLifeMs } from "../pki/master-files.ts";
 import { etcdArguments, generationToken, soleMember } from "./arguments.ts";
 import { createEtcdCredentials } from "./credentials.ts";
-import { type EtcdEnd, type EtcdProcess, endOrphan, findProgram, startEtcd } from "./etcd-process.ts";
+import { type EtcdEnd, type EtcdProcess, endOrphan, startEtcd } from "./etcd-process.ts";
 import { createEtcdGateway, type EtcdGateway } from "./gateway.ts";
 import { openGenerations } from "./generations.ts";
 import { restoreSnapshot } from "./restore.ts";
@@ -142,6 +143,7 @@ export function createEtcdSupervisor(options: EtcdSupervisorOptions): EtcdSuperv
   const launch = async (mine: number): Promise<void> => {
     state = { kind: "starting" };
     const program = findProgram(options.program);
+    if (program === undefined) throw EtcdNotFound({ program: options.program });
     const generation = (await generations.current()) ?? 1;
     await generations.goOn(generation, async () => {});
     await writeCertificates();

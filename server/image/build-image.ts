@@ -17,6 +17,7 @@ import {
 } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
+import { findProgram } from "../platform/find-program.ts";
 import type { AptSource } from "./apt-sources.ts";
 import {
   armouredKey,
@@ -192,25 +193,13 @@ async function requireTools(mode: "root" | "unshare"): Promise<void> {
     ...(mode === "unshare" ? ([["newuidmap", "uidmap"]] as const) : []),
   ]);
   const missing: string[] = [];
-  for (const tool of packageOfTool.keys()) if (!(await isOnPath(tool))) missing.push(tool);
+  for (const tool of packageOfTool.keys()) if (findProgram(tool) === undefined) missing.push(tool);
   if (missing.length === 0) return;
   throw new ImageError(
     "IMAGE_TOOL_MISSING",
     `building an image needs ${missing.join(" and ")}, not found on this machine`,
     `install the Debian packages: apt-get install ${missing.map((tool) => packageOfTool.get(tool)).join(" ")}`,
   );
-}
-
-async function isOnPath(tool: string): Promise<boolean> {
-  for (const directory of (process.env["PATH"] ?? "/usr/bin:/bin").split(":")) {
-    try {
-      await access(join(directory, tool), constants.X_OK);
-      return true;
-    } catch {
-      // Not in this one.
-    }
-  }
-  return false;
 }
 
 async function requireSpace(directory: string, neededBytes: number): Promise<void> {

@@ -7,6 +7,7 @@ import t from "tap";
 import { clientProfile } from "../../server/kubeadm/certificate-layout.ts";
 import { dayMs, issueCertificate } from "../../server/pki/certificates.ts";
 import { openClusterAuthorities } from "../../server/pki/cluster-authorities.ts";
+import { boot as bootCommand } from "../support/boot-command.ts";
 import { curl, loopbackOf, plain, startServer } from "../support/http-fixture.ts";
 import { macOf, temporaryDirectory } from "../support/samples.ts";
 
@@ -213,6 +214,15 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
     t.match(kubeconfig.text, /client-key-data/);
     t.notMatch(kubeconfig.text, /insecure/);
     t.equal(kubeconfig.headers["cache-control"], "no-store");
+    const command = ["--server", server.url, "--token", server.adminToken, "cluster"];
+    for (const word of ["kubeconfig", "join"])
+      t.match(
+        await bootCommand([...command, word]),
+        { code: 0, err: /^The cluster is empty: nobody answers at / },
+        word,
+      );
+    await server.add(9, "m9");
+    t.match(await bootCommand([...command, "log", "m9"]), { code: 0, out: /^m9 has not called back/ });
     t.match((await server.api("GET", "/cluster/transitions?machine=w1")).items, [
       { from: "none", to: "queued" },
     ]);

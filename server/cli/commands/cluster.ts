@@ -46,6 +46,15 @@ const nodesTable = (nodes: readonly ClusterNodeView[], now: number): Table => ({
     "No machine has called back to join. Assign roles, boot m1 master && boot 's[4-9]' worker, and switch the machines on.",
 });
 
+/** On standard error, since what is printed is often written into a file: it is right already, and no API server answers there yet. */
+async function sayWhatIsMissing(client: Session["client"]): Promise<void> {
+  const { state, endpoint } = await client.get<ClusterView>("/cluster");
+  if (state === "up") return;
+  process.stderr.write(
+    `The cluster is ${state}: nobody answers at ${endpoint} yet. It is of use once boot cluster show says up.\n`,
+  );
+}
+
 function minutes(text: string): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < 1 || value > 1440)
@@ -88,7 +97,9 @@ export function clusterCommands(program: Command, open: () => Session): void {
       "\nExample:\n  umask 077; boot cluster kubeconfig > ~/.kube/config && kubectl get nodes",
     )
     .action(async () => {
-      process.stdout.write(await open().client.get<string>("/cluster/kubeconfig"));
+      const { client } = open();
+      process.stdout.write(await client.get<string>("/cluster/kubeconfig"));
+      await sayWhatIsMissing(client);
     });
 
   cluster
@@ -105,6 +116,7 @@ export function clusterCommands(program: Command, open: () => Session): void {
           answer,
           () => `${answer.command}\nFor a command with a token name the machine: boot cluster join NAME\n`,
         );
+        await sayWhatIsMissing(session.client);
         return;
       }
       const made = await session.client.post<{ command: string; expiresAt: string }>("/cluster/join", {
@@ -196,7 +208,10 @@ export function clusterCommands(program: Command, open: () => Session): void {
           to,
           cause,
         ]),
-        empty: "Nothing has happened yet.",
+        empty:
+          machine === undefined
+            ? "Nothing has happened yet: no machine has called back. Assign roles, boot m1 master, and switch the machines on."
+            : `${machine} has not called back since it is in the inventory. Its way begins when it boots as a master or worker: boot explain ${machine}`,
       }));
     });
 }

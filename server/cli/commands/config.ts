@@ -8,6 +8,7 @@ import { ConfigInvalid } from "../../domain/error-catalogue.ts";
 import { type Cidr, formatCidr, parseCidr } from "../../net/cidr.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import { root } from "../../platform/checkout.ts";
+import { findProgram } from "../../platform/find-program.ts";
 import { ipv4ByDevice, servedInterfaces } from "../../platform/network-devices.ts";
 import { loadRoles } from "../../render/load-roles.ts";
 import { configFiles } from "../config-files.ts";
@@ -54,6 +55,11 @@ function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): vo
     problems.push(
       `${origins.get("defaultRole")}: defaultRole: there is no role ${config.defaultRole}; there are: ${[...roles.keys()].join(", ")}`,
     );
+  const { kubernetesVersion, etcd, etcdProgram } = config.cluster;
+  if (kubernetesVersion !== undefined && etcd !== "stacked" && findProgram(etcdProgram) === undefined)
+    problems.push(
+      `${origins.get("cluster.etcdProgram")}: cluster.etcdProgram: there is no program ${etcdProgram} that may be run, and the server is to run the cluster's etcd; on Debian: apt install etcd-server etcd-client`,
+    );
   if (problems.length > 0) throw ConfigInvalid({ problems });
 }
 
@@ -97,12 +103,16 @@ export function configCommands(program: Command): void {
       );
     });
   config
-    .command("check")
+    .command("check [file]")
     .description("read the config and say what is wrong with it")
-    .addHelpText("after", "\nExample:\n  boot config check --config ./rollcall.yaml")
-    .option("--config <file>", "config file")
-    .action((_options: ConfigOptions, command: Command) => {
-      const { file, config, origins } = loadConfig(configSources(command.optsWithGlobals<ConfigOptions>()));
+    .addHelpText("after", "\nExample:\n  boot config check ./rollcall.yaml")
+    .option("--config <file>", "the same as naming the file")
+    .action((named: string | undefined, _options: ConfigOptions, command: Command) => {
+      const options = command.optsWithGlobals<ConfigOptions>();
+      if (named !== undefined && options.config !== undefined && named !== options.config)
+        command.error(`error: name one file, ${named} or ${options.config}`);
+      const sources = configSources(named === undefined ? options : { ...options, config: named });
+      const { file, config, origins } = loadConfig(sources);
       refuseAbsentNames(config, origins);
       process.stdout.write(`${file ?? "no config file, defaults only"}: fine\n`);
     });

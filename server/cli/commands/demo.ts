@@ -11,6 +11,7 @@ import {
 } from "../../demo/virtual-lab.ts";
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
+import { administratorDirectories, findProgram } from "../../platform/find-program.ts";
 import { bootSpans, type TimedBoot } from "../boot-spans.ts";
 import { type Client, createClient } from "../client.ts";
 import { formatBytes, formatTable } from "../output.ts";
@@ -58,13 +59,6 @@ class DemoRefused extends Error {
   }
 }
 
-function onPath(program: string): boolean {
-  return (process.env["PATH"] ?? "")
-    .split(":")
-    .concat("/usr/sbin", "/sbin")
-    .some((directory) => existsSync(join(directory, program)));
-}
-
 /** @throws DemoRefused with what is missing and how to get it */
 function refuseWithoutMeans({ machines, image }: DemoOptions): void {
   if (process.getuid?.() !== 0)
@@ -75,7 +69,7 @@ function refuseWithoutMeans({ machines, image }: DemoOptions): void {
   const builders = { mmdebstrap: "mmdebstrap", mksquashfs: "squashfs-tools" };
   const needed = { ...labPackages, ...(image === undefined ? builders : {}) };
   const missing = Object.entries(needed)
-    .filter(([program]) => !onPath(program))
+    .filter(([program]) => findProgram(program, administratorDirectories) === undefined)
     .map(([, name]) => name);
   if (!existsSync("/usr/share/OVMF/OVMF_CODE_4M.fd")) missing.push("ovmf");
   if (!existsSync("/usr/lib/ipxe/qemu/efi-virtio.rom")) missing.push("ipxe-qemu");
