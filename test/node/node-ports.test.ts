@@ -4,6 +4,7 @@ import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { mkdirSync, statSync } from "node:fs";
 import t, { type Test } from "tap";
+import { formatKubeconfig } from "../../server/kubeadm/kubeconfig.ts";
 import { agentMachine, loopbackServer, watched } from "../support/agent-lab.ts";
 
 interface Port {
@@ -76,11 +77,17 @@ async function lab(t: Test, shell: "dash" | "busybox", identity: "file" | "confi
   const machine = await agentMachine(t, { url, authority: certificates.authority }, shell);
   for (const directory of ["etc/kubernetes/pki", "var/lib/kubelet/pki"])
     mkdirSync(machine.path(directory), { recursive: true });
-  const inline = (name: string, pem: string) =>
-    identity === "file" ? "" : `    client-${name}-data: ${Buffer.from(pem).toString("base64")}\n`;
+  // kubelet writes its configuration without quotes, and the server with them.
   machine.write(
     "etc/kubernetes/kubelet.conf",
-    `clusters:\n- cluster:\n    server: ${url}\n  name: kubernetes\nusers:\n- name: kubelet\n  user:\n${inline("certificate", certificates.cert)}${inline("key", certificates.key)}`,
+    identity === "file"
+      ? `clusters:\n- cluster:\n    server: ${url}\n  name: kubernetes\n`
+      : formatKubeconfig({
+          clusterName: "kubernetes",
+          server: url,
+          authorityPem: certificates.authority.certificatePem,
+          user: { name: "system:node:m1", certificatePem: certificates.cert, privateKeyPem: certificates.key },
+        }),
   );
   machine.write("etc/kubernetes/pki/ca.crt", certificates.authority.certificatePem);
   if (identity === "file")

@@ -9,6 +9,9 @@ set -eu
 LC_ALL=C
 export LC_ALL
 
+# kubelet_says KEY: values of kubelet's own configuration, in quotes (as the server writes it) or without (as kubelet does).
+kubelet_says() { sed -n 's/^ *'"$1"': *"\{0,1\}\([A-Za-z0-9.:/+=-]*\)"\{0,1\} *$/\1/p' /etc/kubernetes/kubelet.conf; }
+
 # Sets identity, a file with kubelet's certificate and key. On the machine that made the cluster they stand in kubelet's own
 # configuration until kubelet renews them for the first time.
 find_identity() {
@@ -17,15 +20,18 @@ find_identity() {
 	identity=/run/rollcall-kubelet.pem
 	(
 		umask 077
-		sed -n -e 's/^ *client-certificate-data: *//p' -e 's/^ *client-key-data: *//p' /etc/kubernetes/kubelet.conf |
-			while read -r data; do printf '%s' "$data" | base64 -d; done >"$identity"
+		kubelet_says 'client-[a-z]*-data' | while read -r data; do printf '%s' "$data" | base64 -d; done >"$identity"
 	)
 }
 
 # ask PATH SECONDS: of the API server, as kubelet. It takes its shell's place.
 ask() {
 	find_identity
-	server=$(sed -n 's/^ *server: *\(https:[A-Za-z0-9.:/-]*\) *$/\1/p' /etc/kubernetes/kubelet.conf | head -n 1)
+	server=$(kubelet_says server | head -n 1)
+	case $server in
+	https://*) ;;
+	*) exit 1 ;;
+	esac
 	exec curl -q --silent --fail --no-buffer --noproxy '*' --proto =https --cacert /etc/kubernetes/pki/ca.crt --capath /nonexistent \
 		--cert "$identity" --key "$identity" --connect-timeout 10 --max-time "$2" "$server$1"
 }
