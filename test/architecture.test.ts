@@ -23,7 +23,14 @@ const rooms: Readonly<Record<string, Room>> = {
   yaml: { imports: [], libraries: ["yaml"] },
   config: {
     imports: ["domain", "net", "yaml"],
-    libraries: ["typebox", "typebox/value", "node:fs", "node:path"],
+    libraries: [
+      "typebox",
+      "typebox/value",
+      "node:fs",
+      "node:fs/promises",
+      "node:path",
+      "node:timers/promises",
+    ],
   },
   ignition: { imports: [], libraries: [], pure: true },
   node: { imports: ["domain", "ignition", "net", "signatures/policy"], libraries: [], pure: true },

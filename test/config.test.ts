@@ -179,6 +179,7 @@ t.test("environment", (t) => {
         "cluster.keyAlgorithm": "RSA-2048",
         "cluster.arming": "automatic",
         "cluster.passphraseFile": import.meta.filename,
+        "cluster.objectsDir": import.meta.dirname,
         "registry.upstreams": '[{"prefix":"docker.io/","url":"https://registry-1.docker.io"}]',
       };
       for (const { name, path, schema } of configKeys) {

@@ -112,7 +112,7 @@ export function checkMeaning(config: Config): ValueProblem[] {
       message: `${JSON.stringify(url)} is not allowed; it must be sqlite:FILE`,
     });
   const { rolesDir } = config;
-  if (rolesDir !== undefined && !statSync(rolesDir, { throwIfNoEntry: false })?.isDirectory())
+  if (rolesDir !== undefined && !isDirectory(rolesDir))
     problems.push({ path: ["rolesDir"], message: `there is no directory ${rolesDir}` });
   const controlSocket = resolve(config.dataDir, "control.sock");
   if (Buffer.byteLength(controlSocket) > longestSocketPath)
@@ -123,11 +123,13 @@ export function checkMeaning(config: Config): ValueProblem[] {
   return problems;
 }
 
+const isDirectory = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
 /** A documentation address (RFC 5737) stands for the server's own, which is known later. */
 const anyAddress = "192.0.2.1";
 
 function checkCluster(config: Config): ValueProblem[] {
-  const { kubernetesVersion, passphraseFile } = config.cluster;
+  const { kubernetesVersion, passphraseFile, objectsDir } = config.cluster;
   if (kubernetesVersion === undefined)
     return configKeys
       .filter(({ path: [section, name = ""], default: usual }) => {
@@ -138,6 +140,8 @@ function checkCluster(config: Config): ValueProblem[] {
   const problems: ValueProblem[] = checkClusterNetworks(config);
   if (passphraseFile !== undefined && !statSync(passphraseFile, { throwIfNoEntry: false })?.isFile())
     problems.push({ path: ["cluster", "passphraseFile"], message: `there is no file ${passphraseFile}` });
+  if (objectsDir !== undefined && !isDirectory(objectsDir))
+    problems.push({ path: ["cluster", "objectsDir"], message: `there is no directory ${objectsDir}` });
   const input = clusterInput(config, config.address ?? anyAddress);
   try {
     if (input) readCluster(input);

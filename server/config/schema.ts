@@ -107,6 +107,9 @@ const clusterSchema = Type.Object(
       default: 8,
       description: "workers that join at the same time",
     }),
+    objectsDir: text(
+      "directory with objects of Kubernetes (*.yaml, *.yml, *.json) that each generation of the cluster gets; default: none",
+    ),
     passphraseFile: text(
       "file with the passphrase that seals the cluster's keys at rest; default: a key in dataDir",
     ),

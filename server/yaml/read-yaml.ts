@@ -88,6 +88,25 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
   };
 }
 
+/** A line that belongs to no document. */
+const betweenDocuments = /^(\s*(#.*)?|%.*|\.\.\.\s*)$/;
+
+/**
+ * The documents of a stream, for {@link readYaml} one by one; those of nothing but comments are left out. `---` at the beginning of a line
+ * ends a document wherever it stands (YAML 1.2.2 s.9.1.2).
+ * @returns each with the line before its first
+ */
+export function splitYaml(text: string): { readonly text: string; readonly linesBefore: number }[] {
+  const documents: { lines: string[]; linesBefore: number }[] = [{ lines: [], linesBefore: 0 }];
+  for (const [index, line] of text.split("\n").entries())
+    // What follows the marker in its line keeps its column.
+    if (/^---(\s|$)/.test(line)) documents.push({ lines: [`   ${line.slice(3)}`], linesBefore: index });
+    else documents.at(-1)?.lines.push(line);
+  return documents
+    .filter(({ lines }) => !lines.every((line) => betweenDocuments.test(line)))
+    .map(({ lines, linesBefore }) => ({ text: lines.join("\n"), linesBefore }));
+}
+
 /**
  * Writes a value as YAML.
  * @param quoteTexts all texts stand in quotes, for readers of YAML 1.1, to whom a machine called `on` is a truth value

@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { createDeclaredReader } from "../../config/declared-files.ts";
 import { type ConfigSources, describeConfig, type LoadedConfig, loadConfig } from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
 import { loadBootAssets } from "../../content/boot-assets.ts";
@@ -36,8 +37,8 @@ export function configSources(options: ConfigOptions): ConfigSources {
   };
 }
 
-/** Names that are well written and mean nothing on this machine. @throws ConfigInvalid */
-function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): void {
+/** Names that are well written and mean nothing on this machine, and what is wrong with files that are named. @throws ConfigInvalid */
+async function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): Promise<void> {
   const problems: string[] = [];
   const devices = [...ipv4ByDevice().keys()];
   for (const device of config.interfaces)
@@ -55,7 +56,18 @@ function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"]): vo
     problems.push(
       `${origins.get("defaultRole")}: defaultRole: there is no role ${config.defaultRole}; there are: ${[...roles.keys()].join(", ")}`,
     );
-  const { kubernetesVersion, etcd, etcdProgram } = config.cluster;
+  const { kubernetesVersion, etcd, etcdProgram, objectsDir } = config.cluster;
+  if (objectsDir !== undefined) {
+    const declared = await createDeclaredReader(objectsDir)();
+    for (const problem of declared.problems) {
+      const at = problem.line === undefined ? "" : `:${problem.line}`;
+      const { place, object } = problem;
+      const what = [place, object].filter((word) => word !== undefined).join(" ");
+      problems.push(
+        `${resolve(objectsDir, problem.file)}${at}: ${what === "" ? "" : `${what}: `}${problem.reason}`,
+      );
+    }
+  }
   if (kubernetesVersion !== undefined && etcd !== "stacked" && findProgram(etcdProgram) === undefined)
     problems.push(
       `${origins.get("cluster.etcdProgram")}: cluster.etcdProgram: there is no program ${etcdProgram} that may be run, and the server is to run the cluster's etcd; on Debian: apt install etcd-server etcd-client`,
@@ -107,13 +119,13 @@ export function configCommands(program: Command): void {
     .description("read the config and say what is wrong with it")
     .addHelpText("after", "\nExample:\n  boot config check ./rollcall.yaml")
     .option("--config <file>", "the same as naming the file")
-    .action((named: string | undefined, _options: ConfigOptions, command: Command) => {
+    .action(async (named: string | undefined, _options: ConfigOptions, command: Command) => {
       const options = command.optsWithGlobals<ConfigOptions>();
       if (named !== undefined && options.config !== undefined && named !== options.config)
         command.error(`error: name one file, ${named} or ${options.config}`);
       const sources = configSources(named === undefined ? options : { ...options, config: named });
       const { file, config, origins } = loadConfig(sources);
-      refuseAbsentNames(config, origins);
+      await refuseAbsentNames(config, origins);
       process.stdout.write(`${file ?? "no config file, defaults only"}: fine\n`);
     });
   config
