@@ -40,3 +40,11 @@ export const KubernetesConflict = defineError("KUBERNETES_CONFLICT", {
   message: (d: { what: string; reason: string }) => `the cluster has another ${d.what}: ${d.reason}`,
   advice: "Somebody changed it at the same time; the server reads it anew and goes on from there.",
 });
+export const KubernetesKindUnknown = defineError("KUBERNETES_KIND_UNKNOWN", {
+  kind: "user",
+  httpStatus: 422,
+  message: (d: { kind: string; apiVersion: string }) =>
+    `the API server has no kind ${d.kind} in ${d.apiVersion} that can be applied`,
+  advice:
+    "`kubectl api-resources` shows the kinds of this version of Kubernetes, and in which apiVersion each is; one of your own needs its CustomResourceDefinition.",
+});

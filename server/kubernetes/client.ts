@@ -63,7 +63,7 @@ export function createKubernetesClient(options: KubernetesClientOptions) {
     readonly path: string;
     /** For errors: `Secret kube-system/x`. */
     readonly what: string;
-    readonly kind?: Kind;
+    readonly kind?: string;
     readonly body?: object;
     readonly contentType?: string;
     /** A 429 is an answer and not a request for patience. */
@@ -164,17 +164,23 @@ export function createKubernetesClient(options: KubernetesClientOptions) {
       }) as Promise<ObjectOfKind[K]>,
 
     /** Makes the object so, whether it is there or not; what others set besides is left (server-side apply). */
-    apply: <K extends Kind>(kind: K, object: Manifest) => {
-      const { path, ...rest } = one(kind, nameOf(object));
-      return call({
-        ...rest,
+    apply: <K extends Kind>(kind: K, object: Manifest) =>
+      client.applyAt(pathOf(kind, nameOf(object)), object) as Promise<ObjectOfKind[K]>,
+
+    /** The same for a kind of which only its path is known. */
+    applyAt: (path: string, object: Manifest): Promise<unknown> =>
+      call({
+        kind: object.kind,
+        what: describe(object.kind, nameOf(object)),
         method: "PATCH",
         path: `${path}?fieldManager=${fieldManager}&force=true`,
         body: object,
         // JSON is YAML.
         contentType: "application/apply-patch+yaml",
-      }) as Promise<ObjectOfKind[K]>;
-    },
+      }),
+
+    /** What the API server says of itself: `/apis/apps/v1`. */
+    read: (path: string): Promise<unknown> => call({ method: "GET", path, what: path }),
 
     /**
      * @param only this very object, not one of the same name that came after it
@@ -245,7 +251,7 @@ const verbs = {
   DELETE: "delete",
 } as const;
 
-const describe = (kind: Kind, { name, namespace }: ObjectName) =>
+const describe = (kind: string, { name, namespace }: ObjectName) =>
   `${kind} ${namespace === undefined ? "" : `${namespace}/`}${name}`.slice(0, 200);
 
 /** For `catch`: undefined instead of KubernetesObjectMissing. */
@@ -279,7 +285,7 @@ function readJson({ text, contentType }: Answer, target: Target): unknown {
 /** A `Status` object in words. What is said of a Secret may hold a part of it, so there its reason alone is told. */
 function refusal(
   answer: Answer,
-  { method, what, kind }: { method: Request["method"]; what: string; kind?: Kind },
+  { method, what, kind }: { method: Request["method"]; what: string; kind?: string },
 ) {
   let status: { reason?: unknown; message?: unknown } = {};
   try {

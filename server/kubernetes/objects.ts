@@ -75,7 +75,8 @@ export interface ObjectOfKind {
 }
 export type Kind = keyof ObjectOfKind;
 
-interface Resource {
+/** Where the objects of a kind lie at the API server. */
+export interface Resource {
   readonly apiVersion: string;
   readonly plural: string;
   readonly isNamespaced: boolean;
@@ -111,18 +112,25 @@ export interface ObjectName {
 }
 
 /** Path of one object or, without a name, of all of its kind. */
-export function pathOf(
-  kind: Kind,
+export function pathOf(kind: Kind, name: Partial<ObjectName> = {}, subresource?: string): string {
+  return pathIn(resources[kind], name, subresource);
+}
+
+/** The same for a kind that was discovered. */
+export function pathIn(
+  { apiVersion, plural }: Pick<Resource, "apiVersion" | "plural">,
   { name, namespace }: Partial<ObjectName> = {},
   subresource?: string,
 ): string {
-  const { apiVersion, plural } = resources[kind];
   return [
-    apiVersion.includes("/") ? "/apis" : "/api",
-    apiVersion,
+    apiPath(apiVersion),
     ...(namespace === undefined ? [] : ["namespaces", encodeURIComponent(namespace)]),
     plural,
     ...(name === undefined ? [] : [encodeURIComponent(name)]),
     ...(subresource === undefined ? [] : [subresource]),
   ].join("/");
 }
+
+/** Of a group and version: `/api/v1`, `/apis/apps/v1`. */
+export const apiPath = (apiVersion: string): string =>
+  `${apiVersion.includes("/") ? "/apis" : "/api"}/${apiVersion}`;
