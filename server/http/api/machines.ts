@@ -16,6 +16,7 @@ import { BootNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
+import { describeTarget } from "../../domain/assignment.ts";
 import { servedKinds } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
@@ -219,10 +220,18 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
           advice: "Name one of them, e.g. `boot preview MACHINE user-data`; without one it is ipxe.",
         });
       const url = previewUrl(request, deps);
-      const text = boots.preview(inventory.get(request.params.machine), kind, url);
+      const machine = inventory.get(request.params.machine);
+      const text = boots.preview(machine, kind, url);
+      if (text === undefined && kind === "node")
+        throw InvalidRequest({
+          problem: `${machine.name} becomes no node of a cluster: it gets ${describeTarget(boots.select(machine).target)}`,
+          advice: deps.cluster
+            ? `Assign it a role that is a node: \`boot ${machine.name} worker\` or \`boot ${machine.name} master\`. A role of your own is one with \`node: worker\` in its role.yaml.`
+            : "There is no cluster: set `cluster.kubernetesVersion` in the config and start the server again (docs/cluster.md).",
+        });
       if (text === undefined)
         throw InvalidRequest({
-          problem: `the role of ${request.params.machine} has no ${kind}`,
+          problem: `the role of ${machine.name} has no ${kind}`,
           advice:
             "`boot explain MACHINE` shows its role; a role of your own has the documents under `templates` or `files` in its role.yaml.",
         });
