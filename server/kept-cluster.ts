@@ -6,10 +6,12 @@ import type { Claims } from "./boot/claims.ts";
 import type { BootTracker } from "./boot/tracker.ts";
 import { createBridgePodNetwork } from "./cluster/bridge-pod-network.ts";
 import { type ClusterService, createClusterService } from "./cluster/cluster-service.ts";
+import { createDeclaredObjects } from "./cluster/declared-objects.ts";
 import { createEtcdOnServer, snapshotsOfServer } from "./cluster/etcd-on-server.ts";
 import { createEtcdOnMasters } from "./cluster/etcd-on-masters.ts";
 import { foreignNetwork } from "./cluster/pod-network.ts";
 import type { ClusterEndpoint, ClusterEtcd } from "./cluster/ports.ts";
+import { createDeclaredReader } from "./config/declared-files.ts";
 import type { Config } from "./config/schema.ts";
 import { clusterOf } from "./configured-cluster.ts";
 import { apiServerPort, type ClusterSpec, formatKubernetesVersion } from "./domain/cluster.ts";
@@ -31,6 +33,7 @@ import type { Target } from "./kubernetes/target.ts";
 import { identifyCluster } from "./kubernetes/cluster-setup.ts";
 import { createClusterHands } from "./kubernetes/cluster-hands.ts";
 import { flannelManifests } from "./kubernetes/flannel.ts";
+import { createObjectApplier } from "./kubernetes/object-applier.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import { agentPart } from "./node/agent.ts";
 import type { Family } from "./node/families.ts";
@@ -206,6 +209,20 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
     },
   };
 
+  const { objectsDir } = settings;
+  const objects =
+    objectsDir === undefined
+      ? undefined
+      : createDeclaredObjects({
+          clock,
+          log,
+          record,
+          random,
+          read: createDeclaredReader(objectsDir),
+          // What is declared may be anything, rights included.
+          begin: createObjectApplier(bootstrap),
+        });
+
   const service = createClusterService({
     // A step of the wall clock must not end what is under way.
     clock: steadyClock(clock),
@@ -218,6 +235,7 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
     etcd: etcdOf(deps),
     endpoint,
     network: settings.network === "bridge" ? createBridgePodNetwork(cluster) : foreignNetwork,
+    objects,
     initArguments: initArguments(cluster),
     keepsData: settings.etcd !== "ephemeral",
     workerSlots: settings.workerSlots,

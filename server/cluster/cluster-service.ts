@@ -33,6 +33,7 @@ export interface ClusterServiceDeps
       | "etcd"
       | "endpoint"
       | "network"
+      | "objects"
       | "initArguments"
       | "keepsData"
       | "workerSlots"
@@ -123,6 +124,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
     async stop(): Promise<void> {
       isStopped = true;
       cancel();
+      deps.objects?.stop();
       mailbox.release();
       await deps.etcd.stop();
     },
@@ -184,6 +186,8 @@ export function createClusterService(deps: ClusterServiceDeps) {
     },
 
     readyMasters: () => deps.endpoint.readyMasters(),
+    /** How far the cluster has the declared objects; undefined: none are asked for. */
+    declaredObjects: () => deps.objects?.status(),
     node: (machineId: string) => store.node(machineId),
     nodes: store.nodes,
     /**

@@ -18,6 +18,7 @@ import { createRemovals } from "./removals.ts";
 import type { GuestJoins } from "./guest-joins.ts";
 import { createJoins } from "./joins.ts";
 import { createNodeWatch, lostAfterMs } from "./node-watch.ts";
+import type { DeclaredObjects } from "./declared-objects.ts";
 import type { PodNetwork } from "./pod-network.ts";
 import type { ClusterApi, ClusterEndpoint, ClusterEtcd } from "./ports.ts";
 
@@ -35,6 +36,8 @@ export interface ReconcilerDeps {
   readonly etcd: ClusterEtcd;
   readonly endpoint: ClusterEndpoint;
   readonly network: PodNetwork;
+  /** Objects that the administrator declares; undefined: there are to be none. */
+  readonly objects?: DeclaredObjects | undefined;
   readonly initArguments: readonly string[];
   /** Data outlive the masters; else a cluster that went down begins anew. */
   readonly keepsData: boolean;
@@ -352,6 +355,8 @@ export function createReconciler(deps: ReconcilerDeps) {
       await attempt("the cluster's endpoint", followEndpoint);
       await attempt("speaking to machines that wait", speakToWaiting);
       await attempt("giving turns", giveSlots);
+      const { state, generation } = store.record;
+      deps.objects?.follow({ generation: state === "empty" ? 0 : generation, isUp: isUp() && isSetUp });
       await attempt("resetting machines", drain);
       if (isUp()) {
         if (book.inState("joining", "registered").length + guests.open().length > 0)
@@ -362,7 +367,7 @@ export function createReconciler(deps: ReconcilerDeps) {
     },
 
     /** Resolves when all work is through that passes have begun. */
-    settled: (): Promise<unknown> => Promise.all(working.values()),
+    settled: (): Promise<unknown> => Promise.all([...working.values(), deps.objects?.settled()]),
 
     /** kubeadm's end on a machine. */
     async report(node: ClusterNode, result: number, tail: string): Promise<void> {

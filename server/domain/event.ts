@@ -69,6 +69,9 @@ export const eventTypes = {
   "master.armed": "A master was allowed to join by a person.",
   "cluster.state": "The cluster began, came up, went down or was taken back to nothing.",
   "cluster.problem": "The server could not do what the cluster needs; it goes on trying.",
+  "cluster.objects": "The cluster got objects that the administrator declared.",
+  "cluster.object-refused":
+    "A declared object, or a file of them, is wrong or was refused by the API server; the others are applied, and it is tried again.",
   "etcd.started": "The etcd that this server runs is healthy.",
   "etcd.ended": "The etcd that this server runs ended by itself; it is started again.",
   "etcd.unhealthy": "The etcd that this server runs is there and does not answer as it should.",

@@ -21,9 +21,13 @@ function freePort(): Promise<number> {
   });
 }
 
-async function startWithCluster(t: Parameters<typeof startServer>[0]) {
+async function startWithCluster(
+  t: Parameters<typeof startServer>[0],
+  settings: Readonly<Record<string, unknown>> = {},
+) {
   const server = await startServer(t, {
     settings: {
+      ...settings,
       "https.port": 0,
       "cluster.kubernetesVersion": "1.31.0",
       "cluster.endpoint": `api.lab:${await freePort()}`,
@@ -275,6 +279,55 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
     t.match((await server.api("GET", "/machines/w1")).json, { cluster: { state: "quarantined" } });
     const { items } = await server.api("GET", "/events?limit=1000");
     t.ok(items.some(({ level, type }) => plain(level) === "alarm" && plain(type) === "claim.refused"));
+  });
+});
+
+t.test("what is wrong with declared objects is shown before there is a cluster", async (t) => {
+  const objectsDir = temporaryDirectory(t);
+  writeFileSync(
+    join(objectsDir, "students.yaml"),
+    "apiVersion: v1\nkind: Namespace\nmetadata: { name: one }\n---\nkind: Pod\nmetadata: { name: a }\n",
+  );
+  const server = await startWithCluster(t, { "cluster.objectsDir": objectsDir });
+  /** The first pass comes soon after the start. */
+  const declared = async (): Promise<unknown> => {
+    for (;;) {
+      const { declaredObjects } = (await server.api("GET", "/cluster")).json as unknown as {
+        declaredObjects: { waiting: number };
+      };
+      if (declaredObjects.waiting > 0) return declaredObjects;
+    }
+  };
+  const problem = { file: "students.yaml", document: "#2", line: 5, reason: "this Pod has no apiVersion" };
+  t.match(await declared(), { applied: 0, waiting: 1, refused: 1, problems: [problem] });
+  const command = ["--server", server.url, "--token", server.adminToken];
+  t.match(await bootCommand([...command, "cluster", "show"]), {
+    code: 0,
+    out: /\nDeclared objects: 0 applied, 1 waiting, 1 refused:\n {2}students\.yaml #2 \(line 5\): this Pod has no apiVersion\n/,
+  });
+  const { items } = await server.api("GET", "/events?limit=1000");
+  t.equal(items.filter(({ type }) => plain(type) === "cluster.object-refused").length, 1);
+});
+
+t.test("whoever arms or looks at a machine whose role is not a node's is told what to do", async (t) => {
+  const server = await startWithCluster(t);
+  await server.addImage();
+  const command = ["--server", server.url, "--token", server.adminToken];
+  await server.add(1, "x1");
+  for (const [role, nodeRole, told] of [
+    ["w", "worker", /^x1 is armed, but its role w makes it a worker, which .* boot x1 master\n$/],
+    ["rescue", null, /^x1 is armed, but its role rescue makes it no node\. .* boot x1 master\n$/],
+    ["m", "master", /^x1 may join with its next boot within 15 minutes\.\n$/],
+  ] as const) {
+    await server.assign("x1", role);
+    const { status, json } = await server.api("POST", "/cluster/arm", { machine: "x1" });
+    t.match({ status, json }, { status: 200, json: { armed: "x1", role, nodeRole } });
+    t.match(await bootCommand([...command, "cluster", "arm", "x1"]), { code: 0, out: told });
+  }
+  await server.assign("x1", "rescue");
+  t.match(await bootCommand([...command, "preview", "x1", "node"]), {
+    code: 1,
+    err: /x1 becomes no node of a cluster: it gets rescue[^]*`boot x1 worker` or `boot x1 master`/,
   });
 });
 

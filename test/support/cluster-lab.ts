@@ -3,6 +3,7 @@ import { webcrypto } from "node:crypto";
 import { Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import root, { type Test } from "tap";
 import { type ClusterService, createClusterService } from "../../server/cluster/cluster-service.ts";
+import type { DeclaredObjects } from "../../server/cluster/declared-objects.ts";
 import { foreignNetwork, type PodNetwork } from "../../server/cluster/pod-network.ts";
 import type { ClusterApi, ClusterEndpoint, ClusterEtcd, NodeStatus } from "../../server/cluster/ports.ts";
 import { type AgentProof, keyDigest } from "../../server/cluster/registrar.ts";
@@ -107,6 +108,7 @@ export interface Settings {
   readonly arming?: "operator" | "automatic";
   readonly workerSlots?: number;
   readonly keepsData?: boolean;
+  readonly objects?: DeclaredObjects;
   /** Default: a network that nobody has to be told. */
   readonly network?: PodNetwork;
 }
@@ -132,6 +134,7 @@ export async function createClusterLab(t: Test, settings: Settings = {}) {
       etcd: world.etcd,
       endpoint: world.endpoint,
       network: settings.network ?? foreignNetwork,
+      objects: settings.objects,
       initArguments: [],
       keepsData: settings.keepsData ?? true,
       workerSlots: settings.workerSlots ?? 8,

@@ -12,6 +12,19 @@ interface ClusterNodeView {
   readonly problem: string | null;
 }
 
+interface DeclaredView {
+  readonly applied: number;
+  readonly waiting: number;
+  readonly refused: number;
+  readonly problems: readonly {
+    readonly file: string;
+    readonly document: string | null;
+    readonly line: number | null;
+    readonly object: string | null;
+    readonly reason: string;
+  }[];
+}
+
 interface ClusterView {
   readonly name: string;
   readonly kubernetesVersion: string;
@@ -21,6 +34,8 @@ interface ClusterView {
   readonly state: string;
   readonly generation: number;
   readonly readyMasters: number;
+  /** Null: the config names no directory of objects. */
+  readonly declaredObjects: DeclaredView | null;
   readonly nodes: readonly ClusterNodeView[];
 }
 
@@ -46,6 +61,26 @@ const nodesTable = (nodes: readonly ClusterNodeView[], now: number): Table => ({
     "No machine has called back to join. Assign roles, boot m1 master && boot 's[4-9]' worker, and switch the machines on.",
 });
 
+/** How many refused documents are shown; the others are in `--output yaml`. */
+const shownRefused = 10;
+
+/** `Declared objects: 12 applied, 1 refused:` and a line for each that is. */
+function declaredLines(declared: DeclaredView | null): string[] {
+  if (!declared) return [];
+  const { applied, waiting, refused, problems } = declared;
+  const counts = [
+    `${applied} applied`,
+    ...(waiting > 0 ? [`${waiting} waiting`] : []),
+    ...(refused > 0 ? [`${refused} refused:`] : []),
+  ];
+  const lines = problems.slice(0, shownRefused).map(({ file, document, line, object, reason }) => {
+    const where = [file, document, line === null ? null : `(line ${line})`, object];
+    return `  ${where.filter((word) => word !== null).join(" ")}: ${reason}`;
+  });
+  const more = refused - lines.length;
+  return [`Declared objects: ${counts.join(", ")}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+}
+
 /** On standard error, since what is printed is often written into a file: it is right already, and no API server answers there yet. */
 async function sayWhatIsMissing(client: Session["client"]): Promise<void> {
   const { state, endpoint } = await client.get<ClusterView>("/cluster");
@@ -53,6 +88,20 @@ async function sayWhatIsMissing(client: Session["client"]): Promise<void> {
   process.stderr.write(
     `The cluster is ${state}: nobody answers at ${endpoint} yet. It is of use once boot cluster show says up.\n`,
   );
+}
+
+interface ArmView {
+  readonly armed: string;
+  readonly role: string;
+  /** What its role makes of it at its next boot. */
+  readonly nodeRole: "master" | "worker" | null;
+}
+
+function armedSentence({ armed, role, nodeRole }: ArmView, windowMinutes: number): string {
+  const window = `within ${windowMinutes} minutes`;
+  if (nodeRole === "master") return `${armed} may join with its next boot ${window}.`;
+  const what = nodeRole === null ? "no node" : "a worker, which needs no arming";
+  return `${armed} is armed, but its role ${role} makes it ${what}. Nothing comes of it unless it boots ${window} with a master's role: boot ${armed} master`;
 }
 
 function minutes(text: string): number {
@@ -83,6 +132,7 @@ export function clusterCommands(program: Command, open: () => Session): void {
           `Cluster ${view.name}: ${view.state}, Kubernetes ${view.kubernetesVersion}, generation ${view.generation}`,
           `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer; etcd ${view.etcd === "external" ? "on the server" : "on the masters"}`,
           `Authority ${view.authorityHash}`,
+          ...declaredLines(view.declaredObjects),
           "",
           formatTable(nodesTable(view.nodes, Date.now())),
         ].join("\n"),
@@ -139,16 +189,14 @@ export function clusterCommands(program: Command, open: () => Session): void {
     )
     .action(async (machine: string, options: { code?: string; for?: number }) => {
       const session = open();
-      await session.client.post("/cluster/arm", {
+      const answer = await session.client.post<ArmView>("/cluster/arm", {
         machine,
         ...(options.code === undefined ? {} : { code: options.code }),
         ...(options.for === undefined ? {} : { minutes: options.for }),
       });
       session.done(
-        options.code === undefined
-          ? `${machine} may join with its next boot within ${options.for ?? 15} minutes, if its role then is a master's.`
-          : `${machine} joins now.`,
-        { armed: machine },
+        options.code === undefined ? armedSentence(answer, options.for ?? 15) : `${machine} joins now.`,
+        answer,
       );
     });
 

@@ -1,11 +1,15 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
+import type { BootService } from "../../boot/boot-service.ts";
 import type { ClusterService } from "../../cluster/cluster-service.ts";
+import { describeTarget } from "../../domain/assignment.ts";
 import { formatKubernetesVersion } from "../../domain/cluster.ts";
 import type { ClusterNode } from "../../domain/cluster-node.ts";
 import type { ClusterTransition } from "../../domain/cluster-record.ts";
+import type { DeclaredStatus } from "../../domain/declared-object.ts";
 import { InvalidRequest, NoCluster, NodeNotResettable } from "../../domain/error-catalogue.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { LoadedRoles } from "../../render/load-roles.ts";
 import { operators, readers } from "../authorization.ts";
 import { registerClusterEndpointApi } from "./cluster-endpoint.ts";
 import { isoTime } from "./views.ts";
@@ -14,6 +18,8 @@ export interface ClusterApiDeps {
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
   readonly inventory: Inventory;
+  readonly boots: BootService;
+  readonly roles: () => LoadedRoles;
 }
 
 const nodeName = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$";
@@ -41,6 +47,24 @@ const transitionsQuery = Type.Object(
   { additionalProperties: false },
 );
 
+/** Refused documents in an answer; the count tells of all. */
+const shownRefused = 100;
+
+function declaredView({ applied, waiting, refused }: DeclaredStatus) {
+  return {
+    applied,
+    waiting,
+    refused: refused.length,
+    problems: refused.slice(0, shownRefused).map(({ file, place, line, object, reason }) => ({
+      file,
+      document: place ?? null,
+      line: line ?? null,
+      object: object ?? null,
+      reason,
+    })),
+  };
+}
+
 /** How a machine stands in the cluster; the arming code is on its own screen and nowhere else. */
 export function clusterNodeView(node: ClusterNode) {
   return {
@@ -60,6 +84,7 @@ export function clusterNodeView(node: ClusterNode) {
 
 function clusterView(service: ClusterService) {
   const { cluster, record } = service;
+  const declared = service.declaredObjects();
   return {
     name: cluster.name,
     kubernetesVersion: formatKubernetesVersion(cluster.version),
@@ -70,6 +95,7 @@ function clusterView(service: ClusterService) {
     generation: record.generation,
     initializedAt: isoTime(record.initializedAt),
     readyMasters: service.readyMasters(),
+    declaredObjects: declared ? declaredView(declared) : null,
     nodes: service
       .nodes()
       .toSorted((left, right) => (left.role + left.name < right.role + right.name ? -1 : 1))
@@ -91,7 +117,7 @@ function transitionView(transition: ClusterTransition, nameOf: (id: string) => s
 }
 
 export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): void {
-  const { inventory } = deps;
+  const { inventory, roles } = deps;
   const tags = ["cluster"];
   const serviceOf = (): ClusterService => {
     if (!deps.cluster) throw NoCluster({});
@@ -169,18 +195,21 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
       },
       config: { scopes: operators },
     },
-    async (request, reply) => {
+    async (request) => {
       const { code, minutes } = request.body;
       if (code !== undefined && minutes !== undefined)
         throw InvalidRequest({
           problem: "either a code or a time: a code is good for the boot that shows it",
         });
-      await serviceOf().arm(inventory.get(request.body.machine), {
+      const armed = inventory.get(request.body.machine);
+      await serviceOf().arm(armed, {
         code,
         forMs: minutes === undefined ? undefined : minutes * 60_000,
         by: request.actor,
       });
-      return reply.code(204).send();
+      const { target } = deps.boots.select(armed);
+      const nodeRole = target.kind === "role" ? roles().roles.get(target.role)?.node : undefined;
+      return { armed: armed.name, role: describeTarget(target), nodeRole: nodeRole ?? null };
     },
   );
 

@@ -1,0 +1,221 @@
+import { createHash } from "node:crypto";
+import type { Clock, Log } from "../domain/capabilities.ts";
+import {
+  type Declared,
+  type DeclaredDocument,
+  type DeclaredObject,
+  type DeclaredProblem,
+  type DeclaredStatus,
+  describeObject,
+  formatDeclaredProblem,
+  identityOf,
+  inOrder,
+  isDefinedIn,
+} from "../domain/declared-object.ts";
+import { KubernetesKindUnknown, KubernetesUnreachable } from "../domain/error-catalogue.ts";
+import type { RecordEvent } from "../domain/event.ts";
+
+export interface DeclaredObjectsDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly random: () => number;
+  /** What is declared now: the same value as long as it says the same. */
+  readonly read: () => Promise<Declared>;
+  /** For one round: applies an object, and fails by why the API server did not take it. */
+  readonly begin: () => (object: DeclaredObject) => Promise<void>;
+}
+
+/** What is declared is looked at this often, ms. */
+const lookEveryMs = 5000;
+/** After a failed try, doubled with each, ms. */
+const firstRetryMs = 2000;
+/** Longest time to the next try, ms: where no answer came or a kind is about to come, and after a refusal. */
+const longestWaitMs = 30_000;
+const longestRefusedMs = 5 * 60_000;
+/** Tries until what may pass by itself counts as refused. */
+const patientTries = 6;
+/** Objects one after another without an answer, after which a round ends. */
+const mostUnanswered = 3;
+/** Refused documents that are told of one by one, at a time. */
+const mostTold = 20;
+
+/** One object, and how far the cluster of this generation has it. */
+interface Entry {
+  readonly document: DeclaredDocument;
+  readonly digest: string;
+  isApplied: boolean;
+  tries: number;
+  retryAtMs: number;
+  /** Why it was refused. */
+  problem: string | undefined;
+}
+
+export type DeclaredObjects = ReturnType<typeof createDeclaredObjects>;
+
+/**
+ * Sees to it that each generation of the cluster has what is declared: again when that changes, and until the API server has taken it.
+ * What it knows is in memory alone: after a start of the server all is applied once more, which changes nothing that is so already.
+ */
+export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
+  const { clock, log, record, random } = deps;
+  let declared: Declared = { documents: [], problems: [] };
+  let entries = new Map<string, Entry>();
+  let generation = 0;
+  let isUp = false;
+  let isStopped = false;
+  let lookedAtMs = -lookEveryMs;
+  let running: Promise<void> | undefined;
+
+  async function look(): Promise<void> {
+    if (clock.monotonicMs() - lookedAtMs < lookEveryMs) return;
+    lookedAtMs = clock.monotonicMs();
+    const found = await deps.read();
+    if (found === declared) return;
+    const before = new Set(declared.problems.map(formatDeclaredProblem));
+    tellRefused(found.problems.filter((problem) => !before.has(formatDeclaredProblem(problem))));
+    entries = new Map(
+      inOrder(found.documents).map((document) => {
+        const digest = createHash("sha256").update(JSON.stringify(document.object)).digest("base64");
+        const known = entries.get(identityOf(document.object));
+        // It may have moved to another place or file.
+        const entry = known?.digest === digest ? { ...known, document } : newEntry(document, digest);
+        return [identityOf(document.object), entry];
+      }),
+    );
+    declared = found;
+  }
+
+  /** One round: each object that is due, one after another, so that a room full of them is no flood. */
+  async function apply(): Promise<void> {
+    const round = generation;
+    const isCurrent = () => isUp && !isStopped && generation === round;
+    const due = [...entries.values()].filter(
+      ({ isApplied, retryAtMs }) => !isApplied && retryAtMs <= clock.monotonicMs(),
+    );
+    if (due.length === 0 || !isCurrent()) return;
+    const applyOne = deps.begin();
+    const refused: DeclaredProblem[] = [];
+    let applied = 0;
+    let unanswered = 0;
+    for (const entry of due) {
+      const { object } = entry.document;
+      try {
+        await applyOne(object);
+        if (!isCurrent()) break;
+        applied++;
+        unanswered = 0;
+        Object.assign(entry, { isApplied: true, problem: undefined });
+      } catch (error) {
+        if (!isCurrent()) break;
+        const isNew = entry.problem === undefined;
+        noteFailure(entry, error);
+        const problem = isNew ? problemOf(entry) : undefined;
+        if (problem) refused.push(problem);
+        // An error of its own, such as a webhook's, says nothing of the next object.
+        const isUnanswered = KubernetesUnreachable.is(error) && error.details["status"] === undefined;
+        unanswered = isUnanswered ? unanswered + 1 : 0;
+        if (unanswered === mostUnanswered) break;
+      }
+    }
+    tellRefused(refused);
+    if (applied > 0)
+      record({
+        type: "cluster.objects",
+        message: `declared objects of generation ${round}: ${formatStatus(status())}`,
+        data: { generation: round, applied },
+      });
+  }
+
+  function noteFailure(entry: Entry, error: unknown): void {
+    const { object } = entry.document;
+    entry.tries++;
+    // No answer, an error of a webhook, or a definition that the API server has not read yet: later may be better.
+    const mayPass =
+      KubernetesUnreachable.is(error) ||
+      (KubernetesKindUnknown.is(error) && isDefinedIn(declared.documents, object));
+    if (!mayPass || entry.tries >= patientTries)
+      entry.problem = error instanceof Error ? error.message : String(error);
+    const waitMs = Math.min(
+      firstRetryMs * 2 ** Math.min(entry.tries - 1, 20),
+      mayPass ? longestWaitMs : longestRefusedMs,
+    );
+    entry.retryAtMs = clock.monotonicMs() + waitMs * (0.75 + random() / 2);
+  }
+
+  function tellRefused(problems: readonly DeclaredProblem[]): void {
+    for (const problem of problems.slice(0, mostTold)) {
+      const { file, place, line, object, reason } = problem;
+      log.warn({ file, place, line, object, reason }, "a declared object is refused");
+      record({
+        type: "cluster.object-refused",
+        level: "warning",
+        message: `declared object refused: ${formatDeclaredProblem(problem)}`,
+        data: { file, document: place ?? null, line: line ?? null, object: object ?? null, reason },
+      });
+    }
+    if (problems.length > mostTold)
+      record({
+        type: "cluster.object-refused",
+        level: "warning",
+        message: `declared objects refused: ${problems.length - mostTold} more; boot cluster show lists them`,
+      });
+  }
+
+  function status(): DeclaredStatus {
+    const all = [...entries.values()];
+    const refused = [...declared.problems, ...all.flatMap((entry) => problemOf(entry) ?? [])];
+    const applied = all.filter(({ isApplied }) => isApplied).length;
+    return { applied, waiting: all.length - applied - (refused.length - declared.problems.length), refused };
+  }
+
+  return {
+    /** Begins what is due, unless it is at it. @param now the cluster's generation, 0 for none, and whether it answers and is set up */
+    follow(now: { readonly generation: number; readonly isUp: boolean }): void {
+      isUp = now.isUp;
+      if (now.generation !== generation) {
+        generation = now.generation;
+        // In the new cluster nothing is there.
+        for (const [identity, { document, digest }] of entries)
+          entries.set(identity, newEntry(document, digest));
+      }
+      if (running || isStopped) return;
+      running = (async () => {
+        await look();
+        await apply();
+      })()
+        .catch((error: unknown) => log.warn({ err: error }, "declared objects"))
+        .finally(() => (running = undefined));
+    },
+    status,
+    /** Resolves when the round that goes on is through. */
+    settled: async (): Promise<void> => running,
+    stop(): void {
+      isStopped = true;
+    },
+  };
+}
+
+const newEntry = (document: DeclaredDocument, digest: string): Entry => ({
+  document,
+  digest,
+  isApplied: false,
+  tries: 0,
+  retryAtMs: 0,
+  problem: undefined,
+});
+
+function problemOf({ document, problem }: Entry): DeclaredProblem | undefined {
+  if (problem === undefined) return undefined;
+  const { file, place, line, object } = document;
+  return { file, place, line, object: describeObject(object), reason: problem };
+}
+
+/** `12 applied, 1 refused` */
+function formatStatus({ applied, waiting, refused }: DeclaredStatus): string {
+  return [
+    `${applied} applied`,
+    ...(waiting > 0 ? [`${waiting} waiting`] : []),
+    ...(refused.length > 0 ? [`${refused.length} refused`] : []),
+  ].join(", ");
+}
