@@ -90,7 +90,10 @@ export function createKubernetesClient(options: KubernetesClientOptions) {
       if (call.isOnce || waitMs === undefined || waitMs > longestWaitMs || tries === mostTries)
         throw KubernetesUnreachable({
           address: addressOf(target),
-          reason: `it answers ${status} to ${verbs[call.method]} ${call.what}`,
+          reason: [
+            `it answers ${status} to ${verbs[call.method]} ${call.what}`,
+            ...reasonIn(answer, call),
+          ].join(": "),
           status,
         });
       await wait(waitMs);
@@ -282,11 +285,8 @@ function readJson({ text, contentType }: Answer, target: Target): unknown {
   throw refuse();
 }
 
-/** A `Status` object in words. What is said of a Secret may hold a part of it, so there its reason alone is told. */
-function refusal(
-  answer: Answer,
-  { method, what, kind }: { method: Request["method"]; what: string; kind?: string },
-) {
+/** What a `Status` object says, if anything. What is said of a Secret may hold a part of it, so there its reason alone is told. */
+function reasonIn(answer: Answer, { kind }: { readonly kind?: string | undefined }): string[] {
   let status: { reason?: unknown; message?: unknown } = {};
   try {
     status = (JSON.parse(answer.text) ?? {}) as typeof status;
@@ -295,7 +295,15 @@ function refusal(
   }
   const word = (value: unknown) =>
     typeof value === "string" ? value.replaceAll(/[^\x20-\x7e]+/g, " ").slice(0, 300) : "";
-  const reason = (kind === "Secret" ? "" : word(status.message)) || word(status.reason) || "no reason given";
+  const said = (kind === "Secret" ? "" : word(status.message)) || word(status.reason);
+  return said === "" ? [] : [said];
+}
+
+function refusal(
+  answer: Answer,
+  { method, what, kind }: { method: Request["method"]; what: string; kind?: string },
+) {
+  const [reason = "no reason given"] = reasonIn(answer, { kind });
   if (answer.status === 404) return KubernetesObjectMissing({ what });
   if (answer.status === 409) return KubernetesConflict({ what, reason });
   return KubernetesRefused({ what: `${verbs[method]} ${what}`, status: answer.status, reason });

@@ -100,6 +100,11 @@ t.test("what is refused says why; of a Secret no more than the reason", async (t
     message: "the API server refuses to change Secret b/a (422): Invalid",
   });
   await t.rejects(apply(object("Namespace", { name: "a" })), { message: /hunter2/ });
+  told = { status: 500, body: { kind: "Status", reason: "InternalError", message: "webhook of hunter2" } };
+  await t.rejects(apply(object("Secret", { name: "a", namespace: "b" })), {
+    message: /it answers 500 to change Secret b\/a: InternalError$/,
+  });
+  await t.rejects(apply(object("Namespace", { name: "a" })), { message: /: webhook of hunter2$/ });
 });
 
 t.test("an answer that is no list of kinds has none", (t) => {
