@@ -18,6 +18,8 @@ export interface RegistryManifest extends RegistryBlob {
 export interface RegistryReference {
   readonly digest: string;
   readonly kind: "config" | "layer" | "manifest" | "blob";
+  /** It need not be there; where it is, it is kept as the others are. */
+  readonly isForeign?: true;
 }
 
 export interface RegistryUpload {
@@ -169,7 +171,7 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
   const isThere = (repository: string, { digest, kind }: RegistryReference): boolean =>
     (kind === "manifest" ? manifestRow : blobRow).get(repository, digest) !== undefined;
   const missingOf = (repository: string, references: readonly RegistryReference[]) =>
-    references.filter((reference) => !isThere(repository, reference));
+    references.filter((reference) => !reference.isForeign && !isThere(repository, reference));
 
   return {
     /** @returns the digest that the tag leads to */
