@@ -86,6 +86,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
      WHERE link.digest = ? AND blob.state = 'present' LIMIT 1`,
   );
   const isKept = names("SELECT 1 FROM registry_blob WHERE digest = ?");
+  const needed = db.prepare<{ repository: string; digest: string }, number>(
+    `SELECT 1 WHERE EXISTS (SELECT 1 FROM registry_tag WHERE repository = @repository AND digest = @digest)
+       OR EXISTS (SELECT 1 FROM registry_reference WHERE child = @digest AND repository = @repository)
+       OR EXISTS (SELECT 1 FROM registry_cached WHERE repository = @repository AND digest = @digest)`,
+  );
   const repositoryRow = names("SELECT name FROM registry_repository WHERE name = ?");
   const tagPage = names(
     "SELECT name FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
@@ -187,6 +192,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     findBlobAnywhere: (digest: string): RegistryBlob | undefined => blobAnywhere.get(digest),
     /** Does the registry keep this content, as a blob or a manifest of any repository? */
     keeps: (digest: string): boolean => isKept.get(digest) !== undefined,
+    /** Does a tag or a manifest of the repository lead to it, or is it of an upstream? */
+    isNeeded: (repository: string, digest: string): boolean =>
+      needed.get({ repository, digest }) !== undefined,
     hasRepository: (name: string): boolean => repositoryRow.get(name) !== undefined,
     /** In the order of their octets. */
     tags: (repository: string, { after = "", limit }: Page): string[] =>

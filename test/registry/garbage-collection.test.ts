@@ -32,6 +32,8 @@ async function lab(t: Test, options: ServerOptions = {}) {
   return {
     server,
     client,
+    /** Whoever has no token. */
+    puller: registryClient(client.url, ""),
     dataDir,
     later: (ms: number) => void (aheadMs += ms),
     collect: async (dryRun = false) =>

@@ -20,9 +20,11 @@ const mostTags = 100;
 
 /** GET and HEAD of a manifest: spec.md, "Pulling manifests". What is in memory is answered at once: a room of machines asks. */
 export function getManifest(exchange: Exchange, deps: ManifestReadDeps): void | Promise<void> {
-  const { registry } = deps;
+  const { registry, access } = deps;
   const { repository, reference } = exchange.target;
-  const found = registry.findManifest(repository, reference);
+  const found = registry.findManifest(repository, reference, {
+    mayPush: () => access.mayPush(exchange),
+  });
   const isFinal = admit(exchange, found, deps) && reference.includes(":");
   const etag = `"${found.digest}"`;
   if (exchange.request.headers["if-none-match"] === etag) {
