@@ -281,8 +281,15 @@ export function createRegistry(deps: RegistryDeps) {
     referrers: (
       repository: string,
       subject: Digest,
-      asked: { readonly artifactType: string | undefined; readonly after?: string },
-    ): ReferrerPage => formatReferrers(store.referrers(repository, subject.text, asked)),
+      asked: ReferrersAsked,
+      isShown: (manifest: Pick<FoundManifest, "digest" | "createdAt">) => boolean,
+    ): ReferrerPage => {
+      const { createdAt = 0 } = store.findManifest(repository, subject.text) ?? {};
+      const isSubjectShown = isShown({ digest: subject.text, createdAt });
+      return formatReferrers(
+        isSubjectShown ? shown(store.referrers(repository, subject.text, asked), isShown) : [],
+      );
+    },
   };
   return registry;
 }

@@ -115,10 +115,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     Omit<RegistryManifest, "annotations" | "artifactType"> & {
       annotations: string;
       artifactType: string | null;
+      createdAt: EpochMs;
     }
   >(
-    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes, artifact_type AS artifactType, annotations
-     FROM registry_manifest WHERE repository = @repository AND subject = @subject AND digest > @after
+    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes, artifact_type AS artifactType, annotations,
+       created_at_ms AS createdAt FROM registry_manifest WHERE repository = @repository AND subject = @subject AND digest > @after
        AND (@artifactType IS NULL OR artifact_type = @artifactType) ORDER BY digest`,
   );
 

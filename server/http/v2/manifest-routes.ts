@@ -68,6 +68,16 @@ export function admit(
   return false;
 }
 
+/** The same without a word, for lists. */
+export function isShown(
+  exchange: Exchange,
+  { digest, createdAt }: Pick<FoundManifest, "digest" | "createdAt">,
+  { gate, access }: Pick<ManifestReadDeps, "gate" | "access">,
+): boolean {
+  const gated = gate.check({ repository: exchange.target.repository, reference: digest, digest, createdAt });
+  return gated?.mode !== "require-signed" || gated.problem === undefined || access.mayPush(exchange);
+}
+
 export function sendManifest(
   { response }: Exchange,
   { digest, mediaType, sizeBytes }: FoundManifest,

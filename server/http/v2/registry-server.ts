@@ -77,7 +77,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       POST: (exchange) => postToken(exchange, { access, clock }),
     },
     tags: both((exchange) => getTags(exchange, { registry })),
-    referrers: both((exchange) => getReferrers(exchange, { registry })),
+    referrers: both((exchange) => getReferrers(exchange, { registry, access, gate: deps.gate })),
     manifest: {
       ...both((exchange) => getManifest(exchange, { registry, access, gate: deps.gate })),
       PUT: (exchange) => putManifest(exchange, { registry, access }),
