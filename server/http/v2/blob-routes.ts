@@ -3,17 +3,21 @@ import type { Log } from "../../domain/capabilities.ts";
 import { type Digest, parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Reader, Registry } from "../../registry/registry.ts";
-import type { RegistryBlob } from "../../store/registry.ts";
 import { type ReadableFile, smallBytes, stream, type StreamCount } from "../content-stream.ts";
 import { parseRanges, type Range } from "../range.ts";
 import type { Access } from "./access.ts";
 import { type Exchange, isHead, sendEmpty } from "./exchange.ts";
 
+interface FoundBlob {
+  readonly digest: string;
+  readonly sizeBytes: number;
+}
+
 /** Where a blob is found and opened. */
 export interface BlobSource {
-  findBlob(repository: string, digest: Digest, reader: Reader): RegistryBlob;
+  findBlob(repository: string, digest: Digest, reader: Reader): FoundBlob;
   /** @throws OciError when its file is not there as it should be; undefined: there is nothing to look at */
-  readonly checkBlob?: (blob: RegistryBlob) => Promise<void>;
+  readonly checkBlob?: (blob: FoundBlob) => Promise<void>;
   openBlob(digest: string): Promise<ReadableFile>;
 }
 
