@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, statfsSync } from "node:fs";
+import { mkdirSync, type Stats, statfsSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { KeptContent } from "../domain/asset-retention.ts";
@@ -16,6 +16,9 @@ const reserveBytes = 64 * 1024 * 1024;
 /** While an upload goes on, free space is looked at once in so many octets: its length may be unknown or a lie. */
 const spaceCheckBytes = 8 * 1024 * 1024;
 const digestForm = /^(?:[0-9a-f]{64}|[0-9a-f]{128})$/;
+
+/** What tells one file from another under the same name. */
+export type FileIdentity = Pick<Stats, "dev" | "ino" | "mtimeMs">;
 
 export type ContentAlgorithm = "sha256" | "sha512";
 /** The length of a digest tells which it is. */
@@ -169,23 +172,31 @@ export function createContentStore(root: string) {
 
     /**
      * Puts damaged content aside, under `<root>/quarantine`: nobody gets it any more, and it can be looked at.
+     * @param seen the file that is damaged: one that came in its place stays
      * @param isWanted is asked in the moment of the removal @returns false when it stays, or is not there
      */
-    async setAside(sha256: string, isWanted: () => boolean): Promise<boolean> {
+    async setAside(sha256: string, seen: FileIdentity, isWanted: () => boolean): Promise<boolean> {
       const path = pathOf(sha256);
       if (!path) return false;
       await mkdir(quarantine, { recursive: true, mode: 0o700 });
       await leaving.get(sha256);
       if (isWanted()) return false;
-      const gone = rename(path, join(quarantine, sha256)).finally(() => leaving.delete(sha256));
+      const move = async (): Promise<boolean> => {
+        // Whoever brings another file from now on waits until this is over.
+        const { dev, ino, mtimeMs } = await stat(path);
+        if (dev !== seen.dev || ino !== seen.ino || mtimeMs !== seen.mtimeMs) return false;
+        await rename(path, join(quarantine, sha256));
+        return true;
+      };
+      const moving = move().finally(() => leaving.delete(sha256));
       leaving.set(
         sha256,
-        gone.catch(() => undefined),
+        moving.then(
+          () => undefined,
+          () => undefined,
+        ),
       );
-      return gone.then(
-        () => true,
-        (error: unknown) => absence(error, sha256) ?? false,
-      );
+      return moving.catch((error: unknown) => absence(error, sha256) ?? false);
     },
 
     /** Removes what was put aside before this. */

@@ -1,5 +1,5 @@
 import { readFile, rm } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
@@ -11,7 +11,13 @@ import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
 import { installAuthorization, installHostCheck } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
-import { backlog, connectionsPerAddress, limitConnections, listenError } from "./connection-limits.ts";
+import {
+  backlog,
+  connectionsPerAddress,
+  createPipelineLimit,
+  limitConnections,
+  listenError,
+} from "./connection-limits.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
@@ -60,6 +66,14 @@ export interface HttpSettings {
 /** API requests are small; content goes through the upload routes, which have limits of their own. */
 const bodyLimitBytes = 256 * 1024;
 
+const httpSettings = {
+  // Node's own limit knows no exception for uploads, so limitBodies has it.
+  requestTimeout: 0,
+  headersTimeout: 10_000,
+  keepAliveTimeout: 65_000,
+  ServerResponse: TitledResponse,
+};
+
 /** For limits that are no settings: tests play with others. */
 export interface BodyLimits {
   /** For the whole body of a request, ms: the largest small one (256 KiB) comes in it at 5 kB/s. */
@@ -79,12 +93,15 @@ const landingPage = `<!doctype html>
 /** The HTTP server on its port, and the same routes on the control socket. */
 export async function buildHttpServer(deps: HttpDeps) {
   const { clock, ids, log, tracker } = deps;
+  const mayBegin = createPipelineLimit();
+  const limited =
+    (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
+    (request: IncomingMessage, response: ServerResponse): void => {
+      if (mayBegin(request, response)) answer(request, response);
+    };
   const app = Fastify({
     bodyLimit: bodyLimitBytes,
-    // Node's own limit knows no exception for uploads, so limitBodies has it.
-    requestTimeout: 0,
-    keepAliveTimeout: 65_000,
-    http: { headersTimeout: 10_000, ServerResponse: TitledResponse },
+    serverFactory: (answer) => createServer(httpSettings, limited(answer)),
     routerOptions: { ignoreDuplicateSlashes: true, maxParamLength: 300 },
     exposeHeadRoutes: true,
     // Addresses that can't be read, like /%zz: Fastify finds them before any handler.
@@ -166,7 +183,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     (await createTlsListener(
       deps.tls,
       clock,
-      (request, response) => app.routing(request, response),
+      limited((request, response) => app.routing(request, response)),
       (error) => log.error({ err: error }, "the HTTPS port"),
     ));
   if (tls)

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { ContentStore } from "../content/content-store.ts";
+import type { ContentStore, FileIdentity } from "../content/content-store.ts";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
 import { RegistryCheckRuns } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
@@ -28,6 +28,12 @@ export interface RegistryCheckDeps {
 }
 
 export type Damage = "missing" | "size" | "digest";
+
+/** What is wrong with content, and with which file of it; no file: it is missing. */
+interface Finding {
+  readonly problem: Damage;
+  readonly seen?: FileIdentity;
+}
 
 export interface DamagedContent {
   readonly digest: string;
@@ -80,10 +86,12 @@ export function createRegistryCheck(deps: RegistryCheckDeps) {
   let checking: Promise<unknown> = Promise.resolve();
 
   /** Takes content away from everybody, and tells. @returns false when it was brought anew meanwhile */
-  async function condemn({ digest }: RegistryBlob, problem: Damage): Promise<boolean> {
+  async function condemn({ digest }: RegistryBlob, { problem, seen }: Finding): Promise<boolean> {
     const isWanted = () => registry.isArriving(digest) || store.findBlob(digest) === undefined;
-    if (problem !== "missing" && !(await content.setAside(hexOf(digest), isWanted))) return false;
-    if (isWanted()) return false;
+    const isGone = seen
+      ? await content.setAside(hexOf(digest), seen, isWanted)
+      : (await content.find(hexOf(digest))) === undefined;
+    if (!isGone || isWanted()) return false;
     const isNew = await store.setPresent(digest, false);
     registry.forget(digest);
     if (!isNew || !store.isUsed(digest)) return isNew;
@@ -91,28 +99,37 @@ export function createRegistryCheck(deps: RegistryCheckDeps) {
     const said = { missing: "is lost", size: "has another length", digest: "was changed on the disk" }[
       problem
     ];
+    const advice = store.isFetchedAgain(digest)
+      ? "it is fetched again when somebody asks for it"
+      : "push it again";
     record({
       type: "registry.damaged",
       level: "alarm",
-      message: `${digest} of ${repositories.join(", ")} ${said}; push it again`,
+      message: `${digest} of ${repositories.join(", ")} ${said}; ${advice}`,
       data: { digest, problem, repositories },
     });
     return true;
   }
 
   /** @returns what is wrong with it; undefined: nothing, or nobody can tell */
-  async function judge(blob: RegistryBlob, isDeep: boolean, pace?: (octets: number) => Promise<void>) {
+  async function judge(
+    blob: RegistryBlob,
+    isDeep: boolean,
+    pace?: (octets: number) => Promise<void>,
+  ): Promise<Finding | undefined> {
     const file = await content.open(hexOf(blob.digest));
-    if (!file) return "missing";
+    if (!file) return { problem: "missing" };
     try {
-      if ((await file.stat()).size !== blob.sizeBytes) return "size";
+      const { size, dev, ino, mtimeMs } = await file.stat();
+      const seen = { dev, ino, mtimeMs };
+      if (size !== blob.sizeBytes) return { problem: "size", seen };
       if (!isDeep) return undefined;
       const { algorithm, hex } = parseDigest(blob.digest) as Digest;
       const hash = createHash(algorithm);
       const buffer = Buffer.allocUnsafe(readBytes);
       for (;;) {
         const { bytesRead } = await file.read(buffer, 0, readBytes, null);
-        if (bytesRead === 0) return hash.digest("hex") === hex ? undefined : "digest";
+        if (bytesRead === 0) return hash.digest("hex") === hex ? undefined : { problem: "digest", seen };
         hash.update(buffer.subarray(0, bytesRead));
         await pace?.(bytesRead);
         if (pauses.isStopped) return undefined;
@@ -129,10 +146,10 @@ export function createRegistryCheck(deps: RegistryCheckDeps) {
     pace?: (octets: number) => Promise<void>,
   ): Promise<Damage | undefined> {
     if (registry.isArriving(blob.digest)) return undefined;
-    const problem = await judge(blob, isDeep, pace);
+    const finding = await judge(blob, isDeep, pace);
     // It may have been deleted, or brought anew, while it was read.
-    if (problem === undefined || store.findBlob(blob.digest)?.isPresent !== true) return undefined;
-    return (await condemn(blob, problem)) ? problem : undefined;
+    if (!finding || store.findBlob(blob.digest)?.isPresent !== true) return undefined;
+    return (await condemn(blob, finding)) ? finding.problem : undefined;
   }
 
   async function checkBlobs(isDeep: boolean) {
@@ -149,8 +166,10 @@ export function createRegistryCheck(deps: RegistryCheckDeps) {
           problem = await examine(blob, isDeep || store.isManifest(digest));
         } else if (store.isUsed(digest)) {
           // Lost before; its file may have been put back by hand.
-          problem = await judge(blob, true);
+          problem = (await judge(blob, true))?.problem;
           if (problem === undefined && (await store.setPresent(digest, true))) found.recovered++;
+          // What an upstream has may go from here, and come again.
+          if (store.isFetchedAgain(digest)) continue;
         }
         if (problem === undefined) continue;
         found.damagedCount++;
@@ -187,9 +206,15 @@ export function createRegistryCheck(deps: RegistryCheckDeps) {
         const { references, ...rest } = said;
         // What the client called it where it does not say so itself.
         const facts = { ...rest, mediaType: row.facts.mediaType };
-        const lost = references.filter(
-          (reference) => reference.kind !== "manifest" && !store.has(row.repository, reference),
-        );
+        // Of an upstream's image there is what somebody asked for.
+        const lost = row.isCached
+          ? []
+          : references.filter(
+              (reference) =>
+                reference.kind !== "manifest" &&
+                !reference.isForeign &&
+                !store.has(row.repository, reference),
+            );
         if (isSame(row, { ...row, facts, references }) && lost.length === 0) continue;
         found.wrongManifests++;
         if (!isRepair) continue;

@@ -22,6 +22,8 @@ export type ReferenceKind = "config" | "layer" | "manifest" | "blob";
 export interface Reference {
   readonly kind: ReferenceKind;
   readonly digest: string;
+  /** Clients fetch it elsewhere; it may be here all the same, and is kept then. */
+  readonly isForeign?: true;
 }
 
 /** What the registry must know of a manifest; the octets themselves are kept as they came. */
@@ -32,7 +34,7 @@ export interface ManifestFacts {
   readonly configMediaType: string | undefined;
   readonly subject: string | undefined;
   readonly annotations: Readonly<Record<string, string>>;
-  /** What must be there before the manifest is taken. Layers that are fetched elsewhere and the subject are not among them. */
+  /** What must be there before the manifest is taken, but for what is foreign. The subject is not among them. */
   readonly references: readonly Reference[];
 }
 
@@ -96,9 +98,9 @@ function readImage(fields: Fields): Reference[] {
   if (layers !== undefined && !Array.isArray(layers)) throw invalid("layers is not a list");
   return [
     { kind: "config", digest: digestOf(config, "config").text },
-    ...((layers ?? []) as unknown[]).flatMap((layer, index): Reference[] => {
+    ...((layers ?? []) as unknown[]).map((layer, index): Reference => {
       const digest = digestOf(layer, `layers[${index}]`).text;
-      return isForeign(layer as Fields) ? [] : [{ kind: "layer", digest }];
+      return { kind: "layer", digest, ...(isForeign(layer as Fields) && { isForeign: true }) };
     }),
   ];
 }

@@ -56,6 +56,17 @@ const rememberedLeases = 10_000;
 /** References of a refused manifest that are named. */
 const namedReferences = 20;
 
+export interface ReferrersAsked {
+  readonly artifactType: string | undefined;
+  readonly after?: string;
+}
+
+/** Who reads, as far as leases go: whoever may push counts on what it is told of, and names it next. */
+export interface Reader {
+  readonly mayPush: () => boolean;
+}
+const anybody: Reader = { mayPush: () => false };
+
 /** The registry behind the routes: repositories of blobs and manifests, in one content store. */
 export function createRegistry(deps: RegistryDeps) {
   const { clock, log, record, content, store, uploads, leaseMs, onDamage } = deps;
@@ -67,13 +78,35 @@ export function createRegistry(deps: RegistryDeps) {
   /** Content that lies in the store and whose rows are on their way to the disk. */
   const arriving = new Map<string, number>();
 
+  const isLeased = (digest: string) => (leased.get(digest) ?? 0) >= clock.now() + leaseMs;
+
   function lease(digest: string): void {
-    const now = clock.now();
-    if ((leased.get(digest) ?? 0) >= now + leaseMs) return;
+    if (isLeased(digest)) return;
     // A little longer than it has to be, so that what many ask for is not written down each time.
-    const until = now + leaseMs * 1.25;
+    const until = clock.now() + leaseMs * 1.25;
     leased.set(digest, until);
     store.lease(digest, until).catch(() => void leased.delete(digest));
+  }
+
+  /** Who only pulls may end what was begun, and must not keep for ever what was deleted: what is needed is leased, the rest is not. */
+  function leaseFor({ mayPush }: Reader, repository: string, digest: string): void {
+    if (isLeased(digest)) return;
+    if (mayPush() || store.isNeeded(repository, digest)) lease(digest);
+  }
+
+  /** Is its file there, and of this length? Else it is looked at, and whoever pushes has to send it. */
+  async function hasFile({ digest, sizeBytes }: RegistryBlob): Promise<boolean> {
+    if ((await content.find(hexOf(digest)))?.sizeBytes === sizeBytes) return true;
+    onDamage(digest);
+    return false;
+  }
+
+  /** Lies exactly this in the store? */
+  async function isKept(hex: string, octets: Uint8Array): Promise<boolean> {
+    if ((await content.find(hex))?.sizeBytes !== octets.length) return false;
+    const file = await content.open(hex);
+    const kept = await file?.readFile().finally(() => void file.close());
+    return kept?.equals(octets) ?? false;
   }
 
   async function whileArriving<T>(digest: string, work: () => Promise<T>): Promise<T> {
@@ -112,12 +145,17 @@ export function createRegistry(deps: RegistryDeps) {
     /** Does the registry keep this content? For collectors of other content. @param digest `sha256:<hex>` */
     keeps: (digest: string): boolean => arriving.has(digest) || store.keeps(digest),
 
-    /** A blob of the repository. Who is told of it may count on it while the lease lasts. @throws OciError BLOB_UNKNOWN */
-    findBlob(repository: string, { text }: Digest): RegistryBlob {
+    /** A blob of the repository. Who may push and is told of it may count on it while the lease lasts. @throws OciError BLOB_UNKNOWN */
+    findBlob(repository: string, { text }: Digest, reader = anybody): RegistryBlob {
       const blob = store.findBlob(repository, text);
-      if (!blob) throw new OciError("BLOB_UNKNOWN", "this repository has no such blob");
-      lease(text);
+      if (!blob) throw blobUnknown();
+      leaseFor(reader, repository, text);
       return blob;
+    },
+
+    /** Its file is there as it should be, as far as that shows without reading it. @throws OciError BLOB_UNKNOWN */
+    async checkBlob(blob: RegistryBlob): Promise<void> {
+      if (!(await hasFile(blob))) throw blobUnknown();
     },
 
     /** Its file. @throws OciError BLOB_UNKNOWN; ContentUnavailable when it can't be opened now */
@@ -145,15 +183,17 @@ export function createRegistry(deps: RegistryDeps) {
     /** @param from undefined: any repository @returns false when none has it: the client sends it */
     async mount(repository: string, { text }: Digest, from: string | undefined): Promise<boolean> {
       lease(text);
+      const blob = from === undefined ? store.findBlobAnywhere(text) : store.findBlob(from, text);
+      if (!blob || !(await hasFile(blob))) return false;
       return (await store.mountBlob(repository, text, from, clock.now())) !== undefined;
     },
 
     /** @param reference tag or digest; who gets it may fetch what it names while the lease lasts @throws OciError MANIFEST_UNKNOWN */
-    findManifest(repository: string, reference: string): FoundManifest {
+    findManifest(repository: string, reference: string, reader = anybody): FoundManifest {
       const digest = reference.includes(":") ? reference : store.findTag(repository, reference);
       const manifest = digest === undefined ? undefined : store.findManifest(repository, digest);
       if (!manifest) throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");
-      lease(manifest.digest);
+      leaseFor(reader, repository, manifest.digest);
       return manifest;
     },
 
@@ -198,7 +238,8 @@ export function createRegistry(deps: RegistryDeps) {
       };
       refuse(store.missing(repository, references));
       await whileArriving(text, async () => {
-        if (!store.keeps(text) || !(await content.find(hex)))
+        // What nobody has found damaged yet is healed too.
+        if (!store.keeps(text) || !(await isKept(hex, octets)))
           await content.put([octets], { expected: hex, sizeBytes: octets.length, algorithm });
         const manifest = { ...facts, digest: text, sizeBytes: octets.length };
         // Its index may come after it.
@@ -240,12 +281,25 @@ export function createRegistry(deps: RegistryDeps) {
     referrers: (
       repository: string,
       subject: Digest,
-      asked: { readonly artifactType: string | undefined; readonly after?: string },
-    ): ReferrerPage => formatReferrers(store.referrers(repository, subject.text, asked)),
+      asked: ReferrersAsked,
+      isShown: (manifest: Pick<FoundManifest, "digest" | "createdAt">) => boolean,
+    ): ReferrerPage => {
+      const { createdAt = 0 } = store.findManifest(repository, subject.text) ?? {};
+      const isSubjectShown = isShown({ digest: subject.text, createdAt });
+      return formatReferrers(
+        isSubjectShown ? shown(store.referrers(repository, subject.text, asked), isShown) : [],
+      );
+    },
   };
   return registry;
 }
 export type Registry = ReturnType<typeof createRegistry>;
+
+const blobUnknown = () => new OciError("BLOB_UNKNOWN", "this repository has no such blob");
+
+function* shown<T>(items: Iterable<T>, isShown: (item: T) => boolean): Iterable<T> {
+  for (const item of items) if (isShown(item)) yield item;
+}
 
 function missingReferences(missing: readonly RegistryReference[]): OciError {
   const named = missing.slice(0, namedReferences).map(({ digest }) => digest);

@@ -20,8 +20,11 @@ export interface UploadDeps {
 
 /** An upload that nobody goes on with is dropped after this. */
 export const uploadLifeMs: DurationMs = 24 * 60 * 60_000;
-/** Uploads under way, all together. */
+/** Uploads under way, all together, and of one token, so that none takes them all. */
 const mostUploads = 2000;
+const mostUploadsOfOne = 200;
+/** An upload that nobody went on with for so long makes room for a new one where there is none left. */
+const idleMs: DurationMs = 60 * 60_000;
 /** What comes is gathered to writes of this length, octets: the disk and the threads behind it are asked less often. */
 const batchBytes = 1024 * 1024;
 const readBytes = 1024 * 1024;
@@ -37,6 +40,8 @@ export interface Upload {
 interface Session extends RegistryUpload {
   sizeBytes: number;
   expiresAt: number;
+  /** Name of the token; undefined after a restart. */
+  readonly owner: string | undefined;
   /** Of the octets that are there; undefined after a restart: then the file is read once more. */
   hash: Hash | undefined;
   /** One writer at a time. */
@@ -58,7 +63,14 @@ export async function createUploads({ directory, clock, ids, content, store }: U
   for (const row of store.uploads()) {
     const file = await stat(fileOf(row)).catch(() => undefined);
     if (!file || row.expiresAt < clock.now()) forget(row.id);
-    else sessions.set(row.id, { ...row, sizeBytes: file.size, hash: undefined, writing: undefined });
+    else
+      sessions.set(row.id, {
+        ...row,
+        sizeBytes: file.size,
+        owner: undefined,
+        hash: undefined,
+        writing: undefined,
+      });
   }
   for (const name of await readdir(directory)) if (!sessions.has(name)) await rm(join(directory, name));
 
@@ -76,6 +88,21 @@ export async function createUploads({ directory, clock, ids, content, store }: U
         "there is no such upload: it is done, was cancelled or was idle for a day; begin it again",
       );
     return session;
+  }
+
+  /** Sees that one more of these may begin. @throws OciError TOOMANYREQUESTS */
+  function makeRoom(these: readonly Session[], limit: number, whose: string): void {
+    if (these.length < limit) return;
+    const idle = these
+      .filter(({ writing, expiresAt }) => !writing && expiresAt - uploadLifeMs <= clock.now() - idleMs)
+      .sort((left, right) => left.expiresAt - right.expiresAt)[0];
+    if (!idle)
+      throw new OciError(
+        "TOOMANYREQUESTS",
+        `${whose} ${limit} uploads under way already: finish or cancel (DELETE) some of them, or try again later`,
+        { headers: { "retry-after": "30" } },
+      );
+    discard(idle).catch(() => undefined);
   }
 
   /** Takes the session for one writer. @throws what `work` throws */
@@ -134,20 +161,19 @@ export async function createUploads({ directory, clock, ids, content, store }: U
   }
 
   return {
-    /** @throws OciError TOOMANYREQUESTS; DiskFull when `announcedBytes` have no room */
-    begin(repository: string, algorithm: DigestAlgorithm, announcedBytes: number): Upload {
+    /** @param owner name of the token @throws OciError TOOMANYREQUESTS; DiskFull when `announcedBytes` have no room */
+    begin(repository: string, algorithm: DigestAlgorithm, announcedBytes: number, owner: string): Upload {
       content.refuseWhenFull(announcedBytes);
-      if (sessions.size >= mostUploads)
-        throw new OciError(
-          "TOOMANYREQUESTS",
-          `${mostUploads} uploads are under way already; try again later`,
-          {
-            headers: { "retry-after": "30" },
-          },
-        );
+      const all = [...sessions.values()];
+      makeRoom(
+        all.filter((session) => session.owner === owner),
+        mostUploadsOfOne,
+        "this token has",
+      );
+      makeRoom(all, mostUploads, "the registry has");
       const now = clock.now();
       const row = { id: ids.secret(), repository, algorithm, createdAt: now, expiresAt: now + uploadLifeMs };
-      const session = { ...row, sizeBytes: 0, hash: createHash(algorithm), writing: undefined };
+      const session = { ...row, sizeBytes: 0, owner, hash: createHash(algorithm), writing: undefined };
       sessions.set(row.id, session);
       // A commit that fails is told to whoever waits for one: the end of this upload.
       store.addUpload(row).catch(() => undefined);

@@ -43,9 +43,9 @@ const stateOfRefusal: Readonly<Record<Refusal, SignedState>> = {
 
 /**
  * One signature that counts is enough. Clients check the manifest of their own platform and not the index that led to it, so an index is
- * signed when every manifest in it is.
+ * signed when every image in it is, however deep.
  *
- * @param children of an index; none: it is an image
+ * @param children images in an index; none: it is an image
  */
 export function imageState(
   own: readonly JudgedSignature[],
@@ -63,6 +63,32 @@ export function imageState(
     signatures: own,
     missing: children.length === 0 ? [] : bad.map(({ digest }) => digest),
   };
+}
+
+/** Manifests that are looked up for one index; in more than that nobody can have signed each. */
+const mostManifests = 10_000;
+
+/**
+ * The images that an index leads to, through indexes in it too; none for an image. An index that is empty, and one beyond the limit, stand
+ * for themselves, so they need a signature of their own.
+ * @param childrenOf what a manifest of this digest leads to; undefined: it is not here
+ */
+export function imagesIn(
+  digest: string,
+  childrenOf: (digest: string) => readonly string[] | undefined,
+): readonly string[] {
+  const images: string[] = [];
+  const seen = new Set([digest]);
+  const waiting = [...(childrenOf(digest) ?? [])];
+  for (const child of waiting) {
+    if (seen.has(child)) continue;
+    seen.add(child);
+    const inner = seen.size > mostManifests + 1 ? [] : (childrenOf(child) ?? []);
+    if (inner.length === 0) images.push(child);
+    // An array's iteration goes on to what is appended meanwhile.
+    else waiting.push(...inner);
+  }
+  return images;
 }
 
 function stateFrom(signatures: readonly JudgedSignature[]): SignedState {

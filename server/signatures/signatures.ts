@@ -26,7 +26,7 @@ import { readPayload } from "./payload.ts";
 import { parseReference } from "./policy/reference.ts";
 import type { RegistryNames } from "./policy/trust.ts";
 import type { Signers } from "./signers.ts";
-import { imageState, type ImageState, type JudgedSignature } from "./image-state.ts";
+import { imagesIn, imageState, type ImageState, type JudgedSignature } from "./image-state.ts";
 import { judge, type Refusal } from "./verdict.ts";
 
 /** What signatures need to know of the registry. */
@@ -90,8 +90,8 @@ export function createSignatures({ clock, record, store, signers, names, manifes
   }
 
   function stateAndSignatures(repository: string, digest: string, tag: string | undefined) {
-    const children = manifests.childrenOf(repository, digest);
-    if (!children) return undefined;
+    if (!manifests.childrenOf(repository, digest)) return undefined;
+    const children = imagesIn(digest, (inner) => manifests.childrenOf(repository, inner));
     const own = judged(repository, digest, tag);
     const others = children.map((child) => ({ digest: child, signatures: judged(repository, child, tag) }));
     return {

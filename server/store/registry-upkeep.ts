@@ -28,6 +28,8 @@ export interface Ages {
 /** What a manifest says of itself: all that the rows of it are made from. */
 export interface DerivedManifest extends ManifestKey {
   readonly facts: Omit<RegistryManifest, "digest" | "sizeBytes">;
+  /** It is of an upstream, and what it references comes when somebody asks for it. */
+  readonly isCached: boolean;
   readonly references: readonly RegistryReference[];
 }
 
@@ -53,6 +55,10 @@ const isOld = `${isUnleased("blob")} AND blob.used_at_ms <= @usedBefore`;
 const isUnneededBlob = `${isOld}
   AND NOT EXISTS (SELECT 1 FROM registry_reference AS reference WHERE reference.child = blob.digest)
   AND NOT EXISTS (SELECT 1 FROM registry_manifest AS manifest WHERE manifest.digest = blob.digest)`;
+
+/** Was it pushed here? Else it came from an upstream. */
+const isOwn = (table: string, column: string) =>
+  `NOT EXISTS (SELECT 1 FROM registry_cached AS cached WHERE cached.repository = ${table}.repository AND cached.digest = ${table}.${column})`;
 
 /** The registry's rows as garbage collection and check see them. */
 export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue) {
@@ -110,6 +116,11 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
     `SELECT 1 WHERE EXISTS (SELECT 1 FROM registry_reference WHERE child = @digest)
        OR EXISTS (SELECT 1 FROM registry_manifest WHERE digest = @digest) OR EXISTS (SELECT 1 FROM registry_link WHERE digest = @digest)`,
   );
+  const hasOwnUse = is(
+    `SELECT 1 WHERE EXISTS (SELECT 1 FROM registry_reference AS reference WHERE child = @digest AND ${isOwn("reference", "parent")})
+       OR EXISTS (SELECT 1 FROM registry_manifest AS manifest WHERE digest = @digest AND ${isOwn("manifest", "digest")})
+       OR EXISTS (SELECT 1 FROM registry_link AS link WHERE digest = @digest AND ${isOwn("link", "digest")})`,
+  );
   const repositoriesWith = pluck(
     `SELECT repository FROM registry_link WHERE digest = @digest
      UNION SELECT repository FROM registry_manifest WHERE digest = @digest ORDER BY 1 LIMIT 10`,
@@ -125,10 +136,11 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
       readonly configMediaType: string | null;
       readonly subject: string | null;
       readonly annotations: string;
+      readonly isCached: number;
     }
   >(
     `SELECT repository, digest, media_type AS mediaType, artifact_type AS artifactType, config_media_type AS configMediaType,
-       subject, annotations FROM registry_manifest
+       subject, annotations, NOT ${isOwn("manifest", "digest")} AS isCached FROM registry_manifest AS manifest
      WHERE (repository, digest) > (@repository, @digest) ORDER BY repository, digest LIMIT ${partLength}`,
   );
   const referenceRows = db.prepare<[string, string], RegistryReference>(
@@ -229,6 +241,8 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
     isManifest: (digest: string): boolean => isManifest.get(digest) !== undefined,
     /** Is it part of any repository? */
     isUsed: (digest: string): boolean => isUsed.get({ digest }) !== undefined,
+    /** Is it a part of images of upstreams alone? */
+    isFetchedAgain: (digest: string): boolean => hasOwnUse.get({ digest }) === undefined,
     /** Names of repositories that have it, ten at most. */
     repositoriesWith: (digest: string): string[] => repositoriesWith.all({ digest }),
     /** Content that is lost is there for nobody until it is pushed again. @returns false: it was so before */
@@ -254,6 +268,7 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
             subject: row.subject ?? undefined,
             annotations: JSON.parse(row.annotations) as Record<string, string>,
           },
+          isCached: row.isCached === 1,
           references: referenceRows.all(repository, digest),
         })),
         next: nextOf(rows),

@@ -18,6 +18,8 @@ export interface RegistryManifest extends RegistryBlob {
 export interface RegistryReference {
   readonly digest: string;
   readonly kind: "config" | "layer" | "manifest" | "blob";
+  /** It need not be there; where it is, it is kept as the others are. */
+  readonly isForeign?: true;
 }
 
 export interface RegistryUpload {
@@ -84,6 +86,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
      WHERE link.digest = ? AND blob.state = 'present' LIMIT 1`,
   );
   const isKept = names("SELECT 1 FROM registry_blob WHERE digest = ?");
+  const needed = db.prepare<{ repository: string; digest: string }, number>(
+    `SELECT 1 WHERE EXISTS (SELECT 1 FROM registry_tag WHERE repository = @repository AND digest = @digest)
+       OR EXISTS (SELECT 1 FROM registry_reference WHERE child = @digest AND repository = @repository)
+       OR EXISTS (SELECT 1 FROM registry_cached WHERE repository = @repository AND digest = @digest)`,
+  );
   const repositoryRow = names("SELECT name FROM registry_repository WHERE name = ?");
   const tagPage = names(
     "SELECT name FROM registry_tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
@@ -108,10 +115,11 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     Omit<RegistryManifest, "annotations" | "artifactType"> & {
       annotations: string;
       artifactType: string | null;
+      createdAt: EpochMs;
     }
   >(
-    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes, artifact_type AS artifactType, annotations
-     FROM registry_manifest WHERE repository = @repository AND subject = @subject AND digest > @after
+    `SELECT digest, media_type AS mediaType, size_bytes AS sizeBytes, artifact_type AS artifactType, annotations,
+       created_at_ms AS createdAt FROM registry_manifest WHERE repository = @repository AND subject = @subject AND digest > @after
        AND (@artifactType IS NULL OR artifact_type = @artifactType) ORDER BY digest`,
   );
 
@@ -169,7 +177,7 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
   const isThere = (repository: string, { digest, kind }: RegistryReference): boolean =>
     (kind === "manifest" ? manifestRow : blobRow).get(repository, digest) !== undefined;
   const missingOf = (repository: string, references: readonly RegistryReference[]) =>
-    references.filter((reference) => !isThere(repository, reference));
+    references.filter((reference) => !reference.isForeign && !isThere(repository, reference));
 
   return {
     /** @returns the digest that the tag leads to */
@@ -185,6 +193,9 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     findBlobAnywhere: (digest: string): RegistryBlob | undefined => blobAnywhere.get(digest),
     /** Does the registry keep this content, as a blob or a manifest of any repository? */
     keeps: (digest: string): boolean => isKept.get(digest) !== undefined,
+    /** Does a tag or a manifest of the repository lead to it, or is it of an upstream? */
+    isNeeded: (repository: string, digest: string): boolean =>
+      needed.get({ repository, digest }) !== undefined,
     hasRepository: (name: string): boolean => repositoryRow.get(name) !== undefined,
     /** In the order of their octets. */
     tags: (repository: string, { after = "", limit }: Page): string[] =>

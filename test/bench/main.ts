@@ -9,6 +9,7 @@ import { type BenchLab, createBenchLab } from "./bench-lab.ts";
 import { ensurePeers } from "./packages.ts";
 import { createResults, type Results } from "./results.ts";
 import { building } from "./sections/building.ts";
+import { collector } from "./sections/collector.ts";
 import { dhcp } from "./sections/dhcp.ts";
 import { http } from "./sections/http.ts";
 import { proxy } from "./sections/proxy.ts";
@@ -17,7 +18,7 @@ import { scripts } from "./sections/scripts.ts";
 import { tftp } from "./sections/tftp.ts";
 
 /** Tables of docs/performance.md, each between marks of its own. */
-type TableName = "boot" | "registry";
+type TableName = "boot" | "registry" | "collector";
 
 /** One part of the benchmarks. Each round runs all servers one after another, so that what disturbs one disturbs all. */
 export interface Section {
@@ -53,7 +54,7 @@ async function withTurn<T>(file: string | undefined, work: () => Promise<T>): Pr
   }
 }
 
-const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building, registry];
+const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building, registry, collector];
 const page = join(root, "docs/performance.md");
 const marksOf = (table: TableName) =>
   [

@@ -30,10 +30,13 @@ export async function startRollcall(
     mode = "authoritative",
     profile,
     isPinned = true,
+    registry = "enabled: true",
   }: {
     mode?: "authoritative" | "proxy";
     profile?: string | undefined;
     isPinned?: boolean;
+    /** More keys of that section. */
+    registry?: string;
   } = {},
 ): Promise<Rollcall> {
   const dataDir = lab.scratch("rollcall");
@@ -41,7 +44,7 @@ export async function startRollcall(
   const subnets = `  subnets:\n    - subnet: ${roomNetwork}\n      range: ${roomFirst}-${roomLast}\n`;
   writeFileSync(
     config,
-    `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\nregistry: { insecurePush: true }\n`,
+    `interfaces: [${serverDevice}]\ndhcp:\n  mode: ${mode}\n${mode === "proxy" ? "" : subnets}log: { level: warn }\nregistry: { insecurePush: true, ${registry} }\n`,
   );
   const profiling = profile === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profile}`];
   // As the service starts it.

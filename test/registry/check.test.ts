@@ -1,9 +1,24 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import Sqlite from "better-sqlite3";
 import t, { type Test } from "tap";
+import { createContentStore } from "../../server/content/content-store.ts";
+import { systemClock } from "../../server/platform/clock.ts";
+import { silentLog } from "../../server/platform/logger.ts";
+import { createRegistryCheck } from "../../server/registry/check.ts";
+import { openStore } from "../../server/store/open-store.ts";
+import { startFakeUpstream } from "../support/fake-upstream.ts";
 import { type Json, startServer } from "../support/http-fixture.ts";
-import { type Blob, blobOf, manifestOf } from "../support/oci-image.ts";
+import { type Blob, blobOf, manifestOf, ociManifest } from "../support/oci-image.ts";
 import { registryClient } from "../support/registry-client.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
@@ -134,6 +149,92 @@ t.test(
     t.equal(await client.pull("p10/app", "1.0"), manifest.digest);
   },
 );
+
+t.test("a push heals what nobody has noticed yet", async (t) => {
+  const { client, config, layer, manifest, fileOf, check } = await lab(t);
+  for (const damage of [
+    () => writeFileSync(fileOf(layer), "short"),
+    () => rmSync(fileOf(config)),
+    () => writeFileSync(fileOf(manifest), manifest.content.toString().replace("schema", "Schema")),
+    () => writeFileSync(fileOf(manifest), "short"),
+    () => rmSync(fileOf(manifest)),
+  ]) {
+    damage();
+    for (const blob of [config, layer]) await client.push("p10/app", blob);
+    await client.putManifest("p10/app", "1.0", manifest);
+    t.equal(await client.pull("p10/app", "1.0"), manifest.digest);
+    for (const blob of [config, layer, manifest]) t.same(readFileSync(fileOf(blob)), blob.content);
+  }
+  writeFileSync(fileOf(layer), "A layer");
+  await client.pushWhole("p10/app", layer);
+  t.same(readFileSync(fileOf(layer)), layer.content, "of the same length, when it is sent");
+  rmSync(fileOf(layer));
+  t.notOk(await client.mount("p10/other", layer, "p10/app"), "what is lost is not mounted but sent");
+  await client.push("p10/other", layer);
+  t.match(await check({ deep: true }), { damagedCount: 0 });
+});
+
+t.test("the scrub leaves a new file alone that came while it read the old one", async (t) => {
+  const store = openStore(":memory:", systemClock);
+  t.teardown(() => store.close());
+  const content = createContentStore(temporaryDirectory(t));
+  const blob = blobOf("a layer");
+  const hex = blob.digest.slice("sha256:".length);
+  const bring = () => content.put([blob.content], { expected: hex });
+  for (const damage of ["A layer", "short", undefined]) {
+    await bring();
+    await store.registry.linkBlob("p10/app", { digest: blob.digest, sizeBytes: blob.content.length }, 0);
+    const path = content.pathOf(hex) ?? "";
+    if (damage === undefined) rmSync(path);
+    else writeFileSync(path, damage);
+    const check = createRegistryCheck({
+      clock: systemClock,
+      log: silentLog,
+      record: (event) => t.fail(event.message),
+      content: {
+        ...content,
+        async open(sha256) {
+          const file = await content.open(sha256);
+          await bring();
+          return file;
+        },
+      },
+      store: store.registryUpkeep,
+      registry: { isArriving: () => false, forget: () => {} },
+      graceMs: 0,
+      isAsset: () => false,
+      scrubBytesPerSecond: 0,
+      random: () => 0,
+    });
+    t.match(await check.check({ isDeep: true }), { damagedCount: 0 }, damage ?? "missing");
+    t.same(readFileSync(path), blob.content);
+    t.ok(store.registry.findBlob("p10/app", blob.digest));
+  }
+});
+
+t.test("an image of an upstream of which a part is here is neither damaged nor wrong", async (t) => {
+  const upstream = await startFakeUpstream(t);
+  const config = blobOf("{}");
+  const layers = [blobOf("asked for"), blobOf("not asked for")];
+  const manifest = manifestOf(config, layers);
+  for (const blob of [config, ...layers]) upstream.add(blob);
+  upstream.add(manifest, { type: ociManifest, tag: "1.0" });
+  const { server, check, fileOf, alarms } = await lab(t, {
+    "registry.upstreams": [{ prefix: "hub/", url: upstream.url }],
+  });
+  const puller = registryClient(`http://127.0.0.1:${server.app.addresses.registryPort}`, "");
+  t.teardown(() => puller.close());
+  const whole = { damagedCount: 0, wrongManifests: 0, manifests: 2 };
+  t.ok((await puller.ask("GET", "/v2/hub/app/manifests/1.0")).status === 200);
+  t.match(await check({ deep: true }), whole, "the manifest alone");
+  await puller.pullBlob("hub/app", layers[0]?.digest ?? "");
+  t.match(await check({ deep: true, repair: true }), whole);
+  rmSync(fileOf(layers[0] as Blob));
+  t.match(await check(), { damagedCount: 1 }, "the disk has lost something");
+  t.match(await alarms(), [{ message: /is lost; it is fetched again/ }]);
+  t.match(await check(), whole, "and that is not there any more than what nobody asked for");
+  t.equal(await puller.pull("hub/app", "1.0"), manifest.digest);
+});
 
 t.test("rows of a manifest are made anew from what it says", async (t) => {
   const { server, dataDir, manifest, layer } = await lab(t);

@@ -32,6 +32,8 @@ async function lab(t: Test, options: ServerOptions = {}) {
   return {
     server,
     client,
+    /** Whoever has no token. */
+    puller: registryClient(client.url, ""),
     dataDir,
     later: (ms: number) => void (aheadMs += ms),
     collect: async (dryRun = false) =>
@@ -132,7 +134,59 @@ t.test("a blob that another repository needs stays", async (t) => {
   t.equal(await client.pull("p10/two", "1.0"), manifest.digest);
 });
 
-t.test("HEAD of a blob, mount and upload renew its lease", async (t) => {
+t.test("a foreign layer that was pushed all the same stays while a manifest names it", async (t) => {
+  const { client, collect, later, isFileThere } = await lab(t);
+  const [config, own, foreign] = [blobOf("{}"), blobOf("own"), blobOf("foreign")];
+  const descriptor = {
+    ...descriptorOf(foreign, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+    urls: ["https://layers.example.org/foreign"],
+  };
+  const manifest = manifestOf(config, [own], {
+    layers: [descriptorOf(own, "application/vnd.oci.image.layer.v1.tar"), descriptor],
+  });
+  for (const blob of [config, own]) await client.push("p10/app", blob);
+  await client.putManifest("p10/app", "1.0", manifest);
+  t.notOk(await client.hasBlob("p10/app", foreign), "it need not be there");
+  await client.push("p10/app", foreign);
+  later(2 * hourMs);
+  t.match(await collect(), { blobCount: 0 });
+  t.ok(isFileThere(foreign));
+  t.equal((await client.ask("DELETE", `/v2/p10/app/blobs/${foreign.digest}`)).status, 405);
+  await client.deleteManifest("p10/app", manifest.digest);
+  later(2 * hourMs);
+  t.match(await collect(), { blobCount: 4 });
+});
+
+t.test("who only pulls keeps nothing that was deleted", async (t) => {
+  const { client, puller, image, collect, later } = await lab(t);
+  const { config, layer, manifest } = await image("p10/app", "1.0");
+  await client.deleteManifest("p10/app", "1.0");
+  for (let time = 0; time < 3; time++) {
+    later((40 * hourMs) / 60);
+    t.equal(await puller.pull("p10/app", manifest.digest), manifest.digest);
+  }
+  t.match(await collect(), { manifestCount: 1 }, "two hours after the loss of its tag");
+  for (let time = 0; time < 3; time++) {
+    later((40 * hourMs) / 60);
+    for (const blob of [config, layer]) await puller.hasBlob("p10/app", blob);
+  }
+  await collect();
+  for (const blob of [config, layer]) t.notOk(await client.hasBlob("p10/app", blob));
+});
+
+t.test("a pull that began before its tag was moved may go on for a while", async (t) => {
+  const { puller, image, collect, later } = await lab(t, { settings: { "registry.graceSeconds": 0 } });
+  const { manifest } = await image("p10/app", "1.0");
+  later(hourMs);
+  t.ok(await puller.hasManifest("p10/app", "1.0"));
+  await image("p10/app", "1.0");
+  await collect();
+  t.equal(await puller.pull("p10/app", manifest.digest), manifest.digest);
+  later(hourMs);
+  t.match(await collect(), { manifestCount: 1 });
+});
+
+t.test("HEAD of a blob by who may push, mount and upload renew its lease", async (t) => {
   const { client, collect, later } = await lab(t);
   const [asked, mounted, pushed, forgotten] = ["asked", "mounted", "pushed", "forgotten"].map((text) =>
     blobOf(text),

@@ -1,7 +1,8 @@
 import t, { type Test } from "tap";
 import { systemClock } from "../../server/platform/clock.ts";
 import { createGpg, payloadFor } from "../support/signing-lab.ts";
-import { indexOf, ociIndex } from "../support/oci-image.ts";
+import { imagesIn } from "../../server/signatures/image-state.ts";
+import { blobOf, descriptorOf, indexOf, ociIndex } from "../support/oci-image.ts";
 import { type RegistryLab, registryLab } from "../support/registry-lab.ts";
 
 const dayMs = 86_400_000;
@@ -118,6 +119,62 @@ t.test("an index is there when each of its images is signed", async (t) => {
   t.equal(await see(registry, "p10/both", "1"), 200);
   t.equal(await see(registry, "p10/both", index.digest), 200);
 });
+
+t.test(
+  "an index in an index is there when each image in it is signed, and not for a signature of its own",
+  async (t) => {
+    const registry = await lab(t);
+    const images = [
+      await registry.image("p10/deep", "amd64", "amd64"),
+      await registry.image("p10/deep", "arm64", "arm64"),
+    ];
+    const inner = indexOf(images.map(({ manifest }) => manifest));
+    t.equal((await registry.manifest("p10/deep", "inner", inner, ociIndex)).status, 201);
+    const outer = indexOf([])
+      .content.toString()
+      .replace("[]", JSON.stringify([descriptorOf(inner, ociIndex)]));
+    t.equal((await registry.manifest("p10/deep", "1", blobOf(outer), ociIndex)).status, 201);
+    for (const { digest } of [inner, blobOf(outer)]) await registry.signWith("p10/deep", "1", digest);
+    for (const { manifest } of images) {
+      t.equal(await see(registry, "p10/deep", "1"), 404);
+      await registry.signWith("p10/deep", "1", manifest.digest);
+    }
+    t.equal(await see(registry, "p10/deep", "1"), 200);
+  },
+);
+
+t.test("images in indexes are found once each, and beyond the limit an index stands for itself", (t) => {
+  const of = (tree: Record<string, string[]>) => imagesIn("top", (digest) => tree[digest]);
+  t.same(of({ top: [] }), [], "an image");
+  t.same(of({ top: ["a", "b"], b: ["a", "c"], c: ["d"] }), ["a", "d"]);
+  t.same(of({ top: ["a", "b"], a: [], b: ["top", "b"] }), ["a"], "no circle is followed");
+  const chain = Object.fromEntries(Array.from({ length: 20_000 }, (_, at) => [`${at}`, [`${at + 1}`]]));
+  t.same(of({ top: ["0"], ...chain }), ["10000"]);
+  t.end();
+});
+
+t.test(
+  "who may not push learns nothing of what is about a hidden image, nor of what is hidden itself",
+  async (t) => {
+    const registry = await lab(t);
+    const { manifest } = await registry.image("p10/pause", "3.9");
+    const referrers = [
+      await registry.referrer("p10/pause", manifest, "application/sbom"),
+      await registry.referrer("p10/pause", manifest, "application/report"),
+    ];
+    const path = `/v2/p10/pause/referrers/${manifest.digest}`;
+    const listed = ({ json }: { json: Record<string, unknown> }) =>
+      (json["manifests"] as { digest: string }[]).map(({ digest }) => digest);
+    t.equal(listed(await registry.push("GET", path)).length, 2);
+    const hidden = await registry.pull(path);
+    t.match([hidden.status, listed(hidden)], [200, []]);
+    await registry.signWith("p10/pause", "3.9", manifest.digest);
+    t.same(listed(await registry.pull(path)), [], "they are not signed");
+    const [signed] = referrers;
+    await registry.signWith("p10/pause", "sbom", signed?.digest ?? "");
+    t.same(listed(await registry.pull(path)), [signed?.digest]);
+  },
+);
 
 t.test("a revoked signer, and one whose time is over, hide what they signed at once", async (t) => {
   for (const end of ["revoke", "expire", "remove"] as const) {

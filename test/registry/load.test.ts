@@ -13,6 +13,8 @@ const imagesEach = 9;
 const sharedLayers = 100;
 /** Time of the server runs so much faster, and its shortest lease (5 minutes) lasts 10 seconds. */
 const speed = 30;
+/** Who takes longer than that, on a machine that has no time for this test, was promised nothing. */
+const leaseMs = (5 * 60_000) / speed;
 
 t.test(
   "garbage collection without grace, all the time: 16 push and 16 pull, and nothing is lost",
@@ -24,7 +26,9 @@ t.test(
       settings: { "registry.graceSeconds": 0, "registry.scrubBytesPerSecond": 0 },
     });
     const client = registryClient(`http://127.0.0.1:${server.app.addresses.registryPort}`, server.adminToken);
-    t.teardown(() => client.close());
+    // Nobody in particular, whose reads keep nothing for ever.
+    const puller = registryClient(client.url, "");
+    t.teardown(() => Promise.all([client.close(), puller.close()]).then(() => undefined));
     const random = randomNumbers(Number(process.env["LOAD_SEED"] ?? 1));
     const layers = Array.from({ length: sharedLayers }, (_, number) =>
       blobOf(Buffer.alloc(8192, `layer ${number} `)),
@@ -39,19 +43,30 @@ t.test(
       blobs: 0,
       freedBytes: 0,
       longestPushMs: 0,
+      pushedAgain: 0,
     };
     let pushing = pushers;
+
+    async function push(repository: string, tag: string, blobs: readonly Blob[], manifest: Blob) {
+      const began = Date.now();
+      try {
+        for (const blob of blobs) await client.push(repository, blob);
+        await client.putManifest(repository, tag, manifest);
+        counts.longestPushMs = Math.max(counts.longestPushMs, Date.now() - began);
+      } catch (error) {
+        if (Date.now() - began < leaseMs) throw error;
+        counts.pushedAgain++;
+        await push(repository, tag, blobs, manifest);
+      }
+    }
 
     async function pushAll(repository: string): Promise<void> {
       for (let number = 0; number < imagesEach; number++) {
         const tag = `t${number % tagsEach}`;
         const config = blobOf(JSON.stringify({ repository, number }));
         const chosen = [anyLayer(), anyLayer()];
-        const pushBegan = Date.now();
-        for (const blob of [config, ...chosen]) await client.push(repository, blob);
         const manifest = manifestOf(config, chosen);
-        await client.putManifest(repository, tag, manifest);
-        counts.longestPushMs = Math.max(counts.longestPushMs, Date.now() - pushBegan);
+        await push(repository, tag, [config, ...chosen], manifest);
         counts.pushed++;
         expected.set(`${repository}:${tag}`, manifest.digest);
         if (random() < 0.3) {
@@ -70,13 +85,15 @@ t.test(
         const names = [...expected.keys()];
         const [repository = "", tag = ""] = (names[Math.floor(random() * names.length)] ?? "").split(":");
         const before = expected.get(`${repository}:${tag}`);
-        if (before !== undefined && (await client.hasManifest(repository, tag))) {
+        if (before !== undefined && (await puller.hasManifest(repository, tag))) {
+          const pullBegan = Date.now();
           try {
-            await client.pull(repository, tag);
+            await puller.pull(repository, tag);
             counts.pulled++;
           } catch (error) {
             // Deleted on purpose while it was pulled.
-            if (expected.get(`${repository}:${tag}`) === before) throw error;
+            const isExpected = expected.get(`${repository}:${tag}`) === before;
+            if (isExpected && Date.now() - pullBegan < leaseMs) throw error;
           }
         }
         await new Promise((resolve) => setTimeout(resolve, 50));
@@ -103,7 +120,7 @@ t.test(
     ]);
     for (const [name, digest] of expected) {
       const [repository = "", tag = ""] = name.split(":");
-      t.equal(await client.pull(repository, tag), digest, name);
+      t.equal(await puller.pull(repository, tag), digest, name);
     }
     const { json } = await server.ask("/api/v1/registry/check", {
       method: "POST",

@@ -10,10 +10,11 @@ export class RefusedPush extends Error {
   }
 }
 
-/** Pushes and pulls as a client of the specification does, in the ways that it allows. @param token of a pusher */
+/** Pushes and pulls as a client of the specification does, in the ways that it allows. @param token of a pusher; empty: of nobody */
 export function registryClient(url: string, token: string) {
   const agent = new Agent({ connections: 16 });
-  const authorization = `Basic ${Buffer.from(`anybody:${token}`).toString("base64")}`;
+  const credentials = `Basic ${Buffer.from(`anybody:${token}`).toString("base64")}`;
+  const login = token === "" ? {} : { authorization: credentials };
 
   async function ask(
     method: Dispatcher.HttpMethod,
@@ -23,7 +24,7 @@ export function registryClient(url: string, token: string) {
     const answer = await request(new URL(path, url), {
       method,
       dispatcher: agent,
-      headers: { authorization, ...headers },
+      headers: { ...login, ...headers },
       body: body === undefined ? null : Buffer.from(body),
     });
     const bytes = Buffer.from(await answer.body.arrayBuffer());
@@ -37,6 +38,7 @@ export function registryClient(url: string, token: string) {
   }
 
   const client = {
+    url,
     ask,
     must,
     close: () => agent.destroy(),

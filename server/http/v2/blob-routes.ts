@@ -2,15 +2,22 @@ import { randomBytes } from "node:crypto";
 import type { Log } from "../../domain/capabilities.ts";
 import { type Digest, parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
-import type { Registry } from "../../registry/registry.ts";
+import type { Reader, Registry } from "../../registry/registry.ts";
 import { type ReadableFile, smallBytes, stream, type StreamCount } from "../content-stream.ts";
 import { parseRanges, type Range } from "../range.ts";
 import type { Access } from "./access.ts";
 import { type Exchange, isHead, sendEmpty } from "./exchange.ts";
 
+interface FoundBlob {
+  readonly digest: string;
+  readonly sizeBytes: number;
+}
+
 /** Where a blob is found and opened. */
 export interface BlobSource {
-  findBlob(repository: string, digest: Digest): { readonly sizeBytes: number };
+  findBlob(repository: string, digest: Digest, reader: Reader): FoundBlob;
+  /** @throws OciError when its file is not there as it should be; undefined: there is nothing to look at */
+  readonly checkBlob?: (blob: FoundBlob) => Promise<void>;
   openBlob(digest: string): Promise<ReadableFile>;
 }
 
@@ -33,11 +40,14 @@ export function readDigest(text: string | null): Digest {
 /** GET and HEAD of a blob: spec.md, "Pulling blobs". */
 export async function getBlob(
   exchange: Exchange,
-  { registry, log, count, stallMs }: BlobRouteDeps & { readonly registry: BlobSource },
+  { registry, access, log, count, stallMs }: BlobRouteDeps & { readonly registry: BlobSource },
 ): Promise<void> {
   const { request, response, target } = exchange;
   const digest = readDigest(target.reference);
-  const { sizeBytes: size } = registry.findBlob(target.repository, digest);
+  const blob = registry.findBlob(target.repository, digest, {
+    mayPush: () => access.mayPush(exchange),
+  });
+  const { sizeBytes: size } = blob;
   const etag = `"${digest.text}"`;
   const headers = {
     "content-type": "application/octet-stream",
@@ -47,7 +57,11 @@ export async function getBlob(
     "cache-control": "public, max-age=31536000, immutable",
   };
   if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
-  if (isHead(exchange)) return sendEmpty(exchange, 200, { ...headers, "content-length": size });
+  if (isHead(exchange)) {
+    // Whoever is told that it is here does not send it.
+    await registry.checkBlob?.(blob);
+    return sendEmpty(exchange, 200, { ...headers, "content-length": size });
+  }
   const ranges = parseRanges(request.headers.range, size);
   if (ranges === "unsatisfiable")
     return sendEmpty(exchange, 416, { ...headers, "content-range": `bytes */${size}` });

@@ -33,7 +33,11 @@ export function announcedLength({ headers }: IncomingMessage): number | undefine
 }
 
 /** The body, piece by piece; only silence ends it. A client that waits for a word sends it when it is read. */
-export function bodyOf({ request, response, expectsContinue }: Exchange): AsyncIterable<Buffer> {
+export function bodyOf({
+  request,
+  response,
+  expectsContinue,
+}: Pick<Exchange, "request" | "response" | "expectsContinue">): AsyncIterable<Buffer> {
   return {
     [Symbol.asyncIterator]() {
       if (expectsContinue) response.writeContinue();
@@ -46,13 +50,19 @@ export function bodyOf({ request, response, expectsContinue }: Exchange): AsyncI
   };
 }
 
-/** The whole of a manifest, or of what is shorter. @throws OciError with status 413 */
+interface SmallBody {
+  readonly what: string;
+  /** Octets. */
+  readonly limit: number;
+}
+
+/** The whole of a manifest, or of what is shorter. @throws what `tooLarge` makes: OciError with status 413 */
 export async function smallBodyOf(
-  exchange: Exchange,
-  { what, limit } = { what: "a manifest", limit: longestManifestBytes },
+  exchange: Pick<Exchange, "request" | "response" | "expectsContinue">,
+  { what, limit }: SmallBody = { what: "a manifest", limit: longestManifestBytes },
+  tooLarge: () => Error = () =>
+    new OciError("SIZE_INVALID", `${what} may have ${limit} octets, and this one has more`, { status: 413 }),
 ): Promise<Buffer> {
-  const tooLarge = () =>
-    new OciError("SIZE_INVALID", `${what} may have ${limit} octets, and this one has more`, { status: 413 });
   if ((announcedLength(exchange.request) ?? 0) > limit) throw tooLarge();
   const chunks: Buffer[] = [];
   let length = 0;

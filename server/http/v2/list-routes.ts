@@ -3,6 +3,7 @@ import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
 import { readDigest } from "./blob-routes.ts";
 import { type Exchange, sendJson } from "./exchange.ts";
+import { isShown, type ManifestReadDeps } from "./manifest-routes.ts";
 
 export interface ListRouteDeps {
   readonly registry: Registry;
@@ -49,13 +50,16 @@ export function getCatalog(exchange: Exchange, { registry }: ListRouteDeps): voi
   sendJson(exchange, JSON.stringify({ repositories: page }), headers);
 }
 
-/** spec.md, "Listing referrers": never a 404. */
-export function getReferrers(exchange: Exchange, { registry }: ListRouteDeps): void {
+/** spec.md, "Listing referrers": never a 404. Of an image that is not shown there are none, and what is not shown itself is not among them. */
+export function getReferrers(exchange: Exchange, deps: ManifestReadDeps): void {
   const { repository, reference } = exchange.target;
   const digest = readDigest(reference);
   const artifactType = exchange.query.get("artifactType") ?? undefined;
   const after = exchange.query.get("last") ?? "";
-  const { body, last } = registry.referrers(repository, digest, { artifactType, after });
+  const asked = { artifactType, after };
+  const { body, last } = deps.registry.referrers(repository, digest, asked, (manifest) =>
+    isShown(exchange, manifest, deps),
+  );
   const next = new URLSearchParams({ ...(artifactType !== undefined && { artifactType }), last: last ?? "" });
   sendJson(exchange, body, {
     "content-type": mediaTypes.ociIndex,

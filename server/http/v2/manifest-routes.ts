@@ -20,9 +20,11 @@ const mostTags = 100;
 
 /** GET and HEAD of a manifest: spec.md, "Pulling manifests". What is in memory is answered at once: a room of machines asks. */
 export function getManifest(exchange: Exchange, deps: ManifestReadDeps): void | Promise<void> {
-  const { registry } = deps;
+  const { registry, access } = deps;
   const { repository, reference } = exchange.target;
-  const found = registry.findManifest(repository, reference);
+  const found = registry.findManifest(repository, reference, {
+    mayPush: () => access.mayPush(exchange),
+  });
   const isFinal = admit(exchange, found, deps) && reference.includes(":");
   const etag = `"${found.digest}"`;
   if (exchange.request.headers["if-none-match"] === etag) {
@@ -64,6 +66,16 @@ export function admit(
   const outlook = mode === "warn" ? "nodes may refuse it" : "only who may push here sees it";
   exchange.response.setHeader("warning", `299 - "${name} ${problem}, and ${outlook}; ${advice}"`);
   return false;
+}
+
+/** The same without a word, for lists. */
+export function isShown(
+  exchange: Exchange,
+  { digest, createdAt }: Pick<FoundManifest, "digest" | "createdAt">,
+  { gate, access }: Pick<ManifestReadDeps, "gate" | "access">,
+): boolean {
+  const gated = gate.check({ repository: exchange.target.repository, reference: digest, digest, createdAt });
+  return gated?.mode !== "require-signed" || gated.problem === undefined || access.mayPush(exchange);
 }
 
 export function sendManifest(

@@ -77,7 +77,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       POST: (exchange) => postToken(exchange, { access, clock }),
     },
     tags: both((exchange) => getTags(exchange, { registry })),
-    referrers: both((exchange) => getReferrers(exchange, { registry })),
+    referrers: both((exchange) => getReferrers(exchange, { registry, access, gate: deps.gate })),
     manifest: {
       ...both((exchange) => getManifest(exchange, { registry, access, gate: deps.gate })),
       PUT: (exchange) => putManifest(exchange, { registry, access }),
@@ -220,9 +220,8 @@ function splitUrl(url: string): [string, URLSearchParams] {
   return mark < 0 ? [url, noQuery] : [url.slice(0, mark), new URLSearchParams(url.slice(mark + 1))];
 }
 
-function signatureRequest({ request, response, target, expectsContinue }: Exchange): SignatureRequest {
-  if (expectsContinue) response.writeContinue();
-  return { request, response, repository: target.repository, digest: target.reference };
+function signatureRequest({ target, ...exchange }: Exchange): SignatureRequest {
+  return { ...exchange, repository: target.repository, digest: target.reference };
 }
 
 /** With a challenge, which containers/image takes from a 200 too: it then shows the credentials that it has. */

@@ -3,6 +3,7 @@ import { SignatureMalformed } from "../../domain/error-catalogue.ts";
 import { type ImageSignature, largestSignature } from "../../domain/signature.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
+import { smallBodyOf } from "./exchange.ts";
 
 /** One request, after the router has looked at its path and at who asks. */
 export interface SignatureRequest {
@@ -11,6 +12,8 @@ export interface SignatureRequest {
   readonly repository: string;
   /** As the path has it: `sha256:…` */
   readonly digest: string;
+  /** The client waits for a word before it sends its body. */
+  readonly expectsContinue: boolean;
 }
 
 /** The header of `GET /v2/` by which clients learn that signatures are here; they look nowhere else then. */
@@ -52,22 +55,17 @@ export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list
     },
 
     /** @param actor name of the token @throws RollcallError: SIGNATURE_… */
-    async putExtension(
-      { request, response, repository, digest }: SignatureRequest,
-      actor: string,
-    ): Promise<void> {
-      const octets = readExtensionBody(await bodyOf(request, largestBody), digest);
+    async putExtension(asked: SignatureRequest, actor: string): Promise<void> {
+      const { response, repository, digest } = asked;
+      const octets = readExtensionBody(await signatureIn(asked, largestBody), digest);
       await signatures.add({ repository, digest, octets }, actor);
       response.writeHead(201, { "content-length": 0 }).end();
     },
 
     /** PUT of `/sigstore/<repository>@<algorithm>=<hex>/signature-<position>`. @throws RollcallError: SIGNATURE_… */
-    async putLookaside(
-      { request, response, repository, digest }: SignatureRequest,
-      position: number,
-      actor: string,
-    ): Promise<void> {
-      const octets = await bodyOf(request, largestSignature);
+    async putLookaside(asked: SignatureRequest, position: number, actor: string): Promise<void> {
+      const { response, repository, digest } = asked;
+      const octets = await signatureIn(asked, largestSignature);
       const added = await signatures.add({ repository, digest, octets, position }, actor);
       response
         .writeHead(201, {
@@ -125,13 +123,7 @@ function readExtensionBody(body: Buffer, digest: string): Buffer {
 }
 
 /** @throws SignatureMalformed when it is larger */
-async function bodyOf(request: IncomingMessage, limit: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > limit) throw SignatureMalformed({ problem: `it is larger than ${limit} octets` });
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
-}
+const signatureIn = (asked: SignatureRequest, limit: number): Promise<Buffer> =>
+  smallBodyOf(asked, { what: "a signature", limit }, () =>
+    SignatureMalformed({ problem: `it is larger than ${limit} octets` }),
+  );

@@ -19,7 +19,7 @@ export interface UploadRouteDeps {
 
 /** POST: begins an upload, does all of it, or takes a blob of another repository. spec.md, "Pushing blobs". */
 export async function beginUpload(exchange: Exchange, { registry, access }: UploadRouteDeps): Promise<void> {
-  access.checkWrite(exchange);
+  const owner = access.checkWrite(exchange);
   const { query, request, target } = exchange;
   const { repository } = target;
   const mount = query.get("mount");
@@ -34,9 +34,9 @@ export async function beginUpload(exchange: Exchange, { registry, access }: Uplo
   const whole = mount === null ? query.get("digest") : null;
   // Without a body it only asks for the upload.
   if (whole === null || announced === 0)
-    return sendUpload(exchange, registry.uploads.begin(repository, algorithmFor(query), 0), 202);
+    return sendUpload(exchange, registry.uploads.begin(repository, algorithmFor(query), 0, owner), 202);
   const digest = readDigest(whole);
-  const upload = registry.uploads.begin(repository, digest.algorithm, announced ?? 0);
+  const upload = registry.uploads.begin(repository, digest.algorithm, announced ?? 0, owner);
   try {
     await registry.finishUpload(upload, digest, bodyOf(exchange));
   } catch (error) {

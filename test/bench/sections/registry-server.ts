@@ -56,7 +56,7 @@ export async function withEachRegistry(
   }
 }
 
-async function runLoad<T>(lab: BenchLab, name: string, load: object): Promise<T> {
+export async function runLoad<T>(lab: BenchLab, name: string, load: object): Promise<T> {
   const program = join(import.meta.dirname, `../loads/${name}.ts`);
   return JSON.parse(await lab.client([...node, program, JSON.stringify(load)])) as T;
 }
