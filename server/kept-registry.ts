@@ -159,6 +159,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       clock,
       record: deps.record,
       rules: config.registry.repositories,
+      namesOf: upstreams.pull.upstreams.namesOf,
       signatures,
     }),
     tokens: store.tokens,
