@@ -92,7 +92,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const graceMs = graceSeconds * 1000;
   const content = limitContent({
     content: deps.content,
-    keptBytes: store.registryUpkeep.totalBytes,
+    keptBytes: store.registryUpkeep.pushedBytes,
     arrivingBytes: () => uploads.sizeBytes(),
     quotaBytes,
   });
@@ -159,6 +159,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       clock,
       record: deps.record,
       rules: config.registry.repositories,
+      namesOf: upstreams.pull.upstreams.namesOf,
       signatures,
     }),
     tokens: store.tokens,
@@ -169,7 +170,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     credentials: async () => ({ ...(await issue()), authorityPem: undefined }),
     maxConnections: deps.connections?.registry,
   });
-  const lookaside = deps.signing.lookaside(deps.connections?.registry);
+  const lookaside = deps.signing.lookaside(deps.connections?.registry, upstreams.signatures);
   let lookasidePort: number | undefined;
   const address = (): RegistryAddress => {
     const literal = addresses[0] ?? "127.0.0.1";

@@ -8,6 +8,7 @@ import { createKeyFiles } from "./signatures/key-files.ts";
 import { createSignatures } from "./signatures/signatures.ts";
 import { createSigners } from "./signatures/signers.ts";
 import type { Store } from "./store/open-store.ts";
+import type { UpstreamSignatures } from "./upstream/upstream-signatures.ts";
 
 export interface KeptSignaturesDeps {
   readonly config: Pick<Config, "registry" | "lookaside" | "services">;
@@ -34,9 +35,10 @@ export function keepSignatures({ config, clock, record, store }: KeptSignaturesD
     /** For the registry's router. */
     routes: createSignatureRoutes(signatures),
     /** sigstore.local. */
-    lookaside: (maxConnections: number | undefined) =>
+    lookaside: (maxConnections: number | undefined, upstreams: UpstreamSignatures) =>
       createLookasideServer({
         maxConnections,
+        upstreams,
         clock,
         signatures,
         keys: createKeyFiles(signers.trust, clock.now()),

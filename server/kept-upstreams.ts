@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Config } from "./config/schema.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
+import { ownAddresses } from "./platform/network-devices.ts";
 import { hexOf } from "./registry/digest.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { RegistryRepository } from "./store/registry.ts";
@@ -40,7 +41,10 @@ export function keepUpstreams(deps: KeptUpstreamsDeps): KeptUpstreams {
   const { config, clock, registry, store } = deps;
   const upstreams = createUpstreamMap(config.registry.upstreams);
   const clients = new Map<string, UpstreamClient>(
-    upstreams.all.map((upstream) => [upstream.prefix, createUpstreamClient(upstream, clock)]),
+    upstreams.all.map((upstream) => [
+      upstream.prefix,
+      createUpstreamClient(upstream, { clock, ownAddresses }),
+    ]),
   );
   const clientOf = ({ upstream }: Place): UpstreamClient => clients.get(upstream.prefix) as UpstreamClient;
   const directory = join(config.dataDir, "blobs", "downloads");
@@ -54,7 +58,7 @@ export function keepUpstreams(deps: KeptUpstreamsDeps): KeptUpstreams {
     isNeeded: (digest) => registry.isArriving(digest) || deps.isAsset(hexOf(digest)),
   });
   const pull = createPullThrough({ ...deps, upstreams, clientOf, cached, directory });
-  const signatures = createUpstreamSignatures({ clock, upstreams, clientOf });
+  const signatures = createUpstreamSignatures({ ...deps, upstreams, clientOf });
   return {
     pull,
     tags: createUpstreamTags({ clock, clientOf, store: store.registry }),

@@ -55,7 +55,7 @@ const rooms: Readonly<Record<string, Room>> = {
   signatures: { imports: ["signatures/policy", "domain", "store"], libraries: ["node:crypto"] },
   upstream: {
     imports: ["domain", "content", "registry", "store"],
-    libraries: ["lru-cache", "node:crypto", "node:fs/promises", "node:path"],
+    libraries: ["lru-cache", "node:crypto", "node:dns", "node:fs/promises", "node:net", "node:path"],
   },
   boot: {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
@@ -220,6 +220,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
 /** Files that are pure beside the shell of their room. */
 const pureFiles = new Set([
   "http/v2/target.ts",
+  "registry/challenge.ts",
   "registry/digest.ts",
   "registry/manifest.ts",
   "registry/oci-error.ts",
@@ -230,7 +231,6 @@ const pureFiles = new Set([
   "signatures/image-state.ts",
   "signatures/lookaside.ts",
   "signatures/key-listing.ts",
-  "upstream/challenge.ts",
   "upstream/upstream.ts",
   "tftp/timings.ts",
   "tftp/transfer.ts",

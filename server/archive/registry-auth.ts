@@ -7,30 +7,6 @@ export interface Credentials {
   readonly password: string;
 }
 
-export type Challenge =
-  | { readonly scheme: "basic" }
-  | { readonly scheme: "bearer"; readonly realm: string; readonly service: string | undefined };
-
-/** What a registry asks for with 401 (RFC 9110 s.11.6.1; distribution's token authentication). @returns undefined: nothing that we know */
-export function readChallenge(header: string): Challenge | undefined {
-  const bearer = /\bBearer\s+(.*)/i.exec(header)?.[1];
-  if (bearer !== undefined) {
-    const fields = new Map(
-      [...bearer.matchAll(/([a-z_]+)="([^"]*)"/gi)].map(([, key = "", value = ""]) => [
-        key.toLowerCase(),
-        value,
-      ]),
-    );
-    const realm = fields.get("realm");
-    if (realm !== undefined && URL.canParse(realm))
-      return { scheme: "bearer", realm, service: fields.get("service") };
-  }
-  return /\bBasic\b/i.test(header) ? { scheme: "basic" } : undefined;
-}
-
-export const basicHeader = ({ user, password }: Credentials): string =>
-  `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;
-
 /** Where `podman login`, `skopeo login` and `docker login` keep what they were told (containers-auth.json(5)). */
 function authFiles(environment: NodeJS.ProcessEnv): string[] {
   const { REGISTRY_AUTH_FILE: named, XDG_RUNTIME_DIR: runtime, HOME: home = homedir() } = environment;

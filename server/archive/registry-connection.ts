@@ -1,8 +1,15 @@
 import { Agent, type Dispatcher, request } from "undici";
+import {
+  basicLogin,
+  type Challenge,
+  parseChallenge,
+  parseToken,
+  tokenAddress,
+} from "../registry/challenge.ts";
 import { ArchiveError, damaged } from "./archive-error.ts";
 import { cancelled } from "./decompress.ts";
 import { collect } from "./manifest.ts";
-import { basicHeader, type Challenge, type Credentials, readChallenge } from "./registry-auth.ts";
+import type { Credentials } from "./registry-auth.ts";
 
 export interface RegistryOptions {
   /** `http://10.0.0.1:80` */
@@ -102,7 +109,7 @@ export class RegistryConnection {
     );
     await body.dump();
     if (statusCode === 200 || statusCode === 401)
-      this.#challenge ??= readChallenge(String(headers["www-authenticate"] ?? ""));
+      this.#challenge ??= parseChallenge(String(headers["www-authenticate"] ?? ""));
   }
 
   /** One request, with a second one where the registry asks who it is, and more where it leads to another place. */
@@ -125,7 +132,7 @@ export class RegistryConnection {
       if (sent.expected.includes(statusCode)) return answer;
       if (statusCode === 401 && isOurs && !isAsked) {
         isAsked = true;
-        this.#challenge = readChallenge(String(headers["www-authenticate"] ?? ""));
+        this.#challenge = parseChallenge(String(headers["www-authenticate"] ?? ""));
         this.#tokens.delete(sent.repository ?? "");
         await answer.body.dump();
         if (this.#challenge && (this.#challenge.scheme === "bearer" || this.#options.credentials)) continue;
@@ -167,29 +174,31 @@ export class RegistryConnection {
 
   async #authorization(repository: string): Promise<string | undefined> {
     const { credentials } = this.#options;
-    if (this.#challenge?.scheme !== "bearer")
-      return this.#challenge && credentials ? basicHeader(credentials) : undefined;
+    const basic = credentials && basicLogin(credentials.user, credentials.password);
+    if (this.#challenge?.scheme !== "bearer") return this.#challenge && basic;
     const known = this.#tokens.get(repository);
     if (known !== undefined) return known;
-    const realm = new URL(this.#challenge.realm);
+    const realm = tokenAddress(
+      this.#challenge,
+      repository === "" ? undefined : `repository:${repository}:pull,push`,
+    );
     if (realm.protocol !== "https:" && realm.origin !== this.origin && credentials)
       throw this.#refusedBecause(
         `it wants the password sent to ${realm.origin}, which is not encrypted`,
         "Look at the registry's configuration (the realm of its token service).",
       );
-    if (this.#challenge.service !== undefined) realm.searchParams.set("service", this.#challenge.service);
-    if (repository !== "") realm.searchParams.set("scope", `repository:${repository}:pull,push`);
-    const answer = await this.#request(
-      realm,
-      { method: "GET", url: "", expected: [200] },
-      credentials && basicHeader(credentials),
-    );
+    const answer = await this.#request(realm, { method: "GET", url: "", expected: [200] }, basic);
     if (answer.statusCode !== 200) {
       await answer.body.dump();
       throw this.#unauthorized();
     }
-    const { token, access_token: other } = await this.json(answer.body, "the token");
-    const header = `Bearer ${String(token ?? other)}`;
+    const given = parseToken(await collectBounded(answer.body, longestAnswerBytes, "the token"));
+    if (!given)
+      throw this.#refusedBecause(
+        `its token server at ${realm.origin} gives no token`,
+        "Look at the registry's configuration (the realm of its token service).",
+      );
+    const header = `Bearer ${given.token}`;
     this.#tokens.set(repository, header);
     return header;
   }

@@ -177,7 +177,7 @@ const longestSocketPath = 107;
 
 /** A password is not shown to whoever listens on the way, and each repository is of one registry. */
 function checkUpstreams({ registry: { upstreams } }: Config): ValueProblem[] {
-  return upstreams.flatMap(({ prefix, url, username, passwordFile, insecure }, index) => {
+  return upstreams.flatMap(({ prefix, url, lookaside, username, passwordFile, insecure }, index) => {
     const at = (field: string, message: string) => [
       { path: ["registry", "upstreams", index, field], message },
     ];
@@ -187,6 +187,9 @@ function checkUpstreams({ registry: { upstreams } }: Config): ValueProblem[] {
     return [
       ...(isTwice ? at("prefix", `${prefix} is the prefix of an upstream before`) : []),
       ...(URL.canParse(url) ? [] : at("url", `${JSON.stringify(url)} is no address`)),
+      ...(URL.canParse(lookaside ?? url)
+        ? []
+        : at("lookaside", `${JSON.stringify(lookaside)} is no address`)),
       ...(isOpen
         ? at("url", "a password over plain HTTP can be overheard; use https, or insecure: true")
         : []),

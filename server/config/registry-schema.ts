@@ -76,7 +76,7 @@ export const registrySchema = Type.Object(
       Type.Integer({
         minimum: 1,
         maximum: 1_000_000_000_000_000,
-        description: "limit for all that the registry keeps, octets; default: the disk",
+        description: "limit for all that is pushed to the registry, octets; default: the disk",
       }),
     ),
     scrubBytesPerSecond: Type.Integer({

@@ -14,6 +14,10 @@ export function ipv4ByDevice(): Map<string, Ipv4> {
   return devices;
 }
 
+/** All addresses that this machine has now, IPv4 and IPv6. */
+export const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address));
+
 /** The networks that a device has an IPv4 address in. */
 export function networksOfDevice(device: string): Cidr[] {
   const addresses = networkInterfaces()[device] ?? [];

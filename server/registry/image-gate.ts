@@ -16,6 +16,8 @@ export interface ImageGateDeps {
   readonly record: RecordEvent;
   /** The first one that fits counts; a repository that none is for is open. */
   readonly rules: readonly RepositoryRule[];
+  /** All names that a repository has; a rule for one of them is for all. */
+  readonly namesOf: (repository: string) => readonly string[];
   readonly signatures: {
     /** Another object after each change of a signer or signature. */
     revision(): object;
@@ -52,12 +54,14 @@ const problems: Readonly<Record<ImageVerdict["state"], string | undefined>> = {
 };
 
 /** Holds images back until they are signed: what is shown is gated, not what is pushed, for clients push the manifest before its signature. */
-export function createImageGate({ clock, record, rules, signatures }: ImageGateDeps) {
+export function createImageGate({ clock, record, rules, namesOf, signatures }: ImageGateDeps) {
   const verdicts = new LRUCache<string, ImageVerdict>({ max: rememberedVerdicts });
   let revision = signatures.revision();
 
-  const modeOf = (repository: string): RepositoryMode =>
-    rules.find(({ pattern }) => matchesPattern(pattern, repository))?.mode ?? "open";
+  function modeOf(repository: string): RepositoryMode {
+    const names = namesOf(repository);
+    return rules.find(({ pattern }) => names.some((name) => matchesPattern(pattern, name)))?.mode ?? "open";
+  }
 
   function verdictOf({ repository, reference, digest, createdAt }: AskedManifest): ImageVerdict["state"] {
     if (revision !== signatures.revision()) {

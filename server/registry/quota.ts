@@ -3,7 +3,7 @@ import { RegistryQuotaReached } from "../domain/error-catalogue.ts";
 
 export interface QuotaDeps {
   readonly content: ContentStore;
-  /** Octets of all that the registry keeps; slow, so asked from time to time and before a refusal. */
+  /** Octets of all that was pushed to the registry; slow, so asked from time to time and before a refusal. */
   readonly keptBytes: () => number;
   /** Octets of uploads under way. */
   readonly arrivingBytes: () => number;

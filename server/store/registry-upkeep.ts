@@ -126,7 +126,16 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
      UNION SELECT repository FROM registry_manifest WHERE digest = @digest ORDER BY 1 LIMIT 10`,
   );
   const setState = db.prepare("UPDATE registry_blob SET state = ? WHERE digest = ? AND state <> ?");
-  const totalBytes = db.prepare<[], number>("SELECT total(size_bytes) FROM registry_blob").pluck();
+  const isPushed = (table: string) =>
+    `EXISTS (SELECT 1 FROM ${table} AS own WHERE own.digest = blob.digest AND NOT EXISTS
+       (SELECT 1 FROM registry_cached WHERE repository = own.repository AND digest = own.digest))`;
+  const pushedBytes = db
+    .prepare<[], number>(
+      `SELECT total(size_bytes) FROM registry_blob AS blob
+       WHERE NOT EXISTS (SELECT 1 FROM registry_cached WHERE digest = blob.digest)
+         OR ${isPushed("registry_link")} OR ${isPushed("registry_manifest")}`,
+    )
+    .pluck();
 
   const factsPart = db.prepare<
     unknown[],
@@ -251,8 +260,8 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
         const state = isNow ? "present" : "deleting";
         return setState.run(state, digest, state).changes > 0;
       }),
-    /** Octets of all content. */
-    totalBytes: (): number => totalBytes.get() ?? 0,
+    /** Octets of all content but what only the cache of upstreams has. */
+    pushedBytes: (): number => pushedBytes.get() ?? 0,
 
     /** What the rows say of manifests, the next part of them. */
     manifests(after: ManifestKey | undefined): Part<DerivedManifest, ManifestKey> {

@@ -34,8 +34,8 @@ export interface ManifestToSave {
   readonly repository: string;
   readonly manifest: RegistryManifest;
   readonly references: readonly RegistryReference[];
-  /** Of an upstream: what it references is fetched when somebody asks for it, and need not be there. */
-  readonly isPartial?: boolean;
+  /** Of an upstream: it may go when the cache is full, and what it references, fetched when somebody asks for it, need not be there. */
+  readonly isCached?: boolean;
   /** Tags that lead to it from now on. */
   readonly tags: readonly string[];
   readonly by: string;
@@ -168,6 +168,27 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
      ON CONFLICT (digest) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)`,
   );
 
+  const isOwn = names(
+    `SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM registry_cached WHERE repository = @repository AND digest = @digest)
+       AND (EXISTS (SELECT 1 FROM registry_link WHERE repository = @repository AND digest = @digest)
+         OR EXISTS (SELECT 1 FROM registry_manifest WHERE repository = @repository AND digest = @digest))`,
+  );
+  const keepCached = db.prepare(
+    `INSERT INTO registry_cached (repository, digest, used_at_ms) VALUES (@repository, @digest, @now)
+     ON CONFLICT DO UPDATE SET used_at_ms = excluded.used_at_ms`,
+  );
+  const hasCached = names("SELECT 1 FROM registry_cached WHERE repository = ? LIMIT 1");
+  const dropCached = db.prepare(
+    `WITH RECURSIVE part (digest) AS (
+       SELECT @digest UNION SELECT child FROM registry_reference JOIN part ON parent = part.digest WHERE repository = @repository)
+     DELETE FROM registry_cached WHERE repository = @repository AND digest IN (SELECT digest FROM part)`,
+  );
+
+  /** What is pushed here, and what that needs, is no part of the cache, though it may have come from an upstream before. */
+  function own(repository: string, digest: string): void {
+    if (hasCached.get(repository) !== undefined) dropCached.run({ repository, digest });
+  }
+
   function link(repository: string, { digest, sizeBytes }: RegistryBlob, now: EpochMs): void {
     keepRepository.run(repository, now);
     keepBlob.run(digest, sizeBytes, now, now);
@@ -227,7 +248,17 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     linkBlob: (repository: string, blob: RegistryBlob, now: EpochMs, uploadId?: string): Promise<void> =>
       queue.run(() => {
         link(repository, blob, now);
+        own(repository, blob.digest);
         if (uploadId !== undefined) dropUpload.run(uploadId);
+      }),
+
+    /** The same for content of an upstream. */
+    linkCachedBlob: (repository: string, blob: RegistryBlob, now: EpochMs): Promise<void> =>
+      queue.run(() => {
+        const { digest } = blob;
+        const wasPushed = isOwn.get({ repository, digest }) !== undefined;
+        link(repository, blob, now);
+        if (!wasPushed) keepCached.run({ repository, digest, now });
       }),
 
     /** The same for what another repository has. @returns undefined when none has it any more */
@@ -239,7 +270,10 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     ): Promise<RegistryBlob | undefined> =>
       queue.run(() => {
         const blob = from === undefined ? blobAnywhere.get(digest) : blobRow.get(from, digest);
-        if (blob) link(repository, blob, now);
+        if (blob) {
+          link(repository, blob, now);
+          own(repository, digest);
+        }
         return blob;
       }),
 
@@ -251,15 +285,16 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
       repository,
       manifest,
       references,
-      isPartial = false,
+      isCached = false,
       tags,
       by,
       now,
     }: ManifestToSave): Promise<readonly RegistryReference[]> =>
       queue.run(() => {
-        const missing = isPartial ? [] : missingOf(repository, references);
+        const missing = isCached ? [] : missingOf(repository, references);
         if (missing.length > 0) return missing;
         const { digest, sizeBytes, subject } = manifest;
+        const wasPushed = isOwn.get({ repository, digest }) !== undefined;
         keepRepository.run(repository, now);
         keepBlob.run(digest, sizeBytes, now, now);
         keepManifest.run(
@@ -274,6 +309,8 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
           now,
         );
         for (const { digest: child, kind } of references) keepReference.run(repository, digest, child, kind);
+        if (!isCached) own(repository, digest);
+        else if (!wasPushed) keepCached.run({ repository, digest, now });
         for (const tag of tags) {
           useTagged.run({ repository, tag, now });
           keepTag.run(repository, tag, digest, now, by);

@@ -3,6 +3,9 @@ import type { EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import type { RegistryBlob } from "./registry.ts";
 
+/** Who put a tag of an upstream here, in the list of tags; no token has such a name. */
+export const upstreamActor = "(upstream)";
+
 export interface CachedTag {
   readonly digest: string;
   /** When it came to lead there. */
@@ -13,19 +16,10 @@ export interface CachedTag {
 
 /** What the registry has of its upstreams: content that may go when there is too much of it. */
 export function createUpstreamRepository(db: Database, queue: CommitQueue) {
-  const keep = db.prepare(
-    `INSERT INTO registry_cached (repository, digest, used_at_ms) VALUES (?, ?, ?)
-     ON CONFLICT DO UPDATE SET used_at_ms = excluded.used_at_ms`,
-  );
   const touch = db.prepare("UPDATE registry_cached SET used_at_ms = ? WHERE repository = ? AND digest = ?");
-  const isCached = db
-    .prepare<unknown[], number>("SELECT 1 FROM registry_cached WHERE repository = ? AND digest = ?")
-    .pluck();
-  const tagRow = db.prepare<[string, string], { digest: string; updatedAt: EpochMs; isCached: number }>(
-    `SELECT tag.digest, tag.updated_at_ms AS updatedAt,
-       EXISTS (SELECT 1 FROM registry_cached AS cached
-               WHERE cached.repository = tag.repository AND cached.digest = tag.digest) AS isCached
-     FROM registry_tag AS tag WHERE tag.repository = ? AND tag.name = ?`,
+  const tagRow = db.prepare<[string, string], { digest: string; updatedAt: EpochMs; updatedBy: string }>(
+    `SELECT digest, updated_at_ms AS updatedAt, updated_by AS updatedBy
+     FROM registry_tag WHERE repository = ? AND name = ?`,
   );
   const total = db
     .prepare<[], number>(
@@ -61,16 +55,14 @@ export function createUpstreamRepository(db: Database, queue: CommitQueue) {
     .pluck();
 
   return {
-    /** Content that the registry has just taken is of an upstream. */
-    mark: (repository: string, digest: string, now: EpochMs): Promise<void> =>
-      queue.run(() => void keep.run(repository, digest, now)),
     /** Somebody used it. */
     touch: (repository: string, digest: string, now: EpochMs): Promise<void> =>
       queue.runLater(() => void touch.run(now, repository, digest)),
-    isCached: (repository: string, digest: string): boolean => isCached.get(repository, digest) !== undefined,
     findTag(repository: string, tag: string): CachedTag | undefined {
       const row = tagRow.get(repository, tag);
-      return row && { ...row, isCached: row.isCached === 1 };
+      return (
+        row && { digest: row.digest, updatedAt: row.updatedAt, isCached: row.updatedBy === upstreamActor }
+      );
     },
     /** Octets of all that is of upstreams, equal content once. */
     totalBytes: (): number => total.get() ?? 0,

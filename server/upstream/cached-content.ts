@@ -1,7 +1,9 @@
 import { LRUCache } from "lru-cache";
 import type { ContentStore } from "../content/content-store.ts";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import { RollcallError } from "../domain/errors.ts";
 import { hexOf } from "../registry/digest.ts";
+import { OciError } from "../registry/oci-error.ts";
 import type { UpstreamRepository } from "../store/upstreams.ts";
 
 export interface CachedContentDeps {
@@ -22,6 +24,18 @@ const rememberedTouches = 10_000;
 const evictAtOnce = 100;
 /** A full cache is emptied so far, that not every blob begins with an eviction. */
 const lowPart = 0.95;
+
+/** All that is kept would have to go for it, and it would go as the next. */
+class LargerThanCache extends OciError {
+  constructor(sizeBytes: number, maxBytes: number) {
+    const message = `it has ${sizeBytes} octets, and registry.cacheBytes is ${maxBytes}: it is passed on and not kept`;
+    super("UNAVAILABLE", message, { status: 507 });
+  }
+}
+
+/** Does this say that content can't be kept? */
+export const isNoRoom = (error: unknown): boolean =>
+  error instanceof LargerThanCache || (error instanceof RollcallError && error.httpStatus === 507);
 
 /** Content of upstreams within its limit: what nobody used for the longest time goes first. */
 export function createCachedContent({ clock, log, content, store, maxBytes, isNeeded }: CachedContentDeps) {
@@ -81,8 +95,9 @@ export function createCachedContent({ clock, log, content, store, maxBytes, isNe
       store.touch(repository, digest, clock.now()).catch(() => undefined);
     },
 
-    /** Makes room for content that comes. @throws DiskFull when the disk has none even then */
+    /** Makes room for content that comes. @throws LargerThanCache; DiskFull when the disk has none even then */
     async makeRoom(sizeBytes: number): Promise<void> {
+      if (sizeBytes > maxBytes) throw new LargerThanCache(sizeBytes, maxBytes);
       if (total + sizeBytes > maxBytes) await inTurn(() => Math.max(0, maxBytes * lowPart - sizeBytes));
       try {
         content.refuseWhenFull(sizeBytes);
@@ -92,9 +107,8 @@ export function createCachedContent({ clock, log, content, store, maxBytes, isNe
       }
     },
 
-    /** It is there, and of an upstream. */
-    async mark(repository: string, digest: string, sizeBytes: number): Promise<void> {
-      await store.mark(repository, digest, clock.now());
+    /** So much more is there. */
+    added(sizeBytes: number): void {
       total += sizeBytes;
       if (total > maxBytes)
         inTurn(() => maxBytes * lowPart).catch((error: unknown) =>

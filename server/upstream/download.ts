@@ -6,6 +6,7 @@ import { RollcallError } from "../domain/errors.ts";
 import type { Digest } from "../registry/digest.ts";
 import type { OciError } from "../registry/oci-error.ts";
 import { GrowingFile, type ReadableFile } from "./growing-file.ts";
+import { NoSlot } from "./slots.ts";
 import type { Upstream } from "./upstream.ts";
 import { faultOf, UpstreamFault } from "./upstream-fault.ts";
 
@@ -23,6 +24,8 @@ export interface DownloadDeps {
   readonly upstream: Upstream;
   readonly digest: Digest;
   readonly clock: Pick<Clock, "after">;
+  /** Aborted when it is given up. */
+  readonly signal: AbortSignal;
   /** Of the content store's file system. */
   readonly directory: string;
   /** Asks the upstream. */
@@ -64,15 +67,18 @@ const mostGathered = 4 * 1024 * 1024;
 /** Free space is looked at once in so many octets: others write too. */
 const spaceCheckBytes = 8 * 1024 * 1024;
 
-/** Fetches content once for all who want it, whether they stay or not. */
+/** Fetches content once for all who want it. */
 export async function startDownload(deps: DownloadDeps): Promise<Download> {
-  const { upstream, digest, clock, directory } = deps;
+  const { upstream, digest, clock, directory, signal } = deps;
   const path = join(directory, randomBytes(12).toString("hex"));
   const handle = await open(path, "wx+", 0o600);
   const file = new GrowingFile(handle);
   const hash = createHash(digest.algorithm);
   const sized = Promise.withResolvers<number>();
   let sizeBytes: number | undefined;
+  /** What is under way just now is not waited for. */
+  let interrupt = () => {};
+  signal.addEventListener("abort", () => interrupt());
 
   function setSize(told: number | undefined): void {
     if (told === undefined) return;
@@ -130,7 +136,9 @@ export async function startDownload(deps: DownloadDeps): Promise<Download> {
     if (fault !== undefined) throw fault as Error;
   }
 
-  const isWorthAnother = (error: OciError) => error instanceof UpstreamFault && !error.isFinal;
+  // Who has come so far waits for a slot again.
+  const isWorthAnother = (error: OciError) =>
+    error instanceof UpstreamFault ? !error.isFinal : error instanceof NoSlot && file.writtenBytes > 0;
 
   /** @throws OciError, DiskFull */
   async function fetchAll(): Promise<void> {
@@ -140,7 +148,9 @@ export async function startDownload(deps: DownloadDeps): Promise<Download> {
       let problem: unknown;
       try {
         const part = await deps.fetchPart(before);
+        interrupt = part.release;
         try {
+          signal.throwIfAborted();
           const isFirst = sizeBytes === undefined;
           setSize(part.sizeBytes);
           if (isFirst && sizeBytes !== undefined) {
@@ -156,6 +166,7 @@ export async function startDownload(deps: DownloadDeps): Promise<Download> {
       } catch (error) {
         problem = error;
       }
+      signal.throwIfAborted();
       if (problem instanceof RollcallError || isOfTheDisk(problem)) throw problem;
       const fault = faultOf(upstream, problem);
       // Without a length nobody can tell a short body from a whole one, but by its digest at the end.
@@ -164,7 +175,13 @@ export async function startDownload(deps: DownloadDeps): Promise<Download> {
       failures += 1;
       if (isOver || failures > (file.writtenBytes === 0 ? mostFailuresAtFirst : mostFailures)) throw fault;
       const pause = Math.min(longestPauseMs, firstPauseMs * 2 ** (failures - 1));
-      await new Promise<void>((resolve) => clock.after(pause, resolve));
+      await new Promise<void>((resolve) => {
+        const cancel = clock.after(pause, resolve);
+        interrupt = () => {
+          cancel();
+          resolve();
+        };
+      });
     }
   }
 

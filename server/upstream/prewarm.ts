@@ -3,6 +3,7 @@ import { parseDigest } from "../registry/digest.ts";
 import { OciError } from "../registry/oci-error.ts";
 import type { Registry } from "../registry/registry.ts";
 import { isRepositoryName, isTag } from "../registry/repository-name.ts";
+import { thisServer } from "./audience.ts";
 import type { Download } from "./download.ts";
 import type { PullThrough } from "./pull-through.ts";
 import { Slots } from "./slots.ts";
@@ -93,7 +94,11 @@ export function parseImageReference(text: string): ImageReference | undefined {
 /** Fetches images of upstreams before somebody asks for them. */
 export function createPrewarm({ clock, ids, registry, pull, signatures }: PrewarmDeps) {
   const jobs = new Map<string, Job>();
-  const images = new Slots(imagesAtOnce, mostWaiting);
+  const images = new Slots({
+    atOnce: imagesAtOnce,
+    waiting: mostWaiting,
+    perAddress: { atOnce: imagesAtOnce, waiting: mostWaiting },
+  });
 
   async function fetchAll(place: Place, blobs: readonly Descriptor[], work: ImageWork): Promise<void> {
     const waiting = [...blobs];
@@ -120,12 +125,12 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
     { platform, depth }: { readonly platform: string | undefined; readonly depth: number },
   ): Promise<void> {
     const { repository } = place;
-    const { passed } = await pull.prepareManifest(place, reference);
+    const { passed } = await pull.prepareManifest(place, reference, thisServer);
     if (passed) throw new Error("the disk has no room for it");
     const { digest } = registry.findManifest(repository, reference);
     const manifest = JSON.parse((await registry.readManifest(digest)).toString()) as Manifest;
     // Also those of an index: some clients ask for them.
-    await signatures.upstreamSignatures(repository, digest).catch(() => undefined);
+    await signatures.passedOn(repository, digest, thisServer);
     const blobs = [manifest.config, ...(manifest.layers ?? [])].filter((one) => one !== undefined);
     work.totalBytes += blobs.reduce((sum, { size }) => sum + size, 0);
     await fetchAll(place, blobs, work);

@@ -2,14 +2,16 @@ import { createHash } from "node:crypto";
 import { LRUCache } from "lru-cache";
 import type { ContentStore } from "../content/content-store.ts";
 import type { DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
-import { RollcallError } from "../domain/errors.ts";
 import { parseDigest } from "../registry/digest.ts";
 import { isManifestType, longestManifestBytes, mediaTypes, readManifest } from "../registry/manifest.ts";
 import { OciError } from "../registry/oci-error.ts";
 import type { FoundManifest } from "../registry/registry.ts";
 import { isTag } from "../registry/repository-name.ts";
+import { upstreamActor } from "../store/upstreams.ts";
+import { Abandoned, type Asker, type Demand, SingleFlight } from "./audience.ts";
+import { isNoRoom } from "./cached-content.ts";
 import { Refusals } from "./refusals.ts";
-import { SingleFlight } from "./slots.ts";
+import { NoSlot } from "./slots.ts";
 import type { Place, UpstreamMap } from "./upstream.ts";
 import { createUpstreamBlobs, type UpstreamBlobsDeps } from "./upstream-blobs.ts";
 import { readAll } from "./upstream-client.ts";
@@ -41,8 +43,6 @@ const faultLifeMs: DurationMs = 10_000;
 /** Answers that are remembered. */
 const rememberedAnswers = 10_000;
 const accept = Object.values(mediaTypes).join(", ");
-/** Who put a tag of an upstream here, in the list of tags. */
-const actor = "upstream";
 
 interface Answered {
   readonly until: DurationMs;
@@ -68,6 +68,7 @@ export function createPullThrough(deps: PullThroughDeps) {
   async function fetchManifest(
     place: Place,
     reference: string,
+    demand: Demand,
     { method = "GET" as "GET" | "HEAD" } = {},
   ): Promise<{ digest: string | undefined; octets: Buffer; contentType: string | undefined }> {
     const { upstream } = place;
@@ -76,6 +77,7 @@ export function createPullThrough(deps: PullThroughDeps) {
       path: `/manifests/${reference}`,
       headers: { accept },
       kind: "small",
+      demand,
     });
     try {
       if (answer.status !== 200)
@@ -91,9 +93,14 @@ export function createPullThrough(deps: PullThroughDeps) {
   }
 
   /** Fetches a manifest and keeps it. @param reference digest, or the tag itself where the upstream tells no digest */
-  async function takeManifest(place: Place, reference: string, tag?: string): Promise<PreparedManifest> {
+  async function takeManifest(
+    place: Place,
+    reference: string,
+    demand: Demand,
+    tag?: string,
+  ): Promise<PreparedManifest> {
     const { repository, upstream } = place;
-    const { octets, contentType } = await fetchManifest(place, reference);
+    const { octets, contentType } = await fetchManifest(place, reference, demand);
     const digest = parseDigest(reference);
     const algorithm = digest?.algorithm ?? "sha256";
     const hex = createHash(algorithm).update(octets).digest("hex");
@@ -114,14 +121,11 @@ export function createPullThrough(deps: PullThroughDeps) {
         await cached.makeRoom(octets.length);
         if (!(await content.find(hex)))
           await content.put([octets], { expected: hex, sizeBytes: octets.length, algorithm });
-        // One commit takes both.
-        await Promise.all([
-          store.registry.saveManifest({ ...save, isPartial: true, by: actor, now: clock.now() }),
-          cached.mark(repository, manifest.digest, octets.length),
-        ]);
+        await store.registry.saveManifest({ ...save, isCached: true, by: upstreamActor, now: clock.now() });
+        cached.added(octets.length);
       });
     } catch (error) {
-      if (!(error instanceof RollcallError)) throw error;
+      if (!isNoRoom(error)) throw error;
       return { warning: undefined, passed: { ...manifest, createdAt: clock.now(), octets } };
     }
     return { warning: undefined, passed: undefined };
@@ -132,24 +136,32 @@ export function createPullThrough(deps: PullThroughDeps) {
     place: Place,
     tag: string,
     keptDigest: string | undefined,
+    demand: Demand,
   ): Promise<PreparedManifest> {
-    const { digest } = await fetchManifest(place, tag, { method: "HEAD" });
+    const { digest } = await fetchManifest(place, tag, demand, { method: "HEAD" });
     if (digest !== undefined && digest === keptDigest) return { warning: undefined, passed: undefined };
-    return takeManifest(place, digest ?? tag, tag);
+    return takeManifest(place, digest ?? tag, demand, tag);
   }
 
-  async function prepareTag(place: Place, tag: string, key: string): Promise<PreparedManifest> {
+  async function prepareTag(
+    place: Place,
+    tag: string,
+    key: string,
+    demand: Demand,
+  ): Promise<PreparedManifest> {
     const kept = store.upstreams.findTag(place.repository, tag);
     try {
-      const result = await askForTag(place, tag, kept?.digest);
+      const result = await askForTag(place, tag, kept?.digest, demand);
       if (!result.passed) tags.set(key, { until: now() + tagLifeMs });
       return result;
     } catch (error) {
-      if (!(error instanceof OciError)) throw error;
+      if (!(error instanceof OciError) || error instanceof Abandoned) throw error;
+      // Who asks next may get a slot; that others ask for too much says nothing of this tag.
+      const isCrowded = error instanceof NoSlot;
       const isGone = error.status === 404;
       if (isGone && kept) await store.registry.removeTag(place.repository, tag, clock.now());
-      if (isGone || !kept || !isForStale(error)) {
-        tags.set(key, { until: now() + (isGone ? absenceLifeMs : faultLifeMs / 2), error });
+      if (isGone || !kept || !(isCrowded || isForStale(error))) {
+        if (!isCrowded) tags.set(key, { until: now() + (isGone ? absenceLifeMs : faultLifeMs / 2), error });
         throw error;
       }
       log.warn(
@@ -157,12 +169,17 @@ export function createPullThrough(deps: PullThroughDeps) {
         "an upstream registry fails; what was kept of it is served",
       );
       const warning = warningOf(place, kept.updatedAt, error);
-      tags.set(key, { until: now() + faultLifeMs, warning });
+      if (isCrowded) staleAnswers += 1;
+      else tags.set(key, { until: now() + faultLifeMs, warning });
       return { warning, passed: undefined };
     }
   }
 
-  function prepareManifest(place: Place, reference: string): PreparedManifest | Promise<PreparedManifest> {
+  function prepareManifest(
+    place: Place,
+    reference: string,
+    asker: Asker,
+  ): PreparedManifest | Promise<PreparedManifest> {
     const { repository } = place;
     const key = `${repository}:${reference}`;
     const ready: PreparedManifest = { warning: undefined, passed: undefined };
@@ -173,7 +190,9 @@ export function createPullThrough(deps: PullThroughDeps) {
       }
       if (!parseDigest(reference))
         throw new OciError("DIGEST_INVALID", "a digest is sha256: or sha512: and its lower-case hex digits");
-      return prepared.run(key, () => refusals.watch(key, () => takeManifest(place, reference)));
+      return prepared.run(key, asker, (demand) =>
+        refusals.watch(key, () => takeManifest(place, reference, demand)),
+      );
     }
     if (!isTag(reference)) throw new OciError("MANIFEST_UNKNOWN", "this is neither a tag nor a digest");
     const kept = store.upstreams.findTag(repository, reference);
@@ -186,7 +205,7 @@ export function createPullThrough(deps: PullThroughDeps) {
       if (answered.warning !== undefined) staleAnswers += 1;
       return { ...ready, warning: answered.warning };
     }
-    return prepared.run(key, () => prepareTag(place, reference, key));
+    return prepared.run(key, asker, (demand) => prepareTag(place, reference, key, demand));
   }
 
   return {
@@ -213,7 +232,8 @@ export type PullThrough = ReturnType<typeof createPullThrough>;
 const isForStale = (error: OciError) => error instanceof UpstreamFault || error.code === "DENIED";
 
 function warningOf(place: Place, keptAt: EpochMs, error: OciError): string {
-  const reason = error instanceof UpstreamFault ? error.problem : "does not let this server read there";
+  const hasProblem = error instanceof UpstreamFault || error instanceof NoSlot;
+  const reason = hasProblem ? error.problem : "does not let this server read there";
   const text = `${place.upstream.url} ${reason}; this tag is as it was at ${new Date(keptAt).toISOString()}`;
   // Codes other than 299 are not allowed (spec.md, "Warnings").
   return `299 - "${text.replaceAll(/[^\x20-\x7e]|["\\]/g, "'")}"`;

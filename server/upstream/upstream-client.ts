@@ -1,10 +1,18 @@
 import { readFile } from "node:fs/promises";
 import { LRUCache } from "lru-cache";
-import { Agent, type Dispatcher, request } from "undici";
+import { type Dispatcher, request } from "undici";
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
+import {
+  basicLogin,
+  type Challenge,
+  parseChallenge,
+  parseToken,
+  tokenAddress,
+} from "../registry/challenge.ts";
 import { OciError } from "../registry/oci-error.ts";
-import { type Challenge, parseChallenge } from "./challenge.ts";
-import { SingleFlight, Slots } from "./slots.ts";
+import { type Demand, SingleFlight, thisServer } from "./audience.ts";
+import { createReachingAgent } from "./reach.ts";
+import { type SlotLimits, Slots } from "./slots.ts";
 import type { Place, Upstream } from "./upstream.ts";
 import { faultOf, UpstreamFault } from "./upstream-fault.ts";
 
@@ -15,8 +23,10 @@ export interface UpstreamRequest {
   readonly headers?: Readonly<Record<string, string>>;
   /** What stands before the repository's name; `/v2` unless told. */
   readonly api?: string;
-  /** Large content has slots of its own, so that manifests do not wait behind it. */
+  /** Large content has slots of its own, so that manifests do not wait behind it, and all the time that it takes. */
   readonly kind: "small" | "large";
+  /** For whom this is. */
+  readonly demand: Demand;
 }
 
 export interface UpstreamAnswer {
@@ -34,13 +44,30 @@ export interface UpstreamTimes {
   readonly answerMs: DurationMs;
   /** Between two pieces of a body. */
   readonly silenceMs: DurationMs;
+  /** For logins and redirects together, and a small answer's body. */
+  readonly smallMs: DurationMs;
 }
-export const usualTimes: UpstreamTimes = { connectMs: 5000, answerMs: 15_000, silenceMs: 30_000 };
+export const usualTimes: UpstreamTimes = {
+  connectMs: 5000,
+  answerMs: 15_000,
+  silenceMs: 30_000,
+  smallMs: 60_000,
+};
+
+export interface UpstreamClientDeps {
+  readonly clock: Clock;
+  /** Addresses that this machine has now. */
+  readonly ownAddresses: () => readonly string[];
+  readonly times?: UpstreamTimes;
+}
 
 const mostRedirects = 5;
-/** Requests of one upstream at once, and how many wait for that. */
-const smallSlots = { atOnce: 16, waiting: 2000 };
-const largeSlots = { atOnce: 16, waiting: 2000 };
+/** Requests of one upstream at once, and how many wait for that. A client fetches up to six blobs at once (containers/image). */
+export const slotLimits: SlotLimits = {
+  atOnce: 16,
+  waiting: 1000,
+  perAddress: { atOnce: 6, waiting: 100 },
+};
 const longestTokenBytes = 64 * 1024;
 const rememberedTokens = 1000;
 /** Life of a token whose server does not say; the protocol has 60 s then. */
@@ -49,33 +76,47 @@ const usualTokenLifeS = 60;
 const tokenMarginMs: DurationMs = 10_000;
 const longestRetryAfterS = 60;
 
+/** One request with all that follows from it. */
+interface Errand {
+  readonly agent: Dispatcher;
+  readonly method: "GET" | "HEAD";
+  readonly headers: Readonly<Record<string, string>>;
+  /** It has taken too long. */
+  readonly signal: AbortSignal;
+}
+
 /** Speaks to one upstream: logins, redirects, a limit of requests. What goes wrong is an OciError that a client may be told. */
-export function createUpstreamClient(upstream: Upstream, clock: Clock, times: UpstreamTimes = usualTimes) {
+export function createUpstreamClient(
+  upstream: Upstream,
+  { clock, ownAddresses, times = usualTimes }: UpstreamClientDeps,
+) {
   const own = new URL(upstream.url);
-  const agent = new Agent({
-    allowH2: false,
-    connections: smallSlots.atOnce + largeSlots.atOnce,
-    connect: { timeout: times.connectMs, rejectUnauthorized: !upstream.isInsecure },
-    headersTimeout: times.answerMs,
-    bodyTimeout: times.silenceMs,
-  });
-  const slots = {
-    small: new Slots(smallSlots.atOnce, smallSlots.waiting),
-    large: new Slots(largeSlots.atOnce, largeSlots.waiting),
-  };
+  const agentFor = (url: string) =>
+    createReachingAgent(url, {
+      ownAddresses,
+      allowH2: false,
+      connections: 2 * slotLimits.atOnce,
+      connect: { timeout: times.connectMs, rejectUnauthorized: !upstream.isInsecure, allowH2: false },
+      headersTimeout: times.answerMs,
+      bodyTimeout: times.silenceMs,
+    });
+  const agent = agentFor(upstream.url);
+  const lookasideAgent = agentFor(upstream.lookaside ?? upstream.url);
+  const slots = { small: new Slots(slotLimits), large: new Slots(slotLimits) };
   /** Value of Authorization by repository, and until when it is used. */
   const logins = new LRUCache<string, { readonly value: string; readonly until: number }>({
     max: rememberedTokens,
   });
   const flights = new SingleFlight<string | undefined>();
 
-  const send = (url: URL, method: "GET" | "HEAD", headers: Record<string, string>) =>
-    request(url, {
-      method,
-      dispatcher: agent,
-      // A coding on the way would change the octets that the digest is of.
-      headers: { "user-agent": "rollcall", "accept-encoding": "identity", ...headers },
+  /** @returns a signal, and what ends it */
+  function deadline(): { readonly signal: AbortSignal; readonly cancel: () => void } {
+    const controller = new AbortController();
+    const late = new UpstreamFault(upstream, `has not finished its answer after ${times.smallMs / 1000} s`, {
+      status: 504,
     });
+    return { signal: controller.signal, cancel: clock.after(times.smallMs, () => controller.abort(late)) };
+  }
 
   /** An upstream behind TLS leads nowhere else. @throws UpstreamFault */
   function refuseDowngrade(url: URL, what: string): void {
@@ -91,17 +132,26 @@ export function createUpstreamClient(upstream: Upstream, clock: Clock, times: Up
   /** Follows redirects; the login stays with the host that it is for. */
   async function follow(
     url: URL,
-    method: "GET" | "HEAD",
-    headers: Record<string, string>,
+    { agent: dispatcher, method, headers, signal }: Errand,
     login: string | undefined,
   ): Promise<Dispatcher.ResponseData> {
     let at = url;
     for (let left = mostRedirects; ; left -= 1) {
       const isOwn = at.origin === url.origin;
-      const answer = await send(at, method, {
-        ...headers,
-        ...(isOwn && login !== undefined && { authorization: login }),
+      const answer = await request(at, {
+        method,
+        dispatcher,
+        signal,
+        headers: {
+          "user-agent": "rollcall",
+          // A coding on the way would change the octets that the digest is of.
+          "accept-encoding": "identity",
+          ...headers,
+          ...(isOwn && login !== undefined && { authorization: login }),
+        },
       });
+      // What undici tells of a body that was given up is told to nobody else.
+      answer.body.on("error", () => undefined);
       const { location } = answer.headers;
       if (answer.statusCode < 300 || answer.statusCode >= 400 || typeof location !== "string") return answer;
       await answer.body.dump();
@@ -129,28 +179,31 @@ export function createUpstreamClient(upstream: Upstream, clock: Clock, times: Up
 
   async function basic(): Promise<string | undefined> {
     if (upstream.username === undefined) return undefined;
-    return `Basic ${Buffer.from(`${upstream.username}:${await password()}`).toString("base64")}`;
+    return basicLogin(upstream.username, await password());
   }
 
-  /** @returns undefined when we have nothing to show */
+  /** For all who wait for the same login, so with a time limit of its own. @returns undefined when we have nothing to show */
   async function logIn(name: string, challenge: Challenge): Promise<string | undefined> {
     if (challenge.scheme === "basic") return basic();
-    const realm = URL.parse(challenge.realm);
-    if (!realm) throw new UpstreamFault(upstream, "names a token server that is no address");
-    refuseDowngrade(realm, "names a token server at");
-    if (challenge.service !== undefined) realm.searchParams.set("service", challenge.service);
-    realm.searchParams.set("scope", `repository:${name}:pull`);
+    refuseDowngrade(challenge.realm, "names a token server at");
+    const address = tokenAddress(challenge, `repository:${name}:pull`);
     const credentials = await basic();
-    const answer = await follow(realm, "GET", { accept: "application/json" }, credentials);
-    const octets = await readAll(upstream, answer.body, longestTokenBytes);
-    if (answer.statusCode === 401 || answer.statusCode === 403) return undefined;
-    if (answer.statusCode !== 200) throw refusalOf(upstream, answer.statusCode, answer.headers);
-    const { token, lifeS } = parseToken(octets) ?? {};
-    if (token === undefined) throw new UpstreamFault(upstream, "gives no token at its token server");
-    const value = `Bearer ${token}`;
-    const until = clock.monotonicMs() + (lifeS ?? usualTokenLifeS) * 1000 - tokenMarginMs;
-    logins.set(name, { value, until });
-    return value;
+    const { signal, cancel } = deadline();
+    try {
+      const errand: Errand = { agent, method: "GET", headers: { accept: "application/json" }, signal };
+      const answer = await follow(address, errand, credentials);
+      const octets = await readAll(upstream, answer.body, longestTokenBytes);
+      if (answer.statusCode === 401 || answer.statusCode === 403) return undefined;
+      if (answer.statusCode !== 200) throw refusalOf(upstream, answer.statusCode, answer.headers);
+      const { token, lifeS } = parseToken(octets) ?? {};
+      if (token === undefined) throw new UpstreamFault(upstream, "gives no token at its token server");
+      const value = `Bearer ${token}`;
+      const until = clock.monotonicMs() + (lifeS ?? usualTokenLifeS) * 1000 - tokenMarginMs;
+      logins.set(name, { value, until });
+      return value;
+    } finally {
+      cancel();
+    }
   }
 
   function knownLogin(name: string): string | undefined {
@@ -158,22 +211,17 @@ export function createUpstreamClient(upstream: Upstream, clock: Clock, times: Up
     return known && known.until > clock.monotonicMs() ? known.value : undefined;
   }
 
-  async function ask(
-    name: string,
-    url: URL,
-    { method, headers = {} }: UpstreamRequest,
-  ): Promise<Dispatcher.ResponseData> {
-    const login = knownLogin(name);
-    const answer = await follow(url, method, headers, login);
+  async function ask(name: string, url: URL, errand: Errand): Promise<Dispatcher.ResponseData> {
+    const answer = await follow(url, errand, knownLogin(name));
     if (answer.statusCode !== 401) return answer;
+    // Before anything else can fail: a body that nobody reads keeps its connection.
+    await answer.body.dump();
     const said = answer.headers["www-authenticate"];
     const challenge = parseChallenge((Array.isArray(said) ? said : [said ?? ""]).join(", "));
-    if (!challenge) return answer;
     logins.delete(name);
-    const next = await flights.run(name, () => logIn(name, challenge));
-    if (next === undefined) return answer;
-    await answer.body.dump();
-    return follow(url, method, headers, next);
+    const login = challenge && (await flights.run(name, thisServer, () => logIn(name, challenge)));
+    if (login === undefined) throw refusalOf(upstream, answer.statusCode, answer.headers);
+    return follow(url, errand, login);
   }
 
   return {
@@ -181,46 +229,68 @@ export function createUpstreamClient(upstream: Upstream, clock: Clock, times: Up
 
     /**
      * Any answer that is none of a fault.
-     * @throws UpstreamFault when it can't be reached or has a fault of its own; OciError DENIED when it does not let us in
+     * @throws UpstreamFault when it can't be reached or has a fault of its own; OciError DENIED when it does not let us in; NoSlot, Abandoned
      */
     async request({ name }: Pick<Place, "name">, asked: UpstreamRequest): Promise<UpstreamAnswer> {
-      const leave = await slots[asked.kind].take();
+      const leave = await slots[asked.kind].take(asked.demand);
+      const { signal, cancel } = deadline();
+      const release = () => {
+        cancel();
+        leave();
+      };
       try {
-        const answer = await ask(
-          name,
-          new URL(`${own.origin}${asked.api ?? "/v2"}/${name}${asked.path}`),
-          asked,
-        );
-        const { statusCode: status, headers, body } = answer;
-        // What undici tells of a body that was given up is told to nobody else.
-        body.on("error", () => undefined);
+        const url = new URL(`${own.origin}${asked.api ?? "/v2"}/${name}${asked.path}`);
+        const { method, headers = {} } = asked;
+        const answer = await ask(name, url, { agent, method, headers, signal });
+        const { statusCode: status, body } = answer;
         if (status >= 400 && status !== 404 && status !== 416) {
           await body.dump({ limit: longestTokenBytes });
-          throw refusalOf(upstream, status, headers);
+          throw refusalOf(upstream, status, answer.headers);
         }
+        if (asked.kind === "large") cancel();
         return {
           status,
           body,
           header: (wanted) => {
-            const value = headers[wanted];
+            const value = answer.headers[wanted];
             return Array.isArray(value) ? value[0] : value;
           },
           release() {
-            leave();
+            release();
             body.destroy();
           },
         };
       } catch (error) {
-        leave();
+        release();
         throw faultOf(upstream, error);
       }
     },
 
-    /** For what lies beside the registry: signatures. No login goes along. @returns undefined for 404 @throws UpstreamFault */
-    async fetchBeside(url: URL, longestBytes: number): Promise<Buffer | undefined> {
-      const leave = await slots.small.take();
+    /** @returns whether it gives signatures by the extension of containers/image @throws UpstreamFault, NoSlot */
+    async hasSignatures(demand: Demand): Promise<boolean> {
+      const leave = await slots.small.take(demand);
+      const { signal, cancel } = deadline();
       try {
-        const answer = await follow(url, "GET", {}, undefined);
+        const errand: Errand = { agent, method: "GET", headers: {}, signal };
+        const answer = await follow(new URL(`${own.origin}/v2/`), errand, undefined);
+        await answer.body.dump({ limit: longestTokenBytes });
+        if (answer.statusCode >= 500) throw refusalOf(upstream, answer.statusCode, answer.headers);
+        return answer.headers["x-registry-supports-signatures"] === "1";
+      } catch (error) {
+        throw faultOf(upstream, error);
+      } finally {
+        cancel();
+        leave();
+      }
+    },
+
+    /** For what lies beside the registry: signatures. No login goes along. @returns undefined for 404 @throws UpstreamFault, NoSlot */
+    async fetchBeside(url: URL, longestBytes: number, demand: Demand): Promise<Buffer | undefined> {
+      const leave = await slots.small.take(demand);
+      const { signal, cancel } = deadline();
+      try {
+        const errand: Errand = { agent: lookasideAgent, method: "GET", headers: {}, signal };
+        const answer = await follow(url, errand, undefined);
         const octets = await readAll(upstream, answer.body, longestBytes);
         if (answer.statusCode === 404) return undefined;
         if (answer.statusCode !== 200) throw refusalOf(upstream, answer.statusCode, answer.headers);
@@ -228,11 +298,14 @@ export function createUpstreamClient(upstream: Upstream, clock: Clock, times: Up
       } catch (error) {
         throw faultOf(upstream, error);
       } finally {
+        cancel();
         leave();
       }
     },
 
-    close: (): Promise<void> => agent.destroy(),
+    close: async (): Promise<void> => {
+      await Promise.all([agent.destroy(), lookasideAgent.destroy()]);
+    },
   };
 }
 export type UpstreamClient = ReturnType<typeof createUpstreamClient>;
@@ -274,16 +347,4 @@ function refusalOf(
         retryAfterSeconds,
       })
     : new UpstreamFault(upstream, `answers with ${status}`, { isFinal: status < 500 });
-}
-
-function parseToken(octets: Buffer): { token: string; lifeS: number | undefined } | undefined {
-  try {
-    const answer = JSON.parse(octets.toString()) as Record<string, unknown>;
-    const token = answer["token"] ?? answer["access_token"];
-    const lifeS = answer["expires_in"];
-    if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) return undefined;
-    return { token, lifeS: typeof lifeS === "number" && lifeS > 0 ? lifeS : undefined };
-  } catch {
-    return undefined;
-  }
 }

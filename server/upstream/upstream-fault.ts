@@ -1,4 +1,5 @@
 import { OciError } from "../registry/oci-error.ts";
+import { OutOfReach } from "./reach.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** The upstream can't tell now, or says nonsense: what was kept of it holds on. */
@@ -37,6 +38,7 @@ export class UpstreamFault extends OciError {
 /** What a fault of the network or of undici means to who asks. */
 export function faultOf(upstream: Upstream, error: unknown): OciError {
   if (error instanceof OciError) return error;
+  if (error instanceof OutOfReach) return new UpstreamFault(upstream, error.message, { isFinal: true });
   const { code, message } = error as NodeJS.ErrnoException;
   const isTimeout = code?.endsWith("TIMEOUT") === true || code === "ETIMEDOUT";
   return new UpstreamFault(

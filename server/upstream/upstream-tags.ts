@@ -3,7 +3,8 @@ import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import { OciError } from "../registry/oci-error.ts";
 import { isTag } from "../registry/repository-name.ts";
 import type { RegistryRepository } from "../store/registry.ts";
-import { SingleFlight } from "./slots.ts";
+import { type Asker, type Demand, SingleFlight } from "./audience.ts";
+import { NoSlot } from "./slots.ts";
 import type { Place } from "./upstream.ts";
 import { readAll, type UpstreamClient } from "./upstream-client.ts";
 import { UpstreamFault } from "./upstream-fault.ts";
@@ -32,11 +33,13 @@ export function createUpstreamTags({ clock, clientOf, store }: UpstreamTagsDeps)
   async function fetchPage(
     place: Place,
     query: string,
+    demand: Demand,
   ): Promise<{ tags: string[]; next: string | undefined }> {
     const answer = await clientOf(place).request(place, {
       method: "GET",
       path: `/tags/list${query}`,
       kind: "small",
+      demand,
     });
     try {
       if (answer.status !== 200)
@@ -51,11 +54,11 @@ export function createUpstreamTags({ clock, clientOf, store }: UpstreamTagsDeps)
     }
   }
 
-  async function fetchAll(place: Place): Promise<readonly string[]> {
+  async function fetchAll(place: Place, demand: Demand): Promise<readonly string[]> {
     const tags = new Set<string>();
     let query: string | undefined = "";
     for (let pages = 0; query !== undefined && pages < mostPages && tags.size < mostTags; pages += 1) {
-      const page: { tags: string[]; next: string | undefined } = await fetchPage(place, query);
+      const page: { tags: string[]; next: string | undefined } = await fetchPage(place, query, demand);
       for (const tag of page.tags) tags.add(tag);
       query = page.next === query ? undefined : page.next;
     }
@@ -65,10 +68,11 @@ export function createUpstreamTags({ clock, clientOf, store }: UpstreamTagsDeps)
   }
 
   return {
-    /** In the order of their octets; of what is kept here, where the upstream can't be reached. @throws OciError NAME_UNKNOWN */
+    /** In the order of their octets; of what is kept here, where the upstream can't be asked. @throws OciError NAME_UNKNOWN */
     async tags(
       place: Place,
       { after = "", limit }: { readonly after: string | undefined; readonly limit: number },
+      asker: Asker,
     ): Promise<string[]> {
       const { repository } = place;
       const known = lists.get(repository);
@@ -76,10 +80,10 @@ export function createUpstreamTags({ clock, clientOf, store }: UpstreamTagsDeps)
         const all =
           known && known.until > clock.monotonicMs()
             ? known.tags
-            : await flights.run(repository, () => fetchAll(place));
+            : await flights.run(repository, asker, (demand) => fetchAll(place, demand));
         return all.filter((tag) => tag > after).slice(0, limit);
       } catch (error) {
-        if (!(error instanceof UpstreamFault)) throw error;
+        if (!(error instanceof UpstreamFault || error instanceof NoSlot)) throw error;
         const kept = store.tags(repository, { after, limit });
         if (kept.length === 0) throw error;
         return kept;

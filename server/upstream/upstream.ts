@@ -58,6 +58,17 @@ export function createUpstreamMap(settings: readonly UpstreamSettings[]) {
       return upstream && { upstream, repository, name: nameAt(upstream, repository) };
     },
 
+    /** All names that a repository has here, its own first: Docker's own images are also known without `library/`. */
+    namesOf(repository: string): readonly string[] {
+      const upstream = upstreams.find(({ prefix }) => repository.startsWith(prefix));
+      if (!upstream || new URL(upstream.url).host !== dockerHub) return [repository];
+      const rest = repository.slice(upstream.prefix.length);
+      const [owner, image, ...more] = rest.split("/");
+      if (image === undefined) return [repository, `${upstream.prefix}library/${rest}`];
+      const isDockers = owner === "library" && more.length === 0;
+      return isDockers ? [repository, upstream.prefix + image] : [repository];
+    },
+
     /**
      * What a client means that names the registry beside the path (`?ns=docker.io`, as containerd asks its mirrors).
      * @returns the repository as it is called here

@@ -6,13 +6,25 @@ import { openSignatureStore } from "../support/signature-store.ts";
 t.test(
   "the cache gives up no manifest that somebody has signed: its signatures would go with it",
   async (t) => {
-    const { store, addManifest } = openSignatureStore(t, systemClock);
+    const { store } = openSignatureStore(t, systemClock);
     const repository = "docker.io/library/alpine";
     const digests = ["a", "b"].map((digit) => `sha256:${digit.repeat(64)}`);
-    for (const digest of digests) {
-      addManifest(repository, digest);
-      await store.upstreams.mark(repository, digest, 1);
-    }
+    const facts = {
+      artifactType: undefined,
+      configMediaType: undefined,
+      subject: undefined,
+      annotations: {},
+    };
+    for (const digest of digests)
+      await store.registry.saveManifest({
+        repository,
+        manifest: { ...facts, digest, sizeBytes: 1, mediaType: "x" },
+        references: [],
+        isCached: true,
+        tags: [],
+        by: "test",
+        now: 1,
+      });
     t.same(
       store.upstreams.oldest(10).map(({ digest }) => digest),
       digests,

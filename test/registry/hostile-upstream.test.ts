@@ -5,6 +5,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import type { Clock } from "../../server/domain/capabilities.ts";
 import { systemClock } from "../../server/platform/clock.ts";
+import { thisServer } from "../../server/upstream/audience.ts";
 import { startFakeUpstream } from "../support/fake-upstream.ts";
 import { startServer } from "../support/http-fixture.ts";
 import { type Blob, blobOf, manifestOf, ociManifest } from "../support/oci-image.ts";
@@ -338,7 +339,9 @@ t.test(
   },
 );
 
-t.test("signatures of an upstream: found ones are remembered, absent ones are not", async (t) => {
+t.test("signatures of an upstream: found ones are remembered, absent ones for a moment", async (t) => {
+  let later = 0;
+  const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + later };
   const lookaside = await startFakeUpstream(t);
   let isSigned = false;
   lookaside.twist((request, response) => {
@@ -346,17 +349,23 @@ t.test("signatures of an upstream: found ones are remembered, absent ones are no
     response.writeHead(isThere ? 200 : 404).end(isThere ? "signed" : "");
     return true;
   });
-  const { server } = await lab(t, {}, { lookaside: `${lookaside.url}/sigstore/` });
+  const { server } = await lab(t, {}, { lookaside: `${lookaside.url}/sigstore/` }, clock);
   const digest = blobOf("x").digest;
   const { signatures } = server.app.upstreams;
-  t.same(await signatures.upstreamSignatures("far/app", digest), []);
+  const find = (repository: string) => signatures.passedOn(repository, digest, thisServer);
+  t.same(await find("far/app"), []);
+  t.same(await find("far/app"), []);
+  t.same(lookaside.asked, [`GET /sigstore/app@${digest.replace(":", "=")}/signature-1`]);
   isSigned = true;
-  t.same(await signatures.upstreamSignatures("far/app", digest), [Buffer.from("signed")]);
+  later += 5001;
+  t.same(await find("far/app"), [Buffer.from("signed")]);
   const asked = lookaside.asked.length;
-  t.same(await signatures.upstreamSignatures("far/app", digest), [Buffer.from("signed")]);
+  t.same(await find("far/app"), [Buffer.from("signed")]);
   t.equal(lookaside.asked.length, asked);
-  t.equal(lookaside.asked[0], `GET /sigstore/app@${digest.replace(":", "=")}/signature-1`);
-  t.same(await signatures.upstreamSignatures("ours/app", digest), []);
+  later += 10 * 60_000;
+  lookaside.twist((_request, response) => Boolean(response.writeHead(503).end()));
+  t.same(await find("far/app"), [Buffer.from("signed")], "of an upstream that fails what is remembered");
+  t.equal(find("ours/app"), undefined);
 });
 
 t.test("?ns= names the registry beside the path, as containerd does", async (t) => {

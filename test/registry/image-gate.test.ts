@@ -1,5 +1,7 @@
 import t, { type Test } from "tap";
 import { systemClock } from "../../server/platform/clock.ts";
+import { createImageGate } from "../../server/registry/image-gate.ts";
+import { createUpstreamMap } from "../../server/upstream/upstream.ts";
 import { createGpg, payloadFor } from "../support/signing-lab.ts";
 import { imagesIn } from "../../server/signatures/image-state.ts";
 import { blobOf, descriptorOf, indexOf, ociIndex } from "../support/oci-image.ts";
@@ -199,4 +201,33 @@ t.test("an image that was deleted and pushed again is unsigned", async (t) => {
   t.equal((await registry.push("DELETE", `/v2/p10/pause/manifests/${manifest.digest}`)).status, 202);
   await registry.image("p10/pause", "3.9");
   t.equal(await see(registry, "p10/pause", "3.9"), 404);
+});
+
+t.test("docker.io/X and docker.io/library/X are one repository for a rule", async (t) => {
+  const upstreams = createUpstreamMap([
+    { prefix: "docker.io", url: "https://registry-1.docker.io" },
+    { prefix: "quay.io", url: "https://quay.io" },
+  ]);
+  const gateOf = (pattern: string) =>
+    createImageGate({
+      clock: systemClock,
+      record: () => undefined,
+      rules: [{ pattern, mode: "require-signed" }],
+      namesOf: upstreams.namesOf,
+      signatures: { revision: () => upstreams, verdictOf: () => undefined },
+    });
+  const rows: readonly (readonly [string, string, boolean])[] = [
+    ["docker.io/library/*", "docker.io/alpine", true],
+    ["docker.io/library/*", "docker.io/library/alpine", true],
+    ["docker.io/alpine", "docker.io/library/alpine", true],
+    ["docker.io/alpine", "docker.io/alpine", true],
+    ["docker.io/library/*", "docker.io/grafana/alpine", false],
+    ["docker.io/alpine", "docker.io/library/alpine/more", false],
+    ["quay.io/library/*", "quay.io/alpine", false],
+    ["library/*", "alpine", false],
+  ];
+  for (const [pattern, repository, isHeld] of rows) {
+    const asked = { repository, reference: "3", digest: "sha256:x", createdAt: 0 };
+    t.equal(gateOf(pattern).check(asked) !== undefined, isHeld, `${pattern} for ${repository}`);
+  }
 });

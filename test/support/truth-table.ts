@@ -26,6 +26,7 @@ export async function compareVerdicts(t: Test, asksPodman: (row: Row) => boolean
     clock: systemClock,
     signatures: {
       octets: (repository, digest, position) => files.get(`${repository}@${digest}`)?.[position - 1],
+      list: () => [],
     },
     keys: createKeyFiles(() => trust, 0),
     host: "127.0.0.1",

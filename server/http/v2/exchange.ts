@@ -3,6 +3,7 @@ import { longestManifestBytes } from "../../registry/manifest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import type { Clock, Log } from "../../domain/capabilities.ts";
+import type { Asker } from "../../upstream/audience.ts";
 import type { Target } from "./target.ts";
 
 /** One request and its answer. */
@@ -25,6 +26,18 @@ const drainMs = 10_000;
 const versionHeader = { "docker-distribution-api-version": "registry/2.0" };
 
 export const isHead = ({ request }: Exchange): boolean => request.method === "HEAD";
+
+/** Who waits for an answer until it was sent or the connection is gone. */
+export function askerOf({ request, response }: Pick<Exchange, "request" | "response">): Asker {
+  return {
+    address: request.socket.remoteAddress ?? "",
+    whenGone(tell) {
+      if (response.closed) tell();
+      else response.once("close", tell);
+      return () => void response.off("close", tell);
+    },
+  };
+}
 
 /** Octets that the client announces; undefined: it does not know. */
 export function announcedLength({ headers }: IncomingMessage): number | undefined {

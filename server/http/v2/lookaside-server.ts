@@ -4,16 +4,20 @@ import { maximumConnections } from "../../domain/connection-shares.ts";
 import type { KeyFiles } from "../../signatures/key-files.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
+import type { UpstreamSignatures } from "../../upstream/upstream-signatures.ts";
 import {
   connectionsPerAddress,
   createPipelineLimit,
   limitConnections,
   listenOn,
 } from "../connection-limits.ts";
+import { askerOf } from "./exchange.ts";
 
 export interface LookasideServerDeps {
   readonly clock: Pick<Clock, "after">;
-  readonly signatures: Pick<Signatures, "octets">;
+  readonly signatures: Pick<Signatures, "octets" | "list">;
+  /** Signatures of images of upstreams; undefined: there are none. */
+  readonly upstreams?: UpstreamSignatures | undefined;
   readonly keys: KeyFiles;
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
@@ -27,25 +31,38 @@ const sendSignature = { "content-type": "application/octet-stream", "cache-contr
 
 /**
  * sigstore.local: signatures and keys as files. Clients stop at the first signature that is missing and give an image up at any other
- * answer than 200 and 404, so nothing here is ever refused, redirected (but for the directory's slash) or made to wait.
+ * answer than 200 and 404, so nothing here is ever refused or redirected (but for the directory's slash), nor made to wait, but for what
+ * an upstream may have.
  */
 export function createLookasideServer({
   clock,
   signatures,
+  upstreams,
   keys,
   maxConnections = maximumConnections,
   host,
   port,
 }: LookasideServerDeps) {
-  function answer(request: IncomingMessage, response: ServerResponse): void {
+  function answer(request: IncomingMessage, response: ServerResponse): void | Promise<void> {
     const { url = "/", method } = request;
     const mark = url.indexOf("?");
     const path = plainPath(mark < 0 ? url : url.slice(0, mark));
     if (path === undefined || (method !== "GET" && method !== "HEAD")) return notFound(response);
     if (path.startsWith("/sigstore/")) {
       const place = parseSignaturePlace(path);
-      const octets = place && signatures.octets(place.repository, place.digest, place.position);
-      return octets ? send(response, sendSignature, octets) : notFound(response);
+      if (!place) return notFound(response);
+      const { repository, digest, position } = place;
+      const answerWith = (octets: Buffer | undefined) =>
+        octets ? send(response, sendSignature, octets) : notFound(response);
+      const own = signatures.octets(repository, digest, position);
+      const passedOn = own
+        ? undefined
+        : upstreams?.passedOn(repository, digest, askerOf({ request, response }));
+      if (!passedOn) return answerWith(own);
+      // Behind our own.
+      return passedOn.then((all) =>
+        answerWith(all[position - signatures.list(repository, digest).length - 1]),
+      );
     }
     if (path === "/keys")
       return void response.writeHead(301, { location: "/keys/", "content-length": 0 }).end();
@@ -61,11 +78,12 @@ export function createLookasideServer({
       // What a client sends along with a question is of no interest.
       request.resume();
       if (!mayBegin(request, response)) return;
+      // The database can't be read: "not there" would be a lie.
+      const fail = () => void response.writeHead(500, { "content-length": 0 }).end();
       try {
-        answer(request, response);
+        answer(request, response)?.catch(fail);
       } catch {
-        // The database can't be read: "not there" would be a lie.
-        response.writeHead(500, { "content-length": 0 }).end();
+        fail();
       }
     },
   );

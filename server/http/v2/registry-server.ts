@@ -110,7 +110,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     },
   };
 
-  const upstreams = createUpstreamRoutes(deps.upstreams, blobs);
+  const upstreams = createUpstreamRoutes(deps.upstreams, { ...blobs, signatures });
 
   function route(asked: Exchange): void | Promise<void> {
     const repository = upstreams.repositoryOf(asked);

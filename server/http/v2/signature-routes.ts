@@ -1,6 +1,7 @@
+import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SignatureMalformed } from "../../domain/error-catalogue.ts";
-import { type ImageSignature, largestSignature } from "../../domain/signature.ts";
+import { largestSignature } from "../../domain/signature.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
 import { smallBodyOf } from "./exchange.ts";
@@ -38,12 +39,13 @@ export function parseExtensionPath(
  */
 export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list" | "octets">) {
   return {
-    /** All signatures of a manifest; of one that nobody knows there are none. */
-    getExtension({ response, repository, digest }: SignatureRequest): void {
-      const found = signatures.list(repository, digest).flatMap((signature) => {
-        const octets = signatures.octets(repository, digest, signature.position);
-        return octets ? [extensionView(signature, octets)] : [];
+    /** All signatures of a manifest; of one that nobody knows there are none. @param passedOn those that its upstream has */
+    getExtension({ response, repository, digest }: SignatureRequest, passedOn: readonly Buffer[] = []): void {
+      const own = signatures.list(repository, digest).flatMap(({ id, position }) => {
+        const octets = signatures.octets(repository, digest, position);
+        return octets ? [extensionView(digest, id, octets)] : [];
       });
+      const found = [...own, ...passedOn.map((octets) => extensionView(digest, sha256(octets), octets))];
       const body = JSON.stringify({ signatures: found });
       response
         .writeHead(200, {
@@ -95,7 +97,9 @@ export function parseSignaturePath(path: string):
   return place && { kind: "lookaside", ...place };
 }
 
-function extensionView({ digest, id }: ImageSignature, octets: Buffer): object {
+const sha256 = (octets: Buffer) => createHash("sha256").update(octets).digest("hex");
+
+function extensionView(digest: string, id: string, octets: Buffer): object {
   return {
     schemaVersion: 2,
     name: `${digest}@${id.slice(0, 32)}`,

@@ -2,15 +2,18 @@ import { OciError } from "../../registry/oci-error.ts";
 import type { Registry } from "../../registry/registry.ts";
 import type { PreparedManifest, PullThrough } from "../../upstream/pull-through.ts";
 import type { Place } from "../../upstream/upstream.ts";
+import type { UpstreamSignatures } from "../../upstream/upstream-signatures.ts";
 import type { UpstreamTags } from "../../upstream/upstream-tags.ts";
 import { type BlobRouteDeps, getBlob, readDigest } from "./blob-routes.ts";
-import { type Exchange, isHead } from "./exchange.ts";
+import { askerOf, type Exchange, isHead } from "./exchange.ts";
 import { getTags, tagPage } from "./list-routes.ts";
 import { admit, getManifest, type ManifestReadDeps, sendManifest } from "./manifest-routes.ts";
+import type { SignatureRoutes } from "./signature-routes.ts";
 
 export interface UpstreamRoutes {
   readonly pull: PullThrough;
   readonly tags: UpstreamTags;
+  readonly signatures: UpstreamSignatures;
 }
 
 /** One more than the page, to know whether there are more. */
@@ -22,8 +25,12 @@ type Answer = void | Promise<void>;
 
 /** Repositories of upstreams: what is asked for is fetched first, if need be, and then answered as our own. */
 export function createUpstreamRoutes(
-  { pull, tags }: UpstreamRoutes,
-  deps: ManifestReadDeps & BlobRouteDeps & { readonly registry: Registry },
+  { pull, tags, signatures }: UpstreamRoutes,
+  deps: ManifestReadDeps &
+    BlobRouteDeps & {
+      readonly registry: Registry;
+      readonly signatures: Pick<SignatureRoutes, "getExtension">;
+    },
 ) {
   function manifest(exchange: Exchange, place: Place): Answer {
     const { reference } = exchange.target;
@@ -33,7 +40,7 @@ export function createUpstreamRoutes(
       const isFinal = admit(exchange, passed, deps) && reference.includes(":");
       return sendManifest(exchange, passed, isHead(exchange) ? undefined : passed.octets, isFinal);
     };
-    const prepared = pull.prepareManifest(place, reference);
+    const prepared = pull.prepareManifest(place, reference, askerOf(exchange));
     return prepared instanceof Promise ? prepared.then(finish) : finish(prepared);
   }
 
@@ -41,7 +48,8 @@ export function createUpstreamRoutes(
     const { request, target } = exchange;
     const isPart = request.headers.range !== undefined;
     const digest = readDigest(target.reference);
-    const arriving = await pull.findBlob(place, digest, { isHead: isHead(exchange), isPart });
+    const asked = { isHead: isHead(exchange), isPart, asker: askerOf(exchange) };
+    const arriving = await pull.findBlob(place, digest, asked);
     if (!arriving) return getBlob(exchange, deps);
     // What is not kept is there once, from its beginning.
     if (!arriving.isSeekable) delete request.headers.range;
@@ -51,9 +59,16 @@ export function createUpstreamRoutes(
   }
 
   const list = (exchange: Exchange, place: Place): Promise<void> =>
-    tags.tags(place, pageAndOne(tagPage(exchange))).then((names) => {
+    tags.tags(place, pageAndOne(tagPage(exchange)), askerOf(exchange)).then((names) => {
       getTags(exchange, { registry: { tags: () => names } });
     });
+
+  /** Our own first: their places in the lookaside begin with 1 whatever the upstream has. */
+  async function listSignatures(exchange: Exchange, { repository }: Place): Promise<void> {
+    const { request, response, target } = exchange;
+    const passedOn = await signatures.passedOn(repository, target.reference, askerOf(exchange));
+    deps.signatures.getExtension({ request, response, repository, digest: target.reference }, passedOn);
+  }
 
   return {
     /** `?ns=` names the registry beside the path. */
@@ -80,6 +95,7 @@ export function createUpstreamRoutes(
       if (target.kind === "manifest") return (exchange) => manifest(exchange, place);
       if (target.kind === "blob") return (exchange) => blob(exchange, place);
       if (target.kind === "tags") return (exchange) => list(exchange, place);
+      if (target.kind === "signatures") return (exchange) => listSignatures(exchange, place);
       return undefined;
     },
   };
