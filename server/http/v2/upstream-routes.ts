@@ -65,9 +65,9 @@ export function createUpstreamRoutes(
 
   /** Our own first: their places in the lookaside begin with 1 whatever the upstream has. */
   async function listSignatures(exchange: Exchange, { repository }: Place): Promise<void> {
-    const { request, response, target } = exchange;
+    const { target } = exchange;
     const passedOn = await signatures.passedOn(repository, target.reference, askerOf(exchange));
-    deps.signatures.getExtension({ request, response, repository, digest: target.reference }, passedOn);
+    deps.signatures.getExtension({ ...exchange, repository, digest: target.reference }, passedOn);
   }
 
   return {
