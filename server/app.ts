@@ -31,7 +31,6 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
-import { keepSignatures } from "./kept-signatures.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -144,8 +143,7 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const signing = keepSignatures({ ...deps, record, store });
-  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, signing };
+  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, roles };
   const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({
     clock,

@@ -8,20 +8,22 @@ import type { RegistryAddress } from "./domain/container-images.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
+import type { Access } from "./http/v2/access.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
+import { createRegistryMetrics, type RegistryMetrics } from "./metrics/registry-metrics.ts";
 import type { Authority } from "./pki/certificates.ts";
 import { openServiceAuthority } from "./pki/service-authority.ts";
 import { createRegistryCheck, type RegistryCheck } from "./registry/check.ts";
-import {
-  createGarbageCollection,
-  type GarbageCollection,
-  type GarbageCollectionDeps,
-} from "./registry/garbage-collection.ts";
+import { createGarbageCollection, type GarbageCollection } from "./registry/garbage-collection.ts";
 import { limitContent } from "./registry/quota.ts";
 import { createImageGate } from "./registry/image-gate.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
+import type { Pins } from "./registry/pins.ts";
+import { createRepositoryQuotas } from "./registry/repository-quota.ts";
 import { createUploads } from "./registry/uploads.ts";
-import type { KeptSignatures } from "./kept-signatures.ts";
+import { keepAccess } from "./kept-access.ts";
+import { type KeptPinsDeps, keepPins } from "./kept-pins.ts";
+import { keepSignatures, type KeptSignatures, type KeptSignaturesDeps } from "./kept-signatures.ts";
 import { type ClientSettings, serviceNames } from "./signatures/policy/client-files.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import { type KeptUpstreams, keepUpstreams } from "./kept-upstreams.ts";
@@ -38,20 +40,19 @@ export interface KeptRegistryDeps {
   readonly record: RecordEvent;
   readonly connections?: ConnectionShares | undefined;
   readonly content: ContentStore;
-  readonly store: {
+  readonly store: KeptSignaturesDeps["store"] & {
     readonly registry: RegistryRepository;
     readonly registryUpkeep: RegistryUpkeepRepository;
     readonly tokens: TokenRepository;
     readonly upstreams: UpstreamRepository;
+    readonly assignments: KeptPinsDeps["store"]["assignments"];
   };
   /** Is this content needed as a boot asset? */
   readonly isAsset: (sha256: string) => boolean;
-  /** What roles use, by digest; undefined: nothing is known of that. */
-  readonly pins?: GarbageCollectionDeps["pins"];
+  readonly roles: KeptPinsDeps["roles"];
   /** Signs this server's certificates; undefined: one of the registry's own. */
   readonly authority: Authority | undefined;
   readonly ownAddresses: readonly string[];
-  readonly signing: KeptSignatures;
 }
 
 export interface KeptRegistry {
@@ -59,8 +60,12 @@ export interface KeptRegistry {
   readonly upstreams: KeptUpstreams;
   readonly collection: GarbageCollection;
   readonly check: RegistryCheck;
+  readonly pins: Pins;
+  /** Who may do what; undefined: it is switched off. */
+  readonly access: Access | undefined;
   /** What the API tells of it. */
   readonly api: Pick<KeptSignatures, "signers"> & {
+    readonly metrics: RegistryMetrics;
     readonly containers: {
       address(): RegistryAddress | undefined;
       readonly store: RegistryRepository;
@@ -85,8 +90,15 @@ export interface KeptRegistry {
 /** Without any grace a push must have the time to name what it brought. */
 const shortestLeaseMs = 5 * 60_000;
 
-export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry> {
-  const { config, store } = deps;
+export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistry> {
+  const { config, store } = given;
+  const metrics = createRegistryMetrics({
+    clock: given.clock,
+    stock: store.registryUpkeep.stock,
+    uploads: () => ({ count: uploads.count(), bytes: uploads.sizeBytes() }),
+  });
+  const deps = { ...given, record: metrics.counting(given.record) };
+  const signing = keepSignatures(deps);
   const directory = join(config.dataDir, "blobs", "sessions");
   const { graceSeconds, quotaBytes, scrubBytesPerSecond } = config.registry;
   const graceMs = graceSeconds * 1000;
@@ -96,27 +108,41 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     arrivingBytes: () => uploads.sizeBytes(),
     quotaBytes,
   });
-  const uploads = await createUploads({ ...deps, content, directory, store: store.registry });
+  const quotas = createRepositoryQuotas({
+    rules: config.registry.repositories,
+    keptBytes: store.registry.repositoryBytes,
+    arrivingBytes: (repository) => uploads.sizeBytes(repository),
+  });
+  const pins = keepPins(deps);
+  const uploads = await createUploads({ ...deps, content, quotas, directory, store: store.registry });
   const registry = createRegistry({
     ...deps,
     content,
     uploads,
+    quotas,
+    pins,
     store: store.registry,
     leaseMs: Math.max(graceMs, shortestLeaseMs),
     onDamage: (digest) => check.suspect(digest),
   });
   const upstreams = keepUpstreams({ ...deps, registry });
-  const pins = deps.pins ?? (() => new Set<string>());
-  const upkeep = { ...deps, pins, registry, store: store.registryUpkeep, graceMs, random: Math.random };
-  const collection = createGarbageCollection(upkeep);
+  const upkeep = {
+    ...deps,
+    pins: pins.digests,
+    registry,
+    store: store.registryUpkeep,
+    graceMs,
+    random: Math.random,
+  };
+  const collection = createGarbageCollection({ ...upkeep, onRun: metrics.collected });
   const check = createRegistryCheck({ ...upkeep, scrubBytesPerSecond });
-  const { signers, signatures } = deps.signing;
+  const { names, signers, signatures } = signing;
   const api = (address: () => RegistryAddress | undefined): KeptRegistry["api"] => ({
+    metrics,
     signers,
     containers: { address, store: store.registry, stateOf: signatures.stateOf },
   });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
-  const { names } = deps.signing;
   const settings = () => ({
     names,
     trust: signers.trust(),
@@ -133,6 +159,8 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       upstreams,
       collection,
       check,
+      pins,
+      access: undefined,
       api: api(() => undefined),
       authorityPem: undefined,
       ports: off,
@@ -150,11 +178,14 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
   const dnsNames = [...serviceNames({ names }, ["registry.local", "sigstore.local"]), ...config.http.names];
   const { keyAlgorithm } = config.cluster;
   const issue = serverCertificates(authority, { dnsNames, addresses }, { clock, keyAlgorithm });
+  const { access, stop: stopLogins } = keepAccess(deps);
   const server = await createRegistryServer({
     ...deps,
+    access,
+    metrics,
     registry,
     upstreams,
-    signatures: deps.signing.routes,
+    signatures: signing.routes,
     gate: createImageGate({
       clock,
       record: deps.record,
@@ -162,15 +193,13 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
       namesOf: upstreams.pull.upstreams.namesOf,
       signatures,
     }),
-    tokens: store.tokens,
-    insecurePush: config.registry.insecurePush,
     host: config.services.address ?? "0.0.0.0",
     port: config.registry.port,
     tlsPort: config.registry.tlsPort,
     credentials: async () => ({ ...(await issue()), authorityPem: undefined }),
     maxConnections: deps.connections?.registry,
   });
-  const lookaside = deps.signing.lookaside(deps.connections?.registry, upstreams.signatures);
+  const lookaside = signing.lookaside(deps.connections?.registry, upstreams.signatures);
   let lookasidePort: number | undefined;
   const address = (): RegistryAddress => {
     const literal = addresses[0] ?? "127.0.0.1";
@@ -187,6 +216,8 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     upstreams,
     collection,
     check,
+    pins,
+    access,
     api: api(address),
     authorityPem: authority.certificatePem,
     clientSettings: () => ({
@@ -208,6 +239,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     ],
     async stop() {
       await Promise.all([server.stop(), lookaside.stop()]);
+      await stopLogins();
       await upstreams.stop();
       await Promise.all([collection.stop(), check.stop()]);
     },

@@ -68,6 +68,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "POST /registry/prewarm": imageMakers,
   "POST /registry/check": imageMakers,
   "POST /registry/collect": imageMakers,
+  "POST /registry/credentials": admins,
   "GET /images/{repository}/signatures": everybody,
   "GET /keys": everybody,
   "POST /keys": admins,

@@ -51,6 +51,7 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "content", "store"],
     libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
   },
+  metrics: { imports: ["domain"], libraries: ["node:http", "node:net"] },
   "signatures/policy": { imports: ["domain"], libraries: [], pure: true },
   signatures: { imports: ["signatures/policy", "domain", "store"], libraries: ["node:crypto"] },
   upstream: {
@@ -145,7 +146,16 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   "http/v2": {
     imports: ["domain", "http", "registry", "signatures", "upstream"],
-    libraries: ["node:crypto", "node:fs/promises", "node:http", "node:net"],
+    libraries: [
+      "bcryptjs",
+      "lru-cache",
+      "node:crypto",
+      "node:fs",
+      "node:fs/promises",
+      "node:http",
+      "node:net",
+      "node:worker_threads",
+    ],
   },
   cli: {
     imports: [
@@ -181,6 +191,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "inventory",
       "kubeadm",
       "kubernetes",
+      "metrics",
       "ndp",
       "net",
       "node",
@@ -210,15 +221,18 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   handlebars: ["render"],
   yaml: ["yaml"],
   openpgp: ["signatures"],
+  bcryptjs: ["http/v2"],
+  "prom-client": ["metrics"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
-  "lru-cache": ["boot", "content", "dhcp", "http", "registry", "upstream"],
+  "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "registry", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };
 
 /** Files that are pure beside the shell of their room. */
 const pureFiles = new Set([
+  "http/v2/htpasswd.ts",
   "http/v2/target.ts",
   "registry/challenge.ts",
   "registry/digest.ts",

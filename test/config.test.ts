@@ -44,7 +44,10 @@ t.test("without any source every key of the contract has its default", (t) => {
       enabled: true,
       port: 80,
       tlsPort: 443,
+      anonymousPull: true,
       insecurePush: false,
+      users: [],
+      pins: [],
       host: "registry.local",
       aliases: [],
       upstreams: [],
@@ -168,6 +171,10 @@ t.test("environment", (t) => {
         "tftp.clients": "10.0.0.0/8,192.0.2.0/24",
         "registry.enabled": "false",
         "registry.insecurePush": "true",
+        "registry.anonymousPull": "false",
+        "registry.htpasswdFile": import.meta.filename,
+        "registry.users": '[{"name":"anna","repositories":["p10/*"]}]',
+        "registry.pins": "p10/*:v1.26.9",
         "cluster.kubernetesVersion": "1.31.0",
         "cluster.loadBalancer": "false",
         "cluster.etcd": "stacked",
@@ -198,8 +205,11 @@ t.test("environment", (t) => {
                   : schema.type === "integer"
                     ? String(Math.min(1234, schema.maximum ?? 1234))
                     : "10.0.0.1");
-        const version = name.startsWith("cluster.") ? { ROLLCALL_CLUSTER__KUBERNETES_VERSION: "1.31.0" } : {};
-        const { origins } = loadConfig({ ...nothing, environment: { ...version, [variable]: text } });
+        const needed: Record<string, string> = {
+          ...(name.startsWith("cluster.") && { ROLLCALL_CLUSTER__KUBERNETES_VERSION: "1.31.0" }),
+          ...(name === "registry.users" && { ROLLCALL_REGISTRY__HTPASSWD_FILE: import.meta.filename }),
+        };
+        const { origins } = loadConfig({ ...nothing, environment: { ...needed, [variable]: text } });
         t.equal(origins.get(name), `environment ${variable}`, variable);
       }
       t.end();

@@ -7,6 +7,31 @@ export interface Credentials {
   readonly password: string;
 }
 
+/** A credential with the time until which it counts, epoch ms. */
+export interface ShortCredentials extends Credentials {
+  readonly until: number;
+}
+
+/** Credentials that are asked for anew before they end; requests that come meanwhile wait for the same ones. */
+export function renewed(
+  ask: () => Promise<ShortCredentials>,
+  { now, spareMs }: { readonly now: () => number; readonly spareMs: number },
+): () => Promise<Credentials> {
+  let known: Promise<ShortCredentials> | undefined;
+  return async () => {
+    const asked = (known ??= ask());
+    try {
+      const found = await asked;
+      if (now() < found.until - spareMs) return found;
+    } catch (error) {
+      if (known === asked) known = undefined;
+      throw error;
+    }
+    if (known === asked) known = undefined;
+    return (known ??= ask());
+  };
+}
+
 /** Where `podman login`, `skopeo login` and `docker login` keep what they were told (containers-auth.json(5)). */
 function authFiles(environment: NodeJS.ProcessEnv): string[] {
   const { REGISTRY_AUTH_FILE: named, XDG_RUNTIME_DIR: runtime, HOME: home = homedir() } = environment;

@@ -14,7 +14,8 @@ import type { Credentials } from "./registry-auth.ts";
 export interface RegistryOptions {
   /** `http://10.0.0.1:80` */
   readonly origin: string;
-  readonly credentials?: Credentials | undefined;
+  /** Asked for each time: they may be of a kind that does not last. Undefined: nobody in particular. */
+  readonly credentials?: (() => Promise<Credentials>) | undefined;
   /** PEM of the authority that a registry's certificate is of, where the system does not know it. */
   readonly authority?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -174,7 +175,8 @@ export class RegistryConnection {
 
   async #authorization(repository: string): Promise<string | undefined> {
     const { credentials } = this.#options;
-    const basic = credentials && basicLogin(credentials.user, credentials.password);
+    const login = await credentials?.();
+    const basic = login && basicLogin(login.user, login.password);
     if (this.#challenge?.scheme !== "bearer") return this.#challenge && basic;
     const known = this.#tokens.get(repository);
     if (known !== undefined) return known;

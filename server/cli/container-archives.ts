@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { ArchiveError } from "../archive/archive-error.ts";
 import { packingOf } from "../archive/decompress.ts";
-import { storedCredentials } from "../archive/registry-auth.ts";
+import { type Credentials, renewed, storedCredentials } from "../archive/registry-auth.ts";
 import { RegistryClient } from "../archive/registry-client.ts";
 import { Refused } from "./client.ts";
 import { formatBytes } from "./output.ts";
@@ -88,9 +88,40 @@ export interface OpenedRegistry {
   readonly host: string;
 }
 
+/** An answer of `POST /registry/credentials`. */
+interface ShortLogin extends Credentials {
+  readonly expiresInSeconds: number;
+}
+
+/** A credential is asked for anew when it has this left, ms: a request that begins with it must find it valid. */
+const spareMs = 60_000;
+
+/**
+ * What the server's own administrator shows to the server's own registry: a credential of some minutes, again and again while an archive
+ * of gigabytes is on its way. It is in memory alone.
+ */
+function shortCredentials({ client }: Session): () => Promise<Credentials> {
+  const ask = async () => {
+    const asked = Date.now();
+    try {
+      const { expiresInSeconds, ...login } = await client.post<ShortLogin>("/registry/credentials", {});
+      return { ...login, until: asked + expiresInSeconds * 1000 };
+    } catch (error) {
+      // What the server refuses it refuses the next time too.
+      throw error instanceof Refused
+        ? new ArchiveError("TRANSFER_UNAUTHORIZED", error.message, error.advice)
+        : error;
+    }
+  };
+  return renewed(ask, { now: Date.now, spareMs });
+}
+
+const always = (credentials: Credentials) => () => Promise.resolve(credentials);
+
 /**
  * The registry that a command speaks to. An API token goes to the server's own registry, or to one that was named together with it
- * (--token), and never elsewhere; other registries get what `podman login` keeps.
+ * (--token), and never elsewhere; without one the control socket vouches at the server's own. Other registries get what `podman login`
+ * keeps.
  */
 export async function openRegistry(
   session: Session,
@@ -103,10 +134,16 @@ export async function openRegistry(
       : { origin: originFrom(registry), authority: undefined, host: "registry.local" };
   const { origin, host } = place;
   const token = registry === undefined ? session.token : session.givenToken;
-  const credentials =
-    token === undefined
+  const stored =
+    token === undefined && registry !== undefined
       ? storedCredentials(new URL(origin).host, process.env)
-      : { user: "token", password: token };
+      : undefined;
+  const credentials =
+    token !== undefined
+      ? always({ user: "token", password: token })
+      : registry === undefined
+        ? shortCredentials(session)
+        : stored && always(stored);
   let { authority } = place;
   try {
     if (registryCa !== undefined) authority = readFileSync(registryCa, "utf8");

@@ -104,7 +104,12 @@ export function checkMeaning(config: Config): ValueProblem[] {
   for (const [index, device] of config.interfaces.entries())
     if (config.interfaces.indexOf(device) < index)
       problems.push({ path: ["interfaces", index], message: `${device} is listed already` });
-  problems.push(...checkPorts(config), ...checkCluster(config), ...checkUpstreams(config));
+  problems.push(
+    ...checkPorts(config),
+    ...checkCluster(config),
+    ...checkRegistryAccess(config),
+    ...checkUpstreams(config),
+  );
   const { url } = config.store;
   if (url !== undefined && !/^sqlite:./.test(url))
     problems.push({
@@ -174,6 +179,28 @@ function checkClusterNetworks({ address, cluster, dhcp }: Config): ValueProblem[
 
 /** sockaddr_un has room for 108 octets with the NUL (unix(7)). */
 const longestSocketPath = 107;
+
+/** Who logs in to the registry, and who can't. */
+function checkRegistryAccess({ registry, cluster }: Config): ValueProblem[] {
+  const { anonymousPull, enabled, htpasswdFile, users } = registry;
+  const at = (path: ValuePath, message: string) => ({ path: ["registry", ...path], message });
+  const problems: ValueProblem[] = [];
+  if (enabled && !anonymousPull && cluster.kubernetesVersion !== undefined)
+    problems.push(
+      at(
+        ["anonymousPull"],
+        "must be true with cluster.kubernetesVersion: the cluster's nodes pull without logging in; hold images back by registry.repositories (require-signed), or serve them by another Rollcall",
+      ),
+    );
+  if (htpasswdFile !== undefined && !statSync(htpasswdFile, { throwIfNoEntry: false })?.isFile())
+    problems.push(at(["htpasswdFile"], `there is no file ${htpasswdFile}`));
+  if (htpasswdFile === undefined && users.length > 0)
+    problems.push(at(["users"], "means nothing without registry.htpasswdFile"));
+  for (const [index, { name }] of users.entries())
+    if (users.findIndex((other) => other.name === name) < index)
+      problems.push(at(["users", index, "name"], `${name} is listed already`));
+  return problems;
+}
 
 /** A password is not shown to whoever listens on the way, and each repository is of one registry. */
 function checkUpstreams({ registry: { upstreams } }: Config): ValueProblem[] {

@@ -5,6 +5,7 @@ import { upstreamSchema } from "./upstream-schema.ts";
 
 const hostPattern = "^[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?$";
 
+const userPattern = "^[^:\\s]{1,100}$";
 const rulePattern = "^[a-z0-9*._/-]{1,255}$";
 const repositoryRuleSchema = Type.Object(
   {
@@ -13,19 +14,51 @@ const repositoryRuleSchema = Type.Object(
       title: "a name of a repository, with * for any characters",
       description: "names of repositories; * stands for any characters",
     }),
-    mode: Type.Unsafe<RepositoryMode>(
-      Type.Union(
-        repositoryModes.map((mode) => Type.Literal(mode)),
-        {
-          description:
-            "who gets an image that is not signed: open (everybody), warn (everybody, with a warning), require-signed (only who may push it)",
-        },
+    mode: Type.Optional(
+      Type.Unsafe<RepositoryMode>(
+        Type.Union(
+          repositoryModes.map((mode) => Type.Literal(mode)),
+          {
+            description:
+              "who gets an image that is not signed: open (everybody), warn (everybody, with a warning), require-signed (only who may push it)",
+          },
+        ),
       ),
+    ),
+    quotaBytes: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: 1_000_000_000_000_000,
+        description: "octets that each of these repositories may have",
+      }),
     ),
   },
   {
     additionalProperties: false,
-    title: "entries like `- { pattern: p10/*, mode: require-signed }`; modes are open, warn, require-signed",
+    title:
+      "entries like `- { pattern: p10/*, mode: require-signed, quotaBytes: 20000000000 }`; modes are open, warn, require-signed",
+  },
+);
+
+const userSchema = Type.Object(
+  {
+    name: Type.String({
+      pattern: userPattern,
+      title: "a user of registry.htpasswdFile",
+      description: "user of registry.htpasswdFile",
+    }),
+    repositories: Type.Array(
+      Type.String({
+        pattern: rulePattern,
+        title: "a name of a repository, with * for any characters",
+        description: "names of repositories; * stands for any characters",
+      }),
+      { maxItems: 100, description: "repositories that this user may change" },
+    ),
+  },
+  {
+    additionalProperties: false,
+    title: "entries like `- { name: anna, repositories: [p10/*] }`",
   },
 );
 
@@ -35,9 +68,27 @@ export const registrySchema = Type.Object(
     enabled: Type.Boolean({ default: true, description: "serve container images" }),
     port: port(80, "registry.local"),
     tlsPort: port(443, "registry.local over TLS"),
+    anonymousPull: Type.Boolean({
+      default: true,
+      description:
+        "everybody pulls; false: only who logs in, with an API token of any scope or as a user of registry.htpasswdFile",
+    }),
     insecurePush: Type.Boolean({
       default: false,
-      description: "take pushes over plain HTTP from other machines too; tokens can be overheard there",
+      description:
+        "take logins over plain HTTP from other machines too, to push and, without registry.anonymousPull, to pull; they can be overheard there",
+    }),
+    htpasswdFile: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          "users of the registry with their passwords, as `htpasswd -B` writes them; they may push; the file is read anew when it changes",
+      }),
+    ),
+    users: Type.Array(userSchema, {
+      default: [],
+      maxItems: 1000,
+      description: "users of registry.htpasswdFile who may change some repositories alone",
     }),
     host: Type.String({
       pattern: hostPattern,
@@ -52,8 +103,21 @@ export const registrySchema = Type.Object(
     repositories: Type.Array(repositoryRuleSchema, {
       default: [],
       maxItems: 200,
-      description: "whose images have to be signed; the first entry whose pattern fits counts",
+      description:
+        "whose images have to be signed, and how large repositories may become; for each of the two the first entry that fits and names it counts",
     }),
+    pins: Type.Array(
+      Type.String({
+        pattern: "^[a-z0-9*._/-]{1,255}(:[A-Za-z0-9_*.-]{1,128}|@sha(256|512):[0-9a-f]{64,128})$",
+        title: "an image like p10/*:v1.26.9 or p10/pause@sha256:…, with * for any characters",
+      }),
+      {
+        default: [],
+        maxItems: 1000,
+        description:
+          "images that nobody may delete, as name:tag or name@digest; * stands for any characters. What roles and the cluster name is pinned anyway",
+      },
+    ),
     upstreams: Type.Array(upstreamSchema, {
       default: [],
       description: "other registries whose images are fetched, kept and served here",

@@ -15,5 +15,8 @@ export type RepositoryMode = (typeof repositoryModes)[number];
 export interface RepositoryRule {
   /** Of names of repositories; `*` stands for any characters. */
   readonly pattern: string;
-  readonly mode: RepositoryMode;
+  /** Undefined: another rule says it, or nobody: then it is open. */
+  readonly mode?: RepositoryMode;
+  /** Octets that each of these repositories may have; undefined: another rule says it, or there is no limit. */
+  readonly quotaBytes?: number;
 }

@@ -12,6 +12,14 @@ export const RegistryQuotaReached = defineError("REGISTRY_QUOTA_REACHED", {
   advice:
     "Delete tags that nobody needs, then `boot registry collect`; what was used within registry.graceSeconds goes later. Or raise registry.quotaBytes.",
 });
+export const RepositoryQuotaReached = defineError("REPOSITORY_QUOTA_REACHED", {
+  kind: "operational",
+  httpStatus: 403,
+  message: (d: { repository: string; usedBytes: number; quotaBytes: number }) =>
+    `the repository ${d.repository} holds ${inMebibytes(d.usedBytes)} of its ${inMebibytes(d.quotaBytes)} (quotaBytes in registry.repositories), and this is more`,
+  advice:
+    "Delete tags of it that nobody needs: what no tag leads to is removed within registry.graceSeconds and counts no more. Or raise the quota.",
+});
 export const RegistryCheckRuns = defineError("REGISTRY_CHECK_RUNS", {
   kind: "operational",
   httpStatus: 409,

@@ -21,6 +21,7 @@ import {
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
+import { type MetricsRouteDeps, registerMetrics } from "./metrics-routes.ts";
 import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
 import "./request-facts.ts";
 import { createTlsListener, type TlsSettings } from "./tls-listener.ts";
@@ -43,6 +44,7 @@ export type HttpDeps = BootRouteDeps &
   AssetRouteDeps &
   ApiDeps &
   NodeRouteDeps &
+  MetricsRouteDeps &
   HttpSettings;
 
 export interface HttpSettings {
@@ -161,17 +163,18 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerAssetRoutes(scope, deps);
     registerHealth(scope, deps.ready);
   });
+  const authorization = { clock, tokens: deps.tokens, isControl };
   await app.register(
     async (scope) => {
-      installAuthorization(scope, {
-        clock,
-        tokens: deps.tokens,
-        isControl,
-      });
+      installAuthorization(scope, authorization);
       await registerApi(scope, deps);
     },
     { prefix: "/api/v1" },
   );
+  await app.register(async (scope) => {
+    installAuthorization(scope, authorization);
+    registerMetrics(scope, deps);
+  });
   app.get("/", { schema: { hide: true } }, (_request, reply) =>
     reply.type("text/html; charset=utf-8").send(landingPage),
   );

@@ -27,6 +27,8 @@ export interface GarbageCollectionDeps {
   readonly isAsset: (sha256: string) => boolean;
   /** From 0 to 1. */
   readonly random: () => number;
+  /** After each run that is not dry. */
+  readonly onRun: (collection: RegistryCollection) => void;
 }
 
 /** What was removed, or would be. */
@@ -172,6 +174,7 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
       blobCount: blobs.length,
       freedBytes: bytesOf(blobs),
     };
+    if (!isDry) deps.onRun(collection);
     if (!isDry && (manifests.length > 0 || blobs.length > 0)) tell(collection);
     return collection;
   }

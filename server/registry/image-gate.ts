@@ -14,7 +14,7 @@ export interface ImageVerdict {
 export interface ImageGateDeps {
   readonly clock: Pick<Clock, "now">;
   readonly record: RecordEvent;
-  /** The first one that fits counts; a repository that none is for is open. */
+  /** The first one with a mode that fits counts; a repository that none is for is open. */
   readonly rules: readonly RepositoryRule[];
   /** All names that a repository has; a rule for one of them is for all. */
   readonly namesOf: (repository: string) => readonly string[];
@@ -56,11 +56,12 @@ const problems: Readonly<Record<ImageVerdict["state"], string | undefined>> = {
 /** Holds images back until they are signed: what is shown is gated, not what is pushed, for clients push the manifest before its signature. */
 export function createImageGate({ clock, record, rules, namesOf, signatures }: ImageGateDeps) {
   const verdicts = new LRUCache<string, ImageVerdict>({ max: rememberedVerdicts });
+  const modes = rules.filter(({ mode }) => mode !== undefined);
   let revision = signatures.revision();
 
   function modeOf(repository: string): RepositoryMode {
     const names = namesOf(repository);
-    return rules.find(({ pattern }) => names.some((name) => matchesPattern(pattern, name)))?.mode ?? "open";
+    return modes.find(({ pattern }) => names.some((name) => matchesPattern(pattern, name)))?.mode ?? "open";
   }
 
   function verdictOf({ repository, reference, digest, createdAt }: AskedManifest): ImageVerdict["state"] {
@@ -80,7 +81,7 @@ export function createImageGate({ clock, record, rules, namesOf, signatures }: I
   return {
     /** @returns undefined in an open repository */
     check(asked: AskedManifest): GatedManifest | undefined {
-      if (rules.length === 0) return undefined;
+      if (modes.length === 0) return undefined;
       const mode = modeOf(asked.repository);
       if (mode === "open") return undefined;
       const state = verdictOf(asked);

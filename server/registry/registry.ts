@@ -8,6 +8,8 @@ import { type Digest, hexOf, parseDigest } from "./digest.ts";
 import { readManifest } from "./manifest.ts";
 import { OciError } from "./oci-error.ts";
 import { formatReferrers, type ReferrerPage } from "./referrers.ts";
+import type { Pins } from "./pins.ts";
+import type { RepositoryQuotas } from "./repository-quota.ts";
 import type { Upload, Uploads } from "./uploads.ts";
 
 export interface RegistryDeps {
@@ -17,6 +19,8 @@ export interface RegistryDeps {
   readonly content: Pick<ContentStore, "put" | "find" | "open">;
   readonly store: RegistryRepository;
   readonly uploads: Uploads;
+  readonly quotas: RepositoryQuotas;
+  readonly pins: Pick<Pins, "pinOf">;
   /** Who was told that content is there names it in a manifest, or fetches it, within this time. */
   readonly leaseMs: DurationMs;
   /** Content is not as it was pushed. */
@@ -69,7 +73,7 @@ const anybody: Reader = { mayPush: () => false };
 
 /** The registry behind the routes: repositories of blobs and manifests, in one content store. */
 export function createRegistry(deps: RegistryDeps) {
-  const { clock, log, record, content, store, uploads, leaseMs, onDamage } = deps;
+  const { clock, log, record, content, store, uploads, quotas, pins, leaseMs, onDamage } = deps;
   const small = new LRUCache<string, Buffer>({
     maxSize: keptManifestBytes,
     sizeCalculation: ({ length }) => Math.max(1, length),
@@ -177,14 +181,19 @@ export function createRegistry(deps: RegistryDeps) {
       whileArriving(digest.text, async () => {
         const blob = await uploads.finish(upload, digest, last, position);
         lease(digest.text);
+        quotas.add(upload.repository, blob.sizeBytes);
         await store.linkBlob(upload.repository, blob, clock.now(), upload.id);
       }),
 
-    /** @param from undefined: any repository @returns false when none has it: the client sends it */
+    /** @param from undefined: any repository @returns false when none has it: the client sends it @throws RepositoryQuotaReached */
     async mount(repository: string, { text }: Digest, from: string | undefined): Promise<boolean> {
       lease(text);
       const blob = from === undefined ? store.findBlobAnywhere(text) : store.findBlob(from, text);
       if (!blob || !(await hasFile(blob))) return false;
+      if (!store.findBlob(repository, text)) {
+        quotas.refuseBeyond(repository, blob.sizeBytes);
+        quotas.add(repository, blob.sizeBytes);
+      }
       return (await store.mountBlob(repository, text, from, clock.now())) !== undefined;
     },
 
@@ -216,7 +225,7 @@ export function createRegistry(deps: RegistryDeps) {
       return octets;
     },
 
-    /** @throws OciError MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID; DiskFull */
+    /** @throws OciError MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID; DiskFull, RepositoryQuotaReached */
     async putManifest({
       repository,
       digest,
@@ -237,6 +246,11 @@ export function createRegistry(deps: RegistryDeps) {
         if (missing.length > 0) throw missingReferences(missing);
       };
       refuse(store.missing(repository, references));
+      // A tag more for what is there takes no room.
+      if (!store.findManifest(repository, text)) {
+        quotas.refuseBeyond(repository, octets.length);
+        quotas.add(repository, octets.length);
+      }
       await whileArriving(text, async () => {
         // What nobody has found damaged yet is healed too.
         if (!store.keeps(text) || !(await isKept(hex, octets)))
@@ -250,8 +264,15 @@ export function createRegistry(deps: RegistryDeps) {
       return { digest: text, subject: facts.subject };
     },
 
-    /** Takes a tag away, or a manifest with its tags. @throws OciError MANIFEST_UNKNOWN, DENIED while an index needs it */
+    /** Takes a tag away, or a manifest with its tags. @throws OciError MANIFEST_UNKNOWN, DENIED while an index or a pin needs it */
     async deleteManifest(repository: string, reference: string, by: string): Promise<void> {
+      const pin = pins.pinOf(repository, reference);
+      if (pin)
+        throw new OciError(
+          "DENIED",
+          `${pin.image} is pinned by ${pin.by}: nobody may delete it; take it out of there first`,
+          { status: 409, detail: { ...pin } },
+        );
       const done = reference.includes(":")
         ? await store.removeManifest(repository, reference)
         : (await store.removeTag(repository, reference, clock.now()))

@@ -8,6 +8,7 @@ import { DiskFull } from "../domain/error-catalogue.ts";
 import type { RegistryRepository, RegistryUpload } from "../store/registry.ts";
 import type { Digest, DigestAlgorithm } from "./digest.ts";
 import { OciError } from "./oci-error.ts";
+import type { RepositoryQuotas } from "./repository-quota.ts";
 
 export interface UploadDeps {
   /** Where the files of uploads lie till they are done; of the content store's file system, and kept over a restart. */
@@ -15,6 +16,7 @@ export interface UploadDeps {
   readonly clock: Clock;
   readonly ids: Pick<Ids, "secret">;
   readonly content: Pick<ContentStore, "adopt" | "refuseWhenFull">;
+  readonly quotas: Pick<RepositoryQuotas, "refuseBeyond">;
   readonly store: Pick<RegistryRepository, "uploads" | "addUpload" | "removeUpload">;
 }
 
@@ -49,10 +51,16 @@ interface Session extends RegistryUpload {
 }
 
 /** Uploads from the first octet to the finished content: spec.md, "Pushing blobs". */
-export async function createUploads({ directory, clock, ids, content, store }: UploadDeps) {
+export async function createUploads({ directory, clock, ids, content, quotas, store }: UploadDeps) {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const sessions = new Map<string, Session>();
   const fileOf = ({ id }: Pick<Session, "id">) => join(directory, id);
+
+  /** @throws DiskFull, RegistryQuotaReached, RepositoryQuotaReached */
+  function refuseBeyond(repository: string, neededBytes: number): void {
+    content.refuseWhenFull(neededBytes);
+    quotas.refuseBeyond(repository, neededBytes);
+  }
 
   // A row without a file is dropped at the next start, so nobody waits for it.
   function forget(id: string): void {
@@ -124,7 +132,7 @@ export async function createUploads({ directory, clock, ids, content, store }: U
     let writing: Promise<void> = Promise.resolve();
     const write = async () => {
       await writing;
-      content.refuseWhenFull(gathered);
+      refuseBeyond(session.repository, gathered);
       const [chunks, length] = [batch, gathered];
       [batch, gathered] = [[], 0];
       writing = writeAll(file, chunks, length).then(() => void (session.sizeBytes += length));
@@ -163,7 +171,7 @@ export async function createUploads({ directory, clock, ids, content, store }: U
   return {
     /** @param owner name of the token @throws OciError TOOMANYREQUESTS; DiskFull when `announcedBytes` have no room */
     begin(repository: string, algorithm: DigestAlgorithm, announcedBytes: number, owner: string): Upload {
-      content.refuseWhenFull(announcedBytes);
+      refuseBeyond(repository, announcedBytes);
       const all = [...sessions.values()];
       makeRoom(
         all.filter((session) => session.owner === owner),
@@ -193,7 +201,7 @@ export async function createUploads({ directory, clock, ids, content, store }: U
     ): Promise<Upload> {
       const session = find(id, repository);
       if (session.writing || (from !== undefined && from !== session.sizeBytes)) throw outOfOrder(session);
-      content.refuseWhenFull(length ?? 0);
+      refuseBeyond(repository, length ?? 0);
       await writeAlone(session, () => receive(session, source));
       return session;
     },
@@ -213,7 +221,7 @@ export async function createUploads({ directory, clock, ids, content, store }: U
       while (session.writing) await session.writing;
       find(id, repository);
       if (from !== undefined && from !== session.sizeBytes) throw outOfOrder(session);
-      content.refuseWhenFull(length ?? 0);
+      refuseBeyond(repository, length ?? 0);
       return writeAlone(session, async () => {
         if (last) await receive(session, last);
         const file = fileOf(session);
@@ -251,8 +259,14 @@ export async function createUploads({ directory, clock, ids, content, store }: U
       await discard(session);
     },
 
-    /** Octets of all uploads under way. */
-    sizeBytes: (): number => [...sessions.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    /** How many are under way. */
+    count: (): number => sessions.size,
+    /** Octets of all uploads under way. @param repository undefined: of all of them */
+    sizeBytes: (repository?: string): number =>
+      [...sessions.values()].reduce(
+        (sum, one) => sum + (repository === undefined || one.repository === repository ? one.sizeBytes : 0),
+        0,
+      ),
 
     /** Drops what nobody went on with. */
     async sweep(): Promise<void> {

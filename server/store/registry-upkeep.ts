@@ -136,6 +136,13 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
          OR ${isPushed("registry_link")} OR ${isPushed("registry_manifest")}`,
     )
     .pluck();
+  const stock = db.prepare<
+    [],
+    { blobs: number; bytes: number; manifests: number; tags: number; absentBlobs: number }
+  >(
+    `SELECT count(*) AS blobs, coalesce(sum(size_bytes), 0) AS bytes, coalesce(sum(state <> 'present'), 0) AS absentBlobs,
+       (SELECT count(*) FROM registry_manifest) AS manifests, (SELECT count(*) FROM registry_tag) AS tags FROM registry_blob`,
+  );
 
   const factsPart = db.prepare<
     unknown[],
@@ -262,6 +269,8 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
       }),
     /** Octets of all content but what only the cache of upstreams has. */
     pushedBytes: (): number => pushedBytes.get() ?? 0,
+    /** How much there is; each row is looked at. */
+    stock: () => stock.get() ?? { blobs: 0, bytes: 0, manifests: 0, tags: 0, absentBlobs: 0 },
 
     /** What the rows say of manifests, the next part of them. */
     manifests(after: ManifestKey | undefined): Part<DerivedManifest, ManifestKey> {

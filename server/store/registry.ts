@@ -110,6 +110,14 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
        SELECT coalesce(sum(size_bytes), 0) FROM part JOIN registry_blob USING (digest)`,
     )
     .pluck();
+  const repositorySize = db
+    .prepare<{ name: string }, number>(
+      `SELECT coalesce(sum(size_bytes), 0) FROM registry_blob WHERE digest IN (
+         SELECT digest FROM registry_link WHERE repository = @name
+         UNION SELECT digest FROM registry_manifest WHERE repository = @name)`,
+    )
+    .pluck();
+  const tagsOf = names("SELECT name FROM registry_tag WHERE repository = ? AND digest = ? ORDER BY name");
   const referrerRows = db.prepare<
     unknown[],
     Omit<RegistryManifest, "annotations" | "artifactType"> & {
@@ -221,6 +229,8 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
     /** In the order of their octets. */
     tags: (repository: string, { after = "", limit }: Page): string[] =>
       tagPage.all(repository, after, Number.isFinite(limit) ? limit : everything),
+    /** Tags that lead to this manifest. */
+    tagsOf: (repository: string, digest: string): string[] => tagsOf.all(repository, digest),
     /** Tags of all repositories, in the order of their octets. @param after of the tag before the page */
     tagged: (after: Pick<TaggedImage, "repository" | "tag">, limit: number): TaggedImage[] =>
       taggedRows.all(after.repository, after.tag, limit),
@@ -228,6 +238,8 @@ export function createRegistryRepository(db: Database, queue: CommitQueue) {
       taggedInRows.all(repository, after, limit),
     /** Octets of a manifest and of all that it leads to and is here. */
     imageBytes: (repository: string, digest: string): number => imageSize.get(digest, repository) ?? 0,
+    /** Octets of all blobs and manifests of a repository; of each some microseconds. */
+    repositoryBytes: (name: string): number => repositorySize.get({ name }) ?? 0,
     repositories: ({ after = "", limit }: Page): string[] => repositoryPage.all(after, limit),
     /** Manifests about this one, one after the other in the order of their digests. */
     *referrers(

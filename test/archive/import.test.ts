@@ -37,7 +37,9 @@ function clientOf(t: Test, origin: string, more: { user?: string } = {}): Regist
   const client = new RegistryClient({
     origin,
     pause: async () => undefined,
-    ...(more.user === undefined ? {} : { credentials: { user: more.user, password: "secret" } }),
+    ...(more.user === undefined
+      ? {}
+      : { credentials: async () => ({ user: more.user ?? "", password: "secret" }) }),
   });
   t.teardown(() => client.close());
   return client;

@@ -256,6 +256,7 @@ t.test("content that comes back between its last look and its removal is not rem
   await store.registry.linkBlob("p10/app", { digest, sizeBytes: 7 }, old);
   const asked: boolean[] = [];
   const collection = createGarbageCollection({
+    onRun: () => undefined,
     clock: systemClock,
     log: silentLog,
     record: () => {},
@@ -304,6 +305,7 @@ t.test("what roles use is pinned, with all that it needs", async (t) => {
   });
   const pinned = new Set([manifest]);
   const collection = createGarbageCollection({
+    onRun: () => undefined,
     clock: systemClock,
     log: silentLog,
     record: () => {},

@@ -7,6 +7,8 @@ interface Collection {
   manifestCount: number;
   blobCount: number;
   freedBytes: number;
+  /** Images that nobody may delete, the first hundred. */
+  pinned: { image: string; by: string }[];
 }
 
 interface Check {
@@ -29,10 +31,13 @@ const problems = {
   digest: "it was changed on the disk",
 };
 
-function collectionText({ manifests, manifestCount, blobCount, freedBytes }: Collection, isDry: boolean) {
-  if (blobCount === 0 && manifestCount === 0) return "Nothing to remove.\n";
+function collectionText(collection: Collection, isDry: boolean) {
+  const { manifests, manifestCount, blobCount, freedBytes, pinned } = collection;
+  const kept = isDry ? pinned.map(({ image, by }) => `${image} is pinned by ${by}.\n`) : [];
+  if (blobCount === 0 && manifestCount === 0) return [...kept, "Nothing to remove.\n"].join("");
   const verb = isDry ? "Would remove" : "Removed";
   return [
+    ...kept,
     ...manifests.map(({ repository, digest }) => `${verb} ${repository}@${digest}.\n`),
     ...(manifestCount > manifests.length ? [`… and ${manifestCount - manifests.length} more.\n`] : []),
     `${verb} ${manifestCount} manifests and ${blobCount} blobs, ${formatBytes(freedBytes)}.\n`,

@@ -2,10 +2,25 @@ import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import type { RegistryCheck } from "../../registry/check.ts";
 import type { GarbageCollection } from "../../registry/garbage-collection.ts";
+import type { Pins } from "../../registry/pins.ts";
+import { RegistryOff, TokenInvalid } from "../../domain/error-catalogue.ts";
 import { imageMakers } from "../authorization.ts";
 
 export interface RegistryApiDeps {
-  readonly registry: { readonly collection: GarbageCollection; readonly check: RegistryCheck };
+  readonly registry: {
+    readonly collection: GarbageCollection;
+    readonly check: RegistryCheck;
+    readonly pins: Pick<Pins, "list">;
+    /** Undefined: the registry is switched off. */
+    readonly access: RegistryAccess | undefined;
+  };
+}
+
+interface RegistryAccess {
+  /** What an administrator shows to the registry for some minutes. @returns undefined: there is no such token any more */
+  credential(
+    actor: string,
+  ): { readonly user: string; readonly password: string; readonly expiresInSeconds: number } | undefined;
 }
 
 const checkBody = Type.Object(
@@ -54,6 +69,28 @@ export function registerRegistryApi(app: FastifyInstance, { registry }: Registry
         body: collectBody,
       },
     },
-    ({ body }) => registry.collection.collect({ isDry: body.dryRun }),
+    async ({ body }) => ({
+      ...(await registry.collection.collect({ isDry: body.dryRun })),
+      pinned: registry.pins.list(),
+    }),
+  );
+
+  // For administrators alone, so that no token of less lasts longer by it.
+  app.post(
+    "/registry/credentials",
+    {
+      schema: {
+        summary: "A login for the registry, for some minutes; it is kept nowhere",
+        tags: ["registry"],
+        body: Type.Object({}, { additionalProperties: false }),
+      },
+    },
+    ({ actor }, reply) => {
+      if (!registry.access) throw RegistryOff({});
+      const credential = registry.access.credential(actor);
+      if (!credential) throw TokenInvalid({});
+      void reply.header("cache-control", "no-store");
+      return credential;
+    },
   );
 }

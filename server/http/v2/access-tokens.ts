@@ -10,9 +10,10 @@ export interface Grant {
 
 /** What an access token says. */
 export interface Bearer {
-  /** Id of the API token that it was made for; undefined: nobody logged in. */
-  readonly tokenId: string | undefined;
-  readonly grants: readonly Grant[];
+  /** Id of the account that it was made for; undefined: nobody logged in. */
+  readonly owner: string | undefined;
+  /** Undefined: all that its owner may. */
+  readonly grants: readonly Grant[] | undefined;
 }
 
 export const accessTokenLifeMs: DurationMs = 5 * 60_000;
@@ -28,8 +29,8 @@ export function createAccessTokens(clock: Pick<Clock, "now">) {
   const sign = (payload: string) => createHmac("sha256", key).update(payload).digest();
 
   return {
-    issue({ tokenId, grants }: Bearer): string {
-      const fields = { tokenId, grants, until: clock.now() + accessTokenLifeMs };
+    issue({ owner, grants }: Bearer): string {
+      const fields = { owner, grants, until: clock.now() + accessTokenLifeMs };
       const payload = Buffer.from(JSON.stringify(fields)).toString("base64url");
       return `${payload}.${sign(payload).toString("base64url")}`;
     },

@@ -15,7 +15,7 @@ import {
 } from "../connection-limits.ts";
 import { StreamCount, type StreamLimits } from "../content-stream.ts";
 import { createTlsListener, type TlsSettings } from "../tls-listener.ts";
-import { type AccessDeps, challenge, createAccess, unauthorized } from "./access.ts";
+import { type Access, challenge, unauthorized } from "./access.ts";
 import { deleteBlob, getBlob } from "./blob-routes.ts";
 import { type Exchange, sendError, sendJson } from "./exchange.ts";
 import { getCatalog, getReferrers, getTags } from "./list-routes.ts";
@@ -26,13 +26,18 @@ import { getToken, postToken } from "./token-routes.ts";
 import { createUpstreamRoutes, type UpstreamRoutes } from "./upstream-routes.ts";
 import { appendUpload, beginUpload, cancelUpload, finishUpload, getUpload } from "./upload-routes.ts";
 
-export interface RegistryServerDeps extends AccessDeps {
+export interface RegistryServerDeps {
+  readonly access: Access;
   readonly clock: Clock;
   readonly log: Pick<Log, "error">;
   readonly registry: Registry;
   readonly signatures: SignatureRoutes;
   readonly upstreams: UpstreamRoutes;
   readonly gate: ImageGate;
+  readonly metrics: {
+    observe(request: IncomingMessage, response: ServerResponse, route: string): void;
+    cacheAsked(upstream: string, isHit: boolean): void;
+  };
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
   readonly host: string;
@@ -52,8 +57,7 @@ type Handler = (exchange: Exchange) => void | Promise<void>;
  * once.
  */
 export async function createRegistryServer(deps: RegistryServerDeps) {
-  const { clock, log, registry, signatures } = deps;
-  const access = createAccess(deps);
+  const { access, clock, log, registry, signatures } = deps;
   const blobs = {
     registry,
     access,
@@ -110,7 +114,8 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     },
   };
 
-  const upstreams = createUpstreamRoutes(deps.upstreams, { ...blobs, signatures });
+  const { metrics } = deps;
+  const upstreams = createUpstreamRoutes(deps.upstreams, { ...blobs, signatures, metrics });
 
   function route(asked: Exchange): void | Promise<void> {
     const repository = upstreams.repositoryOf(asked);
@@ -138,11 +143,13 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       if (!mayBegin(request, response)) return;
       const [path, query] = splitUrl(request.url ?? "/");
       const target = parseTarget(path) ?? nowhere;
+      deps.metrics.observe(request, response, target === nowhere ? "none" : target.kind);
       const exchange: Exchange = { request, response, target, query, expectsContinue, isTls };
       try {
         if (target === nowhere)
           throw new OciError("UNSUPPORTED", "nothing is here; the API is under /v2/", { status: 404 });
-        const done = route(exchange);
+        const loggingIn = access.login(exchange);
+        const done = loggingIn ? loggingIn.then(() => route(exchange)) : route(exchange);
         if (done) done.catch((error: unknown) => sendError(exchange, error, deps));
       } catch (error) {
         sendError(exchange, error, deps);
@@ -227,6 +234,6 @@ function signatureRequest({ target, ...exchange }: Exchange): SignatureRequest {
 /** With a challenge, which containers/image takes from a 200 too: it then shows the credentials that it has. */
 function getBase(exchange: Exchange): void {
   if (exchange.isTls && exchange.request.headers.authorization === undefined)
-    throw unauthorized(exchange, "get a token first; everybody gets one to pull", signatureSupport);
+    throw unauthorized(exchange, "get a token first; everybody gets one to pull");
   sendJson(exchange, "{}", { "www-authenticate": challenge(exchange), ...signatureSupport });
 }

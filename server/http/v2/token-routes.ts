@@ -1,4 +1,4 @@
-import { type Access, secretIn } from "./access.ts";
+import { type Access, type Login, loginIn } from "./access.ts";
 import { accessTokenLifeMs, parseScopes } from "./access-tokens.ts";
 import { type Exchange, sendJson, smallBodyOf } from "./exchange.ts";
 
@@ -7,11 +7,9 @@ export interface TokenRouteDeps {
   readonly clock: { now(): number };
 }
 
-/** GET: the token protocol of registries; the API token is the password of Basic. */
-export function getToken(exchange: Exchange, deps: TokenRouteDeps): void {
-  const { authorization } = exchange.request.headers;
-  const secret = authorization === undefined ? "" : secretIn(authorization);
-  send(exchange, secret, exchange.query, deps);
+/** GET: the token protocol of registries; the login is that of Basic. */
+export function getToken(exchange: Exchange, deps: TokenRouteDeps): Promise<void> {
+  return send(exchange, loginIn(exchange.request.headers.authorization ?? ""), exchange.query, deps);
 }
 
 /** A password and some dozen repositories. */
@@ -20,16 +18,17 @@ const tokenForm = { what: "the form for a token", limit: 16 * 1024 };
 /** POST: the same as OAuth 2 has it (RFC 6749 s.4.3), which containerd asks for first. */
 export async function postToken(exchange: Exchange, deps: TokenRouteDeps): Promise<void> {
   const form = new URLSearchParams((await smallBodyOf(exchange, tokenForm)).toString());
-  send(exchange, form.get("password") ?? form.get("refresh_token") ?? "", form, deps);
+  const user = form.get("username") ?? "";
+  await send(exchange, { user, secret: form.get("password") ?? form.get("refresh_token") ?? "" }, form, deps);
 }
 
-function send(
+async function send(
   exchange: Exchange,
-  secret: string,
+  login: Login,
   asked: URLSearchParams,
   { access, clock }: TokenRouteDeps,
-): void {
-  const token = access.grant(exchange, secret, parseScopes(asked.getAll("scope")));
+): Promise<void> {
+  const token = await access.grant(exchange, login, parseScopes(asked.getAll("scope")));
   const body = {
     token,
     access_token: token,

@@ -30,6 +30,7 @@ export function createUpstreamRoutes(
     BlobRouteDeps & {
       readonly registry: Registry;
       readonly signatures: Pick<SignatureRoutes, "getExtension">;
+      readonly metrics: { cacheAsked(upstream: string, isHit: boolean): void };
     },
 ) {
   function manifest(exchange: Exchange, place: Place): Answer {
@@ -41,6 +42,7 @@ export function createUpstreamRoutes(
       return sendManifest(exchange, passed, isHead(exchange) ? undefined : passed.octets, isFinal);
     };
     const prepared = pull.prepareManifest(place, reference, askerOf(exchange));
+    deps.metrics.cacheAsked(place.upstream.prefix, !(prepared instanceof Promise));
     return prepared instanceof Promise ? prepared.then(finish) : finish(prepared);
   }
 
@@ -50,6 +52,7 @@ export function createUpstreamRoutes(
     const digest = readDigest(target.reference);
     const asked = { isHead: isHead(exchange), isPart, asker: askerOf(exchange) };
     const arriving = await pull.findBlob(place, digest, asked);
+    deps.metrics.cacheAsked(place.upstream.prefix, !arriving);
     if (!arriving) return getBlob(exchange, deps);
     // What is not kept is there once, from its beginning.
     if (!arriving.isSeekable) delete request.headers.range;
