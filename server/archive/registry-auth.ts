@@ -12,13 +12,17 @@ export interface ShortCredentials extends Credentials {
   readonly until: number;
 }
 
-/** Credentials that are asked for anew before they end; requests that come meanwhile wait for the same ones. */
+/**
+ * Credentials that are asked for anew before they end, or when they are refused (a server that starts again knows none of before);
+ * requests that come meanwhile wait for the same ones.
+ */
 export function renewed(
   ask: () => Promise<ShortCredentials>,
   { now, spareMs }: { readonly now: () => number; readonly spareMs: number },
-): () => Promise<Credentials> {
+): (wasRefused?: boolean) => Promise<Credentials> {
   let known: Promise<ShortCredentials> | undefined;
-  return async () => {
+  return async (wasRefused = false) => {
+    if (wasRefused) known = undefined;
     const asked = (known ??= ask());
     try {
       const found = await asked;

@@ -14,8 +14,8 @@ import type { Credentials } from "./registry-auth.ts";
 export interface RegistryOptions {
   /** `http://10.0.0.1:80` */
   readonly origin: string;
-  /** Asked for each time: they may be of a kind that does not last. Undefined: nobody in particular. */
-  readonly credentials?: (() => Promise<Credentials>) | undefined;
+  /** Asked for each time, and once more after a refusal: they may be of a kind that does not last. Undefined: nobody in particular. */
+  readonly credentials?: ((wasRefused: boolean) => Promise<Credentials>) | undefined;
   /** PEM of the authority that a registry's certificate is of, where the system does not know it. */
   readonly authority?: string | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -127,7 +127,7 @@ export class RegistryConnection {
       const answer = await this.#request(
         url,
         sent,
-        isOurs ? await this.#authorization(sent.repository ?? "") : undefined,
+        isOurs ? await this.#authorization(sent.repository ?? "", isAsked) : undefined,
       );
       const { statusCode, headers } = answer;
       if (sent.expected.includes(statusCode)) return answer;
@@ -173,9 +173,9 @@ export class RegistryConnection {
     });
   }
 
-  async #authorization(repository: string): Promise<string | undefined> {
+  async #authorization(repository: string, wasRefused: boolean): Promise<string | undefined> {
     const { credentials } = this.#options;
-    const login = await credentials?.();
+    const login = await credentials?.(wasRefused);
     const basic = login && basicLogin(login.user, login.password);
     if (this.#challenge?.scheme !== "bearer") return this.#challenge && basic;
     const known = this.#tokens.get(repository);

@@ -100,7 +100,7 @@ const spareMs = 60_000;
  * What the server's own administrator shows to the server's own registry: a credential of some minutes, again and again while an archive
  * of gigabytes is on its way. It is in memory alone.
  */
-function shortCredentials({ client }: Session): () => Promise<Credentials> {
+function shortCredentials({ client }: Session): (wasRefused: boolean) => Promise<Credentials> {
   const ask = async () => {
     const asked = Date.now();
     try {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { renewed } from "../../server/archive/registry-auth.ts";
+import { RegistryClient } from "../../server/archive/registry-client.ts";
 import { loadConfig } from "../../server/config/load.ts";
 import { parseHtpasswd } from "../../server/http/v2/htpasswd.ts";
 import { createPasswordUsers } from "../../server/http/v2/password-users.ts";
@@ -11,6 +12,7 @@ import { silentLog } from "../../server/platform/logger.ts";
 import { boot } from "../support/boot-command.ts";
 import { makePodsecArchive, skopeo } from "../support/container-registry.ts";
 import { curl, startServer } from "../support/http-fixture.ts";
+import { blobOf } from "../support/oci-image.ts";
 import { askRegistry, registryLab } from "../support/registry-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
@@ -72,6 +74,28 @@ t.test("the credential of an administrator", async (t) => {
     t.equal(server.store.tokens.all().length, 1);
     aheadMs += 5 * minuteMs + 1000;
     t.equal((await push(basic(user, password))).status, 401);
+  });
+  t.test("is asked for anew in the middle of a transfer", async (t) => {
+    let asked = 0;
+    const ask = async () => {
+      asked++;
+      return { ...(await make()), until: Date.now() + 5 * minuteMs };
+    };
+    const client = new RegistryClient({
+      origin: url,
+      credentials: renewed(ask, { now: Date.now, spareMs: minuteMs }),
+    });
+    t.teardown(() => client.close());
+    for (const text of ["one", "two", "three"]) {
+      const { digest, content } = blobOf(text);
+      const descriptor = { digest, size: content.length, mediaType: "application/octet-stream" };
+      await client.pushBlob("p10/long", descriptor, async function* () {
+        yield content;
+      });
+      // This clock is the server's alone, as after its restart or a step of time.
+      if (text === "two") aheadMs += 6 * minuteMs;
+    }
+    t.equal(asked, 2);
   });
   t.test("ends with the token that it was made by", async (t) => {
     const other = await server.api("POST", "/tokens", { name: "other", scope: "admin" });

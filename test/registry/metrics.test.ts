@@ -2,7 +2,8 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import t from "tap";
 import { Agent, request } from "undici";
-import { blobOf } from "../support/oci-image.ts";
+import { startFakeUpstream } from "../support/fake-upstream.ts";
+import { blobOf, manifestOf, ociManifest } from "../support/oci-image.ts";
 import { registryLab } from "../support/registry-lab.ts";
 
 t.test("metrics", async (t) => {
@@ -77,4 +78,20 @@ t.test("what lies in the store is counted", async (t) => {
   const { text } = await server.ask("/metrics", { token: server.adminToken });
   for (const line of ["blobs 3", "manifests 1", "tags 1", "absent_blobs 0", `stored_bytes ${bytes}`])
     t.ok(text.includes(`\nrollcall_registry_${line}\n`), line);
+});
+
+t.test("hits and misses of the cache are counted for each upstream", async (t) => {
+  const upstream = await startFakeUpstream(t);
+  const [config, layer] = [blobOf("{}"), blobOf("a layer")];
+  for (const one of [config, layer]) upstream.add(one);
+  upstream.add(manifestOf(config, [layer]), { type: ociManifest, tag: "1" });
+  const { server, pull } = await registryLab(t, {
+    settings: { "registry.upstreams": [{ prefix: "far/", url: upstream.url }] },
+  });
+  for (const path of ["manifests/1", "manifests/1", `blobs/${layer.digest}`])
+    t.equal((await pull(`/v2/far/app/${path}`)).status, 200);
+  const { text } = await server.ask("/metrics", { token: server.adminToken });
+  const name = "\nrollcall_registry_cache_requests_total";
+  t.ok(text.includes(`${name}{upstream="far/",result="miss"} 2\n`));
+  t.ok(text.includes(`${name}{upstream="far/",result="hit"} 1\n`));
 });
