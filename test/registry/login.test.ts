@@ -188,7 +188,16 @@ t.test("without anonymous pull", async (t) => {
     const answer = await curl("-k", "-u", `x:${viewer}`, `${base}/token?scope=repository:p10/other:pull`);
     const { token } = JSON.parse(answer) as { token: string };
     const status = (path: string) =>
-      curl("-k", "-o", "/dev/null", "-w", "%{http_code}", "-H", `Authorization: Bearer ${token}`, base + path);
+      curl(
+        "-k",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        `Authorization: Bearer ${token}`,
+        base + path,
+      );
     t.equal(await status("/p10/app/tags/list"), "401");
     t.equal(await status("/p10/other/tags/list"), "404");
     t.equal(await status("/"), "200");

@@ -114,8 +114,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     },
   };
 
-  const { metrics } = deps;
-  const upstreams = createUpstreamRoutes(deps.upstreams, { ...blobs, signatures, metrics });
+  const upstreams = createUpstreamRoutes(deps.upstreams, { ...blobs, signatures, metrics: deps.metrics });
 
   function route(asked: Exchange): void | Promise<void> {
     const repository = upstreams.repositoryOf(asked);
