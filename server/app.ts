@@ -144,7 +144,7 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const signing = keepSignatures({ ...deps, record, store });
+  const signing = keepSignatures({ ...deps, content, record, store });
   const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, signing };
   const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({

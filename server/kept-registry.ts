@@ -103,6 +103,7 @@ export async function keepRegistry(deps: KeptRegistryDeps): Promise<KeptRegistry
     uploads,
     store: store.registry,
     leaseMs: Math.max(graceMs, shortestLeaseMs),
+    attachments: deps.signing.attachments,
     onDamage: (digest) => check.suspect(digest),
   });
   const upstreams = keepUpstreams({ ...deps, registry });
