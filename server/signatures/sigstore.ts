@@ -94,9 +94,8 @@ export async function findSigstoreKey(
 
 function isSignedBy(key: SignerKey, payload: Uint8Array, signature: Uint8Array): Promise<boolean> {
   const algorithm = key.algorithm === "ed25519" ? null : "sha256";
-  return new Promise((resolve, reject) => {
-    verify(algorithm, payload, keyObjectOf(key), signature, (error, isGood) =>
-      error ? reject(error) : resolve(isGood),
-    );
+  return new Promise((resolve) => {
+    // What has not the form of a signature is an error to some algorithms.
+    verify(algorithm, payload, keyObjectOf(key), signature, (error, isGood) => resolve(!error && isGood));
   });
 }

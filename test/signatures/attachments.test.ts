@@ -42,7 +42,7 @@ async function lab(t: Test) {
   const see = async (repository: string, reference: string) =>
     (await registry.pull(`/v2/${repository}/manifests/${reference}`)).status;
   const events = async (type: string) =>
-    (await api("GET", "/events?limit=1000")).items.filter((event) => (event.type as unknown) === type);
+    (await api("GET", "/events?limit=1000")).items.filter((event) => (event["type"] as unknown) === type);
   return {
     ...registry,
     api,
@@ -122,6 +122,23 @@ t.test("what is there no more counts no more", async (t) => {
   t.equal(await see("p10/pause", tag), 404, "nothing is signed by it");
   await putManifest("p10/pause", "3.9", manifest);
   t.same([await see("p10/pause", "3.9"), await see("p10/pause", tag)], [200, 200], "the image came back");
+});
+
+t.test("what was verified while its tag was led elsewhere is not kept", async (t) => {
+  const { server, addKey, attach, key, signed, image } = await lab(t);
+  await addKey("ci", key.publicPem);
+  const { digest } = (await image("p10/pause", "3.9")).manifest;
+  const [first, second] = [attachmentOf([signed("p10/pause", digest)]), attachmentOf([])];
+  await attach("p10/pause", digest, first);
+  const { signatures } = server.store;
+  const late = signatures.list("p10/pause", digest).map((one) => ({ ...one, octets: Buffer.from("octets") }));
+  t.equal(late.length, 1);
+  await attach("p10/pause", digest, second);
+  const place = { repository: "p10/pause", digest };
+  await signatures.attach({ ...place, manifest: first.digest }, late);
+  t.same(signatures.list("p10/pause", digest), []);
+  await signatures.attach({ ...place, manifest: second.digest }, late);
+  t.match(signatures.list("p10/pause", digest), [{ format: "sigstore", position: 1 }]);
 });
 
 t.test("the order of image, signature and key is free", async (t) => {

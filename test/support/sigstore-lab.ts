@@ -1,5 +1,4 @@
-import { generateKeyPairSync, type KeyObject, randomBytes, scryptSync, sign } from "node:crypto";
-import { sealSecretbox } from "./secretbox.ts";
+import { generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { digestOf, type LabImage } from "./signing-lab.ts";
 
 export interface SigstoreKey {
@@ -18,25 +17,6 @@ export function makeSigstoreKey(
         ? generateKeyPairSync("rsa", { modulusLength: Number(type.slice(3)) })
         : generateKeyPairSync("ec", { namedCurve: type });
   return { privateKey, publicPem: publicKey.export({ format: "pem", type: "spki" }) as string };
-}
-
-/** A private key's file as `cosign generate-key-pair` writes it: PKCS #8 in a secretbox, its key from the passphrase by scrypt. */
-export function encryptedPrivateKey({ privateKey }: SigstoreKey, passphrase: string): string {
-  const [salt, nonce] = [randomBytes(32), randomBytes(24)];
-  const params = { N: 32_768, r: 8, p: 1 };
-  const key = scryptSync(passphrase, salt, 32, { ...params, maxmem: 64 * 1024 * 1024 });
-  const sealed = sealSecretbox(privateKey.export({ format: "der", type: "pkcs8" }), nonce, key);
-  const json = JSON.stringify({
-    kdf: { name: "scrypt", params, salt: salt.toString("base64") },
-    cipher: { name: "nacl/secretbox", nonce: nonce.toString("base64") },
-    ciphertext: sealed.toString("base64"),
-  });
-  const lines =
-    Buffer.from(json)
-      .toString("base64")
-      .match(/.{1,64}/g) ?? [];
-  const label = "ENCRYPTED COSIGN PRIVATE KEY";
-  return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
 }
 
 /** A payload as cosign writes it. @param reference of the repository */

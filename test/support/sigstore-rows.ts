@@ -93,6 +93,8 @@ export async function sigstoreRows({ host, alias, one, two, both, signGpg }: Sig
     row("an annotation without its padding", false, [
       withAnnotations({ [annotation]: signature.replace(/=+$/, "").slice(0, -1) }),
     ]),
+    row("an empty annotation", false, [withAnnotations({ [annotation]: "" })]),
+    row("an annotation that is no signature", false, [withAnnotations({ [annotation]: "AAAA" })]),
     row("an annotation with line ends", true, [
       withAnnotations({ [annotation]: `${signature.slice(0, 20)}\r\n${signature.slice(20)}\n` }),
     ]),

@@ -27,6 +27,9 @@ function days(text: string): number {
 
 const collect = (value: string, before: string[]) => [...before, value];
 
+const noSigstore =
+  "podman and skopeo of Debian 12 are built without sigstore, and refuse what this key has signed.\n";
+
 /** The file's text where it is ASCII armor or PEM, else its base64. */
 function readKeyFile(path: string): string {
   try {
@@ -106,7 +109,8 @@ export function keyCommands(program: Command, open: () => Session): void {
       session.show(
         signer,
         () =>
-          `${signer.name} may sign ${signer.scopes.join(", ")}, with ${signer.keys.map(({ fingerprint }) => fingerprint).join(", ")}.\n`,
+          `${signer.name} may sign ${signer.scopes.join(", ")}, with ${signer.keys.map(({ fingerprint }) => fingerprint).join(", ")}.\n` +
+          (signer.keys.some(({ format }) => format === "sigstore") ? noSigstore : ""),
       );
     });
   key
