@@ -35,11 +35,14 @@ export function readSigstoreKey(text: string): SignerKey {
   } catch {
     throw KeyInvalid({ problem: "its PEM can't be read" });
   }
-  const octets = key.export({ format: "der", type: "spki" });
+  const algorithm = algorithmOf(key);
+  // A point of a curve may be written in two ways, of which Go reads one.
+  const plain = createPublicKey({ key: key.export({ format: "jwk" }), format: "jwk" });
+  const octets = plain.export({ format: "der", type: "spki" });
   return {
     format: "sigstore",
     fingerprint: createHash("sha256").update(octets).digest("hex"),
-    algorithm: algorithmOf(key),
+    algorithm,
     userIds: [],
     createdAt: undefined,
     expiresAt: undefined,
