@@ -206,7 +206,9 @@ export function createSignatures({ clock, record, store, signers, names, manifes
     },
 
     check,
-    list: store.list,
+    /** Those that are no images of their own. */
+    list: (repository: string, digest: string): ImageSignature[] =>
+      store.list(repository, digest).filter(({ format }) => format === "openpgp"),
     /** For clients: the octets as they came. */
     octets: store.octets,
 

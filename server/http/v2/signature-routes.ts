@@ -41,9 +41,7 @@ export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list
   return {
     /** All signatures of a manifest; of one that nobody knows there are none. @param passedOn those that its upstream has */
     getExtension({ response, repository, digest }: SignatureRequest, passedOn: readonly Buffer[] = []): void {
-      const own = signatures.list(repository, digest).flatMap(({ format, id, position }) => {
-        // The others are images of their own.
-        if (format !== "openpgp") return [];
+      const own = signatures.list(repository, digest).flatMap(({ id, position }) => {
         const octets = signatures.octets(repository, digest, position);
         return octets ? [extensionView(digest, id, octets)] : [];
       });
