@@ -123,6 +123,7 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
     pins,
     store: store.registry,
     leaseMs: Math.max(graceMs, shortestLeaseMs),
+    attachments: signing.attachments,
     onDamage: (digest) => check.suspect(digest),
   });
   const upstreams = keepUpstreams({ ...deps, registry });

@@ -1,9 +1,11 @@
 /** Signatures of images, put together: who may sign, what is signed, and the listener that nodes ask. */
 import type { Config } from "./config/schema.ts";
-import type { Clock } from "./domain/capabilities.ts";
+import type { ContentStore } from "./content/content-store.ts";
+import type { Clock, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import { createLookasideServer } from "./http/v2/lookaside-server.ts";
 import { createSignatureRoutes } from "./http/v2/signature-routes.ts";
+import { createAttachments } from "./signatures/attachments.ts";
 import { createKeyFiles } from "./signatures/key-files.ts";
 import { createSignatures } from "./signatures/signatures.ts";
 import { createSigners } from "./signatures/signers.ts";
@@ -13,13 +15,24 @@ import type { UpstreamSignatures } from "./upstream/upstream-signatures.ts";
 export interface KeptSignaturesDeps {
   readonly config: Pick<Config, "registry" | "lookaside" | "services">;
   readonly clock: Clock;
+  readonly log: Pick<Log, "error">;
+  readonly content: Pick<ContentStore, "open">;
   readonly record: RecordEvent;
   readonly store: Pick<Store, "signers" | "signatures" | "registry">;
 }
 
-export function keepSignatures({ config, clock, record, store }: KeptSignaturesDeps) {
+export function keepSignatures({ config, clock, log, content, record, store }: KeptSignaturesDeps) {
   const names = { host: config.registry.host, aliases: config.registry.aliases };
-  const signers = createSigners({ clock, record, signers: store.signers, names });
+  const signers = createSigners({
+    clock,
+    record,
+    signers: store.signers,
+    names,
+    onAdded: (by) =>
+      void attachments
+        .examineAll(by)
+        .catch((error: unknown) => log.error({ err: error }, "failed to look at signatures anew")),
+  });
   const signatures = createSignatures({
     clock,
     record,
@@ -28,10 +41,23 @@ export function keepSignatures({ config, clock, record, store }: KeptSignaturesD
     names,
     manifests: store.registry,
   });
+  const attachments = createAttachments({
+    clock,
+    record,
+    store: store.signatures,
+    registry: store.registry,
+    async read(sha256) {
+      const file = await content.open(sha256);
+      return file?.readFile().finally(() => void file.close());
+    },
+    signers,
+    signatures,
+  });
   return {
     names,
     signers,
     signatures,
+    attachments,
     /** For the registry's router. */
     routes: createSignatureRoutes(signatures),
     /** sigstore.local. */

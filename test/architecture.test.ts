@@ -240,6 +240,7 @@ const pureFiles = new Set([
   "registry/oci-error.ts",
   "registry/referrers.ts",
   "registry/repository-name.ts",
+  "signatures/attachment.ts",
   "signatures/payload.ts",
   "signatures/verdict.ts",
   "signatures/image-state.ts",

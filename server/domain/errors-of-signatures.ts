@@ -21,7 +21,23 @@ export const KeyInvalid = defineError("KEY_INVALID", {
   httpStatus: 400,
   message: (d: { problem: string; advice?: string }) => `the public key can't be used: ${d.problem}`,
   advice:
-    "Send what `gpg --export --armor NAME` writes. Keys that every client knows are RSA from 2048 bits, Ed25519, and ECDSA on NIST or Brainpool curves, whose primary key signs.",
+    "Send what `gpg --export --armor NAME` writes, or cosign's `cosign.pub`. Keys that every client knows are RSA from 2048 bits, Ed25519, and ECDSA on NIST or, of OpenPGP, Brainpool curves; of OpenPGP the primary key signs.",
+});
+export const KeysMixed = defineError("KEYS_MIXED", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { name: string }) =>
+    `the signer ${d.name} has either OpenPGP keys or one key of cosign's, and this one would be another`,
+  advice:
+    "Clients ask for all kinds of signatures that a scope names, and know one key of cosign's for it. Add the key under another name and for another scope, or remove this signer first: `boot key remove NAME`.",
+});
+export const ScopeTaken = defineError("SCOPE_TAKEN", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { scope: string; signer: string }) =>
+    `${d.signer} signs for the scope ${d.scope}, and a key of cosign's shares its scope with nobody`,
+  advice:
+    "Clients ask for all kinds of signatures that a scope names, and know one key of cosign's for it. Choose a narrower or another scope (--scope), or end the other signer first: `boot key revoke NAME` or `boot key remove NAME`.",
 });
 export const KeyTaken = defineError("KEY_TAKEN", {
   kind: "user",
@@ -73,7 +89,7 @@ export const SignaturePositionInvalid = defineError("SIGNATURE_POSITION_INVALID"
 export const SignatureMalformed = defineError("SIGNATURE_MALFORMED", {
   kind: "user",
   httpStatus: 400,
-  message: (d: { problem: string }) => `this is no signature of an image: ${d.problem}`,
+  message: (d: { problem: string; advice?: string }) => `this is no signature of an image: ${d.problem}`,
   advice:
     "It has to be an OpenPGP signed message in binary, as `skopeo standalone-sign` writes it: not armored, not clearsigned, not detached, with one signature.",
 });
@@ -94,6 +110,13 @@ export const SignatureKeyUnknown = defineError("SIGNATURE_KEY_UNKNOWN", {
   httpStatus: 403,
   message: () => "the key of this signature is no signer's",
   advice: "An administrator adds it: `boot key add NAME --file KEY.asc --scope registry.local/REPOSITORY`.",
+});
+export const SignatureUnverified = defineError("SIGNATURE_UNVERIFIED", {
+  kind: "user",
+  httpStatus: 403,
+  message: () => "no signer's key verifies the signature: it is another's, or what was signed was changed",
+  advice:
+    "If the key is one that may sign, an administrator adds it, and the signature counts from then on: `boot key add NAME --file cosign.pub --scope registry.local/REPOSITORY`.",
 });
 export const SignatureBySubkey = defineError("SIGNATURE_BY_SUBKEY", {
   kind: "user",

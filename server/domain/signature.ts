@@ -1,24 +1,32 @@
 import type { EpochMs } from "./capabilities.ts";
 
-/** One OpenPGP key of a signer, as far as a verdict needs it. */
+/**
+ * `openpgp`: a signed message beside the registry, of gpg keys ("simple signing"). `sigstore`: an image beside the image, of cosign's keys
+ * ("attachment").
+ */
+export type SignatureFormat = "openpgp" | "sigstore";
+
+/** One key of a signer, as far as a verdict needs it. */
 export interface SignerKey {
-  /** Of the primary key: 40 hex digits, lower case. */
+  readonly format: SignatureFormat;
+  /** Hex digits, lower case: 40 of an OpenPGP primary key, or 64 of SHA-256 over a public key of cosign's. */
   readonly fingerprint: string;
   /** `rsa3072`, `ed25519`, `nistp256`: for people. */
   readonly algorithm: string;
   readonly userIds: readonly string[];
-  readonly createdAt: EpochMs;
+  /** Undefined: it does not say so. */
+  readonly createdAt: EpochMs | undefined;
   /** As the key says of itself. */
   readonly expiresAt: EpochMs | undefined;
   /** It carries its own revocation. */
   readonly isRevoked: boolean;
-  /** Binary transferable public key (RFC 4880, section 11.1). */
+  /** Binary transferable public key (RFC 4880, section 11.1), or the DER of a SubjectPublicKeyInfo (RFC 5280, section 4.1). */
   readonly octets: Uint8Array;
 }
 
 /** Who may sign images, and which. */
 export interface Signer {
-  /** Also the name of the file that clients get: `<name>.pgp`. */
+  /** Also the name of the file that clients get: `<name>.pgp` or `<name>.pub`. */
   readonly name: string;
   /** What it signs for, as policy.json writes it: `registry.local`, `registry.local/p10`, `registry.local/p10/pause:3.9`. */
   readonly scopes: readonly string[];
@@ -29,10 +37,12 @@ export interface Signer {
   readonly revokedAt: EpochMs | undefined;
 }
 
-/** What a signature says that a key of ours has made: its OpenPGP envelope and its payload. */
+/** What a signature says that a key of ours has made: its envelope, if it has one, and its payload. */
 export interface SignedStatement {
+  readonly format: SignatureFormat;
   /** Of the key that made it. */
   readonly fingerprint: string;
+  /** As it says of itself; where it does not, when it came. */
   readonly signedAt: EpochMs;
   readonly expiresAt: EpochMs | undefined;
   /** `critical.image.docker-manifest-digest` */
@@ -44,7 +54,7 @@ export interface SignedStatement {
 /** One signature of an image as it is kept. */
 export interface ImageSignature extends SignedStatement {
   readonly repository: string;
-  /** From 1, without gaps: clients ask for `signature-1`, `signature-2`, … up to the first that is missing. */
+  /** From 1, without gaps, in each format: clients ask for `signature-1`, `signature-2`, … up to the first that is missing. */
   readonly position: number;
   /** SHA-256 of its octets, hex. */
   readonly id: string;
@@ -54,5 +64,16 @@ export interface ImageSignature extends SignedStatement {
 
 /** As many as containers/image reads (docker_image_src.go): where there are more, it refuses the image. */
 export const mostSignatures = 128;
-/** Octets of one signature; one with RSA-4096 has about 900. */
+/** Octets of one signature, or of the payload of cosign's; one with RSA-4096 has about 900. */
 export const largestSignature = 64 * 1024;
+
+const attachmentForm = /^sha256-([0-9a-f]{64})\.sig$/;
+
+/** The tag under which cosign and containers/image keep signatures of a manifest. @param digest `sha256:<hex>` */
+export const attachmentTag = (digest: string): string => `${digest.replace(":", "-")}.sig`;
+
+/** @returns digest of the manifest whose signatures lie under this tag; undefined: it is another tag */
+export function attachedTo(tag: string): string | undefined {
+  const [, hex] = attachmentForm.exec(tag) ?? [];
+  return hex === undefined ? undefined : `sha256:${hex}`;
+}

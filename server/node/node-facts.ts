@@ -1,3 +1,4 @@
+import type { SignerKey } from "../domain/signature.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { type Ipv4, ipv4FromNumber, parseIpv4 } from "../net/ipv4.ts";
 import type { ClientSettings } from "../signatures/policy/client-files.ts";
@@ -71,11 +72,22 @@ function* problemsOfImages(images: ClientSettings): Generator<string> {
   if (![...trust.keys()].every(isScope) || !unsignedImages.every((scope) => scopeForm.test(scope)))
     yield "a scope must be a registry, a repository or an image";
   const keys = [...trust.values()].flatMap(({ signers }) => signers.flatMap((signer) => signer.keys));
-  if (!keys.every(({ octets }) => isPublicKey(octets))) yield "a key must be a public one of OpenPGP";
+  if (!keys.every(isPublicKey)) yield "a key must be a public one";
+}
+
+const isPublicKey = ({ format, octets }: SignerKey): boolean =>
+  format === "openpgp" ? isOpenpgpPublicKey(octets) : isPublicKeyInfo(octets);
+
+const derSequence = 0x30;
+
+/** A sequence that begins with another one (RFC 5280, section 4.1); private keys begin with a version (RFC 5958, section 2). */
+function isPublicKeyInfo([tag, length = 0, ...rest]: Uint8Array): boolean {
+  const longLength = length < 0x80 ? 0 : length & 0x7f;
+  return tag === derSequence && rest[longLength] === derSequence;
 }
 
 /** By its first packet (RFC 4880, sections 4.2 and 4.3). */
-function isPublicKey([header = 0]: Uint8Array): boolean {
+function isOpenpgpPublicKey([header = 0]: Uint8Array): boolean {
   const isNewFormat = (header & 0x40) !== 0;
   return (header & 0x80) !== 0 && (isNewFormat ? header & 0x3f : (header >> 2) & 0x0f) === 6;
 }

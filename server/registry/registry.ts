@@ -23,6 +23,16 @@ export interface RegistryDeps {
   readonly pins: Pick<Pins, "pinOf">;
   /** Who was told that content is there names it in a manifest, or fetches it, within this time. */
   readonly leaseMs: DurationMs;
+  /** Images that hold the signatures of others. */
+  readonly attachments: {
+    pushed(manifest: {
+      readonly repository: string;
+      readonly digest: string;
+      readonly tags: readonly string[];
+      readonly by: string;
+    }): Promise<void>;
+    removed(reference: string): void;
+  };
   /** Content is not as it was pushed. */
   readonly onDamage: (digest: string) => void;
 }
@@ -73,7 +83,8 @@ const anybody: Reader = { mayPush: () => false };
 
 /** The registry behind the routes: repositories of blobs and manifests, in one content store. */
 export function createRegistry(deps: RegistryDeps) {
-  const { clock, log, record, content, store, uploads, quotas, pins, leaseMs, onDamage } = deps;
+  const { clock, log, record, content, store, uploads, quotas, pins, leaseMs } = deps;
+  const { attachments, onDamage } = deps;
   const small = new LRUCache<string, Buffer>({
     maxSize: keptManifestBytes,
     sizeCalculation: ({ length }) => Math.max(1, length),
@@ -261,6 +272,7 @@ export function createRegistry(deps: RegistryDeps) {
         refuse(await store.saveManifest({ repository, manifest, references, tags, by, now: clock.now() }));
       });
       for (const tag of tags) tell("registry.pushed", repository, tag, by);
+      await attachments.pushed({ repository, digest: text, tags, by });
       return { digest: text, subject: facts.subject };
     },
 
@@ -280,6 +292,7 @@ export function createRegistry(deps: RegistryDeps) {
           : "unknown";
       if (done === "unknown") throw new OciError("MANIFEST_UNKNOWN", "this repository has no such manifest");
       if (done === "referenced") throw stillReferenced("an index names this manifest; delete that first");
+      attachments.removed(reference);
       tell("registry.deleted", repository, reference, by);
     },
 

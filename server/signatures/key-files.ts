@@ -3,7 +3,8 @@ import type { Signer } from "../domain/signature.ts";
 import { keyListing } from "./key-listing.ts";
 import { armorKeys } from "./openpgp.ts";
 import { keyFileOf, policyJson } from "./policy/client-files.ts";
-import type { Trust } from "./policy/trust.ts";
+import { pemOf } from "./policy/public-key.ts";
+import { isSigstore, type Trust } from "./policy/trust.ts";
 
 export interface KeyFile {
   readonly type: string;
@@ -39,7 +40,7 @@ function filesFor(trust: Trust, startedAt: EpochMs): Map<string, KeyFile> {
     ...[...signers].map((signer) => ({
       name: keyFileOf(signer),
       type: "text/plain",
-      content: Buffer.from(armorKeys(signer.keys)),
+      content: Buffer.from(isSigstore(signer) ? signer.keys.map(pemOf).join("") : armorKeys(signer.keys)),
       changedAt: signer.addedAt,
     })),
   ];

@@ -5,6 +5,7 @@ import { largestSignature, type SignerKey } from "../domain/signature.ts";
 
 /** What the OpenPGP part of a signature says, once its mathematics are right. */
 export interface OpenedSignature {
+  readonly format: "openpgp";
   readonly fingerprint: string;
   readonly signedAt: EpochMs;
   readonly expiresAt: EpochMs | undefined;
@@ -80,6 +81,7 @@ export async function openSignature(
       );
       const expires = signature.getExpirationTime();
       return {
+        format: "openpgp",
         fingerprint: key.fingerprint,
         signedAt: signature.created?.getTime() ?? 0,
         expiresAt: typeof expires === "number" ? undefined : expires.getTime(),
@@ -183,6 +185,7 @@ async function factsOf(key: openpgp.Key): Promise<SignerKey> {
   if (flags !== undefined && (flags & enums.keyFlags.signData) === 0)
     refuse("its primary key does not sign, and clients refuse signatures of subkeys");
   return {
+    format: "openpgp",
     fingerprint: key.getFingerprint(),
     algorithm: isRsa ? `rsa${bits}` : (curve ?? algorithm).replace("Legacy", "").toLowerCase(),
     userIds: key.getUserIDs(),

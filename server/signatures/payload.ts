@@ -1,4 +1,6 @@
-/** The payload of a simple signature (containers-signature(5)). */
+import type { SignatureFormat } from "../domain/signature.ts";
+
+/** The payload of a signature (containers-signature(5); cosign's specs/SIGNATURE_SPEC.md has the same form). */
 export interface SignaturePayload {
   readonly digest: string;
   readonly reference: string;
@@ -7,15 +9,21 @@ export interface SignaturePayload {
   readonly timestamp: number | undefined;
 }
 
-const payloadType = "atomic container signature";
+const payloadTypes: Readonly<Record<SignatureFormat, string>> = {
+  openpgp: "atomic container signature",
+  sigstore: "cosign container image signature",
+};
 
 /**
- * Reads a payload whose OpenPGP signature has been verified; never before. What containers/image refuses is refused: members that are
+ * Reads a payload whose signature has been verified; never before. What containers/image refuses is refused: members that are
  * unknown, missing or there twice, values of another type, anything around it.
  *
  * @returns the payload, or what is wrong with it
  */
-export function readPayload(octets: Uint8Array): SignaturePayload | { readonly problem: string } {
+export function readPayload(
+  octets: Uint8Array,
+  format: SignatureFormat = "openpgp",
+): SignaturePayload | { readonly problem: string } {
   try {
     // A byte order mark stays, and is no JSON; octets that are no UTF-8 become U+FFFD, as they do in Go.
     const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(octets);
@@ -24,8 +32,11 @@ export function readPayload(octets: Uint8Array): SignaturePayload | { readonly p
     const critical = exactly(payload.critical, "critical", ["type", "image", "identity"]);
     const image = exactly(critical.image, "critical.image", ["docker-manifest-digest"]);
     const identity = exactly(critical.identity, "critical.identity", ["docker-reference"]);
-    if (textOf(critical.type, "critical.type") !== payloadType) throw new Problem("critical.type is another");
-    const optional = membersOf(payload.optional, "optional");
+    if (textOf(critical.type, "critical.type") !== payloadTypes[format])
+      throw new Problem("critical.type is another");
+    // cosign writes null where there is nothing.
+    const isNothing = format === "sigstore" && payload.optional === "null";
+    const optional = isNothing ? new Map<string, string>() : membersOf(payload.optional, "optional");
     return {
       digest: textOf(image["docker-manifest-digest"], "docker-manifest-digest"),
       reference: textOf(identity["docker-reference"], "docker-reference"),

@@ -19,7 +19,12 @@ import {
 } from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
-import { type ImageSignature, largestSignature, type SignedStatement } from "../domain/signature.ts";
+import {
+  attachedTo,
+  type ImageSignature,
+  largestSignature,
+  type SignedStatement,
+} from "../domain/signature.ts";
 import type { SignatureRepository } from "../store/signatures.ts";
 import { type EnvelopeFault, openSignature } from "./openpgp.ts";
 import { readPayload } from "./payload.ts";
@@ -27,7 +32,8 @@ import { parseReference } from "./policy/reference.ts";
 import type { RegistryNames } from "./policy/trust.ts";
 import type { Signers } from "./signers.ts";
 import { imagesIn, imageState, type ImageState, type JudgedSignature } from "./image-state.ts";
-import { judge, type Refusal } from "./verdict.ts";
+import { tellOfSignatures } from "./telling.ts";
+import { judge, type Refusal, type Verdict } from "./verdict.ts";
 
 /** What signatures need to know of the registry. */
 export interface KnownManifests {
@@ -53,15 +59,27 @@ export interface SignatureOffer {
   readonly position?: number | undefined;
 }
 
+interface SignedImage {
+  readonly repository: string;
+  readonly digest: string;
+  /** As it is asked for; undefined: by its digest. */
+  readonly tag: string | undefined;
+}
+
 /** The signatures of images: what comes in is verified first, whichever way it comes. */
 export function createSignatures({ clock, record, store, signers, names, manifests }: SignaturesDeps) {
+  const tell = tellOfSignatures(record);
+
   /** What one of our signers has said. @throws RollcallError with the reason why not */
   async function open(octets: Uint8Array): Promise<SignedStatement> {
     if (octets.length > largestSignature)
       throw SignatureMalformed({ problem: `it is larger than ${largestSignature / 1024} KiB` });
     const opened = await openSignature(
       octets,
-      signers.all().flatMap(({ keys }) => keys),
+      signers
+        .all()
+        .flatMap(({ keys }) => keys)
+        .filter(({ format }) => format === "openpgp"),
     );
     if ("fault" in opened) throw errorOfEnvelope(opened.fault);
     const payload = readPayload(opened.payload);
@@ -69,31 +87,63 @@ export function createSignatures({ clock, record, store, signers, names, manifes
     return { ...opened, digest: payload.digest, reference: payload.reference };
   }
 
-  /** By its digest, or by the tag that the signature itself names: a scope may be a tag's. */
-  function check(statement: SignedStatement, { repository, digest }: SignatureOffer): void {
-    const { host } = names;
-    const verdictFor = (tag: string | undefined) =>
-      judge(statement, { host, repository, tag, digest }, signers.trust(), clock.now());
-    const { tag } = parseReference(statement.reference) ?? {};
-    const byDigest = verdictFor(undefined);
-    if (byDigest.accepted || (tag !== undefined && verdictFor(tag).accepted)) return;
-    throw errorOfRefusal(byDigest.refusal, statement, `${host}/${repository}`);
+  const verdictFor = (statement: SignedStatement, { repository, digest, tag }: SignedImage): Verdict =>
+    judge(statement, { host: names.host, repository, tag, digest }, signers.trust(), clock.now());
+
+  /** Scopes may be those of a tag. An OpenPGP signature names its tag, and one of cosign's is for every one. */
+  function tagsOf({ format, reference }: SignedStatement, repository: string): string[] {
+    if (format === "openpgp") return [parseReference(reference)?.tag ?? []].flat();
+    const prefix = `${names.host}/${repository}:`;
+    return [...signers.trust().keys()].flatMap((scope) =>
+      scope.startsWith(prefix) ? [scope.slice(prefix.length)] : [],
+    );
   }
 
-  function judged(repository: string, digest: string, tag: string | undefined): JudgedSignature[] {
-    return store.list(repository, digest).map((signature) => ({
+  /** By its digest, or else by any tag. */
+  function verdictAnyhow(statement: SignedStatement, { repository, digest }: SignedImage): Verdict {
+    const byDigest = verdictFor(statement, { repository, digest, tag: undefined });
+    if (byDigest.accepted) return byDigest;
+    const byTag = tagsOf(statement, repository).map((tag) =>
+      verdictFor(statement, { repository, digest, tag }),
+    );
+    return byTag.find(({ accepted }) => accepted) ?? byDigest;
+  }
+
+  /** Whether a signature is for this image and by somebody who may. @throws RollcallError with the reason why not */
+  function check(statement: SignedStatement, image: Pick<SignedImage, "repository" | "digest">): void {
+    const verdict = verdictAnyhow(statement, { ...image, tag: undefined });
+    if (!verdict.accepted)
+      throw errorOfRefusal(verdict.refusal, statement, `${names.host}/${image.repository}`);
+  }
+
+  function judged(image: SignedImage, verdict = verdictFor): JudgedSignature[] {
+    return store.list(image.repository, image.digest).map((signature) => ({
       signature,
-      verdict: judge(signature, { host: names.host, repository, tag, digest }, signers.trust(), clock.now()),
+      verdict: verdict(signature, image),
       signer: signers.all().find(({ keys }) => keys.some((key) => key.fingerprint === signature.fingerprint))
         ?.name,
     }));
   }
 
+  /** Of an image that holds the signatures of another one: whether one of them counts. */
+  function stateOfAttachment(repository: string, subject: string) {
+    const image = { repository, digest: subject, tag: undefined };
+    const signatures = judged(image, verdictAnyhow).filter(
+      ({ signature }) => signature.format === "sigstore",
+    );
+    return { state: imageState(signatures), signatures };
+  }
+
   function stateAndSignatures(repository: string, digest: string, tag: string | undefined) {
+    const subject = tag === undefined ? undefined : attachedTo(tag);
+    if (subject !== undefined) return stateOfAttachment(repository, subject);
     if (!manifests.childrenOf(repository, digest)) return undefined;
     const children = imagesIn(digest, (inner) => manifests.childrenOf(repository, inner));
-    const own = judged(repository, digest, tag);
-    const others = children.map((child) => ({ digest: child, signatures: judged(repository, child, tag) }));
+    const own = judged({ repository, digest, tag });
+    const others = children.map((child) => ({
+      digest: child,
+      signatures: judged({ repository, digest: child, tag }),
+    }));
     return {
       state: imageState(own, others),
       signatures: [...own, ...others.flatMap((child) => child.signatures)],
@@ -147,27 +197,18 @@ export function createSignatures({ clock, record, store, signers, names, manifes
           position,
         );
         changed();
-        record({
-          type: "signature.added",
-          actor,
-          message: `${repository}@${digest} was signed as ${reference}`,
-          data: { repository, digest, reference, key: fingerprint, position: signature.position },
-        });
+        tell.added(signature);
         return signature;
       } catch (error) {
-        if (error instanceof RollcallError)
-          record({
-            type: "signature.refused",
-            level: "warning",
-            actor,
-            message: `a signature of ${repository}@${digest} was refused: ${error.message}`,
-            data: { repository, digest, code: error.code },
-          });
+        if (error instanceof RollcallError) tell.refused(offer, error, actor);
         throw error;
       }
     },
 
-    list: store.list,
+    check,
+    /** Those that are no images of their own. */
+    list: (repository: string, digest: string): ImageSignature[] =>
+      store.list(repository, digest).filter(({ format }) => format === "openpgp"),
     /** For clients: the octets as they came. */
     octets: store.octets,
 
@@ -196,6 +237,9 @@ export function createSignatures({ clock, record, store, signers, names, manifes
       const found = stateAndSignatures(repository, digest, tag);
       return found && { state: found.state.state, until: nextChange(found.signatures) };
     },
+
+    /** What the store has of signatures is another than before. */
+    changed,
 
     /** Another object after each change of a signer or a signature. */
     revision(): object {

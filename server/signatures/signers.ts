@@ -2,7 +2,9 @@ import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
 import {
   InvalidRequest,
   KeyInvalid,
+  KeysMixed,
   ScopeInvalid,
+  ScopeTaken,
   SignerNotFound,
   SignerRevoked,
 } from "../domain/error-catalogue.ts";
@@ -11,18 +13,21 @@ import type { Signer, SignerKey } from "../domain/signature.ts";
 import type { SignerRepository } from "../store/signers.ts";
 import { mergeKeys, readPublicKeys } from "./openpgp.ts";
 import { isScope } from "./policy/reference.ts";
-import { type RegistryNames, type Trust, trustOf } from "./policy/trust.ts";
+import { counts, isSigstore, type RegistryNames, type Trust, trustOf } from "./policy/trust.ts";
+import { isPem, readSigstoreKey } from "./sigstore.ts";
 
 export interface SignersDeps {
   readonly clock: Pick<Clock, "now">;
   readonly record: RecordEvent;
   readonly signers: SignerRepository;
   readonly names: RegistryNames;
+  /** Somebody may sign now who could not before, or more than before, with a key of cosign's. @param by who has added it */
+  readonly onAdded?: (by: string) => void;
 }
 
 export interface NewSigner {
   readonly name: string;
-  /** As `gpg --export` writes them, armored or not; several are fine. */
+  /** As `gpg --export` writes them, armored or not, and several are fine; or one of cosign's, in PEM. */
   readonly keys: Uint8Array;
   /** Undefined: those that the signer has, or for a new one the whole registry. */
   readonly scopes: readonly string[] | undefined;
@@ -34,7 +39,7 @@ const mostKeys = 16;
 const mostScopes = 64;
 
 /** Who may sign images: as people change them, and the rules that follow. */
-export function createSigners({ clock, record, signers, names }: SignersDeps) {
+export function createSigners({ clock, record, signers, names, onAdded }: SignersDeps) {
   let last: { from: readonly Signer[]; validUntil: EpochMs; trust: Trust } | undefined;
 
   function checkScope(scope: string): void {
@@ -45,6 +50,18 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
         scope,
         problem: `names the registry by another name: here it is ${names.host}, and its aliases follow by themselves`,
       });
+  }
+
+  /** Clients ask for all that a scope names, and know one key of cosign's for it. @throws KeysMixed, ScopeTaken */
+  function checkCompany(signer: Signer, now: EpochMs): void {
+    const isAlone = isSigstore(signer);
+    if (isAlone && signer.keys.length > 1) throw KeysMixed({ name: signer.name });
+    if (!counts(signer, now)) return;
+    for (const other of signers.all()) {
+      if (other.name === signer.name || !counts(other, now) || !(isAlone || isSigstore(other))) continue;
+      const scope = signer.scopes.find((one) => other.scopes.includes(one));
+      if (scope !== undefined) throw ScopeTaken({ scope, signer: other.name });
+    }
   }
 
   return {
@@ -68,7 +85,7 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
 
     /**
      * Adds a signer, or keys and scopes to one. A key that is known takes what is new in it: another expiry, a revocation.
-     * @throws KeyInvalid, KeyTaken, ScopeInvalid, SignerRevoked, InvalidRequest
+     * @throws KeyInvalid, KeyTaken, KeysMixed, ScopeInvalid, ScopeTaken, SignerRevoked, InvalidRequest
      */
     async add({ name, keys, scopes, expiresInMs }: NewSigner, actor: string): Promise<Signer> {
       if (!nameForm.test(name))
@@ -76,7 +93,8 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
           problem: "a signer's name is lower-case letters, digits and . _ -, at most 59 of them",
         });
       for (const scope of scopes ?? []) checkScope(scope);
-      const sent = await readPublicKeys(keys);
+      const text = Buffer.from(keys).toString("latin1");
+      const sent = isPem(text) ? [readSigstoreKey(text)] : await readPublicKeys(keys);
       const before = signers.find(name);
       const merged = await merge(before?.keys ?? [], sent);
       const now = clock.now();
@@ -90,7 +108,7 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
         const all = [...new Set([...(known?.scopes ?? []), ...(scopes ?? (known ? [] : [names.host]))])];
         if (all.length > mostScopes)
           throw InvalidRequest({ problem: `a signer has at most ${mostScopes} scopes` });
-        return {
+        const next = {
           name,
           scopes: all,
           keys: merged,
@@ -98,6 +116,8 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
           expiresAt: expiresInMs === undefined ? known?.expiresAt : now + expiresInMs,
           revokedAt: undefined,
         };
+        checkCompany(next, now);
+        return next;
       });
       record({
         type: "signer.added",
@@ -105,6 +125,7 @@ export function createSigners({ clock, record, signers, names }: SignersDeps) {
         message: `${name} may sign ${signer.scopes.join(", ")}`,
         data: { name, scopes: [...signer.scopes], keys: sent.map(({ fingerprint }) => fingerprint) },
       });
+      if (isSigstore(signer)) onAdded?.(actor);
       return signer;
     },
 
@@ -131,7 +152,7 @@ async function merge(known: readonly SignerKey[], sent: readonly SignerKey[]): P
   const keys = new Map(known.map((key) => [key.fingerprint, key]));
   for (const key of sent) {
     const before = keys.get(key.fingerprint);
-    keys.set(key.fingerprint, before ? await mergeKeys(before, key) : key);
+    keys.set(key.fingerprint, before?.format === "openpgp" ? await mergeKeys(before, key) : key);
   }
   if (keys.size > mostKeys) throw KeyInvalid({ problem: `a signer has at most ${mostKeys} keys` });
   return [...keys.values()];

@@ -36,9 +36,9 @@ export interface AskedImage {
 }
 
 /**
- * Decides as containers/image does by the policy of the same `trust` (policy_eval_signedby.go; gpg's own checks of time and key first).
+ * Decides as containers/image does by the policy of the same `trust` (policy_eval_signedby.go and policy_eval_sigstore.go; gpg's own checks of time and key first).
  *
- * @param statement whose OpenPGP signature has been verified, with the key that it names
+ * @param statement whose signature has been verified, with the key that it names
  */
 export function judge(
   statement: SignedStatement,
@@ -56,12 +56,15 @@ export function judge(
   if (fault) return refused(fault);
   if (statement.expiresAt !== undefined && statement.expiresAt <= now) return refused("expired");
   if (statement.digest !== digest) return refused("other-digest");
-  const other = differs(
-    rule.alias?.prefix === asked.host
-      ? { ...asked, host: rule.alias.signedPrefix, name: `${rule.alias.signedPrefix}/${asked.path}` }
-      : asked,
-    parseReference(statement.reference),
-  );
+  const signed = parseReference(statement.reference);
+  const other = rule.alias
+    ? differs(
+        { ...asked, host: rule.alias.signedPrefix, name: `${rule.alias.signedPrefix}/${asked.path}` },
+        signed,
+      )
+    : statement.format === "sigstore"
+      ? isOtherRepository(asked, signed)
+      : differs(asked, signed);
   return other ? refused(other) : { accepted: true, signer };
 }
 
@@ -83,10 +86,18 @@ function whyNot(former: readonly Signer[], statement: SignedStatement, now: Epoc
 function faultOfKey(key: SignerKey, statement: SignedStatement, now: EpochMs): Refusal | undefined {
   if (key.isRevoked) return "key-revoked";
   if (key.expiresAt !== undefined && key.expiresAt <= now) return "key-expired";
-  return key.createdAt > statement.signedAt || key.createdAt > now ? "key-newer" : undefined;
+  const { createdAt } = key;
+  return createdAt !== undefined && (createdAt > statement.signedAt || createdAt > now)
+    ? "key-newer"
+    : undefined;
 }
 
-/** `matchRepoDigestOrExact`, the rule of a `signedBy` that names none. @param signed undefined: what the payload says is no reference */
+/** `matchRepository`: what cosign signs has no tag. */
+function isOtherRepository(asked: ImageReference, signed: ImageReference | undefined): Refusal | undefined {
+  return signed?.name === asked.name ? undefined : "other-repository";
+}
+
+/** `matchRepoDigestOrExact`, the rule of a `signedBy` that names none, and of `remapIdentity`. @param signed undefined: what the payload says is no reference */
 function differs(asked: ImageReference, signed: ImageReference | undefined): Refusal | undefined {
   // A signature of a name alone, without tag or digest, is for no image.
   if (!signed || (signed.tag === undefined && signed.digest === undefined)) return "other-repository";

@@ -44,7 +44,11 @@ const partLength = 250;
 
 const isUnleased = (table: string) =>
   `NOT EXISTS (SELECT 1 FROM registry_lease AS lease WHERE lease.digest = ${table}.digest AND lease.until_ms > @now)`;
-const isUntagged = `NOT EXISTS (SELECT 1 FROM registry_tag AS tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest)
+// A tag with which cosign names the signatures of a manifest (domain/signature.ts) holds no longer than that one is there.
+const isOrphan = `tag.name GLOB 'sha256-*.sig' AND NOT EXISTS (SELECT 1 FROM registry_manifest AS signed
+    WHERE signed.repository = tag.repository AND signed.digest = 'sha256:' || substr(tag.name, 8, 64))`;
+const isUntagged = `NOT EXISTS (SELECT 1 FROM registry_tag AS tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest
+    AND NOT (${isOrphan}))
   AND ${isUnleased("manifest")}
   AND manifest.created_at_ms <= @usedBefore
   AND (SELECT used_at_ms FROM registry_blob WHERE digest = manifest.digest) <= @usedBefore`;

@@ -1,6 +1,6 @@
 import type { Database } from "better-sqlite3";
 import { KeyTaken } from "../domain/error-catalogue.ts";
-import type { Signer, SignerKey } from "../domain/signature.ts";
+import type { SignatureFormat, Signer, SignerKey } from "../domain/signature.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
 interface SignerRow {
@@ -13,10 +13,11 @@ interface SignerRow {
 
 interface KeyRow {
   fingerprint: string;
+  format: SignatureFormat;
   signer: string;
   algorithm: string;
   user_ids: string;
-  created_at_ms: number;
+  created_at_ms: number | null;
   expires_at_ms: number | null;
   is_revoked: number;
   octets: Buffer;
@@ -42,8 +43,8 @@ export function createSignerRepository(db: Database, queue: CommitQueue) {
   );
   const dropKeys = db.prepare("DELETE FROM signer_keys WHERE signer = ?");
   const insertKey = db.prepare(
-    `INSERT INTO signer_keys (fingerprint, signer, algorithm, user_ids, created_at_ms, expires_at_ms, is_revoked, octets)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO signer_keys (fingerprint, format, signer, algorithm, user_ids, created_at_ms, expires_at_ms, is_revoked, octets)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const drop = db.prepare("DELETE FROM signers WHERE name = ?");
 
@@ -86,10 +87,11 @@ export function createSignerRepository(db: Database, queue: CommitQueue) {
         for (const key of next.keys)
           insertKey.run(
             key.fingerprint,
+            key.format,
             name,
             key.algorithm,
             JSON.stringify(key.userIds),
-            key.createdAt,
+            key.createdAt ?? null,
             key.expiresAt ?? null,
             key.isRevoked ? 1 : 0,
             key.octets,
@@ -110,10 +112,11 @@ export type SignerRepository = ReturnType<typeof createSignerRepository>;
 
 function readKey(row: KeyRow): SignerKey {
   return {
+    format: row.format,
     fingerprint: row.fingerprint,
     algorithm: row.algorithm,
     userIds: JSON.parse(row.user_ids) as string[],
-    createdAt: row.created_at_ms,
+    createdAt: row.created_at_ms ?? undefined,
     expiresAt: row.expires_at_ms ?? undefined,
     isRevoked: row.is_revoked === 1,
     octets: row.octets,

@@ -4,8 +4,10 @@ import type { Family } from "../../server/node/families.ts";
 import type { NodeFactsInput } from "../../server/node/node-facts.ts";
 import { nodeTree } from "../../server/node/node-tree.ts";
 import { rootlessNode } from "../../server/node/rootless-node.ts";
+import { readSigstoreKey } from "../../server/signatures/sigstore.ts";
 import { trustOf } from "../../server/signatures/policy/trust.ts";
 import { sampleFacts, sampleImages, sampleSigner } from "../support/node-samples.ts";
+import { makeSigstoreKey } from "../support/sigstore-lab.ts";
 
 type Images = NodeFactsInput["images"];
 
@@ -126,6 +128,58 @@ t.test("signatures are looked for by the old key of registries.d and by the new 
   );
   t.end();
 });
+
+t.test(
+  "a key of cosign's stands in the policy, and images with its signatures are looked for there alone",
+  (t) => {
+    const names = { host: "registry.local", aliases: ["10.0.0.2"] };
+    const { publicPem } = makeSigstoreKey();
+    const cora = {
+      ...sampleSigner,
+      name: "cora",
+      scopes: ["registry.local/p10"],
+      keys: [readSigstoreKey(publicPem)],
+    };
+    const elsewhere = {
+      ...sampleSigner,
+      name: "elsa",
+      scopes: ["registry.example/apps"],
+      keys: [readSigstoreKey(makeSigstoreKey("ed25519").publicPem)],
+    };
+    const images = {
+      ...signedBy([cora, elsewhere, signer("anna", 1)], names),
+      port: 8443,
+      lookasidePort: 81,
+    };
+    const { docker } = policyOf(images).transports;
+    const keyData = Buffer.from(publicPem).toString("base64");
+    t.same(docker["registry.local/p10"], [
+      { type: "sigstoreSigned", keyData, signedIdentity: { type: "matchRepository" } },
+    ]);
+    t.same(docker["10.0.0.2/p10"], [
+      {
+        type: "sigstoreSigned",
+        keyData,
+        signedIdentity: { type: "remapIdentity", prefix: "10.0.0.2", signedPrefix: "registry.local" },
+      },
+    ]);
+    t.match(docker["registry.local"], [{ type: "signedBy" }], "the scope above is gpg's");
+    const url = "http://sigstore.local:81/sigstore/";
+    const section = (place: string) =>
+      `  "${place}":\n    lookaside: ${url}\n    sigstore: ${url}\n    use-sigstore-attachments: true\n`;
+    t.equal(
+      filesOf(images)("/etc/containers/registries.d/default.yaml"),
+      `default-docker:\n  lookaside: ${url}\n  sigstore: ${url}\ndocker:\n${section("registry.example/apps")}${section("registry.local:8443/p10")}`,
+    );
+    t.same(
+      policyOf({ ...images, ...signedBy([{ ...cora, revokedAt: 5 }]) }).transports.docker[
+        "registry.local/p10"
+      ],
+      nothing,
+    );
+    t.end();
+  },
+);
 
 t.test("the services have their names in /etc/hosts, the registry's own among them", (t) => {
   t.match(filesOf({})("/etc/hosts"), /^10\.0\.0\.2 registry\.local sigstore\.local$/m);

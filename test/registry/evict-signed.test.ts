@@ -29,7 +29,7 @@ t.test(
       store.upstreams.oldest(10).map(({ digest }) => digest),
       digests,
     );
-    const signature: Omit<ImageSignature, "position"> = {
+    const signature: Omit<ImageSignature, "position" | "format"> = {
       repository,
       digest: digests[0] ?? "",
       fingerprint: "f".repeat(40),

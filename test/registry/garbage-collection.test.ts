@@ -7,6 +7,7 @@ import {
   createGarbageCollection,
   type RegistryCollection,
 } from "../../server/registry/garbage-collection.ts";
+import { attachmentTag } from "../../server/domain/signature.ts";
 import { openStore } from "../../server/store/open-store.ts";
 import { type ServerOptions, startServer } from "../support/http-fixture.ts";
 import { blobOf, descriptorOf, indexOf, manifestOf, ociIndex, ociManifest } from "../support/oci-image.ts";
@@ -73,6 +74,36 @@ t.test("what a tag leads to stays, and a deleted image gives its octets back aft
   t.match(await collect(), { blobCount: 0 }, "there is nothing more");
   const { bytes: catalog } = await client.must(200, "GET", "/v2/_catalog");
   t.same(JSON.parse(catalog.toString()), { repositories: ["p10/kept"] }, "an empty repository goes too");
+});
+
+t.test("signatures in an image of their own stay as long as what they sign", async (t) => {
+  const { client, image, collect, later } = await lab(t);
+  const tagged = await image("p10/app", "1.0");
+  const child = await image("p10/app", undefined);
+  const index = indexOf([child.manifest]);
+  await client.putManifest("p10/app", "both", index, ociIndex);
+  const signatures: { tag: string; digest: string }[] = [];
+  for (const { manifest } of [tagged, child]) {
+    const tag = attachmentTag(manifest.digest);
+    signatures.push({ tag, digest: (await image("p10/app", tag)).manifest.digest });
+  }
+  const there = async () => {
+    const found = await Promise.all(signatures.map(({ digest }) => client.hasManifest("p10/app", digest)));
+    return found;
+  };
+  later(2 * hourMs);
+  t.match(await collect(), { manifestCount: 0 });
+  t.same(await there(), [true, true]);
+  await client.deleteManifest("p10/app", tagged.manifest.digest);
+  later(2 * hourMs);
+  t.match(await collect(), { manifestCount: 1, blobCount: 6 }, "with the image that was deleted");
+  t.same(await there(), [false, true]);
+  await client.deleteManifest("p10/app", index.digest);
+  later(2 * hourMs);
+  t.match(await collect(), { manifestCount: 1 }, "what nobody names any more goes");
+  later(2 * hourMs);
+  t.match(await collect(), { manifestCount: 1 }, "and then its signatures");
+  t.same(await there(), [false, false]);
 });
 
 t.test(

@@ -1,7 +1,5 @@
 import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t, { type Test } from "tap";
@@ -14,18 +12,9 @@ import { trustOf } from "../../server/signatures/policy/trust.ts";
 import { sampleImage, writeLayout } from "../support/oci-image.ts";
 import { registryLab } from "../support/registry-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
-import { createClients, createGpg, payloadFor } from "../support/signing-lab.ts";
+import { createClients, createGpg, freePort, payloadFor } from "../support/signing-lab.ts";
 
 const run = promisify(execFile);
-
-/** Signatures name the registry with its port, so that has to be known before. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A server whose TLS port is the registry's name, and podman with gpg keys as on another machine. */
 async function lab(t: Test) {

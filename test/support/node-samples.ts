@@ -12,6 +12,7 @@ export const sampleSigner: Signer = {
   scopes: ["registry.local"],
   keys: [
     {
+      format: "openpgp",
       fingerprint: "0123456789abcdef0123456789abcdef01234567",
       algorithm: "ed25519",
       userIds: ["imagemaker"],

@@ -2,7 +2,7 @@ import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createTcpServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { temporaryDirectory } from "./samples.ts";
@@ -133,19 +133,22 @@ export function makeIndex(images: readonly (LabImage & { readonly architecture: 
   return { digest: digestOf(manifest), manifest, mediaType: mediaTypes.index, blobs: new Map() };
 }
 
-/** A registry to pull from that has the same in every repository. @param tags tag -> image */
+/** A registry to pull from that has the same in every repository. @param tags tag -> image; more may come to it later */
 export async function serveImages(
   t: Teardown,
   tags: Readonly<Record<string, LabImage>>,
   more: readonly LabImage[] = [],
 ) {
-  const images = new Map([...Object.values(tags), ...more].map((image) => [image.digest, image]));
-  const blobs = new Map([...images.values()].flatMap((image) => [...image.blobs]));
+  const all = () => [...Object.values(tags), ...more];
+  const blobOf = (digest: string) =>
+    all()
+      .find(({ blobs }) => blobs.has(digest))
+      ?.blobs.get(digest);
   const server = createServer((request, response) => {
     const [, kind, reference = ""] = /\/(manifests|blobs)\/([^/?]+)$/.exec(request.url ?? "") ?? [];
     if (request.url === "/v2/") return void response.end("{}");
-    const image = images.get(reference) ?? tags[reference];
-    const content = kind === "manifests" ? image && Buffer.from(image.manifest) : blobs.get(reference);
+    const image = tags[reference] ?? all().find(({ digest }) => digest === reference);
+    const content = kind === "manifests" ? image && Buffer.from(image.manifest) : blobOf(reference);
     if (!content)
       return void response.writeHead(404).end('{"errors":[{"code":"MANIFEST_UNKNOWN","message":"none"}]}');
     response.writeHead(200, {
@@ -161,6 +164,15 @@ export async function serveImages(
     server.close();
   });
   return { port: (server.address() as AddressInfo).port };
+}
+
+/** Signatures name the registry with its port, so that has to be known before. */
+export async function freePort(): Promise<number> {
+  const server = createTcpServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }
 
 export interface ClientFiles {

@@ -1,6 +1,15 @@
 import type { Signer, SignerKey } from "../../server/domain/signature.ts";
 import { readPublicKeys } from "../../server/signatures/openpgp.ts";
-import { createGpg, makeImage, makeIndex, packetsOf, payloadFor, serveImages } from "./signing-lab.ts";
+import { sigstoreRows } from "./sigstore-rows.ts";
+import {
+  createGpg,
+  type LabImage,
+  makeImage,
+  makeIndex,
+  packetsOf,
+  payloadFor,
+  serveImages,
+} from "./signing-lab.ts";
 
 /** One row: what lies beside an image, and whether clients take it. */
 export interface Row {
@@ -11,6 +20,10 @@ export interface Row {
   /** Which image it is, `one` unless told otherwise. */
   readonly image?: "one" | "both";
   readonly signatures: readonly Buffer[];
+  /** An image with signatures of cosign's, under the tag for those of the image. */
+  readonly attachment?: LabImage;
+  /** It is under the tag for those of the index. */
+  readonly isOfIndex?: true;
   /** Of the children of an index. */
   readonly childSignatures?: readonly Buffer[];
   readonly viaAlias?: boolean;
@@ -46,7 +59,8 @@ export async function makeTruthTable(t: { teardown(fn: () => void | Promise<void
     { ...one, architecture: "amd64" },
     { ...arm, architecture: "arm64" },
   ]);
-  const { port } = await serveImages(t, { "1.0": one, "2.0": one, both }, [two, arm]);
+  const tags: Record<string, LabImage> = { "1.0": one, "2.0": one, both };
+  const { port } = await serveImages(t, tags, [two, arm]);
   const names = { host: `127.0.0.1:${port}`, aliases: [`localhost:${port}`] };
   const image = `${names.host}/lab/image`;
   const plainPayload = payloadFor(one.digest, `${image}:1.0`);
@@ -379,5 +393,21 @@ export async function makeTruthTable(t: { teardown(fn: () => void | Promise<void
     },
   ];
 
-  return { rows, names, signers, keys, one, both };
+  const cosign = await sigstoreRows({
+    host: names.host,
+    alias: names.aliases[0] ?? "",
+    one,
+    two,
+    both,
+    signGpg: (reference) => sign("anna", payloadFor(one.digest, reference)),
+  });
+  return {
+    rows: [...rows, ...cosign.rows],
+    names,
+    signers: [...signers, ...cosign.signers],
+    keys,
+    one,
+    both,
+    tags,
+  };
 }

@@ -9,7 +9,13 @@ interface SignerView {
   addedAt: string;
   expiresAt: string | null;
   revokedAt: string | null;
-  keys: { fingerprint: string; algorithm: string; expiresAt: string | null; revoked: boolean }[];
+  keys: {
+    format: string;
+    fingerprint: string;
+    algorithm: string;
+    expiresAt: string | null;
+    revoked: boolean;
+  }[];
 }
 
 function days(text: string): number {
@@ -21,7 +27,10 @@ function days(text: string): number {
 
 const collect = (value: string, before: string[]) => [...before, value];
 
-/** The file's text where it is ASCII armor, else its base64. */
+const noSigstore =
+  "podman and skopeo of Debian 12 are built without sigstore, and refuse what this key has signed.\n";
+
+/** The file's text where it is ASCII armor or PEM, else its base64. */
 function readKeyFile(path: string): string {
   try {
     const content = readFileSync(path === "-" ? 0 : path);
@@ -29,7 +38,8 @@ function readKeyFile(path: string): string {
   } catch (error) {
     throw InvalidRequest({
       problem: `${path} can't be read (${(error as NodeJS.ErrnoException).code ?? "unknown"})`,
-      advice: "Name the file that `gpg --export --armor NAME > FILE` wrote, or - for the standard input.",
+      advice:
+        "Name the file that `gpg --export --armor NAME > FILE` wrote, or cosign.pub, or - for the standard input.",
     });
   }
 }
@@ -56,7 +66,12 @@ export function keyCommands(program: Command, open: () => Session): void {
         rows: signers.map((signer) => [
           signer.name,
           signer.scopes.join(" "),
-          signer.keys.map(({ algorithm, fingerprint }) => `${algorithm} ${fingerprint}`).join(" "),
+          signer.keys
+            .map(
+              ({ format, algorithm, fingerprint }) =>
+                `${format === "sigstore" ? "cosign " : ""}${algorithm} ${fingerprint}`,
+            )
+            .join(" "),
           statusOf(signer),
         ]),
         empty: "Nobody may sign images, and nodes take every image: boot key add NAME --file NAME.asc",
@@ -67,7 +82,7 @@ export function keyCommands(program: Command, open: () => Session): void {
     .description("let somebody sign images; or add another key or scope to somebody who may")
     .requiredOption(
       "--file <file>",
-      "public key, from `gpg --export --armor NAME`; - reads the standard input",
+      "public key, from `gpg --export --armor NAME`, or cosign's cosign.pub; - reads the standard input",
     )
     .addOption(
       new Option("--scope <scope>", "what may be signed, repeatable; default: the whole registry")
@@ -79,7 +94,7 @@ export function keyCommands(program: Command, open: () => Session): void {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot key add anna --file anna.asc --scope registry.local/p10\n  gpg --export anna | boot key add anna --file - --expires-in 365",
+      "\nExamples:\n  boot key add anna --file anna.asc --scope registry.local/p10\n  boot key add ci --file cosign.pub --scope registry.local/apps\n  gpg --export anna | boot key add anna --file - --expires-in 365",
     )
     .action(async (name: string, options: { file: string; scope: string[]; expiresIn?: number }) => {
       const session = open();
@@ -94,7 +109,8 @@ export function keyCommands(program: Command, open: () => Session): void {
       session.show(
         signer,
         () =>
-          `${signer.name} may sign ${signer.scopes.join(", ")}, with ${signer.keys.map(({ fingerprint }) => fingerprint).join(", ")}.\n`,
+          `${signer.name} may sign ${signer.scopes.join(", ")}, with ${signer.keys.map(({ fingerprint }) => fingerprint).join(", ")}.\n` +
+          (signer.keys.some(({ format }) => format === "sigstore") ? noSigstore : ""),
       );
     });
   key

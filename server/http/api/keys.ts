@@ -14,7 +14,7 @@ export interface KeyApiDeps {
 const keyBody = Type.Object(
   {
     name: Type.String({ minLength: 1, maxLength: 59 }),
-    /** ASCII armor, or the base64 of a binary key. */
+    /** ASCII armor, the PEM of a key of cosign's, or the base64 of a binary key. */
     publicKey: Type.String({ minLength: 1, maxLength: 700_000 }),
     scopes: Type.Optional(
       Type.Array(Type.String({ minLength: 1, maxLength: 400 }), { minItems: 1, maxItems: 64 }),
@@ -24,8 +24,17 @@ const keyBody = Type.Object(
   { additionalProperties: false },
 );
 
-function keyView({ fingerprint, algorithm, userIds, createdAt, expiresAt, isRevoked }: SignerKey): object {
+function keyView({
+  format,
+  fingerprint,
+  algorithm,
+  userIds,
+  createdAt,
+  expiresAt,
+  isRevoked,
+}: SignerKey): object {
   return {
+    format,
     fingerprint,
     algorithm,
     userIds,
@@ -53,6 +62,7 @@ export function imageStateView({ state, signers, signatures, missing }: ImageSta
     signers,
     missing,
     signatures: signatures.map(({ signature, verdict, signer }) => ({
+      format: signature.format,
       position: signature.position,
       signer: signer ?? null,
       fingerprint: signature.fingerprint,
@@ -88,11 +98,11 @@ export function registerKeyApi(app: FastifyInstance, { signers }: KeyApiDeps): v
     },
     async (request, reply) => {
       const { name, publicKey, scopes, expiresInSeconds } = request.body;
-      const isArmored = publicKey.includes("-----BEGIN ");
+      const isText = publicKey.includes("-----BEGIN ");
       const signer = await signers.add(
         {
           name,
-          keys: Buffer.from(publicKey, isArmored ? "utf8" : "base64"),
+          keys: Buffer.from(publicKey, isText ? "utf8" : "base64"),
           scopes,
           expiresInMs: expiresInSeconds === undefined ? undefined : expiresInSeconds * 1000,
         },

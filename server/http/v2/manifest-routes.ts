@@ -1,3 +1,4 @@
+import { attachedTo } from "../../domain/signature.ts";
 import { parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { ImageGate } from "../../registry/image-gate.ts";
@@ -50,11 +51,14 @@ export function admit(
   const asked = { repository, reference, digest, createdAt };
   const gated = deps.gate.check(asked);
   if (!gated) return true;
-  const { mode, problem } = gated;
-  if (problem === undefined) return false;
+  if (gated.problem === undefined) return false;
+  const { mode } = gated;
   const isTag = !reference.includes(":");
   const name = `${repository}${isTag ? ":" : "@"}${reference}`;
-  const advice = `sign it: boot sign ${isTag ? name : `${repository}:TAG`} --gpg NAME`;
+  const [problem, advice] =
+    attachedTo(reference) === undefined
+      ? [gated.problem, `sign it: boot sign ${isTag ? name : `${repository}:TAG`} --gpg NAME`]
+      : ["holds no signature that counts", "sign the image with a key that boot key list shows"];
   const mayPush = deps.access.mayPush(exchange);
   if (!mayPush) deps.gate.tell(asked, gated, exchange.request.socket.remoteAddress ?? "somebody");
   if (mode === "require-signed" && !mayPush)

@@ -1,9 +1,10 @@
 import type { Signer } from "../../domain/signature.ts";
-import type { RegistryNames, Trust, TrustRule } from "./trust.ts";
+import { base64Of, pemOf } from "./public-key.ts";
+import { isSigstore, type RegistryNames, type Trust, type TrustRule } from "./trust.ts";
 
 /** Where podsec keeps the keys on a client; the names of the files come from `keyFileOf`. */
 export const keyDirectory = "/var/sigstore/keys";
-export const keyFileOf = ({ name }: Pick<Signer, "name">) => `${name}.pgp`;
+export const keyFileOf = (signer: Signer) => `${signer.name}.${isSigstore(signer) ? "pub" : "pgp"}`;
 
 /** What a machine that pulls from this registry is set up with. */
 export interface ClientSettings {
@@ -41,7 +42,10 @@ export function clientFiles(settings: ClientSettings): ClientFile[] {
     { path: clientPaths.registries, text: registriesConf(settings) },
     {
       path: clientPaths.signatures,
-      text: registriesDirectoryFile(lookasideUrl("sigstore.local", settings.lookasidePort)),
+      text: registriesDirectoryFile(
+        lookasideUrl("sigstore.local", settings.lookasidePort),
+        attachmentPlaces(settings),
+      ),
     },
     ...(settings.authorityPem === undefined
       ? []
@@ -119,6 +123,7 @@ function requirementsOf(trust: Trust, keys: "paths" | "inline"): Map<string, obj
 function requirementOf({ signers, alias }: TrustRule, keys: "paths" | "inline"): object {
   const [first, ...others] = signers;
   if (!first) return nothing;
+  if (isSigstore(first)) return sigstoreRequirement(first, alias, keys);
   return {
     type: "signedBy",
     keyType: "GPGKeys",
@@ -133,16 +138,55 @@ function requirementOf({ signers, alias }: TrustRule, keys: "paths" | "inline"):
   };
 }
 
+/**
+ * containers/image before 5.33 knows one key for each such requirement, and asks for all requirements of a scope, so there is one signer. What
+ * cosign signs has no tag, which is not for `remapIdentity`: by another name of the registry clients take signatures that have one.
+ */
+function sigstoreRequirement(signer: Signer, alias: TrustRule["alias"], keys: "paths" | "inline"): object {
+  return {
+    type: "sigstoreSigned",
+    ...(keys === "paths"
+      ? { keyPath: keyPathOf(signer) }
+      : { keyData: btoa(signer.keys.map(pemOf).join("")) }),
+    signedIdentity: alias ? { type: "remapIdentity", ...alias } : { type: "matchRepository" },
+  };
+}
+
 const keyPathOf = (signer: Signer) => `${keyDirectory}/${keyFileOf(signer)}`;
 
 function keyDataOf(signers: readonly Signer[]): string {
-  const octets = signers.flatMap(({ keys }) => keys.flatMap((key) => [...key.octets]));
-  return btoa(octets.map((octet) => String.fromCharCode(octet)).join(""));
+  return base64Of(Uint8Array.from(signers.flatMap(({ keys }) => keys.flatMap((key) => [...key.octets]))));
 }
 
-/** A file of registries.d (containers-registries.d(5)): where signatures lie. Before containers/image 5.22 only `sigstore` is known. */
-export function registriesDirectoryFile(lookasideUrl: string): string {
-  return `default-docker:\n  lookaside: ${lookasideUrl}\n  sigstore: ${lookasideUrl}\n`;
+/**
+ * Where clients look for images with signatures of cosign's: those scopes alone, for there are registries that answer otherwise than that
+ * there are none. They look by the registry's place and not by the name that it was asked for.
+ */
+export function attachmentPlaces(settings: RegistryPlace & Pick<ClientSettings, "trust">): string[] {
+  const ours = namesOf(settings);
+  const location = locationOf(settings);
+  const places = [...settings.trust].flatMap(([scope, { signers }]) => {
+    if (!signers.some(isSigstore)) return [];
+    const host = ours.find((name) => scope === name || scope.startsWith(`${name}/`));
+    return [host === undefined ? scope : location + scope.slice(host.length)];
+  });
+  return [...new Set(places)].sort();
+}
+
+/**
+ * A file of registries.d (containers-registries.d(5)): where signatures lie. Before containers/image 5.22 only `sigstore` is known.
+ * @param attachmentPlaces scopes in which images with signatures are looked for too
+ */
+export function registriesDirectoryFile(
+  lookasideUrl: string,
+  attachmentPlaces: readonly string[] = [],
+): string {
+  const section = (indent: string) =>
+    `${indent}lookaside: ${lookasideUrl}\n${indent}sigstore: ${lookasideUrl}\n`;
+  const places = attachmentPlaces.map(
+    (place) => `  ${JSON.stringify(place)}:\n${section("    ")}    use-sigstore-attachments: true\n`,
+  );
+  return `default-docker:\n${section("  ")}${places.length > 0 ? `docker:\n${places.join("")}` : ""}`;
 }
 
 /** registries.conf (containers-registries.conf(5)): by whatever name the registry is asked for, it is found at the same place. */

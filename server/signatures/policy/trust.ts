@@ -51,8 +51,14 @@ export function trustOf(all: readonly Signer[], names: RegistryNames, now: Epoch
   return trust;
 }
 
-function counts({ revokedAt, expiresAt }: Signer, now: EpochMs): boolean {
+/** Do the signer's signatures count at that time? */
+export function counts({ revokedAt, expiresAt }: Signer, now: EpochMs): boolean {
   return revokedAt === undefined && (expiresAt === undefined || now < expiresAt);
+}
+
+/** Has the signer a key of cosign's? Then it has no other, and shares none of its scopes with another signer that counts. */
+export function isSigstore({ keys }: Signer): boolean {
+  return keys.some(({ format }) => format === "sigstore");
 }
 
 /** The one rule that holds for an image: of the most specific scope that there is. */

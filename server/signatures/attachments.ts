@@ -1,0 +1,206 @@
+import { createHash } from "node:crypto";
+import type { Clock, EpochMs } from "../domain/capabilities.ts";
+import {
+  SignatureMalformed,
+  SignaturePayloadInvalid,
+  SignaturesTooMany,
+  SignatureUnverified,
+} from "../domain/error-catalogue.ts";
+import { RollcallError } from "../domain/errors.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import {
+  attachedTo,
+  attachmentTag,
+  largestSignature,
+  mostSignatures,
+  type SignedStatement,
+  type Signer,
+} from "../domain/signature.ts";
+import type { RegistryRepository } from "../store/registry.ts";
+import type { AttachedSignature, SignatureRepository } from "../store/signatures.ts";
+import { type AttachedLayer, longestLayer, readAttachment } from "./attachment.ts";
+import { readPayload } from "./payload.ts";
+import type { Signatures } from "./signatures.ts";
+import type { Signers } from "./signers.ts";
+import { findSigstoreKey, readSigstoreSignature, sigstoreAnnotation } from "./sigstore.ts";
+import { tellOfSignatures } from "./telling.ts";
+
+export interface AttachmentsDeps {
+  readonly clock: Pick<Clock, "now">;
+  readonly record: RecordEvent;
+  readonly store: SignatureRepository;
+  readonly registry: Pick<RegistryRepository, "findTag" | "findManifest" | "findBlob">;
+  /** @param sha256 in hex @returns undefined when it is lost */
+  readonly read: (sha256: string) => Promise<Buffer | undefined>;
+  readonly signers: Pick<Signers, "all">;
+  readonly signatures: Pick<Signatures, "check" | "changed">;
+}
+
+export interface PushedTags {
+  readonly repository: string;
+  readonly digest: string;
+  readonly tags: readonly string[];
+  /** Name of the token. */
+  readonly by: string;
+}
+
+interface Subject {
+  readonly repository: string;
+  readonly digest: string;
+}
+
+/** A page of what is looked at anew. */
+const pageLength = 100;
+/** 9999-12-31: what a signature says of its time is nothing that somebody has verified. */
+const lastSecond = 253_402_300_799;
+const sha256 = "sha256:";
+
+/**
+ * Signatures that lie in images with tags of their own, as cosign and `skopeo copy --sign-by-sigstore-private-key` push them. Pushes are not
+ * refused for what is in them: what does not verify is told and does not count.
+ */
+export function createAttachments(deps: AttachmentsDeps) {
+  const { clock, record, store, registry, read, signers, signatures } = deps;
+  const tell = tellOfSignatures(record);
+  let looking: Promise<void> = Promise.resolve();
+
+  /** A signature that counts for its image. @throws RollcallError with the reason why not */
+  async function take({ repository, digest }: Subject, layer: AttachedLayer, by: string) {
+    // What is too large is not even read.
+    const { sizeBytes = 0 } = registry.findBlob(repository, layer.digest) ?? {};
+    const payload = sizeBytes > largestSignature ? undefined : await read(hexOf(layer.digest));
+    if (!payload) throw malformed(`its payload is lost, or larger than ${largestSignature / 1024} KiB`);
+    const now = clock.now();
+    const { statement, octets } = await openAttached(layer, payload, signers.all(), now);
+    signatures.check(statement, { repository, digest });
+    const id = createHash("sha256").update(octets).digest("hex");
+    return { ...statement, repository, digest, id, addedAt: now, addedBy: by, octets };
+  }
+
+  /** @throws RollcallError when clients can't read it */
+  async function layersOf({ repository }: Subject, manifest: string): Promise<readonly AttachedLayer[]> {
+    const mediaType = registry.findManifest(repository, manifest)?.mediaType;
+    const octets = mediaType === undefined ? undefined : await read(hexOf(manifest));
+    if (mediaType === undefined || !octets) return [];
+    const layers = readAttachment(octets, mediaType);
+    if ("problem" in layers) throw malformed(layers.problem);
+    for (const { digest } of layers) {
+      const blob = registry.findBlob(repository, digest);
+      if (!blob) throw malformed(`a layer of it, ${digest}, is not here`);
+      if (blob.sizeBytes > longestLayer)
+        throw malformed(`a layer of it is larger than ${longestLayer} octets`);
+    }
+    return layers.filter(({ isPayload }) => isPayload);
+  }
+
+  /**
+   * Takes over what lies under the tag for a manifest's signatures now.
+   * @param refused is told why something does not count
+   */
+  async function examine(
+    subject: Subject,
+    by: string,
+    refused: (error: RollcallError) => void,
+  ): Promise<void> {
+    const { repository, digest } = subject;
+    const manifest = registry.findTag(repository, attachmentTag(digest));
+    // It may come after its signatures, and they are looked at then.
+    if (manifest === undefined || !registry.findManifest(repository, digest)) return;
+    const orRefused = (error: unknown): undefined => {
+      if (!(error instanceof RollcallError)) throw error;
+      refused(error);
+    };
+    const layers = (await layersOf(subject, manifest).catch(orRefused)) ?? [];
+    if (layers.length > mostSignatures) refused(SignaturesTooMany({ limit: mostSignatures }));
+    const found = new Map<string, AttachedSignature>();
+    for (const layer of layers.slice(0, mostSignatures)) {
+      const signature = await take(subject, layer, by).catch(orRefused);
+      if (signature) found.set(signature.id, signature);
+    }
+    const before = new Set(store.list(repository, digest).map(({ id }) => id));
+    await store.attach({ repository, digest, manifest }, [...found.values()]);
+    signatures.changed();
+    for (const signature of store.list(repository, digest))
+      if (signature.format === "sigstore" && !before.has(signature.id)) tell.added(signature);
+  }
+
+  async function examineAll(by: string): Promise<void> {
+    for (let after = { repository: "", tag: "" }, isDone = false; !isDone;) {
+      const page = store.attachments(after, pageLength);
+      for (const { repository, tag } of page) {
+        const digest = attachedTo(tag);
+        // What does not count was told when it came.
+        if (digest !== undefined) await examine({ repository, digest }, by, () => {});
+      }
+      after = page.at(-1) ?? after;
+      isDone = page.length < pageLength;
+    }
+  }
+
+  return {
+    /** A manifest is here, and its tags lead to it: it may have signatures, or be some. */
+    async pushed({ repository, digest, tags, by }: PushedTags): Promise<void> {
+      const subjects = new Set(tags.flatMap((tag) => attachedTo(tag) ?? []));
+      if (digest.startsWith(sha256)) subjects.add(digest);
+      for (const subject of subjects) {
+        const place = { repository, digest: subject };
+        await examine(place, by, (error) => tell.refused(place, error, by));
+      }
+    },
+
+    /** A tag, or a manifest with its tags, is gone. */
+    removed(reference: string): void {
+      if (reference.includes(":") || attachedTo(reference) !== undefined) signatures.changed();
+    },
+
+    /** Looks at all of them anew: somebody may sign now who could not before. */
+    examineAll(by: string): Promise<void> {
+      const done = looking.then(() => examineAll(by));
+      looking = done.catch(() => undefined);
+      return done;
+    },
+  };
+}
+export type Attachments = ReturnType<typeof createAttachments>;
+
+/**
+ * What one of our signers has said.
+ * @param now stands for the time that the signature does not tell @throws RollcallError with the reason why not
+ */
+export async function openAttached(
+  { signature }: AttachedLayer,
+  payload: Uint8Array,
+  signers: readonly Pick<Signer, "keys">[],
+  now: EpochMs,
+): Promise<{ readonly statement: SignedStatement; readonly octets: Buffer }> {
+  if (signature === undefined) throw malformed(`its layer has no annotation ${sigstoreAnnotation}`);
+  const octets = readSigstoreSignature(signature);
+  if (!octets) throw malformed(`the annotation ${sigstoreAnnotation} is no base64`);
+  if (payload.length > largestSignature)
+    throw malformed(`its payload is larger than ${largestSignature / 1024} KiB`);
+  const keys = signers.flatMap((signer) => signer.keys).filter(({ format }) => format === "sigstore");
+  const key = await findSigstoreKey(payload, octets, keys);
+  if (!key) throw SignatureUnverified({});
+  const said = readPayload(payload, "sigstore");
+  if ("problem" in said) throw SignaturePayloadInvalid(said);
+  const { timestamp, digest, reference } = said;
+  const isTime = timestamp !== undefined && timestamp >= 0 && timestamp <= lastSecond;
+  const statement: SignedStatement = {
+    format: "sigstore",
+    fingerprint: key.fingerprint,
+    signedAt: isTime ? timestamp * 1000 : now,
+    expiresAt: undefined,
+    digest,
+    reference,
+  };
+  return { statement, octets };
+}
+
+const hexOf = (digest: string): string => digest.slice(digest.indexOf(":") + 1);
+
+function malformed(problem: string): RollcallError {
+  return SignatureMalformed({
+    problem,
+    advice: "Sign with `cosign sign --key`, or `skopeo copy --sign-by-sigstore-private-key`.",
+  });
+}
