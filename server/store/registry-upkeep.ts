@@ -131,8 +131,7 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
   );
   const setState = db.prepare("UPDATE registry_blob SET state = ? WHERE digest = ? AND state <> ?");
   const isPushed = (table: string) =>
-    `EXISTS (SELECT 1 FROM ${table} AS own WHERE own.digest = blob.digest AND NOT EXISTS
-       (SELECT 1 FROM registry_cached WHERE repository = own.repository AND digest = own.digest))`;
+    `EXISTS (SELECT 1 FROM ${table} AS own WHERE own.digest = blob.digest AND ${isOwn("own", "digest")})`;
   const pushedBytes = db
     .prepare<[], number>(
       `SELECT total(size_bytes) FROM registry_blob AS blob
