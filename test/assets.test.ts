@@ -70,8 +70,8 @@ t.test("assets", async (t) => {
       t.ok(bytes.equals(content.subarray(from, to + 1)), range);
     }
   });
-  t.test("a range beyond the end is 416 and tells the length", async (t) => {
-    for (const range of ["bytes=5000-", "bytes=5000-6000", "bytes=-0", "bytes=999999999999999-"]) {
+  t.test("a range beyond the end, or that ends before it begins, is 416 and tells the length", async (t) => {
+    for (const range of ["bytes=5000-", "bytes=5000-6000", "bytes=-0", "bytes=999999999999999-", "bytes=5-2"]) {
       const { status, headers, bytes } = await get({ range });
       t.match([status, headers["content-range"], bytes.length], [416, "bytes */5000", 0], range);
     }
@@ -81,7 +81,6 @@ t.test("assets", async (t) => {
     for (const range of [
       "bytes=0-1,5-6",
       bomb,
-      "bytes=5-2",
       "bytes=-",
       "bytes=a-b",
       "lines=1-2",

@@ -10,7 +10,8 @@ const mostRanges = 1000;
 
 /**
  * Reads a Range header (RFC 9110 s.14.1.2, s.14.2). Several ranges, other units and bad syntax are answered with the whole content,
- * which the RFC allows and which makes bombs of overlapping ranges harmless.
+ * which the RFC allows and which makes bombs of overlapping ranges harmless. One that ends before it begins may be rejected too, and
+ * OCI's conformance suite wants that.
  * @param size length of the content, octets
  */
 export function parseRange(header: string | undefined, size: number): RangeResult {
@@ -24,8 +25,7 @@ export function parseRange(header: string | undefined, size: number): RangeResul
   }
   const from = Number(first);
   const to = last === "" ? size - 1 : Math.min(Number(last), size - 1);
-  if (last !== "" && Number(last) < from) return "whole";
-  return from >= size ? "unsatisfiable" : { from, to };
+  return from > to ? "unsatisfiable" : { from, to };
 }
 
 /**
