@@ -86,7 +86,11 @@ async function lab(t: Test, shell: "dash" | "busybox", identity: "file" | "confi
           clusterName: "kubernetes",
           server: url,
           authorityPem: certificates.authority.certificatePem,
-          user: { name: "system:node:m1", certificatePem: certificates.cert, privateKeyPem: certificates.key },
+          user: {
+            name: "system:node:m1",
+            certificatePem: certificates.cert,
+            privateKeyPem: certificates.key,
+          },
         }),
   );
   machine.write("etc/kubernetes/pki/ca.crt", certificates.authority.certificatePem);
