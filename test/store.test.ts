@@ -6,8 +6,10 @@ import Sqlite from "better-sqlite3";
 import t, { type Test } from "tap";
 import { systemClock } from "../server/platform/clock.ts";
 import { CommitQueue } from "../server/store/commit-queue.ts";
+import { createEventLog } from "../server/store/events.ts";
 import { migrate } from "../server/store/migrate.ts";
 import { openStore, type Store } from "../server/store/open-store.ts";
+import { ManualClock } from "./support/manual-clock.ts";
 import { seededRandom } from "./support/lossy-udp.ts";
 import {
   addressOf,
@@ -19,6 +21,7 @@ import {
   sampleImage,
   sampleLease,
   sampleMachine,
+  sampleTime,
   smallDisk,
   temporaryDirectory,
   sampleGroup,
@@ -29,6 +32,31 @@ function migrations(t: Test, files: Record<string, string>): string {
   for (const [name, sql] of Object.entries(files)) writeFileSync(join(directory, name), sql);
   return directory;
 }
+
+t.test(
+  "an event that was told of is in the log for whoever asks next, and a dead disk hides no older ones",
+  async (t) => {
+    const clock = new ManualClock(sampleTime);
+    const { events, close } = openStore(":memory:", clock);
+    void events.append({ type: "machine.edited", message: "one" });
+    t.same(events.list({ limit: 10 }), []);
+    await events.settled();
+    t.match(events.list({ limit: 10 }), [{ message: "one" }]);
+    const db = new Sqlite(":memory:");
+    migrate(db, join(import.meta.dirname, "../db/migrations"));
+    const never = () => new Promise<never>(() => {});
+    const stuck = createEventLog(
+      db,
+      Object.assign(new CommitQueue(db), { run: never, runLater: never }),
+      clock,
+    );
+    void stuck.append({ type: "machine.edited", message: "two" });
+    const waited = stuck.settled();
+    clock.advanceMs(1000);
+    await waited;
+    close();
+  },
+);
 
 t.test("migrations", async (t) => {
   const two = {

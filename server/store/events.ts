@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { Clock } from "../domain/capabilities.ts";
+import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import type { Event, EventLevel, EventType, NewEvent } from "../domain/event.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
@@ -63,6 +63,9 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
 
   let lastSeq = (db.prepare("SELECT coalesce(max(seq), 0) AS seq FROM events").get() as { seq: number }).seq;
 
+  /** Events that are appended and not stored yet. */
+  let arriving = 0;
+
   return {
     /** Tells the listeners something that is not worth a row, e.g. each step of a boot. */
     announce(event: NewEvent): void {
@@ -80,7 +83,8 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
     },
     /** Appends; listeners hear of it once it is stored. */
     async append(event: NewEvent): Promise<Event> {
-      const stored = await queue.runLater(() => {
+      arriving++;
+      const storing = queue.runLater(() => {
         const at = clock.now();
         const level = event.level ?? "info";
         const { lastInsertRowid } = insert.run(
@@ -107,9 +111,25 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
           data: event.data ?? {},
         };
       });
+      const stored = await storing.finally(() => arriving--);
       lastSeq = stored.seq;
       for (const listener of listeners) listener(stored);
       return stored;
+    },
+    /**
+     * Resolves when all that was appended before can be listed, so that what an answer has told of is in the log for whoever asks next;
+     * or after the time, ms: a disk that is full or stands still hides no older events.
+     */
+    async settled(limitMs: DurationMs = 1000): Promise<void> {
+      if (arriving === 0) return;
+      await new Promise<void>((resolve) => {
+        const cancel = clock.after(limitMs, resolve);
+        const done = () => {
+          cancel();
+          resolve();
+        };
+        queue.run(() => undefined).then(done, done);
+      });
     },
     list({ since = 0, machineId, type, limit, newest = false }: EventFilter): Event[] {
       const values = { since, machineId: machineId ?? null, type: type ?? null, limit };

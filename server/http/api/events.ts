@@ -10,7 +10,7 @@ import { eventView } from "./views.ts";
 
 export interface EventApiDeps {
   readonly clock: Clock;
-  readonly events: Pick<EventLog, "list" | "subscribe">;
+  readonly events: Pick<EventLog, "list" | "settled" | "subscribe">;
   readonly inventory: Inventory;
 }
 
@@ -92,6 +92,7 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
         (isLive ? lastEventId(request) : undefined) ??
         (cursor === undefined ? request.query.since : Number(cursor));
       if (!isLive) {
+        await events.settled();
         if (since === undefined) {
           const newest = events.list({ ...filter, newest: true, limit });
           return { items: newest.map((event) => eventView(event, nameOf(event))), next: null };
