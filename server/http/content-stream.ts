@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { ServerBusy } from "../domain/error-catalogue.ts";
+import { giveBack } from "../domain/give-back.ts";
 
 /** As much of a file as those who send it need. */
 export interface ReadableFile {
@@ -20,7 +21,7 @@ export interface StreamLimits {
   readonly stallMs: number;
   /** Large streams to one address at once. A machine has one or two; some of them may be behind one address. */
   readonly perAddress: number;
-  /** Large streams in all; 512 of them hold at most 288 MiB. */
+  /** Large streams in all; 512 of them hold at most 262 MiB. */
   readonly total: number;
 }
 /** What is not longer than this is not counted: the kernel takes most of it at once. */
@@ -30,7 +31,7 @@ const chunkBytes = 1024 * 1024;
 /** Where many share the line, larger chunks bring nothing but the use of memory. */
 const crowdedChunkBytes = 256 * 1024;
 /** So many large streams get large chunks. */
-const uncrowdedStreams = 16;
+const uncrowdedStreams = 4;
 
 /** Counts the large streams under way. */
 export class StreamCount {
@@ -97,6 +98,8 @@ export async function stream(
       return false;
     }
   }
+  // After a broken connection the kernel or Node may still hold one, and it goes with them.
+  buffers.forEach(giveBack);
   return true;
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { ContentStore } from "../content/content-store.ts";
 import type { Clock, DurationMs, Ids } from "../domain/capabilities.ts";
 import { DiskFull } from "../domain/error-catalogue.ts";
+import { giveBack } from "../domain/give-back.ts";
 import type { RegistryRepository, RegistryUpload } from "../store/registry.ts";
 import type { Digest, DigestAlgorithm } from "./digest.ts";
 import { OciError } from "./oci-error.ts";
@@ -154,7 +155,7 @@ export async function createUploads({ directory, clock, ids, content, quotas, st
         refuseBeyond(session.repository, length);
         writing = writeAll(file, batch, length).then(() => {
           session.sizeBytes += length;
-          batch.forEach(free);
+          batch.forEach(giveBack);
         });
         // It is waited for before the next one.
         writing.catch(() => undefined);
@@ -302,15 +303,6 @@ function outOfOrder(upload: Upload): OciError {
 async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], length: number): Promise<void> {
   const { bytesWritten } = await file.writev(chunks);
   if (bytesWritten < length) await file.writeFile(Buffer.concat(chunks).subarray(bytesWritten));
-}
-
-/**
- * Gives the memory of a chunk back at once. Left to the collector of garbage, the octets of uploads make it go through all objects again and
- * again, for it takes them for a heap that grows.
- */
-function free({ buffer, byteLength }: Uint8Array): void {
-  // What others have a part of, such as Node's pool for small buffers, stays.
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
 }
 
 async function hashFile(path: string, algorithm: DigestAlgorithm): Promise<Hash> {
