@@ -21,7 +21,7 @@ export interface StreamLimits {
   readonly stallMs: number;
   /** Large streams to one address at once. A machine has one or two; some of them may be behind one address. */
   readonly perAddress: number;
-  /** Large streams in all; 512 of them hold at most 262 MiB. */
+  /** Large streams in all; 512 of them hold at most 288 MiB. */
   readonly total: number;
 }
 /** What is not longer than this is not counted: the kernel takes most of it at once. */
@@ -31,7 +31,7 @@ const chunkBytes = 1024 * 1024;
 /** Where many share the line, larger chunks bring nothing but the use of memory. */
 const crowdedChunkBytes = 256 * 1024;
 /** So many large streams get large chunks. */
-const uncrowdedStreams = 4;
+const uncrowdedStreams = 16;
 
 /** Counts the large streams under way. */
 export class StreamCount {
