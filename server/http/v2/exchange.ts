@@ -49,7 +49,7 @@ export function announcedLength({ headers }: IncomingMessage): number | undefine
 type Receiving = Pick<Exchange, "request" | "response" | "expectsContinue">;
 
 /** The body, piece by piece; only silence ends it. A client that waits for a word sends it when it is read. */
-export function bodyOf(exchange: Receiving): AsyncIterable<Buffer> {
+function bodyOf(exchange: Receiving): AsyncIterable<Buffer> {
   return {
     [Symbol.asyncIterator]() {
       begin(exchange);
