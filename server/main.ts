@@ -14,6 +14,7 @@ import { createLogger } from "./platform/logger.ts";
 import { forwardsIpv6, servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { openFileLimit } from "./platform/open-file-limit.ts";
+import { tidyHeap } from "./platform/tidy-heap.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
 import { startTftpThread } from "./tftp-thread.ts";
@@ -65,6 +66,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
     readNeighbourTable: createNeighbourReader(log),
     version: readVersion(),
   });
+  tidyHeap();
   try {
     await app.start();
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { ServerBusy } from "../domain/error-catalogue.ts";
+import { giveBack } from "../domain/give-back.ts";
 
 /** As much of a file as those who send it need. */
 export interface ReadableFile {
@@ -97,6 +98,8 @@ export async function stream(
       return false;
     }
   }
+  // After a broken connection the kernel or Node may still hold one, and it goes with them.
+  buffers.forEach(giveBack);
   return true;
 }
 

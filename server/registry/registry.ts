@@ -10,7 +10,7 @@ import { OciError } from "./oci-error.ts";
 import { formatReferrers, type ReferrerPage } from "./referrers.ts";
 import type { Pins } from "./pins.ts";
 import type { RepositoryQuotas } from "./repository-quota.ts";
-import type { Upload, Uploads } from "./uploads.ts";
+import type { Upload, Uploads, UploadSource } from "./uploads.ts";
 
 export interface RegistryDeps {
   readonly clock: Clock;
@@ -186,7 +186,7 @@ export function createRegistry(deps: RegistryDeps) {
     finishUpload: async (
       upload: Upload,
       digest: Digest,
-      last?: AsyncIterable<Uint8Array>,
+      last?: UploadSource,
       position: { readonly from?: number | undefined; readonly length?: number | undefined } = {},
     ): Promise<void> =>
       whileArriving(digest.text, async () => {

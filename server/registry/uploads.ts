@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { ContentStore } from "../content/content-store.ts";
 import type { Clock, DurationMs, Ids } from "../domain/capabilities.ts";
 import { DiskFull } from "../domain/error-catalogue.ts";
+import { giveBack } from "../domain/give-back.ts";
 import type { RegistryRepository, RegistryUpload } from "../store/registry.ts";
 import type { Digest, DigestAlgorithm } from "./digest.ts";
 import { OciError } from "./oci-error.ts";
@@ -28,7 +29,10 @@ const mostUploadsOfOne = 200;
 /** An upload that nobody went on with for so long makes room for a new one where there is none left. */
 const idleMs: DurationMs = 60 * 60_000;
 /** What comes is gathered to writes of this length, octets: the disk and the threads behind it are asked less often. */
-const batchBytes = 1024 * 1024;
+const longestBatchBytes = 1024 * 1024;
+/** Of many uploads, so that all of them together hold no more than this; each gathers a batch while another is written. */
+const heldBytes = 64 * 1024 * 1024;
+const shortestBatchBytes = 64 * 1024;
 const readBytes = 1024 * 1024;
 
 /** An upload under way. */
@@ -50,10 +54,14 @@ interface Session extends RegistryUpload {
   writing: Promise<unknown> | undefined;
 }
 
+/** Content as it comes, in batches: `batchBytes` says of what length. */
+export type UploadSource = AsyncIterable<readonly Uint8Array[]>;
+
 /** Uploads from the first octet to the finished content: spec.md, "Pushing blobs". */
 export async function createUploads({ directory, clock, ids, content, quotas, store }: UploadDeps) {
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const sessions = new Map<string, Session>();
+  let receiving = 0;
   const fileOf = ({ id }: Pick<Session, "id">) => join(directory, id);
 
   /** @throws DiskFull, RegistryQuotaReached, RepositoryQuotaReached */
@@ -124,44 +132,42 @@ export async function createUploads({ directory, clock, ids, content, quotas, st
     }
   }
 
-  async function receive(session: Session, source: AsyncIterable<Uint8Array>): Promise<void> {
+  async function receive(session: Session, source: UploadSource): Promise<void> {
     const hash = (session.hash ??= await hashFile(fileOf(session), session.algorithm));
     const file = await open(fileOf(session), "a", 0o600);
-    let batch: Uint8Array[] = [];
-    let gathered = 0;
     let writing: Promise<void> = Promise.resolve();
-    const write = async () => {
-      await writing;
-      refuseBeyond(session.repository, gathered);
-      const [chunks, length] = [batch, gathered];
-      [batch, gathered] = [[], 0];
-      writing = writeAll(file, chunks, length).then(() => void (session.sizeBytes += length));
-      // It is waited for before the next one.
-      writing.catch(() => undefined);
-    };
     let fault: Error | undefined;
-    // By hand, for `for await` would take the connection down with a fault of the disk, and the answer with it.
-    const chunks = source[Symbol.asyncIterator]();
+    // By hand, for a fault of the disk is no fault of the connection, which the answer goes out on.
+    const batches = source[Symbol.asyncIterator]();
     const next = () =>
-      chunks.next().catch((error: unknown) => {
+      batches.next().catch((error: unknown) => {
         fault = error as Error;
         return { done: true as const, value: undefined };
       });
+    receiving++;
     try {
-      for (let one = await next(); !one.done; one = await next()) {
-        hash.update(one.value);
-        batch.push(one.value);
-        gathered += one.value.length;
-        if (gathered >= batchBytes) await write();
-      }
       // What came before the client went stays, and it goes on from there.
-      if (gathered > 0) await write();
+      for (let one = await next(); !one.done; one = await next()) {
+        const batch = one.value;
+        const length = batch.reduce((sum, chunk) => sum + chunk.length, 0);
+        for (const chunk of batch) hash.update(chunk);
+        await writing;
+        refuseBeyond(session.repository, length);
+        writing = writeAll(file, batch, length).then(() => {
+          session.sizeBytes += length;
+          batch.forEach(giveBack);
+        });
+        // It is waited for before the next one.
+        writing.catch(() => undefined);
+      }
       await writing;
     } catch (error) {
+      await batches.return?.();
       await writing.catch(() => undefined);
       await discard(session);
       throw asDiskFull(error, directory);
     } finally {
+      receiving--;
       await file.close();
       session.expiresAt = clock.now() + uploadLifeMs;
     }
@@ -190,13 +196,17 @@ export async function createUploads({ directory, clock, ids, content, quotas, st
 
     find: (id: string, repository: string): Upload => find(id, repository),
 
+    /** How much of an upload is gathered before it is handed over, octets. */
+    batchBytes: (): number =>
+      Math.max(shortestBatchBytes, Math.min(longestBatchBytes, heldBytes / 2 / Math.max(1, receiving))),
+
     /**
      * Appends what comes. @param from where the client believes to go on; undefined: at the end
      * @throws OciError with status 416 when that is not the end, or somebody else is writing; DiskFull, and the upload is gone
      */
     async append(
       { id, repository }: Upload,
-      source: AsyncIterable<Uint8Array>,
+      source: UploadSource,
       { from, length }: { readonly from?: number | undefined; readonly length?: number | undefined },
     ): Promise<Upload> {
       const session = find(id, repository);
@@ -213,7 +223,7 @@ export async function createUploads({ directory, clock, ids, content, quotas, st
     async finish(
       { id, repository }: Upload,
       digest: Digest,
-      last: AsyncIterable<Uint8Array> | undefined,
+      last: UploadSource | undefined,
       { from, length }: { readonly from?: number | undefined; readonly length?: number | undefined } = {},
     ): Promise<{ readonly digest: string; readonly sizeBytes: number }> {
       const session = find(id, repository);
@@ -290,7 +300,7 @@ function outOfOrder(upload: Upload): OciError {
 }
 
 /** The kernel may take less than it was given. */
-async function writeAll(file: FileHandle, chunks: Uint8Array[], length: number): Promise<void> {
+async function writeAll(file: FileHandle, chunks: readonly Uint8Array[], length: number): Promise<void> {
   const { bytesWritten } = await file.writev(chunks);
   if (bytesWritten < length) await file.writeFile(Buffer.concat(chunks).subarray(bytesWritten));
 }
@@ -317,6 +327,6 @@ async function hashFile(path: string, algorithm: DigestAlgorithm): Promise<Hash>
 
 function asDiskFull(error: unknown, path: string): unknown {
   return (error as NodeJS.ErrnoException).code === "ENOSPC"
-    ? DiskFull({ neededBytes: batchBytes, freeBytes: 0, path })
+    ? DiskFull({ neededBytes: longestBatchBytes, freeBytes: 0, path })
     : error;
 }

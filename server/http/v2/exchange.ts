@@ -45,20 +45,86 @@ export function announcedLength({ headers }: IncomingMessage): number | undefine
   return length === undefined ? undefined : Number(length);
 }
 
+/** As much of an exchange as a body needs. */
+type Receiving = Pick<Exchange, "request" | "response" | "expectsContinue">;
+
 /** The body, piece by piece; only silence ends it. A client that waits for a word sends it when it is read. */
-export function bodyOf({
-  request,
-  response,
-  expectsContinue,
-}: Pick<Exchange, "request" | "response" | "expectsContinue">): AsyncIterable<Buffer> {
+function bodyOf(exchange: Receiving): AsyncIterable<Buffer> {
   return {
     [Symbol.asyncIterator]() {
-      if (expectsContinue) response.writeContinue();
-      const { socket } = request;
-      socket.setTimeout(silenceMs);
-      // To bring a large body to the disk may take longer than that.
-      request.once("end", () => socket.setTimeout(0));
-      return request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+      begin(exchange);
+      return exchange.request[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    },
+  };
+}
+
+function begin({ request, response, expectsContinue }: Receiving): void {
+  if (expectsContinue) response.writeContinue();
+  const { socket } = request;
+  socket.setTimeout(silenceMs);
+  // To bring a large body to the disk may take longer than that.
+  request.once("end", () => socket.setTimeout(0));
+}
+
+/**
+ * The same in batches of about `batchBytes()`, as it flows: a stream that is asked for each piece stops its socket after every 64 KiB, starts
+ * it again, and copies what came together. It gathers the next batch once it is asked for it, and the client waits meanwhile. Who leaves
+ * it before its end calls `return`; the connection stays.
+ */
+export function batchesOf(exchange: Receiving, batchBytes: () => number): AsyncIterable<Buffer[]> {
+  return {
+    [Symbol.asyncIterator]() {
+      begin(exchange);
+      return gather(exchange.request, batchBytes);
+    },
+  };
+}
+
+function gather(request: IncomingMessage, batchBytes: () => number): AsyncIterator<Buffer[], undefined> {
+  let batch: Buffer[] = [];
+  let length = 0;
+  let limit = 0;
+  const gone = () => new Error("the client went before the end of its content");
+  let state: "flows" | "ended" | Error = request.destroyed ? gone() : "flows";
+  let wake = () => {};
+  const end = (how: "ended" | Error) => {
+    if (state === "flows") state = how;
+    wake();
+  };
+  const take = (chunk: Buffer): void => {
+    batch.push(chunk);
+    length += chunk.length;
+    if (length < limit) return;
+    request.pause();
+    wake();
+  };
+  const ended = () => end("ended");
+  const failed = (error: Error) => end(error);
+  const closed = () => end(gone());
+  const detach = () => {
+    request.off("data", take).off("end", ended).off("close", closed);
+    request.pause();
+  };
+  request.on("data", take).on("end", ended).on("error", failed).on("close", closed).pause();
+  return {
+    async next() {
+      limit = batchBytes();
+      if (length < limit && state === "flows") {
+        const woken = new Promise<void>((resolve) => (wake = resolve));
+        request.resume();
+        await woken;
+      }
+      if (length > 0) {
+        const value = batch;
+        [batch, length] = [[], 0];
+        return { done: false, value };
+      }
+      if (state instanceof Error) throw state;
+      return { done: true, value: undefined };
+    },
+    async return() {
+      detach();
+      return { done: true, value: undefined };
     },
   };
 }

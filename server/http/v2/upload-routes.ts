@@ -10,7 +10,7 @@ import { isRepositoryName } from "../../registry/repository-name.ts";
 import { rangeOf, type Upload } from "../../registry/uploads.ts";
 import type { Access } from "./access.ts";
 import { readDigest } from "./blob-routes.ts";
-import { announcedLength, bodyOf, type Exchange, sendEmpty } from "./exchange.ts";
+import { announcedLength, batchesOf, type Exchange, sendEmpty } from "./exchange.ts";
 
 export interface UploadRouteDeps {
   readonly registry: Registry;
@@ -38,7 +38,7 @@ export async function beginUpload(exchange: Exchange, { registry, access }: Uplo
   const digest = readDigest(whole);
   const upload = registry.uploads.begin(repository, digest.algorithm, announced ?? 0, owner);
   try {
-    await registry.finishUpload(upload, digest, bodyOf(exchange));
+    await registry.finishUpload(upload, digest, bodyOf(exchange, registry));
   } catch (error) {
     // Nobody was told its id, to go on with it.
     await registry.uploads.cancel(upload.id, repository).catch(() => undefined);
@@ -67,7 +67,7 @@ export async function appendUpload(exchange: Exchange, { registry, access }: Upl
   const { reference, repository } = exchange.target;
   const upload = registry.uploads.find(reference, repository);
   const position = readPosition(exchange);
-  sendUpload(exchange, await registry.uploads.append(upload, bodyOf(exchange), position), 202);
+  sendUpload(exchange, await registry.uploads.append(upload, bodyOf(exchange, registry), position), 202);
 }
 
 /** PUT: the end of it, with its last chunk if there is one. */
@@ -77,7 +77,7 @@ export async function finishUpload(exchange: Exchange, { registry, access }: Upl
   const upload = registry.uploads.find(reference, repository);
   const digest = readDigest(exchange.query.get("digest"));
   const position = readPosition(exchange);
-  const last = position.length === 0 ? undefined : bodyOf(exchange);
+  const last = position.length === 0 ? undefined : bodyOf(exchange, registry);
   await registry.finishUpload(upload, digest, last, position);
   sendCreated(exchange, digest.text);
 }
@@ -87,6 +87,8 @@ export async function cancelUpload(exchange: Exchange, { registry, access }: Upl
   await registry.uploads.cancel(exchange.target.reference, exchange.target.repository);
   sendEmpty(exchange, 204);
 }
+
+const bodyOf = (exchange: Exchange, { uploads }: Registry) => batchesOf(exchange, uploads.batchBytes);
 
 /** `Content-Range: <first>-<last>`, as the specification has it and not RFC 9110; `bytes ` before it is allowed. */
 function readPosition({ request }: Exchange): { from?: number; length?: number | undefined } {
