@@ -26,7 +26,6 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/podman": "podman",
     "/usr/bin/docker-registry": "docker-registry",
     "/usr/bin/htpasswd": "apache2-utils",
-    "/usr/bin/promtool": "prometheus",
     "/usr/bin/xz": "xz-utils",
     "/usr/bin/bsdtar": "libarchive-tools",
     "/usr/bin/curl": "curl",

@@ -123,7 +123,8 @@ t.test("other content than was asked for: nobody gets its last octet, and nothin
       status === 502 || (!isWhole && body.length < one.content.length),
       `${status}, ${body.length} octets`,
     );
-  t.same(downloads(), []);
+  // Files go after the answers.
+  while (downloads().length > 0) await new Promise(setImmediate);
   t.notOk(isKept(one));
   const next = await pull(`app/blobs/${one.digest}`);
   t.equal(next.status, 502, "and who comes next is told");

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { Agent, request } from "undici";
@@ -61,7 +62,9 @@ t.test("metrics", async (t) => {
     t.equal(value('signatures_total{result="refused",code="SIGNATURE_MALFORMED"}'), 1);
     t.equal(value("collections_total"), 1);
   });
-  t.test("are what promtool takes", async (t) => {
+  // Its package is a server of 96 MB that Debian starts: no test installs it.
+  const hasPromtool = existsSync("/usr/bin/promtool");
+  t.test("are what promtool takes", { skip: !hasPromtool && "promtool is not installed" }, async (t) => {
     const { text } = await server.ask("/metrics", { token: server.adminToken });
     const { status, stdout, stderr } = spawnSync("promtool", ["check", "metrics"], {
       input: text,
