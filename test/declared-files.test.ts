@@ -58,6 +58,11 @@ t.test("files are read by name, with all their documents and the items of Lists"
 t.test("what is wrong with a document is told with file and line, and the others are read", async (t) => {
   const cases: [what: string, text: string, problem: RegExp][] = [
     ["broken YAML", "kind: [Namespace\n", /^x\.yaml #2:\d+ YAML: /],
+    [
+      "a template that was not filled in",
+      "kind: Secret\napiVersion: v1\nmetadata: { name: a }\nstringData: { password: {{ hunter2 }} }\n",
+      /^x\.yaml #2:\d+ YAML: a key is a list or map of its own(?!.*hunter)/,
+    ],
     ["an indentation", "kind: Namespace\n metadata: {}\n", /^x\.yaml #2:\d+ YAML: /],
     ["a key twice", "kind: A\nkind: B\n", /^x\.yaml #2:6 YAML: Map keys must be unique$/],
     ["no object", "- 1\n- 2\n", /^x\.yaml #2:\d it is no object with apiVersion, kind and metadata$/],
@@ -243,4 +248,29 @@ t.test("boot config check reads them, and says what is wrong with file and line"
   t.match(await check(), { code: 0, out: /: fine/ });
   write("/nowhere");
   t.match(await check(), { code: 2, err: /:4: cluster\.objectsDir: there is no directory \/nowhere/ });
+});
+
+t.test(
+  "a file that lost its content is told, a room of anchors is read, and a bomb of them is not",
+  async (t) => {
+    const roles = (count: number, size: number) =>
+      `apiVersion: v1\nkind: List\nitems:\n- { apiVersion: v1, kind: ConfigMap, metadata: { name: c0 }, data: &share { text: ${"x".repeat(size)} } }\n${Array.from(
+        { length: count },
+        (_, index) =>
+          `- { apiVersion: v1, kind: ConfigMap, metadata: { name: c${index + 1} }, data: *share }\n`,
+      ).join("")}`;
+    t.same(await read(t, { "x.yaml": "" }), ["x.yaml -:- it is empty"]);
+    t.equal((await read(t, { "x.yaml": roles(300, 10) })).length, 301);
+    t.match(await read(t, { "x.yaml": roles(6000, 10) }), [/^x\.yaml #1:1 YAML: Excessive alias count/]);
+    const bomb = `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndata: { a: &a ${"x".repeat(500_000)}, b: *a, c: *a, d: *a }\n`;
+    t.match(await read(t, { "x.yaml": bomb }), [/larger than etcd takes/]);
+  },
+);
+
+t.test("an object has one identity, with the namespace default or without any", async (t) => {
+  const map = (metadata: string) => `apiVersion: v1\nkind: ConfigMap\nmetadata: ${metadata}\n`;
+  t.match(
+    await read(t, { "x.yaml": `${map("{ name: a }")}---\n${map("{ name: a, namespace: default }")}` }),
+    ["x.yaml #1:2 ConfigMap a", /^x\.yaml #2:\d+ it is declared in x\.yaml #1 already/],
+  );
 });

@@ -12,7 +12,12 @@ import {
   inOrder,
   isDefinedIn,
 } from "../domain/declared-object.ts";
-import { KubernetesKindUnknown, KubernetesUnreachable } from "../domain/error-catalogue.ts";
+import {
+  KubernetesConflict,
+  KubernetesKindUnknown,
+  KubernetesObjectMissing,
+  KubernetesUnreachable,
+} from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 
 export interface DeclaredObjectsDeps {
@@ -37,6 +42,8 @@ const longestRefusedMs = 5 * 60_000;
 const patientTries = 6;
 /** Objects one after another without an answer, after which a round ends. */
 const mostUnanswered = 3;
+/** A round ends after this, ms: the next one goes on, and looks at the files before. */
+const longestRoundMs = 20_000;
 /** Refused documents that are told of one by one, at a time. */
 const mostTold = 20;
 
@@ -62,6 +69,7 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   let declared: Declared = { documents: [], problems: [] };
   let entries = new Map<string, Entry>();
   let generation = 0;
+  let setUps = 0;
   let isUp = false;
   let isStopped = false;
   let lookedAtMs = -lookEveryMs;
@@ -90,11 +98,13 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   async function apply(): Promise<void> {
     const round = generation;
     const isCurrent = () => isUp && !isStopped && generation === round;
-    const due = [...entries.values()].filter(
-      ({ isApplied, retryAtMs }) => !isApplied && retryAtMs <= clock.monotonicMs(),
-    );
+    // Who was tried less often comes first, so that what gets no answer keeps nothing else waiting.
+    const due = [...entries.values()]
+      .filter(({ isApplied, retryAtMs }) => !isApplied && retryAtMs <= clock.monotonicMs())
+      .sort((left, right) => left.tries - right.tries);
     if (due.length === 0 || !isCurrent()) return;
     const applyOne = deps.begin();
+    const endMs = clock.monotonicMs() + longestRoundMs;
     const refused: DeclaredProblem[] = [];
     let applied = 0;
     let unanswered = 0;
@@ -117,6 +127,7 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
         unanswered = isUnanswered ? unanswered + 1 : 0;
         if (unanswered === mostUnanswered) break;
       }
+      if (clock.monotonicMs() > endMs) break;
     }
     tellRefused(refused);
     if (applied > 0)
@@ -133,6 +144,8 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
     // No answer, an error of a webhook, or a definition that the API server has not read yet: later may be better.
     const mayPass =
       KubernetesUnreachable.is(error) ||
+      KubernetesConflict.is(error) ||
+      (KubernetesObjectMissing.is(error) && hasItsNamespace(object)) ||
       (KubernetesKindUnknown.is(error) && isDefinedIn(declared.documents, object));
     if (!mayPass || entry.tries >= patientTries)
       entry.problem = error instanceof Error ? error.message : String(error);
@@ -142,6 +155,17 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
     );
     entry.retryAtMs = clock.monotonicMs() + waitMs * (0.75 + random() / 2);
   }
+
+  /** Is the namespace that it is to be in declared too? It may have failed itself, and be there after its next try. */
+  const hasItsNamespace = ({ metadata }: DeclaredObject): boolean =>
+    declared.documents.some(
+      ({
+        object: {
+          kind,
+          metadata: { name },
+        },
+      }) => kind === "Namespace" && name === metadata.namespace,
+    );
 
   function tellRefused(problems: readonly DeclaredProblem[]): void {
     for (const problem of problems.slice(0, mostTold)) {
@@ -170,12 +194,15 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   }
 
   return {
-    /** Begins what is due, unless it is at it. @param now the cluster's generation, 0 for none, and whether it answers and is set up */
-    follow(now: { readonly generation: number; readonly isUp: boolean }): void {
+    /**
+     * Begins what is due, unless it is at it.
+     * @param now the cluster's generation, 0 for none; how often it was set up: kubeadm init may have written over what is declared, in a
+     * generation that goes on, too; and whether it answers and is set up
+     */
+    follow(now: { readonly generation: number; readonly setUps: number; readonly isUp: boolean }): void {
       isUp = now.isUp;
-      if (now.generation !== generation) {
-        generation = now.generation;
-        // In the new cluster nothing is there.
+      if (now.generation !== generation || now.setUps !== setUps) {
+        ({ generation, setUps } = now);
         for (const [identity, { document, digest }] of entries)
           entries.set(identity, newEntry(document, digest));
       }

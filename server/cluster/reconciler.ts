@@ -80,6 +80,7 @@ export function createReconciler(deps: ReconcilerDeps) {
   const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, cluster } = deps;
   /** The cluster was set up since it last came up, in this process. */
   let isSetUp = false;
+  let setUps = 0;
   let unreadySinceMs: number | undefined;
   let tidiedAtMs = -tidyEveryMs;
   let knownTokens: string | undefined;
@@ -220,7 +221,8 @@ export function createReconciler(deps: ReconcilerDeps) {
       describe("is up");
     }
     if (isUp() && !isSetUp)
-      isSetUp = (await attempt("setting up the cluster", async () => (await api.setUp(), true))) ?? false;
+      isSetUp =
+        (await attempt("setting up the cluster", async () => (await api.setUp(), ++setUps > 0))) ?? false;
   }
 
   /** Gives turns: to one master at a time, and to as many workers as there are slots. */
@@ -356,7 +358,8 @@ export function createReconciler(deps: ReconcilerDeps) {
       await attempt("speaking to machines that wait", speakToWaiting);
       await attempt("giving turns", giveSlots);
       const { state, generation } = store.record;
-      deps.objects?.follow({ generation: state === "empty" ? 0 : generation, isUp: isUp() && isSetUp });
+      const current = state === "empty" ? 0 : generation;
+      deps.objects?.follow({ generation: current, setUps, isUp: isUp() && isSetUp });
       await attempt("resetting machines", drain);
       if (isUp()) {
         if (book.inState("joining", "registered").length + guests.open().length > 0)

@@ -128,7 +128,14 @@ export function checkMeaning(config: Config): ValueProblem[] {
   return problems;
 }
 
-const isDirectory = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // It is not there, or one above it is closed to whoever asks.
+    return false;
+  }
+}
 
 /** A documentation address (RFC 5737) stands for the server's own, which is known later. */
 const anyAddress = "192.0.2.1";

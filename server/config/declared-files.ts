@@ -14,6 +14,8 @@ import { readYaml, splitYaml } from "../yaml/read-yaml.ts";
 
 /** Octets of a file. */
 const largestFile = 1024 ** 2;
+/** An object as JSON, characters: what etcd takes in a request; aliases can make a small file as large as one likes. */
+const largestObject = 1.5 * 1024 ** 2;
 /** Documents of a directory, the items of Lists counted one by one. */
 const mostDocuments = 2000;
 /** Files of a directory, and their octets together. */
@@ -115,6 +117,8 @@ async function readLimited(
 async function parse(file: string, text: string): Promise<Declared> {
   const documents: DeclaredDocument[] = [];
   const problems: DeclaredProblem[] = [];
+  // Saved on a full disk, or half copied.
+  if (text.trim() === "") problems.push(ofFile(file, "it is empty"));
   for (const [index, { text: part, linesBefore }] of splitYaml(text).entries()) {
     const place = `#${index + 1}`;
     // A large file takes seconds, and machines that boot meanwhile wait for none of it.
@@ -134,7 +138,9 @@ async function parse(file: string, text: string): Promise<Declared> {
         const [, item] = reading.path;
         const line = linesBefore + yaml.positionOf(reading.path.length > 0 ? reading.path : ["kind"]).line;
         const there = typeof item === "number" ? `${place} item ${item + 1}` : place;
-        if (reading.object) documents.push({ file, place: there, line, object: reading.object });
+        if (reading.object && JSON.stringify(reading.object).length > largestObject)
+          problems.push(ofFile(file, "the object is larger than etcd takes (1.5 MiB)", line, there));
+        else if (reading.object) documents.push({ file, place: there, line, object: reading.object });
         else problems.push(ofFile(file, reading.reason, line, there));
       }
     } catch {

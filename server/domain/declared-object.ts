@@ -108,7 +108,7 @@ export function describeObject({ kind, metadata: { name, namespace } }: Declared
 
 /** The same for two documents that are of one object. */
 export function identityOf({ apiVersion, kind, metadata: { name, namespace } }: DeclaredObject): string {
-  return [groupOf(apiVersion), kind, namespace ?? "", name].join(" ");
+  return [groupOf(apiVersion), kind, namespace ?? "default", name].join(" ");
 }
 
 const groupOf = (apiVersion: string) =>

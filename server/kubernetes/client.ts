@@ -170,13 +170,13 @@ export function createKubernetesClient(options: KubernetesClientOptions) {
     apply: <K extends Kind>(kind: K, object: Manifest) =>
       client.applyAt(pathOf(kind, nameOf(object)), object) as Promise<ObjectOfKind[K]>,
 
-    /** The same for a kind of which only its path is known. */
-    applyAt: (path: string, object: Manifest): Promise<unknown> =>
+    /** The same for a kind of which only its path is known. @param by who has the fields: one takes none of another's away */
+    applyAt: (path: string, object: Manifest, by = fieldManager): Promise<unknown> =>
       call({
         kind: object.kind,
         what: describe(object.kind, nameOf(object)),
         method: "PATCH",
-        path: `${path}?fieldManager=${fieldManager}&force=true`,
+        path: `${path}?fieldManager=${by}&force=true`,
         body: object,
         // JSON is YAML.
         contentType: "application/apply-patch+yaml",

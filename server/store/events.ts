@@ -65,6 +65,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
 
   /** Events that are appended and not stored yet. */
   let arriving = 0;
+  let barrier: Promise<void> | undefined;
 
   return {
     /** Tells the listeners something that is not worth a row, e.g. each step of a boot. */
@@ -128,7 +129,9 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
           cancel();
           resolve();
         };
-        queue.run(() => undefined).then(done, done);
+        // One for all that ask, or readers would fill the queue while a disk stands still.
+        barrier ??= queue.run(() => void (barrier = undefined)).catch(() => void (barrier = undefined));
+        void barrier.then(done);
       });
     },
     list({ since = 0, machineId, type, limit, newest = false }: EventFilter): Event[] {

@@ -7,6 +7,7 @@ import {
   parseDocument,
   type ScalarTag,
   stringify,
+  visit,
 } from "yaml";
 
 export interface YamlPosition {
@@ -42,6 +43,8 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
   const document = parseDocument(text, {
     lineCounter: lines,
     uniqueKeys: true,
+    // It would write parts of the text to standard error.
+    logLevel: "error",
     ...(isYaml11 ? { merge: true, customTags: (tags) => [octalTag, ...tags] } : {}),
   });
   const position = (offset: number): YamlPosition => {
@@ -52,10 +55,20 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
     ...position(error.pos[0]),
     message: error.message.split("\n")[0]?.replace(/ at line \d+, column \d+:?$/, "") ?? error.message,
   }));
+  visit(document, {
+    Pair(_, { key }) {
+      if (isCollection(key))
+        problems.push({
+          ...position(key.range?.[0] ?? 0),
+          message:
+            "a key is a list or map of its own; a template that was not filled in, or {{...}} without quotes?",
+        });
+    },
+  });
   let value: unknown;
   if (problems.length === 0) {
     try {
-      value = document.toJS({ maxAliasCount: 100 }) ?? undefined;
+      value = document.toJS({ maxAliasCount: isYaml11 ? 5000 : 100 }) ?? undefined;
     } catch (error) {
       problems.push({ line: 1, column: 1, message: (error as Error).message });
     }

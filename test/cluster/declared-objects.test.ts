@@ -108,7 +108,7 @@ t.test("each generation of a real cluster gets what is declared", async (t) => {
       t.equal(get("namespace", "p10-anna", "-o", "name"), "", "it begins empty");
       events.length = 0;
       await until("all is applied but what is wrong", async () => {
-        objects.follow({ generation, isUp: true });
+        objects.follow({ generation, setUps: 1, isUp: true });
         await objects.settled();
         const { waiting } = objects.status();
         return waiting === 0;

@@ -4,6 +4,7 @@ import type { Declared, DeclaredObject } from "../../server/domain/declared-obje
 import { describeObject } from "../../server/domain/declared-object.ts";
 import {
   KubernetesKindUnknown,
+  KubernetesObjectMissing,
   KubernetesRefused,
   KubernetesUnreachable,
 } from "../../server/domain/error-catalogue.ts";
@@ -60,7 +61,7 @@ function createLab() {
     /** Passes until nothing is due any more at this time. @returns what was applied */
     async pass(generation = 1, isUp = true): Promise<string[]> {
       for (let round = 0; round < 3; round++) {
-        lab.objects.follow({ generation, isUp });
+        lab.objects.follow({ generation, setUps: 1, isUp });
         await lab.objects.settled();
       }
       return lab.applied.splice(0);
@@ -214,13 +215,62 @@ t.test("an API server that does not answer refuses nothing, and gets no flood", 
   for (const name of names) lab.faults.set(name, silent);
   let asked = 0;
   lab.onApply = () => void asked++;
-  lab.objects.follow({ generation: 1, isUp: true });
+  lab.objects.follow({ generation: 1, setUps: 1, isUp: true });
   await lab.objects.settled();
   t.equal(asked, 3, "after three without an answer the round ends");
   t.same(counts(lab), [0, 50, 0]);
   t.same(lab.refusals(), []);
   lab.faults.clear();
   t.equal((await lab.passFor(10)).length, 50, "each is applied once it answers");
+});
+
+t.test("what gets no answer keeps nothing else waiting", async (t) => {
+  const lab = createLab();
+  const stuck = Array.from({ length: 10 }, (_, index) => `stuck${index}`);
+  const fine = Array.from({ length: 10 }, (_, index) => `fine${index}`);
+  lab.declared = declare([...stuck, ...fine].map((name) => ["Pod", name]));
+  for (const name of stuck) lab.faults.set(name, silent);
+  t.same(
+    await lab.passFor(120),
+    fine.map((name) => `Pod ${name}`),
+  );
+});
+
+t.test("a round that takes long ends, and the next one goes on where it was", async (t) => {
+  const lab = createLab();
+  const names = Array.from({ length: 10 }, (_, index) => `p${index}`);
+  lab.declared = declare(names.map((name) => ["Pod", name]));
+  lab.onApply = () => lab.clock.advanceMs(5000);
+  lab.objects.follow({ generation: 1, setUps: 1, isUp: true });
+  await lab.objects.settled();
+  t.equal(lab.applied.length, 5);
+  t.equal((await lab.pass()).length, 10);
+});
+
+t.test("a cluster that was set up anew in its generation gets all once more", async (t) => {
+  const lab = createLab();
+  lab.declared = declare([["Namespace", "one"]]);
+  await lab.pass();
+  lab.objects.follow({ generation: 1, setUps: 2, isUp: true });
+  await lab.objects.settled();
+  t.same(lab.applied, ["Namespace one"]);
+});
+
+t.test("what is missing its declared namespace for a moment is not refused", async (t) => {
+  const lab = createLab();
+  lab.declared = declare([
+    ["Namespace", "one"],
+    ["ConfigMap", "a", { metadata: { name: "a", namespace: "one" } }],
+    ["ConfigMap", "b", { metadata: { name: "b", namespace: "two" } }],
+  ]);
+  lab.faults.set("one", silent);
+  for (const [name, namespace] of Object.entries({ a: "one", b: "two" }))
+    lab.faults.set(name, KubernetesObjectMissing({ what: `namespace ${namespace}` }));
+  t.same(await lab.pass(), []);
+  t.match(lab.refusals(), [/ConfigMap two\/b/]);
+  lab.faults.delete("one");
+  lab.faults.delete("a");
+  t.same(await lab.passFor(10), ["Namespace one", "ConfigMap one/a"]);
 });
 
 t.test(
@@ -250,8 +300,8 @@ t.test(
 
 t.test("a round ends where the cluster goes down, begins anew, or the server stops", async (t) => {
   for (const [what, end, isBack] of [
-    ["down", (lab: Lab) => lab.objects.follow({ generation: 1, isUp: false }), true],
-    ["anew", (lab: Lab) => lab.objects.follow({ generation: 2, isUp: true }), true],
+    ["down", (lab: Lab) => lab.objects.follow({ generation: 1, setUps: 1, isUp: false }), true],
+    ["anew", (lab: Lab) => lab.objects.follow({ generation: 2, setUps: 1, isUp: true }), true],
     ["stopped", (lab: Lab) => lab.objects.stop(), false],
   ] as const) {
     const lab = createLab();
@@ -260,7 +310,7 @@ t.test("a round ends where the cluster goes down, begins anew, or the server sto
       ["Namespace", "two"],
     ]);
     lab.onApply = ({ metadata: { name } }) => void (name === "one" && end(lab));
-    lab.objects.follow({ generation: 1, isUp: true });
+    lab.objects.follow({ generation: 1, setUps: 1, isUp: true });
     await lab.objects.settled();
     t.same(lab.applied.splice(0), ["Namespace one"], what);
     lab.onApply = () => undefined;

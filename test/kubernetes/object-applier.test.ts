@@ -46,7 +46,7 @@ t.test("an object goes where the API server's own discovery has its kind, asked 
     contentType: "application/apply-patch+yaml",
     body: /"namespace":"default"/,
   });
-  const apart = "?fieldManager=rollcall&force=true";
+  const apart = "?fieldManager=rollcall-declared&force=true";
   t.same(asked(), [
     "GET /api/v1",
     `PATCH /api/v1/namespaces/p10-anna${apart}`,
