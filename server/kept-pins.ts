@@ -4,7 +4,7 @@ import type { Config } from "./config/schema.ts";
 import type { Assignment } from "./domain/assignment.ts";
 import { readCluster } from "./domain/cluster.ts";
 import type { Role } from "./domain/role.ts";
-import { createPins, type Pin, parsePin, type Pins, pinsIn } from "./registry/pins.ts";
+import { createPins, type Pin, parsePin, type Pins, pinsIn, pinsInAny } from "./registry/pins.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 
 export interface KeptPinsDeps {
@@ -33,9 +33,7 @@ export function keepPins({ config, roles, store }: KeptPinsDeps): Pins {
     if (known?.of !== found)
       known = {
         of: found,
-        pins: [...found.roles.values()].flatMap((role) =>
-          pinsIn(JSON.stringify(role), hosts, `role ${role.name}`),
-        ),
+        pins: [...found.roles.values()].flatMap((role) => pinsInAny(role, hosts, `role ${role.name}`)),
       };
     return known.pins;
   }
@@ -44,7 +42,7 @@ export function keepPins({ config, roles, store }: KeptPinsDeps): Pins {
       .all()
       .flatMap(({ target }) =>
         target.kind === "role"
-          ? pinsIn(JSON.stringify(target.params), hosts, `an assignment of the role ${target.role}`)
+          ? pinsInAny(target.params, hosts, `an assignment of the role ${target.role}`)
           : [],
       );
   return createPins({ store: store.registry, pins: () => [...fixed, ...rolePins(), ...assignedPins()] });

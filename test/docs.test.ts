@@ -75,8 +75,7 @@ function configurationPage(): string {
     ...rows,
     "",
     "An entry of `dhcp.subnets` has `subnet`, `range`, `router`, `dns`, `domain`, `leaseSeconds` (3600) and `relay`.",
-    "HTTPS listens where a cluster is configured ([cluster.md](cluster.md)). The registry: [registry.md](registry.md). The key of lookaside is read and",
-    "checked; its listener comes with a later version.",
+    "HTTPS listens where a cluster is configured ([cluster.md](cluster.md)). The registry and its signatures: [registry.md](registry.md), [signatures.md](signatures.md).",
     "",
   ].join("\n");
 }

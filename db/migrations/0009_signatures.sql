@@ -42,12 +42,12 @@ CREATE TABLE image_signatures (
 ) STRICT;
 
 -- What such a tag leads to is all that counts: without it, or when it leads elsewhere, the signatures are gone in the same moment.
-CREATE TRIGGER attachment_removed AFTER DELETE ON registry_tag WHEN old.name GLOB 'sha256-*.sig' BEGIN
+CREATE TRIGGER attachment_removed AFTER DELETE ON registry_tag WHEN old.name GLOB 'sha256-*.sig' AND length(old.name) = 75 BEGIN
   DELETE FROM image_signatures
     WHERE repository = old.repository AND digest = 'sha256:' || substr(old.name, 8, 64) AND format = 'sigstore';
 END;
 CREATE TRIGGER attachment_replaced AFTER UPDATE OF digest ON registry_tag
-  WHEN old.name GLOB 'sha256-*.sig' AND old.digest <> new.digest BEGIN
+  WHEN old.name GLOB 'sha256-*.sig' AND length(old.name) = 75 AND old.digest <> new.digest BEGIN
   DELETE FROM image_signatures
     WHERE repository = old.repository AND digest = 'sha256:' || substr(old.name, 8, 64) AND format = 'sigstore';
 END;

@@ -223,7 +223,12 @@ export class RegistryConnection {
       { code?: string; message?: string } | undefined;
     const reason = first ? `${first.code ?? ""} ${first.message ?? ""}`.trim().slice(0, 500) : "";
     const problem = `${method} ${new URL(url, this.origin).pathname}: ${statusCode}${reason === "" ? "" : ` ${reason}`}`;
-    if (statusCode === 401 || statusCode === 403) return this.#unauthorized(problem);
+    if (statusCode === 401) return this.#unauthorized(problem);
+    if (statusCode === 403)
+      return this.#refusedBecause(
+        problem,
+        "The registry says why. Where it minds who asks, name another token: boot token create NAME --scope imagemaker, then --token or ROLLCALL_TOKEN.",
+      );
     if (statusCode === 404)
       return new ArchiveError(
         "TRANSFER_NOT_FOUND",

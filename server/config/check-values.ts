@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { type Stats, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { Value } from "typebox/value";
 import { readCluster } from "../domain/cluster.ts";
@@ -128,12 +128,15 @@ export function checkMeaning(config: Config): ValueProblem[] {
   return problems;
 }
 
-function isDirectory(path: string): boolean {
+const isDirectory = (path: string) => stateOf(path)?.isDirectory() === true;
+const isFile = (path: string) => stateOf(path)?.isFile() === true;
+
+/** Undefined: it is not there, or a directory above it is closed to whoever asks. */
+function stateOf(path: string): Stats | undefined {
   try {
-    return statSync(path).isDirectory();
+    return statSync(path);
   } catch {
-    // It is not there, or one above it is closed to whoever asks.
-    return false;
+    return undefined;
   }
 }
 
@@ -199,7 +202,7 @@ function checkRegistryAccess({ registry, cluster }: Config): ValueProblem[] {
         "must be true with cluster.kubernetesVersion: the cluster's nodes pull without logging in; hold images back by registry.repositories (require-signed), or serve them by another Rollcall",
       ),
     );
-  if (htpasswdFile !== undefined && !statSync(htpasswdFile, { throwIfNoEntry: false })?.isFile())
+  if (htpasswdFile !== undefined && !isFile(htpasswdFile))
     problems.push(at(["htpasswdFile"], `there is no file ${htpasswdFile}`));
   if (htpasswdFile === undefined && users.length > 0)
     problems.push(at(["users"], "means nothing without registry.htpasswdFile"));
@@ -230,6 +233,9 @@ function checkUpstreams({ registry: { upstreams } }: Config): ValueProblem[] {
       ...((username === undefined) === (passwordFile === undefined)
         ? []
         : at("username", "username and passwordFile go together")),
+      ...(passwordFile === undefined || isFile(passwordFile)
+        ? []
+        : at("passwordFile", `there is no file ${passwordFile}`)),
     ];
   });
 }

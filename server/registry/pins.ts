@@ -45,15 +45,23 @@ export function parsePin(text: string, by: string): Pin | undefined {
 export function pinsIn(text: string, hosts: readonly string[], by: string): Pin[] {
   const host = hosts.map((one) => one.replaceAll(".", "\\.")).join("|");
   const image = new RegExp(
-    `(?<![A-Za-z0-9.-])(?:${host})(?::\\d{1,5})?/([a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::([A-Za-z0-9_][A-Za-z0-9._-]{0,127})|@(sha\\d+:[0-9a-f]{64,128}))`,
+    `(?<![A-Za-z0-9.-])(?:${host})(?::\\d{1,5})?/([a-z0-9]+(?:[._/-]+[a-z0-9]+)*)(?::([A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(sha\\d+:[0-9a-f]{64,128}))?`,
     "g",
   );
-  return [...text.matchAll(image)].map(([, repository = "", tag, digest = ""]) => ({
-    repository,
+  return [...text.matchAll(image)].flatMap(([, repository = "", tag, digest]) =>
     // The dot of a sentence is not the tag's.
-    reference: tag?.replace(/[.-]+$/, "") ?? digest,
-    by,
-  }));
+    [tag?.replace(/[.-]+$/, ""), digest]
+      .filter((reference) => reference !== undefined)
+      .map((reference) => ({ repository, reference, by })),
+  );
+}
+
+/** The same for all texts of a value, however deep. */
+export function pinsInAny(value: unknown, hosts: readonly string[], by: string): Pin[] {
+  if (typeof value === "string") return pinsIn(value, hosts, by);
+  if (typeof value !== "object" || value === null) return [];
+  const inner = value instanceof Map ? [...(value as Map<unknown, unknown>).values()] : Object.values(value);
+  return inner.flatMap((one) => pinsInAny(one, hosts, by));
 }
 
 /** What may not go: nobody deletes it, and the collector leaves it. */

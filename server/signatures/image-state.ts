@@ -67,6 +67,8 @@ export function imageState(
 
 /** Manifests that are looked up for one index; in more than that nobody can have signed each. */
 const mostManifests = 10_000;
+/** What they list, all together. */
+const mostLinks = 2 * mostManifests;
 
 /**
  * The images that an index leads to, through indexes in it too; none for an image. An index that is empty, and one beyond the limit, stand
@@ -79,14 +81,19 @@ export function imagesIn(
 ): readonly string[] {
   const images: string[] = [];
   const seen = new Set([digest]);
-  const waiting = [...(childrenOf(digest) ?? [])];
-  for (const child of waiting) {
-    if (seen.has(child)) continue;
-    seen.add(child);
-    const inner = seen.size > mostManifests + 1 ? [] : (childrenOf(child) ?? []);
-    if (inner.length === 0) images.push(child);
-    // An array's iteration goes on to what is appended meanwhile.
-    else waiting.push(...inner);
+  const waiting = [digest];
+  let links = 0;
+  // An array's iteration goes on to what is appended meanwhile.
+  for (const one of waiting) {
+    // Links are counted as well: indexes may share their manifests, and each of them lists all.
+    const children = links > mostLinks || seen.size > mostManifests + 1 ? [] : (childrenOf(one) ?? []);
+    links += children.length;
+    if (children.length === 0 && one !== digest) images.push(one);
+    for (const child of children)
+      if (!seen.has(child)) {
+        seen.add(child);
+        waiting.push(child);
+      }
   }
   return images;
 }

@@ -45,6 +45,9 @@ export function createSigners({ clock, record, signers, names, onAdded }: Signer
   function checkScope(scope: string): void {
     if (!isScope(scope)) throw ScopeInvalid({ scope, problem: "is none" });
     const host = scope.split("/", 1)[0] ?? "";
+    // `p10` would be a registry of that name, and close everything of ours.
+    if (!/[.:]/.test(host) && host !== "localhost" && host !== names.host)
+      throw ScopeInvalid({ scope, problem: `names no registry: write ${names.host}/${scope}` });
     if (names.aliases.includes(host) && host !== names.host)
       throw ScopeInvalid({
         scope,

@@ -45,7 +45,7 @@ const partLength = 250;
 const isUnleased = (table: string) =>
   `NOT EXISTS (SELECT 1 FROM registry_lease AS lease WHERE lease.digest = ${table}.digest AND lease.until_ms > @now)`;
 // A tag with which cosign names the signatures of a manifest (domain/signature.ts) holds no longer than that one is there.
-const isOrphan = `tag.name GLOB 'sha256-*.sig' AND NOT EXISTS (SELECT 1 FROM registry_manifest AS signed
+const isOrphan = `tag.name GLOB 'sha256-*.sig' AND length(tag.name) = 75 AND NOT EXISTS (SELECT 1 FROM registry_manifest AS signed
     WHERE signed.repository = tag.repository AND signed.digest = 'sha256:' || substr(tag.name, 8, 64))`;
 const isUntagged = `NOT EXISTS (SELECT 1 FROM registry_tag AS tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest
     AND NOT (${isOrphan}))
@@ -55,9 +55,11 @@ const isUntagged = `NOT EXISTS (SELECT 1 FROM registry_tag AS tag WHERE tag.repo
 const isUnneededManifest = `${isUntagged}
   AND NOT EXISTS (SELECT 1 FROM registry_reference AS reference WHERE reference.child = manifest.digest AND reference.repository = manifest.repository)
   AND NOT EXISTS (SELECT 1 FROM registry_manifest AS subject WHERE subject.repository = manifest.repository AND subject.digest = manifest.subject)`;
+// A manifest may name a foreign layer by its digest that is another repository's: that keeps nothing.
+const isHeld = `EXISTS (SELECT 1 FROM registry_link AS link WHERE link.repository = reference.repository AND link.digest = reference.child)`;
 const isOld = `${isUnleased("blob")} AND blob.used_at_ms <= @usedBefore`;
 const isUnneededBlob = `${isOld}
-  AND NOT EXISTS (SELECT 1 FROM registry_reference AS reference WHERE reference.child = blob.digest)
+  AND NOT EXISTS (SELECT 1 FROM registry_reference AS reference WHERE reference.child = blob.digest AND ${isHeld})
   AND NOT EXISTS (SELECT 1 FROM registry_manifest AS manifest WHERE manifest.digest = blob.digest)`;
 
 /** Was it pushed here? Else it came from an upstream. */
@@ -88,7 +90,7 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
     "SELECT DISTINCT child FROM registry_reference WHERE repository = ? AND parent = ?",
   );
   const allParents = db.prepare<[string], ManifestKey>(
-    "SELECT repository, parent AS digest FROM registry_reference WHERE child = ?",
+    `SELECT repository, parent AS digest FROM registry_reference AS reference WHERE child = ? AND ${isHeld}`,
   );
   const allManifests = db.prepare<[string], ManifestKey>(
     "SELECT repository, digest FROM registry_manifest WHERE digest = ?",

@@ -134,6 +134,8 @@ export function createUpstreamBlobs(deps: UpstreamBlobsDeps) {
     let endOrphan = () => {};
     const audience = new Audience(() => {
       if (isOver) return;
+      // Somebody may have come and gone without having been seen.
+      endOrphan();
       const [address] = audience.addresses;
       const admitted = receivedBytes > 0 ? orphans.admit(address) : undefined;
       if (admitted) endOrphan = admitted;

@@ -2,6 +2,7 @@ import { LRUCache } from "lru-cache";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
 import { parseDigest } from "../registry/digest.ts";
 import { OciError } from "../registry/oci-error.ts";
+import { isRepositoryName } from "../registry/repository-name.ts";
 import { type Asker, type Demand, SingleFlight } from "./audience.ts";
 import { Refusals } from "./refusals.ts";
 import type { Place, UpstreamMap } from "./upstream.ts";
@@ -126,7 +127,8 @@ export function createUpstreamSignatures({ clock, log, upstreams, clientOf }: Up
      */
     passedOn(repository: string, digest: string, asker: Asker): Promise<readonly Buffer[]> | undefined {
       const place = upstreams.find(repository);
-      if (!place || !parseDigest(digest)) return undefined;
+      // The lookaside's paths are taken from clients: none may lead out of the upstream's own.
+      if (!place || !isRepositoryName(repository) || !parseDigest(digest)) return undefined;
       return find(place, digest, asker).catch((error: unknown) => {
         if (!(error instanceof OciError)) throw error;
         if (error.code !== "TOOMANYREQUESTS") tell(place, error);

@@ -188,6 +188,22 @@ t.test("a foreign layer that was pushed all the same stays while a manifest name
   t.match(await collect(), { blobCount: 4 });
 });
 
+t.test("a foreign layer that names another repository's content keeps nothing of it", async (t) => {
+  const { client, collect, later, isFileThere } = await lab(t);
+  const [config, theirs] = [blobOf("{}"), blobOf("theirs")];
+  await client.push("p10/app", theirs);
+  await client.push("p10/other", config);
+  const layer = {
+    ...descriptorOf(theirs, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
+    urls: ["https://layers.example.org/foreign"],
+  };
+  await client.putManifest("p10/other", "1.0", manifestOf(config, [], { layers: [layer] }));
+  t.equal((await client.ask("DELETE", `/v2/p10/app/blobs/${theirs.digest}`)).status, 202);
+  later(2 * hourMs);
+  t.match(await collect(), { blobCount: 1 });
+  t.notOk(isFileThere(theirs));
+});
+
 t.test("who only pulls keeps nothing that was deleted", async (t) => {
   const { client, puller, image, collect, later } = await lab(t);
   const { config, layer, manifest } = await image("p10/app", "1.0");

@@ -152,6 +152,17 @@ t.test("images in indexes are found once each, and beyond the limit an index sta
   t.same(of({ top: ["a", "b"], a: [], b: ["top", "b"] }), ["a"], "no circle is followed");
   const chain = Object.fromEntries(Array.from({ length: 20_000 }, (_, at) => [`${at}`, [`${at + 1}`]]));
   t.same(of({ top: ["0"], ...chain }), ["10000"]);
+  // Indexes that share their manifests.
+  const shared = Array.from({ length: 10_000 }, (_, at) => `m${at}`);
+  const indexes = Array.from({ length: 500 }, (_, at) => `i${at}`);
+  let asked = 0;
+  imagesIn("top", (digest) => {
+    if (digest === "top") return indexes;
+    if (!digest.startsWith("i")) return undefined;
+    asked++;
+    return shared;
+  });
+  t.equal(asked, 1, "where there are more manifests than are looked at, no index is read any more");
   t.end();
 });
 

@@ -329,6 +329,7 @@ t.test("lines that are no bcrypt, too costly or twice are left out and told", (t
       `slow:${hash("14")}`,
       `anna:${hash("06")}`,
       "nothing",
+      `low:${hash("03")}`,
       `ben:${hash("10")}:a remark\r`,
       "",
     ].join("\n"),
@@ -342,7 +343,7 @@ t.test("lines that are no bcrypt, too costly or twice are left out and told", (t
   );
   t.same(
     problems.map(({ line }) => line),
-    [3, 4, 5, 6, 7],
+    [3, 4, 5, 6, 7, 8],
   );
   t.end();
 });

@@ -3,7 +3,7 @@ import t from "tap";
 import { loadConfig } from "../../server/config/load.ts";
 import { keepPins } from "../../server/kept-pins.ts";
 import { systemClock } from "../../server/platform/clock.ts";
-import { pinsIn } from "../../server/registry/pins.ts";
+import { pinsIn, pinsInAny } from "../../server/registry/pins.ts";
 import { boot } from "../support/boot-command.ts";
 import { registryLab } from "../support/registry-lab.ts";
 
@@ -16,6 +16,18 @@ t.test("images that a text names are found by the registry's names", (t) => {
     { repository: "kiosk", reference: digest, by: "role a" },
     { repository: "a/b-c", reference: "v1_2", by: "role a" },
   ]);
+  t.same(
+    pinsInAny(
+      { texts: new Map([["a", `first\nregistry.local/p10/a:1@${digest}`]]) },
+      ["registry.local"],
+      "x",
+    ),
+    [
+      { repository: "p10/a", reference: "1", by: "x" },
+      { repository: "p10/a", reference: digest, by: "x" },
+    ],
+    "at the beginning of a line, and both of tag and digest",
+  );
   t.same(pinsIn("registryXlocal/p10/a:1", ["registry.local"], "x"), []);
   t.end();
 });

@@ -113,6 +113,20 @@ t.test("a client that takes images elsewhere finds their signatures in our looka
   t.match(await pull("docker.io"), { accepted: false }, "and not the name in the image");
 });
 
+const curl = async (url: string) =>
+  (
+    await promisify(execFile)("curl", [
+      "-q",
+      "--silent",
+      "--path-as-is",
+      "--output",
+      "/dev/null",
+      "--write-out",
+      "%{http_code}",
+      url,
+    ])
+  ).stdout;
+
 t.test("the lookaside and the extension have the upstream's signatures behind our own", async (t) => {
   const { server, octets, place, lookaside, ours, lookasidePort } = await lab(t);
   const [, digest = ""] = /@sha256=([0-9a-f]{64})/.exec(place) ?? [];
@@ -120,6 +134,13 @@ t.test("the lookaside and the extension have the upstream's signatures behind ou
   const first = await at(place);
   t.same([first.status, Buffer.from(await first.arrayBuffer())], [200, octets]);
   t.equal((await at(place.replace("signature-1", "signature-2"))).status, 404);
+  const before = lookaside.asked.length;
+  // As it is written, for fetch takes the dots away.
+  const outside = await curl(
+    `http://127.0.0.1:${lookasidePort}/sigstore/docker.io/../../secret@sha256=${digest}/signature-1`,
+  );
+  t.equal(outside, "404", "no path leads out of the upstream's own");
+  t.equal(lookaside.asked.length, before);
   const asked = lookaside.asked.length;
   const extension = `http://${ours}/extensions/v2/docker.io/library/alpine/signatures/sha256:${digest}`;
   t.match(await (await fetch(extension)).json(), {

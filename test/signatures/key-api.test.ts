@@ -43,6 +43,11 @@ t.test("who may sign images is told and changed by the API and the command", asy
   t.equal(await refused({ name: "x", publicKey: "hello" }), "KEY_INVALID");
   t.equal(await refused({ name: "x", publicKey: binary }), "KEY_TAKEN");
   t.equal(await refused({ name: "anna", publicKey: binary, scopes: ["10.0.0.1/p10"] }), "SCOPE_INVALID");
+  t.equal(
+    await refused({ name: "anna", publicKey: binary, scopes: ["p10"] }),
+    "SCOPE_INVALID",
+    "a registry called p10",
+  );
   t.equal(await refused({ name: "anna" }), "INVALID_REQUEST");
 
   t.match(await boot("key", "revoke", "anna"), /Revoked anna/);

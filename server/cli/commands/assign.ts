@@ -199,7 +199,7 @@ export function assignCommands(program: Command, open: () => Session): void {
   program
     .command("preview <machine> [document]")
     .description(
-      "what the machine would be served now, secrets masked: ipxe, user-data, meta-data, vendor-data, network-config, ignition",
+      "what the machine would be served now, secrets masked: ipxe, user-data, meta-data, vendor-data, network-config, ignition, and what makes it a node: node",
     )
     .addHelpText("after", "\nExample:\n  boot preview s4 user-data")
     .action(async (machine: string, kind: string | undefined) => {

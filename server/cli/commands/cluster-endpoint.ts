@@ -29,7 +29,14 @@ export function clusterEndpointCommands(cluster: Command, open: () => Session): 
       "after",
       "\nExamples:\n  boot cluster endpoint haproxy > /etc/haproxy/haproxy.cfg\n  boot cluster endpoint authority > /etc/haproxy/kubernetes-ca.crt",
     )
-    .action((options: Record<string, string>) => print("haproxy", options));
+    .action(async (options: Record<string, string>) => {
+      await print("haproxy", options);
+      const { nodes } = await open().client.get<{ nodes: { role: string }[] }>("/cluster");
+      if (!nodes.some(({ role }) => role === "master"))
+        process.stderr.write(
+          "There is no master in it, for none has called back yet: boot one, make the file anew, and arm the master then.\n",
+        );
+    });
 
   endpoint
     .command("keepalived")

@@ -30,6 +30,12 @@ const collect = (value: string, before: string[]) => [...before, value];
 const noSigstore =
   "podman and skopeo of Debian 12 are built without sigstore, and refuse what this key has signed.\n";
 
+const firstSigner =
+  "Now that somebody may sign, nodes of the cluster take signed images only, from their next boot on: sign those of Kubernetes first,\n" +
+  "or name what needs no signature in cluster.unsignedImages.\n";
+const lastSigner =
+  " Nobody may sign now: from their next boot on nodes take every image, unless cluster.unsignedImages says otherwise.";
+
 /** The file's text where it is ASCII armor or PEM, else its base64. */
 function readKeyFile(path: string): string {
   try {
@@ -106,11 +112,13 @@ export function keyCommands(program: Command, open: () => Session): void {
           expiresInSeconds: Math.round(options.expiresIn * 86_400),
         }),
       });
+      const signers = await session.client.list<SignerView>("/keys");
       session.show(
         signer,
         () =>
           `${signer.name} may sign ${signer.scopes.join(", ")}, with ${signer.keys.map(({ fingerprint }) => fingerprint).join(", ")}.\n` +
-          (signer.keys.some(({ format }) => format === "sigstore") ? noSigstore : ""),
+          (signer.keys.some(({ format }) => format === "sigstore") ? noSigstore : "") +
+          (signers.length === 1 ? firstSigner : ""),
       );
     });
   key
@@ -131,6 +139,7 @@ export function keyCommands(program: Command, open: () => Session): void {
     .action(async (name: string) => {
       const session = open();
       await session.client.delete(`/keys/${encodeURIComponent(name)}`);
-      session.done(`Removed ${name}.`, { removed: name });
+      const left = await session.client.list<SignerView>("/keys");
+      session.done(`Removed ${name}.${left.length === 0 ? lastSigner : ""}`, { removed: name });
     });
 }

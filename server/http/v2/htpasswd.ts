@@ -15,6 +15,8 @@ export interface Htpasswd {
 
 /** Cost 14 takes seconds of JavaScript: one such login after another would keep everybody else waiting. */
 export const highestCost = 13;
+/** bcrypt has none below. */
+const lowestCost = 4;
 const hashForm = /^\$2[aby]\$(\d{2})\$[./A-Za-z0-9]{53}$/;
 
 export function parseHtpasswd(text: string): Htpasswd {
@@ -29,8 +31,8 @@ export function parseHtpasswd(text: string): Htpasswd {
     if (name === "") leaveOut("no user and password; lines are as `htpasswd -B` writes them");
     else if (Number.isNaN(cost))
       leaveOut(`the password of ${name} is not a bcrypt hash; write it by \`htpasswd -B\``);
-    else if (cost > highestCost)
-      leaveOut(`the password of ${name} has the cost ${cost}, and ${highestCost} is the limit`);
+    else if (cost < lowestCost || cost > highestCost)
+      leaveOut(`the password of ${name} has the cost ${cost}; it must be ${lowestCost} to ${highestCost}`);
     // As Apache has it, the first one counts.
     else if (entries.has(name)) leaveOut(`${name} has a line before`);
     else entries.set(name, { name, hash, cost });

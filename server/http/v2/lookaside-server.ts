@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Clock } from "../../domain/capabilities.ts";
 import { maximumConnections } from "../../domain/connection-shares.ts";
+import { mostSignatures } from "../../domain/signature.ts";
 import type { KeyFiles } from "../../signatures/key-files.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
@@ -58,7 +59,8 @@ export function createLookasideServer({
       const passedOn = own
         ? undefined
         : upstreams?.passedOn(repository, digest, askerOf({ request, response }));
-      if (!passedOn) return answerWith(own);
+      // Clients give up an image that has more.
+      if (!passedOn || position > mostSignatures) return answerWith(own);
       // Behind our own.
       return passedOn.then((all) =>
         answerWith(all[position - signatures.list(repository, digest).length - 1]),

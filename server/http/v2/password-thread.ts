@@ -21,7 +21,9 @@ export function createPasswordThread() {
     thread.unref();
     thread.on("message", (isRight: boolean) => settle?.resolve(isRight));
     const end = (error: unknown) => {
-      if (worker === thread) worker = undefined;
+      // After its error comes its exit, and by then another one may be at work.
+      if (worker !== thread) return;
+      worker = undefined;
       settle?.reject(error);
     };
     thread.once("error", end);

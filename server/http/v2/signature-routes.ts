@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { SignatureMalformed } from "../../domain/error-catalogue.ts";
-import { largestSignature } from "../../domain/signature.ts";
+import { largestSignature, mostSignatures } from "../../domain/signature.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
 import { smallBodyOf } from "./exchange.ts";
@@ -45,7 +45,10 @@ export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list
         const octets = signatures.octets(repository, digest, position);
         return octets ? [extensionView(digest, id, octets)] : [];
       });
-      const found = [...own, ...passedOn.map((octets) => extensionView(digest, sha256(octets), octets))];
+      const found = [
+        ...own,
+        ...passedOn.map((octets) => extensionView(digest, sha256(octets), octets)),
+      ].slice(0, mostSignatures);
       const body = JSON.stringify({ signatures: found });
       response
         .writeHead(200, {
