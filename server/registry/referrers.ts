@@ -19,12 +19,26 @@ export interface ReferrerPage {
   readonly last: string | undefined;
 }
 
-/** @param referrers in an order that stays */
-export function formatReferrers(referrers: Iterable<Referrer>): ReferrerPage {
+/** Hidden ones that are passed over for one page: each is judged, and everybody else waits meanwhile. */
+const mostHidden = 500;
+
+/** @param referrers in an order that stays @param isShown may the one who asks know of it? */
+export function formatReferrers<R extends Referrer>(
+  referrers: Iterable<R>,
+  isShown: (referrer: R) => boolean = () => true,
+): ReferrerPage {
   const descriptors: string[] = [];
   let length = 0;
   let last: string | undefined;
-  for (const { digest, mediaType, sizeBytes, artifactType, annotations } of referrers) {
+  let hidden = 0;
+  for (const referrer of referrers) {
+    const { digest, mediaType, sizeBytes, artifactType, annotations } = referrer;
+    if (!isShown(referrer)) {
+      last = digest;
+      hidden += 1;
+      if (hidden === mostHidden) return { body: indexOf(descriptors), last };
+      continue;
+    }
     const descriptor = JSON.stringify({
       mediaType,
       digest,

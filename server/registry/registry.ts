@@ -320,9 +320,7 @@ export function createRegistry(deps: RegistryDeps) {
     ): ReferrerPage => {
       const { createdAt = 0 } = store.findManifest(repository, subject.text) ?? {};
       const isSubjectShown = isShown({ digest: subject.text, createdAt });
-      return formatReferrers(
-        isSubjectShown ? shown(store.referrers(repository, subject.text, asked), isShown) : [],
-      );
+      return formatReferrers(isSubjectShown ? store.referrers(repository, subject.text, asked) : [], isShown);
     },
   };
   return registry;
@@ -330,10 +328,6 @@ export function createRegistry(deps: RegistryDeps) {
 export type Registry = ReturnType<typeof createRegistry>;
 
 const blobUnknown = () => new OciError("BLOB_UNKNOWN", "this repository has no such blob");
-
-function* shown<T>(items: Iterable<T>, isShown: (item: T) => boolean): Iterable<T> {
-  for (const item of items) if (isShown(item)) yield item;
-}
 
 function missingReferences(missing: readonly RegistryReference[]): OciError {
   const named = missing.slice(0, namedReferences).map(({ digest }) => digest);
