@@ -1,5 +1,5 @@
 /** Which images of the registry roles and the cluster rely on, put together. */
-import { clusterInput } from "./config/cluster-input.ts";
+import { anyAddress, clusterInput } from "./config/cluster-input.ts";
 import type { Config } from "./config/schema.ts";
 import type { Assignment } from "./domain/assignment.ts";
 import { readCluster } from "./domain/cluster.ts";
@@ -16,9 +16,6 @@ export interface KeptPinsDeps {
     readonly assignments: { all(): readonly Assignment[] };
   };
 }
-
-/** A documentation address (RFC 5737): what is asked of the cluster here does not depend on it. */
-const anyAddress = "192.0.2.1";
 
 export function keepPins({ config, roles, store }: KeptPinsDeps): Pins {
   const { host, aliases, pins: configured } = config.registry;

@@ -7,6 +7,7 @@ import {
   type DeclaredProblem,
   type DeclaredStatus,
   describeObject,
+  formatDeclaredCounts,
   formatDeclaredProblem,
   identityOf,
   inOrder,
@@ -130,12 +131,13 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
       if (clock.monotonicMs() > endMs) break;
     }
     tellRefused(refused);
-    if (applied > 0)
-      record({
-        type: "cluster.objects",
-        message: `declared objects of generation ${round}: ${formatStatus(status())}`,
-        data: { generation: round, applied },
-      });
+    if (applied === 0) return;
+    const now = status();
+    record({
+      type: "cluster.objects",
+      message: `declared objects of generation ${round}: ${formatDeclaredCounts(now.applied, now.waiting, now.refused.length)}`,
+      data: { generation: round, applied },
+    });
   }
 
   function noteFailure(entry: Entry, error: unknown): void {
@@ -236,13 +238,4 @@ function problemOf({ document, problem }: Entry): DeclaredProblem | undefined {
   if (problem === undefined) return undefined;
   const { file, place, line, object } = document;
   return { file, place, line, object: describeObject(object), reason: problem };
-}
-
-/** `12 applied, 1 refused` */
-function formatStatus({ applied, waiting, refused }: DeclaredStatus): string {
-  return [
-    `${applied} applied`,
-    ...(waiting > 0 ? [`${waiting} waiting`] : []),
-    ...(refused.length > 0 ? [`${refused.length} refused`] : []),
-  ].join(", ");
 }

@@ -78,7 +78,7 @@ export interface PassTools {
  */
 export function createReconciler(deps: ReconcilerDeps) {
   const { clock, log, record, store, book, mailbox, guests, api, etcd, endpoint, cluster } = deps;
-  /** The cluster was set up since it last came up, in this process. */
+  /** The cluster was set up since it last came up, in this process; and how often that was done. */
   let isSetUp = false;
   let setUps = 0;
   let unreadySinceMs: number | undefined;
@@ -221,8 +221,11 @@ export function createReconciler(deps: ReconcilerDeps) {
       describe("is up");
     }
     if (isUp() && !isSetUp)
-      isSetUp =
-        (await attempt("setting up the cluster", async () => (await api.setUp(), ++setUps > 0))) ?? false;
+      await attempt("setting up the cluster", async () => {
+        await api.setUp();
+        isSetUp = true;
+        setUps++;
+      });
   }
 
   /** Gives turns: to one master at a time, and to as many workers as there are slots. */

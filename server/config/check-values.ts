@@ -5,7 +5,7 @@ import { readCluster } from "../domain/cluster.ts";
 import { ClusterInvalid } from "../domain/error-catalogue.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
-import { clusterInput } from "./cluster-input.ts";
+import { anyAddress, clusterInput } from "./cluster-input.ts";
 import {
   addressPattern,
   type Config,
@@ -140,9 +140,6 @@ function stateOf(path: string): Stats | undefined {
   }
 }
 
-/** A documentation address (RFC 5737) stands for the server's own, which is known later. */
-const anyAddress = "192.0.2.1";
-
 function checkCluster(config: Config): ValueProblem[] {
   const { kubernetesVersion, passphraseFile, objectsDir } = config.cluster;
   if (kubernetesVersion === undefined)
@@ -153,7 +150,7 @@ function checkCluster(config: Config): ValueProblem[] {
       })
       .map(({ path }) => ({ path, message: "means nothing without cluster.kubernetesVersion" }));
   const problems: ValueProblem[] = checkClusterNetworks(config);
-  if (passphraseFile !== undefined && !statSync(passphraseFile, { throwIfNoEntry: false })?.isFile())
+  if (passphraseFile !== undefined && !isFile(passphraseFile))
     problems.push({ path: ["cluster", "passphraseFile"], message: `there is no file ${passphraseFile}` });
   if (objectsDir !== undefined && !isDirectory(objectsDir))
     problems.push({ path: ["cluster", "objectsDir"], message: `there is no directory ${objectsDir}` });

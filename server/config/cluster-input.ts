@@ -4,6 +4,9 @@ import type { Config } from "./schema.ts";
 /** Where etcd listens for clients, everywhere. */
 const etcdPort = 2379;
 
+/** A documentation address (RFC 5737): stands for the server's own where that is known later, or nothing of what is asked depends on it. */
+export const anyAddress = "192.0.2.1";
+
 /**
  * The cluster as the config has it. Undefined without `cluster.kubernetesVersion`: then there is none.
  * @param serverAddress by which the machines reach this server

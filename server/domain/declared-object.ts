@@ -152,6 +152,15 @@ export function isDefinedIn(documents: readonly DeclaredDocument[], object: Decl
   });
 }
 
+/** `12 applied, 1 refused` */
+export function formatDeclaredCounts(applied: number, waiting: number, refused: number): string {
+  return [
+    `${applied} applied`,
+    ...(waiting > 0 ? [`${waiting} waiting`] : []),
+    ...(refused > 0 ? [`${refused} refused`] : []),
+  ].join(", ");
+}
+
 /** `students.yaml #3 (RoleBinding p10-anna/admin): the reason` */
 export function formatDeclaredProblem({ file, place, object, reason }: DeclaredProblem): string {
   const where = place === undefined ? file : `${file} ${place}`;

@@ -1,6 +1,7 @@
 import type { Database } from "better-sqlite3";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
+import { isAttachmentTag } from "./signatures.ts";
 import type { RegistryBlob, RegistryManifest, RegistryReference } from "./registry.ts";
 
 export interface ManifestKey {
@@ -45,7 +46,7 @@ const partLength = 250;
 const isUnleased = (table: string) =>
   `NOT EXISTS (SELECT 1 FROM registry_lease AS lease WHERE lease.digest = ${table}.digest AND lease.until_ms > @now)`;
 // A tag with which cosign names the signatures of a manifest (domain/signature.ts) holds no longer than that one is there.
-const isOrphan = `tag.name GLOB 'sha256-*.sig' AND length(tag.name) = 75 AND NOT EXISTS (SELECT 1 FROM registry_manifest AS signed
+const isOrphan = `${isAttachmentTag("tag.name")} AND NOT EXISTS (SELECT 1 FROM registry_manifest AS signed
     WHERE signed.repository = tag.repository AND signed.digest = 'sha256:' || substr(tag.name, 8, 64))`;
 const isUntagged = `NOT EXISTS (SELECT 1 FROM registry_tag AS tag WHERE tag.repository = manifest.repository AND tag.digest = manifest.digest
     AND NOT (${isOrphan}))

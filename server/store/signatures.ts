@@ -25,6 +25,10 @@ export type AttachedSignature = Omit<ImageSignature, "format" | "position"> & { 
 const columns = `repository, digest, format, position, id, fingerprint, reference, signed_at_ms AS signedAt, expires_at_ms AS expiresAt,
   added_at_ms AS addedAt, added_by AS addedBy`;
 
+/** SQL: whether the tag in a column is one under which cosign puts signatures, as `attachedTo` reads it; the triggers of migration 9 say the same. */
+export const isAttachmentTag = (column: string): string =>
+  `${column} GLOB 'sha256-*.sig' AND length(${column}) = 75`;
+
 /** Signatures of images. There may be many, and each is read at its place in the table, so none is kept in memory. */
 export function createSignatureRepository(db: Database, queue: CommitQueue) {
   const ofImage = db.prepare(
@@ -54,7 +58,7 @@ export function createSignatureRepository(db: Database, queue: CommitQueue) {
   );
   const attachmentPage = db.prepare<[string, string, number], Attachment>(
     `SELECT repository, name AS tag, digest AS manifest FROM registry_tag
-     WHERE (repository, name) > (?, ?) AND name GLOB 'sha256-*.sig' ORDER BY repository, name LIMIT ?`,
+     WHERE (repository, name) > (?, ?) AND ${isAttachmentTag("name")} ORDER BY repository, name LIMIT ?`,
   );
 
   const list = (repository: string, digest: string): ImageSignature[] =>

@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
 import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import { mostSignatures } from "../domain/signature.ts";
 import { parseDigest } from "../registry/digest.ts";
 import { OciError } from "../registry/oci-error.ts";
 import { isRepositoryName } from "../registry/repository-name.ts";
@@ -15,8 +16,7 @@ export interface UpstreamSignaturesDeps {
   readonly clientOf: (place: Place) => UpstreamClient;
 }
 
-/** Clients look at so many, and no longer ones (containers/image). */
-const mostSignatures = 128;
+/** Clients look at no longer ones (containers/image). */
 const longestSignatureBytes = 4 * 1024 * 1024;
 /** All of one image together, as the extension's JSON or one after another. */
 const longestListBytes = 16 * 1024 * 1024;

@@ -5,7 +5,7 @@ import { promisify } from "node:util";
 import t, { type Test } from "tap";
 import { startDockerRegistry } from "../support/docker-registry.ts";
 import { startFakeUpstream } from "../support/fake-upstream.ts";
-import { startServer } from "../support/http-fixture.ts";
+import { curl, startServer } from "../support/http-fixture.ts";
 import { sampleImage, writeLayout } from "../support/oci-image.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 import { createClients, createGpg, payloadFor } from "../support/signing-lab.ts";
@@ -113,20 +113,6 @@ t.test("a client that takes images elsewhere finds their signatures in our looka
   t.match(await pull("docker.io"), { accepted: false }, "and not the name in the image");
 });
 
-const curl = async (url: string) =>
-  (
-    await promisify(execFile)("curl", [
-      "-q",
-      "--silent",
-      "--path-as-is",
-      "--output",
-      "/dev/null",
-      "--write-out",
-      "%{http_code}",
-      url,
-    ])
-  ).stdout;
-
 t.test("the lookaside and the extension have the upstream's signatures behind our own", async (t) => {
   const { server, octets, place, lookaside, ours, lookasidePort } = await lab(t);
   const [, digest = ""] = /@sha256=([0-9a-f]{64})/.exec(place) ?? [];
@@ -137,6 +123,11 @@ t.test("the lookaside and the extension have the upstream's signatures behind ou
   const before = lookaside.asked.length;
   // As it is written, for fetch takes the dots away.
   const outside = await curl(
+    "--path-as-is",
+    "--output",
+    "/dev/null",
+    "--write-out",
+    "%{http_code}",
     `http://127.0.0.1:${lookasidePort}/sigstore/docker.io/../../secret@sha256=${digest}/signature-1`,
   );
   t.equal(outside, "404", "no path leads out of the upstream's own");

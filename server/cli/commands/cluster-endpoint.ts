@@ -7,10 +7,14 @@ export function clusterEndpointCommands(cluster: Command, open: () => Session): 
     .command("endpoint")
     .description("the cluster's endpoint outside of this server: files for haproxy and keepalived");
 
-  async function print(file: string, options: Readonly<Record<string, string>> = {}): Promise<void> {
+  async function print(
+    file: string,
+    options: Readonly<Record<string, string>> = {},
+    { client } = open(),
+  ): Promise<void> {
     const query = new URLSearchParams(options).toString();
     process.stdout.write(
-      await open().client.get<string>(`/cluster/endpoint/${file}${query === "" ? "" : `?${query}`}`),
+      await client.get<string>(`/cluster/endpoint/${file}${query === "" ? "" : `?${query}`}`),
     );
   }
 
@@ -30,8 +34,9 @@ export function clusterEndpointCommands(cluster: Command, open: () => Session): 
       "\nExamples:\n  boot cluster endpoint haproxy > /etc/haproxy/haproxy.cfg\n  boot cluster endpoint authority > /etc/haproxy/kubernetes-ca.crt",
     )
     .action(async (options: Record<string, string>) => {
-      await print("haproxy", options);
-      const { nodes } = await open().client.get<{ nodes: { role: string }[] }>("/cluster");
+      const session = open();
+      await print("haproxy", options, session);
+      const { nodes } = await session.client.get<{ nodes: { role: string }[] }>("/cluster");
       if (!nodes.some(({ role }) => role === "master"))
         process.stderr.write(
           "There is no master in it, for none has called back yet: boot one, make the file anew, and arm the master then.\n",

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import { formatDeclaredCounts } from "../../domain/declared-object.ts";
 import { formatAge, formatTable, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
 import { clusterEndpointCommands } from "./cluster-endpoint.ts";
@@ -68,17 +69,13 @@ const shownRefused = 10;
 function declaredLines(declared: DeclaredView | null): string[] {
   if (!declared) return [];
   const { applied, waiting, refused, problems } = declared;
-  const counts = [
-    `${applied} applied`,
-    ...(waiting > 0 ? [`${waiting} waiting`] : []),
-    ...(refused > 0 ? [`${refused} refused:`] : []),
-  ];
+  const counts = formatDeclaredCounts(applied, waiting, refused) + (refused > 0 ? ":" : "");
   const lines = problems.slice(0, shownRefused).map(({ file, document, line, object, reason }) => {
     const where = [file, document, line === null ? null : `(line ${line})`, object];
     return `  ${where.filter((word) => word !== null).join(" ")}: ${reason}`;
   });
   const more = refused - lines.length;
-  return [`Declared objects: ${counts.join(", ")}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
+  return [`Declared objects: ${counts}`, ...lines, ...(more > 0 ? [`  and ${more} more`] : [])];
 }
 
 /** On standard error, since what is printed is often written into a file: it is right already, and no API server answers there yet. */
