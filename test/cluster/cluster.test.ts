@@ -170,7 +170,8 @@ t.test("a master and two workers boot over the network and join by themselves", 
       // Other octets than those that lie on the nodes.
       const proof = proofContainer();
       const note = join(directory, "note");
-      writeFileSync(note, name);
+      // A container's log has whole lines only.
+      writeFileSync(note, `${name}\n`);
       const archive = join(directory, `${/\w+(?=:)/.exec(name)?.[0] ?? ""}.tar`);
       writeDockerArchive({ ...proof, name, files: { ...proof.files, "/bin/note": note } }, archive);
     }
@@ -196,7 +197,7 @@ t.test("a master and two workers boot over the network and join by themselves", 
       await cluster.kubectl("get", "events", "--field-selector", "reason=Failed"),
       /lesson\/unsigned:1.*not found/,
     );
-    t.equal(await cluster.kubectl("logs", "deployment/signed"), "lesson/signed:1", "its own content ran");
+    t.equal(await cluster.kubectl("logs", "deployment/signed"), "lesson/signed:1\n", "its own content ran");
     await boot("sign", "lesson/unsigned:1", "--key", key.file);
     await cluster.kubectl("rollout", "status", "deployment/unsigned", "--timeout=10m");
     t.pass("once it is signed its pod runs by itself");
