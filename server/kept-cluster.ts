@@ -18,6 +18,7 @@ import { apiServerPort, type ClusterSpec, formatKubernetesVersion } from "./doma
 import type { Clock, Log } from "./domain/capabilities.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
+import { reasonAgainst } from "./domain/reserved-object.ts";
 import { ClusterForeign } from "./domain/error-catalogue.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import { type BackendState, createBackendHealth, type Probe } from "./endpoint/backend-health.ts";
@@ -218,7 +219,10 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
           log,
           record,
           random,
-          read: createDeclaredReader(objectsDir),
+          read: createDeclaredReader(objectsDir, {
+            clock,
+            reasonAgainst: (object) => reasonAgainst(object, settings.network),
+          }),
           // What is declared may be anything, rights included.
           begin: createObjectApplier(bootstrap),
         });

@@ -26,10 +26,11 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: [
       "typebox",
       "typebox/value",
+      "node:crypto",
       "node:fs",
       "node:fs/promises",
       "node:path",
-      "node:timers/promises",
+      "node:worker_threads",
     ],
   },
   ignition: { imports: [], libraries: [], pure: true },

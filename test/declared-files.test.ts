@@ -2,24 +2,16 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { createDeclaredReader } from "../server/config/declared-files.ts";
 import { describeObject, inOrder } from "../server/domain/declared-object.ts";
 import { splitYaml } from "../server/yaml/read-yaml.ts";
 import { boot } from "./support/boot-command.ts";
+import { directoryOf, namespace, readerOf } from "./support/declared-files.ts";
 import { temporaryDirectory } from "./support/samples.ts";
-
-const namespace = (name: string) => `apiVersion: v1\nkind: Namespace\nmetadata: { name: ${name} }\n`;
-
-function directoryOf(t: Test, files: Readonly<Record<string, string | Uint8Array>>): string {
-  const directory = temporaryDirectory(t);
-  for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
-  return directory;
-}
 
 /** What is read, a line for each object and each problem. */
 async function read(t: Test, files: Readonly<Record<string, string | Uint8Array>>): Promise<string[]> {
   const directory = directoryOf(t, files);
-  const { documents, problems } = await createDeclaredReader(directory)();
+  const { documents, problems } = await readerOf(directory)();
   return [
     ...documents.map(({ file, place, line, object }) => `${file} ${place}:${line} ${describeObject(object)}`),
     ...problems.map(
@@ -145,7 +137,7 @@ t.test("what can't be read as a file of text is told, and nothing waits for it",
   mkdirSync(join(directory, "folder.yaml"));
   execFileSync("mkfifo", [join(directory, "pipe.yaml")]);
   symlinkSync("nowhere", join(directory, "link.yaml"));
-  const { documents, problems } = await createDeclaredReader(directory)();
+  const { documents, problems } = await readerOf(directory)();
   t.equal(documents.length, 1);
   t.match(Object.fromEntries(problems.map(({ file, reason }) => [file, reason])), {
     "folder.yaml": "it is no file",
@@ -155,22 +147,25 @@ t.test("what can't be read as a file of text is told, and nothing waits for it",
     "pipe.yaml": "it is no file",
     "deep.yaml": /./,
   });
-  const gone = await createDeclaredReader(join(directory, "nowhere"))();
-  t.match(gone, { documents: [], problems: [{ reason: "it can't be read (ENOENT)" }] });
+  const gone = await readerOf(join(directory, "nowhere"))();
+  t.match(gone, {
+    documents: [],
+    problems: [{ reason: /^there is no such directory: is it not mounted yet\?/ }],
+  });
 });
 
 t.test("2,000 documents are read and no more", async (t) => {
   const many = (count: number, name: string) =>
     Array.from({ length: count }, (_, index) => namespace(`${name}-${index}`)).join("---\n");
   const directory = directoryOf(t, { "a.yaml": many(1999, "a"), "b.yaml": many(3, "b") });
-  const { documents, problems } = await createDeclaredReader(directory)();
+  const { documents, problems } = await readerOf(directory)();
   t.equal(documents.length, 2000);
   t.match(problems, [{ file: "b.yaml", place: "#2", reason: /more than 2000 documents/ }]);
 });
 
 t.test("the same value is read until a file says something else", async (t) => {
   const directory = directoryOf(t, { "a.yaml": namespace("one"), "b.yaml": namespace("two") });
-  const again = createDeclaredReader(directory);
+  const again = readerOf(directory);
   const first = await again();
   t.equal(await again(), first);
   writeFileSync(join(directory, "a.yaml"), namespace("one"));
@@ -247,7 +242,16 @@ t.test("boot config check reads them, and says what is wrong with file and line"
   writeFileSync(join(directory, "students.yaml"), namespace("one"));
   t.match(await check(), { code: 0, out: /: fine/ });
   write("/nowhere");
-  t.match(await check(), { code: 2, err: /:4: cluster\.objectsDir: there is no directory \/nowhere/ });
+  t.match(await check(), {
+    code: 0,
+    out: /: fine/,
+    err: /:4: warning: cluster\.objectsDir: \/nowhere: there is no such directory: is it not mounted yet\?/,
+  });
+  write(config);
+  t.match(await check(), { code: 2, err: /:4: cluster\.objectsDir: .*rollcall\.yaml is no directory/ });
+  write(directory);
+  writeFileSync(join(directory, "students.yaml"), "apiVersion: v1\nkind: Node\nmetadata: { name: m1 }\n");
+  t.match(await check(), { code: 2, err: /students\.yaml:2: #1 Node m1: a Node comes with its machine/ });
 });
 
 t.test(

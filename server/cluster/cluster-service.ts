@@ -17,6 +17,7 @@ import { dayMs } from "../pki/certificates.ts";
 import { authorityHash, createBootstrapToken } from "../pki/join-secrets.ts";
 import { administratorFile } from "../pki/master-files.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
+import { atMost } from "./at-most.ts";
 import { createGuestJoins } from "./guest-joins.ts";
 import { createMailbox } from "./mailbox.ts";
 import { createNodeBook } from "./node-book.ts";
@@ -55,6 +56,8 @@ export interface ClusterServiceDeps
 
 /** A pass comes at the latest after this, ms, and soon after anything has happened. */
 const passEveryMs = 2000;
+/** The server's stop waits so long for a pass that goes on, ms. */
+const longestStopMs = 3000;
 const soonMs = 20;
 /** Longest wait of a poll, ms: the agent's sign of life. */
 export const longestPollMs = 20_000;
@@ -68,7 +71,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
   const { clock, record, store, cluster, authorities } = deps;
   const mailbox = createMailbox(clock);
   let isStopped = true;
-  let isPassing = false;
+  let passing: Promise<void> | undefined;
   let cancel = () => {};
 
   let dueAtMs = Number.POSITIVE_INFINITY;
@@ -83,14 +86,11 @@ export function createClusterService(deps: ClusterServiceDeps) {
   }
   async function run(): Promise<void> {
     dueAtMs = Number.POSITIVE_INFINITY;
-    if (isPassing) return;
-    isPassing = true;
-    try {
-      await reconciler.pass();
-    } finally {
-      isPassing = false;
+    passing ??= reconciler.pass().finally(() => {
+      passing = undefined;
       schedule(passEveryMs);
-    }
+    });
+    await passing;
   }
   const soon = () => schedule(soonMs);
 
@@ -124,8 +124,8 @@ export function createClusterService(deps: ClusterServiceDeps) {
     async stop(): Promise<void> {
       isStopped = true;
       cancel();
-      deps.objects?.stop();
       mailbox.release();
+      await Promise.all([deps.objects?.stop(), atMost(clock, longestStopMs, passing)]);
       await deps.etcd.stop();
     },
     /** One pass now with all that it begins; for tests. */

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { Clock, Log } from "../domain/capabilities.ts";
 import {
   type Declared,
@@ -20,6 +19,7 @@ import {
   KubernetesUnreachable,
 } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import { atMost } from "./at-most.ts";
 
 export interface DeclaredObjectsDeps {
   readonly clock: Clock;
@@ -45,13 +45,14 @@ const patientTries = 6;
 const mostUnanswered = 3;
 /** A round ends after this, ms: the next one goes on, and looks at the files before. */
 const longestRoundMs = 20_000;
+/** The server's stop waits so long for a round that goes on, ms. */
+const longestStopMs = 3000;
 /** Refused documents that are told of one by one, at a time. */
 const mostTold = 20;
 
 /** One object, and how far the cluster of this generation has it. */
 interface Entry {
   readonly document: DeclaredDocument;
-  readonly digest: string;
   isApplied: boolean;
   tries: number;
   retryAtMs: number;
@@ -73,6 +74,8 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   let setUps = 0;
   let isUp = false;
   let isStopped = false;
+  /** Who is told may be gone. */
+  let isOver = false;
   let lookedAtMs = -lookEveryMs;
   let running: Promise<void> | undefined;
 
@@ -80,16 +83,16 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
     if (clock.monotonicMs() - lookedAtMs < lookEveryMs) return;
     lookedAtMs = clock.monotonicMs();
     const found = await deps.read();
-    if (found === declared) return;
+    if (found === declared || isStopped) return;
     const before = new Set(declared.problems.map(formatDeclaredProblem));
     tellRefused(found.problems.filter((problem) => !before.has(formatDeclaredProblem(problem))));
     entries = new Map(
       inOrder(found.documents).map((document) => {
-        const digest = createHash("sha256").update(JSON.stringify(document.object)).digest("base64");
-        const known = entries.get(identityOf(document.object));
+        const identity = identityOf(document.object);
+        const known = entries.get(identity);
         // It may have moved to another place or file.
-        const entry = known?.digest === digest ? { ...known, document } : newEntry(document, digest);
-        return [identityOf(document.object), entry];
+        const isSame = known?.document.digest === document.digest;
+        return [identity, isSame ? { ...known, document } : newEntry(document)];
       }),
     );
     declared = found;
@@ -130,6 +133,7 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
       }
       if (clock.monotonicMs() > endMs) break;
     }
+    if (isOver) return;
     tellRefused(refused);
     if (applied === 0) return;
     const now = status();
@@ -172,11 +176,12 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   function tellRefused(problems: readonly DeclaredProblem[]): void {
     for (const problem of problems.slice(0, mostTold)) {
       const { file, place, line, object, reason } = problem;
-      log.warn({ file, place, line, object, reason }, "a declared object is refused");
+      const what = place === undefined ? "declared objects can't be read" : "a declared object is refused";
+      log.warn({ file, place, line, object, reason }, what);
       record({
         type: "cluster.object-refused",
         level: "warning",
-        message: `declared object refused: ${formatDeclaredProblem(problem)}`,
+        message: `${place === undefined ? "declared objects" : "declared object refused"}: ${formatDeclaredProblem(problem)}`,
         data: { file, document: place ?? null, line: line ?? null, object: object ?? null, reason },
       });
     }
@@ -205,29 +210,32 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
       isUp = now.isUp;
       if (now.generation !== generation || now.setUps !== setUps) {
         ({ generation, setUps } = now);
-        for (const [identity, { document, digest }] of entries)
-          entries.set(identity, newEntry(document, digest));
+        for (const [identity, { document }] of entries) entries.set(identity, newEntry(document));
       }
       if (running || isStopped) return;
       running = (async () => {
         await look();
         await apply();
       })()
-        .catch((error: unknown) => log.warn({ err: error }, "declared objects"))
+        .catch((error: unknown) => {
+          if (!isOver) log.warn({ err: error }, "declared objects");
+        })
         .finally(() => (running = undefined));
     },
     status,
     /** Resolves when the round that goes on is through. */
     settled: async (): Promise<void> => running,
-    stop(): void {
+    /** Begins nothing more. Resolves when the round that goes on is through, or after three seconds: what it still does is told to nobody. */
+    async stop(): Promise<void> {
       isStopped = true;
+      await atMost(clock, longestStopMs, running);
+      isOver = true;
     },
   };
 }
 
-const newEntry = (document: DeclaredDocument, digest: string): Entry => ({
+const newEntry = (document: DeclaredDocument): Entry => ({
   document,
-  digest,
   isApplied: false,
   tries: 0,
   retryAtMs: 0,

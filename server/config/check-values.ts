@@ -152,8 +152,9 @@ function checkCluster(config: Config): ValueProblem[] {
   const problems: ValueProblem[] = checkClusterNetworks(config);
   if (passphraseFile !== undefined && !isFile(passphraseFile))
     problems.push({ path: ["cluster", "passphraseFile"], message: `there is no file ${passphraseFile}` });
-  if (objectsDir !== undefined && !isDirectory(objectsDir))
-    problems.push({ path: ["cluster", "objectsDir"], message: `there is no directory ${objectsDir}` });
+  // One that is not there yet may be mounted later: it is no reason to have no server.
+  if (objectsDir !== undefined && stateOf(objectsDir)?.isDirectory() === false)
+    problems.push({ path: ["cluster", "objectsDir"], message: `${objectsDir} is no directory` });
   const input = clusterInput(config, config.address ?? anyAddress);
   try {
     if (input) readCluster(input);

@@ -12,6 +12,8 @@ export interface DeclaredDocument {
   readonly place: string;
   /** From 1. */
   readonly line: number;
+  /** The same for the same object. */
+  readonly digest: string;
   readonly object: DeclaredObject;
 }
 
@@ -111,7 +113,8 @@ export function identityOf({ apiVersion, kind, metadata: { name, namespace } }: 
   return [groupOf(apiVersion), kind, namespace ?? "default", name].join(" ");
 }
 
-const groupOf = (apiVersion: string) =>
+/** `apps` of `apps/v1`; empty for `v1`. */
+export const groupOf = (apiVersion: string) =>
   apiVersion.includes("/") ? apiVersion.slice(0, apiVersion.indexOf("/")) : "";
 
 /** What others need to be there, or are to be ruled by when they come. */

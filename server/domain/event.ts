@@ -71,7 +71,7 @@ export const eventTypes = {
   "cluster.problem": "The server could not do what the cluster needs; it goes on trying.",
   "cluster.objects": "The cluster got objects that the administrator declared.",
   "cluster.object-refused":
-    "A declared object, or a file of them, is wrong or was refused by the API server; the others are applied, and it is tried again.",
+    "A declared object, or a file of them, is wrong or was refused by the API server, or their directory can't be read; the others are applied, and it is tried again.",
   "etcd.started": "The etcd that this server runs is healthy.",
   "etcd.ended": "The etcd that this server runs ended by itself; it is started again.",
   "etcd.unhealthy": "The etcd that this server runs is there and does not answer as it should.",

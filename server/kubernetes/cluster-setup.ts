@@ -1,4 +1,5 @@
 import type { ClusterSpec } from "../domain/cluster.ts";
+import { ownPrefix } from "../domain/reserved-object.ts";
 import { kubeletClientSigner } from "../kubeadm/signing-request-policy.ts";
 import { formatCidr } from "../net/cidr.ts";
 import { readYaml } from "../yaml/read-yaml.ts";
@@ -6,8 +7,8 @@ import type { KubernetesClient, Manifest } from "./client.ts";
 
 /** By which Kubernetes would give any bootstrap token a certificate for any Node; `kubeadm init` makes it. */
 const autoApproval = "kubeadm:node-autoapprove-bootstrap";
-/** Of the server's certificates with the rights "operator" (pki, issueServerClient). */
-const operators = "rollcall:operators";
+/** Of the server's certificates with the rights "operator" (pki, issueServerClient); what begins so can't be declared. */
+const operators = `${ownPrefix}operators`;
 
 const rbac = "rbac.authorization.k8s.io/v1";
 

@@ -50,6 +50,7 @@ export type Connection = ReturnType<typeof createConnection>;
 /** HTTPS to API servers with short-lived client certificates; connections of an old certificate end with what goes on in them. */
 export function createConnection(options: ConnectionOptions) {
   const { authorityPem, serverName, clock } = options;
+  let isClosed = false;
   let current: { readonly agent: Promise<Agent>; readonly until: DurationMs } | undefined;
 
   const open = async (): Promise<Agent> => {
@@ -86,10 +87,15 @@ export function createConnection(options: ConnectionOptions) {
 
   /** @throws KubernetesUnreachable */
   async function send(what: Request): Promise<Answer> {
+    const address = addressOf(what.target);
+    const refuseClosed = () => {
+      if (isClosed) throw KubernetesUnreachable({ address, reason: "the server stops" });
+    };
+    refuseClosed();
     const agent = await agentNow();
+    refuseClosed();
     const late = new AbortController();
     const stop = clock.after(what.timeLimitMs, () => late.abort());
-    const address = addressOf(what.target);
     try {
       const { statusCode, headers, body } = await request(`https://${address}${what.path}`, {
         dispatcher: agent,
@@ -123,7 +129,9 @@ export function createConnection(options: ConnectionOptions) {
 
   return {
     send,
+    /** What goes on ends, and nothing begins any more. */
     async close(): Promise<void> {
+      isClosed = true;
       const last = current;
       current = undefined;
       await last?.agent.then((agent) => agent.destroy()).catch(() => {});

@@ -1,4 +1,5 @@
 import type { ClusterSpec } from "../domain/cluster.ts";
+import { flannelName } from "../domain/reserved-object.ts";
 import { type Cidr, formatCidr } from "../net/cidr.ts";
 import type { Manifest } from "./client.ts";
 import type { Kind } from "./objects.ts";
@@ -11,7 +12,7 @@ export interface FlannelInput {
   readonly pluginImage?: string | undefined;
 }
 
-const name = "kube-flannel";
+const name = flannelName;
 /** Where slirp4netns puts a user namespace's packets; it has the machine's address. */
 const device = "tap0";
 

@@ -1,4 +1,5 @@
 import {
+  type Document,
   isCollection,
   isMap,
   isNode,
@@ -37,12 +38,17 @@ const octalTag: ScalarTag = {
 /**
  * Reads one YAML 1.2 document (core schema, no custom tags; aliases are bounded against "billion laughs").
  * @param isYaml11 numbers as YAML 1.1 and Butane have them, and the merge key `<<`
+ * @param mostNodes maps, lists, keys and values of a document; one with more has no value
  */
-export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
+export function readYaml(
+  text: string,
+  { isYaml11 = false, mostNodes = Number.POSITIVE_INFINITY } = {},
+): YamlText {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
-    uniqueKeys: true,
+    // The library compares each key with all others of its map: 20,000 take seconds. See checkNodes.
+    uniqueKeys: false,
     // It would write parts of the text to standard error.
     logLevel: "error",
     ...(isYaml11 ? { merge: true, customTags: (tags) => [octalTag, ...tags] } : {}),
@@ -55,16 +61,9 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
     ...position(error.pos[0]),
     message: error.message.split("\n")[0]?.replace(/ at line \d+, column \d+:?$/, "") ?? error.message,
   }));
-  visit(document, {
-    Pair(_, { key }) {
-      if (isCollection(key))
-        problems.push({
-          ...position(key.range?.[0] ?? 0),
-          message:
-            "a key is a list or map of its own; a template that was not filled in, or {{...}} without quotes?",
-        });
-    },
-  });
+  const faults = checkNodes(document, mostNodes);
+  problems.push(...faults.map(({ offset, message }) => ({ ...position(offset), message })));
+  problems.sort((left, right) => left.line - right.line || left.column - right.column);
   let value: unknown;
   if (problems.length === 0) {
     try {
@@ -99,6 +98,36 @@ export function readYaml(text: string, { isYaml11 = false } = {}): YamlText {
       return position(offset);
     },
   };
+}
+
+/** What the parser takes and no reader of ours can: each key of a map once, by the text that it becomes, and none that is a map itself. */
+function checkNodes(document: Document, mostNodes: number): { offset: number; message: string }[] {
+  const faults: { offset: number; message: string }[] = [];
+  const fault = (node: unknown, message: string) =>
+    faults.push({ offset: isNode(node) ? (node.range?.[0] ?? 0) : 0, message });
+  let nodes = 0;
+  visit(document, (_, node) => {
+    if (isNode(node) && ++nodes > mostNodes) {
+      fault(node, `it has more than ${mostNodes} values`);
+      return visit.BREAK;
+    }
+    if (!isMap(node)) return undefined;
+    const known = new Set<string>();
+    for (const { key } of node.items) {
+      if (isCollection(key))
+        fault(
+          key,
+          "a key is a list or map of its own; a template that was not filled in, or {{...}} without quotes?",
+        );
+      if (!isScalar(key)) continue;
+      // As toJS writes it: `1` and `"1"` are one.
+      const text = String((key.value ?? "") as string | number | boolean | symbol);
+      if (known.has(text)) fault(key, "Map keys must be unique");
+      known.add(text);
+    }
+    return undefined;
+  });
+  return faults;
 }
 
 /** A line that belongs to no document. */

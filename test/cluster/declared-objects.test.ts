@@ -86,7 +86,7 @@ t.test("each generation of a real cluster gets what is declared", async (t) => {
     log: silentLog,
     record: (event) => void events.push(event),
     random: Math.random,
-    read: createDeclaredReader(directory),
+    read: createDeclaredReader(directory, { clock: systemClock, settleMs: 0 }),
     begin: () => begin(),
   });
   for (const generation of [1, 2])

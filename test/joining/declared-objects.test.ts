@@ -1,96 +1,7 @@
 import t from "tap";
-import { createDeclaredObjects, type DeclaredObjects } from "../../server/cluster/declared-objects.ts";
-import type { Declared, DeclaredObject } from "../../server/domain/declared-object.ts";
-import { describeObject } from "../../server/domain/declared-object.ts";
-import {
-  KubernetesKindUnknown,
-  KubernetesObjectMissing,
-  KubernetesRefused,
-  KubernetesUnreachable,
-} from "../../server/domain/error-catalogue.ts";
-import type { NewEvent } from "../../server/domain/event.ts";
-import { silentLog } from "../../server/platform/logger.ts";
+import { KubernetesKindUnknown, KubernetesObjectMissing } from "../../server/domain/error-catalogue.ts";
 import { createClusterLab } from "../support/cluster-lab.ts";
-import { ManualClock } from "../support/manual-clock.ts";
-
-type Objects = readonly (readonly [kind: string, name: string, more?: object])[];
-
-const declare = (objects: Objects, problems: Declared["problems"] = []): Declared => ({
-  documents: objects.map(([kind, name, more], index) => ({
-    file: "students.yaml",
-    place: `#${index + 1}`,
-    line: index * 10 + 1,
-    object: { apiVersion: "v1", kind, metadata: { name }, ...more },
-  })),
-  problems,
-});
-
-/** Declared objects before an API server that takes all but what it has a fault for. */
-function createLab() {
-  const clock = new ManualClock();
-  const events: NewEvent[] = [];
-  const lab = {
-    clock,
-    events,
-    declared: declare([]),
-    /** What was applied since it was last asked for. */
-    applied: [] as string[],
-    faults: new Map<string, Error>(),
-    /** Called with each object that is applied. */
-    onApply: (_object: DeclaredObject): void => undefined,
-    begun: 0,
-    objects: undefined as unknown as DeclaredObjects,
-    make(): void {
-      lab.objects = createDeclaredObjects({
-        clock,
-        log: silentLog,
-        record: (event) => void events.push(event),
-        random: () => 0.5,
-        read: async () => lab.declared,
-        begin() {
-          lab.begun++;
-          return async (object) => {
-            lab.onApply(object);
-            const fault = lab.faults.get(object.metadata.name);
-            if (fault) throw fault;
-            lab.applied.push(describeObject(object));
-          };
-        },
-      });
-    },
-    /** Passes until nothing is due any more at this time. @returns what was applied */
-    async pass(generation = 1, isUp = true): Promise<string[]> {
-      for (let round = 0; round < 3; round++) {
-        lab.objects.follow({ generation, setUps: 1, isUp });
-        await lab.objects.settled();
-      }
-      return lab.applied.splice(0);
-    },
-    /** Passes as the reconciler has them, for so long. */
-    async passFor(seconds: number, generation = 1): Promise<string[]> {
-      const all: string[] = [];
-      for (let second = 0; second < seconds; second += 2) {
-        clock.advanceMs(2000);
-        all.push(...(await lab.pass(generation)));
-      }
-      return all;
-    },
-    refusals: () =>
-      events
-        .splice(0)
-        .filter(({ type }) => type === "cluster.object-refused")
-        .map(({ message }) => message),
-  };
-  lab.make();
-  return lab;
-}
-
-const refused = (reason: string) => KubernetesRefused({ what: "change it", status: 422, reason });
-const silent = KubernetesUnreachable({ address: "10.0.0.11:6443", reason: "ECONNREFUSED" });
-const counts = (lab: ReturnType<typeof createLab>) => {
-  const { applied, waiting, refused: wrong } = lab.objects.status();
-  return [applied, waiting, wrong.length];
-};
+import { counts, createLab, declare, refused, silent } from "../support/declared-lab.ts";
 
 t.test("each generation of the cluster gets what is declared, once, in the order of the kinds", async (t) => {
   const lab = createLab();
@@ -302,7 +213,7 @@ t.test("a round ends where the cluster goes down, begins anew, or the server sto
   for (const [what, end, isBack] of [
     ["down", (lab: Lab) => lab.objects.follow({ generation: 1, setUps: 1, isUp: false }), true],
     ["anew", (lab: Lab) => lab.objects.follow({ generation: 2, setUps: 1, isUp: true }), true],
-    ["stopped", (lab: Lab) => lab.objects.stop(), false],
+    ["stopped", (lab: Lab) => void lab.objects.stop(), false],
   ] as const) {
     const lab = createLab();
     lab.declared = declare([
@@ -317,6 +228,7 @@ t.test("a round ends where the cluster goes down, begins anew, or the server sto
     t.same(await lab.pass(what === "anew" ? 2 : 1), isBack ? ["Namespace one", "Namespace two"] : [], what);
   }
 });
+
 type Lab = ReturnType<typeof createLab>;
 
 t.test("an ephemeral cluster has its objects back with each lesson", async (t) => {

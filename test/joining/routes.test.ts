@@ -1,6 +1,6 @@
 import { createServer } from "node:net";
 import { createPublicKey, X509Certificate } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import t from "tap";
@@ -284,10 +284,13 @@ t.test("an agent of curl and openssl claims its boot and asks what to do", async
 
 t.test("what is wrong with declared objects is shown before there is a cluster", async (t) => {
   const objectsDir = temporaryDirectory(t);
+  const students = join(objectsDir, "students.yaml");
   writeFileSync(
-    join(objectsDir, "students.yaml"),
+    students,
     "apiVersion: v1\nkind: Namespace\nmetadata: { name: one }\n---\nkind: Pod\nmetadata: { name: a }\n",
   );
+  // Nobody writes to it any more.
+  utimesSync(students, 0, 0);
   const server = await startWithCluster(t, { "cluster.objectsDir": objectsDir });
   /** The first pass comes soon after the start. */
   const declared = async (): Promise<unknown> => {

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import t from "tap";
+import type { Clock } from "../../server/domain/capabilities.ts";
 import { RollcallError } from "../../server/domain/errors.ts";
 import { largestAnswer } from "../../server/kubernetes/connection.ts";
 import { issueServerClient, serverClientLifeMs } from "../../server/pki/master-files.ts";
@@ -257,4 +258,45 @@ t.test("an API server is ready when /readyz says 200 on a new connection", async
   t.equal(asked[0]?.path, "/readyz");
   told = { status: 500, body: "[-]etcd failed" };
   t.match(await failureOf(client.healthz(target)), { message: /\/readyz answers 500/ });
+});
+
+t.test("a client that was closed asks nobody any more, not even again", async (t) => {
+  const authorities = await sampleAuthorities(t);
+  const { target, asked } = await fakeApiServer(t, authorities, () => ({
+    status: 429,
+    headers: { "retry-after": "1" },
+  }));
+  const closed = { code: "KUBERNETES_UNREACHABLE", message: /the server stops/ };
+  const clock = new ManualClock();
+  const { promise: isPatient, resolve: waits } = Promise.withResolvers<void>();
+  const after: Clock["after"] = (delayMs, fn) => {
+    if (delayMs === 1000) waits();
+    return clock.after(delayMs, fn);
+  };
+  const now = { now: () => clock.now(), monotonicMs: () => clock.monotonicMs(), after };
+  const client = clientOf(t, authorities, target, { clock: now });
+  const patient = client.get("Node", { name: "s1" });
+  await isPatient;
+  await client.close();
+  clock.advanceMs(20_000);
+  t.match(await failureOf(patient), closed);
+  t.match(await failureOf(client.get("Node", { name: "s1" })), closed);
+  t.equal(asked.length, 1);
+  const { promise: issued, resolve: issue } = Promise.withResolvers<void>();
+  const slow = clientOf(t, authorities, target, {
+    issueIdentity: async () => {
+      await issued;
+      return issueServerClient(authorities, {
+        cluster: { keyAlgorithm: "ECDSA-P256" },
+        now: Date.now(),
+        rights: "operator",
+      });
+    },
+  });
+  const waiting = failureOf(slow.get("Node", { name: "s1" }));
+  const closing = slow.close();
+  issue();
+  await closing;
+  t.match(await waiting, closed);
+  t.equal(asked.length, 1, "and not when its certificate is made after the end");
 });

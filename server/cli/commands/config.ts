@@ -6,9 +6,11 @@ import type { Config } from "../../config/schema.ts";
 import { loadBootAssets } from "../../content/boot-assets.ts";
 import { dhcpSnippet, type SnippetDialect, snippetDialects } from "../../dhcp/policy/dhcp-snippets.ts";
 import { ConfigInvalid } from "../../domain/error-catalogue.ts";
+import { reasonAgainst } from "../../domain/reserved-object.ts";
 import { type Cidr, formatCidr, parseCidr } from "../../net/cidr.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
 import { root } from "../../platform/checkout.ts";
+import { systemClock } from "../../platform/clock.ts";
 import { findProgram } from "../../platform/find-program.ts";
 import { ipv4ByDevice, servedInterfaces } from "../../platform/network-devices.ts";
 import { loadRoles } from "../../render/load-roles.ts";
@@ -58,8 +60,18 @@ async function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"
     );
   const { kubernetesVersion, etcd, etcdProgram, objectsDir } = config.cluster;
   if (objectsDir !== undefined) {
-    const declared = await createDeclaredReader(objectsDir)();
+    const declared = await createDeclaredReader(objectsDir, {
+      clock: systemClock,
+      settleMs: 0,
+      reasonAgainst: (object) => reasonAgainst(object, config.cluster.network),
+    })();
     for (const problem of declared.problems) {
+      if (problem.file === objectsDir) {
+        process.stderr.write(
+          `${origins.get("cluster.objectsDir")}: warning: cluster.objectsDir: ${objectsDir}: ${problem.reason}\n`,
+        );
+        continue;
+      }
       const at = problem.line === undefined ? "" : `:${problem.line}`;
       const { place, object } = problem;
       const what = [place, object].filter((word) => word !== undefined).join(" ");
