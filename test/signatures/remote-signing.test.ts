@@ -34,7 +34,7 @@ t.test("skopeo signs from afar by the signature extension, and a client takes th
       const { method = "", url = "" } = request;
       const place = parseSignaturePath(url);
       if (place?.kind === "extension") {
-        const exchange = { request, response, expectsContinue: false, ...place };
+        const exchange = { request, response, expectsContinue: false, needsLogin: false, ...place };
         return method === "PUT"
           ? await routes.putExtension(exchange, "imagemaker")
           : routes.getExtension(exchange);

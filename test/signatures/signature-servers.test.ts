@@ -171,7 +171,7 @@ t.test("the signature extension, and PUT of a lookaside path", async (t) => {
   const server = createServer((request, response) => {
     const place = parseSignaturePath(request.url ?? "");
     if (!place) return void response.writeHead(404).end();
-    const exchange = { request, response, expectsContinue: false, ...place };
+    const exchange = { request, response, expectsContinue: false, needsLogin: false, ...place };
     const done =
       place.kind === "lookaside"
         ? routes.putLookaside(exchange, place.position, "imagemaker")

@@ -135,6 +135,9 @@ export function createAccess(deps: AccessDeps) {
   }
 
   return {
+    /** To pull too. */
+    needsLogin: !anonymousPull,
+
     /**
      * Verifies a password, which takes its time; what this request may do is asked after that.
      * @returns undefined: there is nothing to wait for @throws OciError TOOMANYREQUESTS

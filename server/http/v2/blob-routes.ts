@@ -6,7 +6,7 @@ import type { Reader, Registry } from "../../registry/registry.ts";
 import { type ReadableFile, smallBytes, stream, type StreamCount } from "../content-stream.ts";
 import { parseRanges, type Range } from "../range.ts";
 import type { Access } from "./access.ts";
-import { type Exchange, isHead, sendEmpty } from "./exchange.ts";
+import { cacheControl, type Exchange, isHead, sendEmpty } from "./exchange.ts";
 
 interface FoundBlob {
   readonly digest: string;
@@ -54,7 +54,7 @@ export async function getBlob(
     "docker-content-digest": digest.text,
     etag,
     "accept-ranges": "bytes",
-    "cache-control": "public, max-age=31536000, immutable",
+    "cache-control": cacheControl(exchange, { isFinal: true }),
   };
   if (request.headers["if-none-match"] === etag) return void response.writeHead(304, headers).end();
   if (isHead(exchange)) {

@@ -15,6 +15,8 @@ export interface Exchange {
   /** The client waits for a word before it sends its body. */
   readonly expectsContinue: boolean;
   readonly isTls: boolean;
+  /** Whoever reads has to log in: no cache that several share may keep an answer. */
+  readonly needsLogin: boolean;
 }
 
 /** A client that sends its body without a single octet for so long is gone, ms. */
@@ -155,6 +157,21 @@ export async function smallBodyOf(
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks);
 }
 
+/** The header Cache-Control (RFC 9111, section 5.2.2). */
+export function cacheControl(
+  { needsLogin }: Pick<Exchange, "needsLogin">,
+  of: {
+    /** What is there today is there tomorrow. */
+    readonly isFinal?: boolean;
+    /** Others would not see it. */
+    readonly isPrivate?: boolean;
+  } = {},
+): string {
+  const isPrivate = needsLogin || (of.isPrivate ?? false);
+  if (of.isFinal ?? false) return `${isPrivate ? "private" : "public"}, max-age=31536000, immutable`;
+  return isPrivate ? "private, no-cache" : "no-cache";
+}
+
 export function sendJson(
   exchange: Exchange,
   body: string,
@@ -163,7 +180,7 @@ export function sendJson(
   exchange.response.writeHead(200, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),
-    "cache-control": "no-cache",
+    "cache-control": cacheControl(exchange),
     ...versionHeader,
     ...headers,
   });
@@ -202,7 +219,7 @@ export function sendError(
   response.writeHead(status, {
     "content-type": "application/json",
     "content-length": Buffer.byteLength(body),
-    "cache-control": "no-cache",
+    "cache-control": cacheControl(exchange),
     ...versionHeader,
     ...headers,
   });

@@ -5,7 +5,7 @@ import type { ImageGate } from "../../registry/image-gate.ts";
 import type { FoundManifest, Registry } from "../../registry/registry.ts";
 import { isTag } from "../../registry/repository-name.ts";
 import type { Access } from "./access.ts";
-import { type Exchange, isHead, sendEmpty, smallBodyOf } from "./exchange.ts";
+import { cacheControl, type Exchange, isHead, sendEmpty, smallBodyOf } from "./exchange.ts";
 
 export interface ManifestRouteDeps {
   readonly registry: Registry;
@@ -26,32 +26,37 @@ export function getManifest(exchange: Exchange, deps: ManifestReadDeps): void | 
   const found = registry.findManifest(repository, reference, {
     mayPush: () => access.mayPush(exchange),
   });
-  const isFinal = admit(exchange, found, deps) && reference.includes(":");
+  const admitted = admit(exchange, found, deps);
   const etag = `"${found.digest}"`;
   if (exchange.request.headers["if-none-match"] === etag) {
     const headers = ["etag", etag, "docker-content-digest", found.digest];
     return void exchange.response.writeHead(304, headers).end();
   }
-  if (isHead(exchange)) return sendManifest(exchange, found, undefined, isFinal);
+  if (isHead(exchange)) return sendManifest(exchange, found, undefined, admitted);
   const known = registry.manifestInMemory(found.digest);
-  if (known) return sendManifest(exchange, found, known, isFinal);
-  return registry.readManifest(found.digest).then((octets) => sendManifest(exchange, found, octets, isFinal));
+  if (known) return sendManifest(exchange, found, known, admitted);
+  return registry
+    .readManifest(found.digest)
+    .then((octets) => sendManifest(exchange, found, octets, admitted));
 }
+
+/** Who sees a manifest: whoever may pull, those as long as it is signed, or only who may push. */
+export type Admitted = "everybody" | "while-signed" | "pushers";
 
 /**
  * Where only signed images are shown, whoever may not push sees no others; elsewhere a warning goes with them.
- * @returns whether nobody's signature matters here @throws OciError MANIFEST_UNKNOWN
+ * @throws OciError MANIFEST_UNKNOWN
  */
 export function admit(
   exchange: Exchange,
   { digest, createdAt }: FoundManifest,
   deps: ManifestReadDeps,
-): boolean {
+): Admitted {
   const { repository, reference } = exchange.target;
   const asked = { repository, reference, digest, createdAt };
   const gated = deps.gate.check(asked);
-  if (!gated) return true;
-  if (gated.problem === undefined) return false;
+  if (!gated) return "everybody";
+  if (gated.problem === undefined) return "while-signed";
   const { mode } = gated;
   const isTag = !reference.includes(":");
   const name = `${repository}${isTag ? ":" : "@"}${reference}`;
@@ -69,7 +74,7 @@ export function admit(
     );
   const outlook = mode === "warn" ? "nodes may refuse it" : "only who may push here sees it";
   exchange.response.setHeader("warning", `299 - "${name} ${problem}, and ${outlook}; ${advice}"`);
-  return false;
+  return mode === "warn" ? "while-signed" : "pushers";
 }
 
 /** The same without a word, for lists. */
@@ -83,12 +88,13 @@ export function isShown(
 }
 
 export function sendManifest(
-  { response }: Exchange,
+  exchange: Exchange,
   { digest, mediaType, sizeBytes }: FoundManifest,
   octets: Buffer | undefined,
-  /** What is there today is there tomorrow, for everybody. */
-  isFinal: boolean,
+  admitted: Admitted,
 ): void {
+  const { response, target } = exchange;
+  const isFinal = admitted === "everybody" && target.reference.includes(":");
   // As a list, which Node writes down without sorting it into an object first.
   response.writeHead(200, [
     "content-type",
@@ -100,7 +106,7 @@ export function sendManifest(
     "etag",
     `"${digest}"`,
     "cache-control",
-    isFinal ? "public, max-age=31536000, immutable" : "no-cache",
+    cacheControl(exchange, { isFinal, isPrivate: admitted === "pushers" }),
   ]);
   response.end(octets);
 }

@@ -143,7 +143,8 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
       const [path, query] = splitUrl(request.url ?? "/");
       const target = parseTarget(path) ?? nowhere;
       deps.metrics.observe(request, response, target === nowhere ? "none" : target.kind);
-      const exchange: Exchange = { request, response, target, query, expectsContinue, isTls };
+      const { needsLogin } = access;
+      const exchange = { request, response, target, query, expectsContinue, isTls, needsLogin };
       try {
         if (target === nowhere)
           throw new OciError("UNSUPPORTED", "nothing is here; the API is under /v2/", { status: 404 });

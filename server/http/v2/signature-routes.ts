@@ -4,10 +4,10 @@ import { SignatureMalformed } from "../../domain/error-catalogue.ts";
 import { largestSignature, mostSignatures } from "../../domain/signature.ts";
 import { parseSignaturePlace, plainPath } from "../../signatures/lookaside.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
-import { smallBodyOf } from "./exchange.ts";
+import { cacheControl, type Exchange, smallBodyOf } from "./exchange.ts";
 
 /** One request, after the router has looked at its path and at who asks. */
-export interface SignatureRequest {
+export interface SignatureRequest extends Pick<Exchange, "needsLogin"> {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly repository: string;
@@ -40,7 +40,8 @@ export function parseExtensionPath(
 export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list" | "octets">) {
   return {
     /** All signatures of a manifest; of one that nobody knows there are none. @param passedOn those that its upstream has */
-    getExtension({ response, repository, digest }: SignatureRequest, passedOn: readonly Buffer[] = []): void {
+    getExtension(asked: SignatureRequest, passedOn: readonly Buffer[] = []): void {
+      const { response, repository, digest } = asked;
       const own = signatures.list(repository, digest).flatMap(({ id, position }) => {
         const octets = signatures.octets(repository, digest, position);
         return octets ? [extensionView(digest, id, octets)] : [];
@@ -54,7 +55,7 @@ export function createSignatureRoutes(signatures: Pick<Signatures, "add" | "list
         .writeHead(200, {
           "content-type": "application/json",
           "content-length": Buffer.byteLength(body),
-          "cache-control": "no-cache",
+          "cache-control": cacheControl(asked),
         })
         .end(body);
     },

@@ -38,8 +38,8 @@ export function createUpstreamRoutes(
     const finish = ({ warning, passed }: PreparedManifest): Answer => {
       if (warning !== undefined) exchange.response.setHeader("warning", warning);
       if (!passed) return getManifest(exchange, deps);
-      const isFinal = admit(exchange, passed, deps) && reference.includes(":");
-      return sendManifest(exchange, passed, isHead(exchange) ? undefined : passed.octets, isFinal);
+      const admitted = admit(exchange, passed, deps);
+      return sendManifest(exchange, passed, isHead(exchange) ? undefined : passed.octets, admitted);
     };
     const prepared = pull.prepareManifest(place, reference, askerOf(exchange));
     deps.metrics.cacheAsked(place.upstream.prefix, !(prepared instanceof Promise));
