@@ -126,7 +126,7 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
     attachments: signing.attachments,
     onDamage: (digest) => check.suspect(digest),
   });
-  const upstreams = keepUpstreams({ ...deps, registry });
+  const upstreams = keepUpstreams({ ...deps, registry, pins, attachments: signing.attachments });
   const upkeep = {
     ...deps,
     pins: pins.digests,
@@ -135,7 +135,14 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
     graceMs,
     random: Math.random,
   };
-  const collection = createGarbageCollection({ ...upkeep, onRun: metrics.collected });
+  const collection = createGarbageCollection({
+    ...upkeep,
+    onRun(run) {
+      metrics.collected(run);
+      // Signatures go with their manifests.
+      if (run.manifestCount > 0) signing.signatures.changed();
+    },
+  });
   const check = createRegistryCheck({ ...upkeep, scrubBytesPerSecond });
   const { names, signers, signatures } = signing;
   const api = (address: () => RegistryAddress | undefined): KeptRegistry["api"] => ({
@@ -166,7 +173,7 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
       authorityPem: undefined,
       ports: off,
       starts: [],
-      stop: upstreams.stop,
+      stop: async () => void (await Promise.all([upstreams.stop(), signing.attachments.stop()])),
     };
 
   const { clock, ownAddresses } = deps;
@@ -236,13 +243,14 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
       async () => {
         collection.start();
         check.start();
+        signing.start();
       },
     ],
     async stop() {
       await Promise.all([server.stop(), lookaside.stop()]);
       await stopLogins();
       await upstreams.stop();
-      await Promise.all([collection.stop(), check.stop()]);
+      await Promise.all([collection.stop(), check.stop(), signing.attachments.stop()]);
     },
   };
 }

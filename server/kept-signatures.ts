@@ -21,17 +21,21 @@ export interface KeptSignaturesDeps {
   readonly store: Pick<Store, "signers" | "signatures" | "registry">;
 }
 
+/** Who brought the signatures that are found at the start; no token has such a name. */
+const startActor = "(start)";
+
 export function keepSignatures({ config, clock, log, content, record, store }: KeptSignaturesDeps) {
   const names = { host: config.registry.host, aliases: config.registry.aliases };
+  const examine = (by: string): void =>
+    void attachments
+      .examineAll(by)
+      .catch((error: unknown) => log.error({ err: error }, "failed to look at signatures anew"));
   const signers = createSigners({
     clock,
     record,
     signers: store.signers,
     names,
-    onAdded: (by) =>
-      void attachments
-        .examineAll(by)
-        .catch((error: unknown) => log.error({ err: error }, "failed to look at signatures anew")),
+    onAdded: examine,
   });
   const signatures = createSignatures({
     clock,
@@ -58,6 +62,8 @@ export function keepSignatures({ config, clock, log, content, record, store }: K
     signers,
     signatures,
     attachments,
+    /** What an older version judged by other rules, and what came in the moment in which the last server ended. */
+    start: () => examine(startActor),
     /** For the registry's router. */
     routes: createSignatureRoutes(signatures),
     /** sigstore.local. */

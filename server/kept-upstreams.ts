@@ -6,12 +6,14 @@ import type { ContentStore } from "./content/content-store.ts";
 import type { Clock, Ids, Log } from "./domain/capabilities.ts";
 import { ownAddresses } from "./platform/network-devices.ts";
 import { hexOf } from "./registry/digest.ts";
+import type { Pins } from "./registry/pins.ts";
 import type { Registry } from "./registry/registry.ts";
 import type { RegistryRepository } from "./store/registry.ts";
 import type { UpstreamRepository } from "./store/upstreams.ts";
 import { createCachedContent } from "./upstream/cached-content.ts";
 import { createPrewarm, type Prewarm } from "./upstream/prewarm.ts";
-import { createPullThrough, type PullThrough } from "./upstream/pull-through.ts";
+import { heldContent } from "./upstream/held-content.ts";
+import { createPullThrough, type PullThrough, type PullThroughDeps } from "./upstream/pull-through.ts";
 import { createUpstreamMap, type Place } from "./upstream/upstream.ts";
 import { createUpstreamClient, type UpstreamClient } from "./upstream/upstream-client.ts";
 import { createUpstreamSignatures, type UpstreamSignatures } from "./upstream/upstream-signatures.ts";
@@ -24,6 +26,8 @@ export interface KeptUpstreamsDeps {
   readonly log: Log;
   readonly content: ContentStore;
   readonly registry: Registry;
+  readonly pins: Pick<Pins, "matcher">;
+  readonly attachments: PullThroughDeps["attachments"];
   readonly store: { readonly registry: RegistryRepository; readonly upstreams: UpstreamRepository };
   /** Is this content needed as a boot asset? */
   readonly isAsset: (sha256: string) => boolean;
@@ -56,6 +60,8 @@ export function keepUpstreams(deps: KeptUpstreamsDeps): KeptUpstreams {
     store: store.upstreams,
     maxBytes: config.registry.cacheBytes,
     isNeeded: (digest) => registry.isArriving(digest) || deps.isAsset(hexOf(digest)),
+    held: () =>
+      heldContent({ store: store.upstreams, namesOf: upstreams.namesOf, isPinned: deps.pins.matcher() }),
   });
   const pull = createPullThrough({ ...deps, upstreams, clientOf, cached, directory });
   const signatures = createUpstreamSignatures({ ...deps, upstreams, clientOf });

@@ -85,6 +85,12 @@ export function createPins({ pins, store }: PinDeps) {
       return undefined;
     },
 
+    /** Whether an image is pinned, by the pins of this moment: for whoever asks about many. @param reference tag or digest */
+    matcher(): (repository: string, reference: string) => boolean {
+      const all = pins();
+      return (repository, reference) => all.some((pin) => fits(pin, repository, reference));
+    },
+
     /** What is named by its digest, for the collector; what has a tag stays by that. */
     digests: (): ReadonlySet<string> =>
       new Set(pins().flatMap(({ reference }) => (isDigest(reference) ? [reference] : []))),

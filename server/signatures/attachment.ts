@@ -1,23 +1,20 @@
 import { sigstoreAnnotation, sigstorePayloadType } from "./sigstore.ts";
 
-/** One layer of an image that holds signatures. */
+/** One layer of an image that holds signatures: the payload of one. */
 export interface AttachedLayer {
   readonly digest: string;
-  /** Is it the payload of a signature? Attestations and the like are none. */
-  readonly isPayload: boolean;
-  /** Undefined: it has none. */
-  readonly signature: string | undefined;
+  /** As the annotation has it. */
+  readonly signature: string;
 }
-
-/** As long as clients read one (containers/image, iolimits.MaxSignatureBodySize): for a longer layer they give the image up. */
-export const longestLayer = 4 * 1024 * 1024;
 
 const manifestType = "application/vnd.oci.image.manifest.v1+json";
 
 type Fields = Readonly<Record<string, unknown>>;
 
 /**
- * The layers of an image with the tag `sha256-<hex>.sig`. What clients can't read makes them give up the image that it is about.
+ * The layers of an image with the tag `sha256-<hex>.sig`. What clients can't read makes them give up the image that it is about. They pass
+ * over layers of another kind; here the whole does not count then, for such an image is shown where only signed ones are, and nothing
+ * unsigned may come along.
  *
  * @param octets of a manifest that the registry has taken @returns the layers, or what is wrong with it
  */
@@ -33,8 +30,11 @@ export function readAttachment(
     const texts = annotations ?? {};
     if (!isText(type) || !isText(digest) || !areTexts(texts))
       return { problem: "a layer of it has no type, or annotations that are no texts" };
+    if (type !== sigstorePayloadType)
+      return { problem: `a layer of it is no signature: its type is not ${sigstorePayloadType}` };
     const signature = texts[sigstoreAnnotation];
-    read.push({ digest, isPayload: type === sigstorePayloadType, signature });
+    if (signature === undefined) return { problem: `a layer of it has no annotation ${sigstoreAnnotation}` };
+    read.push({ digest, signature });
   }
   return read;
 }

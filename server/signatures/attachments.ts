@@ -18,7 +18,7 @@ import {
 } from "../domain/signature.ts";
 import type { RegistryRepository } from "../store/registry.ts";
 import type { AttachedSignature, SignatureRepository } from "../store/signatures.ts";
-import { type AttachedLayer, longestLayer, readAttachment } from "./attachment.ts";
+import { type AttachedLayer, readAttachment } from "./attachment.ts";
 import { readPayload } from "./payload.ts";
 import type { Signatures } from "./signatures.ts";
 import type { Signers } from "./signers.ts";
@@ -36,7 +36,8 @@ export interface AttachmentsDeps {
   readonly signatures: Pick<Signatures, "check" | "changed">;
 }
 
-export interface PushedTags {
+/** A manifest that is here, and its tags lead to it. */
+export interface ArrivedManifest {
   readonly repository: string;
   readonly digest: string;
   readonly tags: readonly string[];
@@ -49,6 +50,8 @@ interface Subject {
   readonly digest: string;
 }
 
+/** What does not count was told when it came. */
+const silently = (): void => undefined;
 /** A page of what is looked at anew. */
 const pageLength = 100;
 /** 9999-12-31: what a signature says of its time is nothing that somebody has verified. */
@@ -63,13 +66,12 @@ export function createAttachments(deps: AttachmentsDeps) {
   const { clock, record, store, registry, read, signers, signatures } = deps;
   const tell = tellOfSignatures(record);
   let looking: Promise<void> = Promise.resolve();
+  let isStopped = false;
 
   /** A signature that counts for its image. @throws RollcallError with the reason why not */
   async function take({ repository, digest }: Subject, layer: AttachedLayer, by: string) {
-    // What is too large is not even read.
-    const { sizeBytes = 0 } = registry.findBlob(repository, layer.digest) ?? {};
-    const payload = sizeBytes > largestSignature ? undefined : await read(hexOf(layer.digest));
-    if (!payload) throw malformed(`its payload is lost, or larger than ${largestSignature / 1024} KiB`);
+    const payload = await read(hexOf(layer.digest));
+    if (!payload) throw malformed("its payload is lost");
     const now = clock.now();
     const { statement, octets } = await openAttached(layer, payload, signers.all(), now);
     signatures.check(statement, { repository, digest });
@@ -77,20 +79,44 @@ export function createAttachments(deps: AttachmentsDeps) {
     return { ...statement, repository, digest, id, addedAt: now, addedBy: by, octets };
   }
 
-  /** @throws RollcallError when clients can't read it */
+  /** @throws RollcallError when clients can't read it, or it is more than signatures */
   async function layersOf({ repository }: Subject, manifest: string): Promise<readonly AttachedLayer[]> {
     const mediaType = registry.findManifest(repository, manifest)?.mediaType;
     const octets = mediaType === undefined ? undefined : await read(hexOf(manifest));
     if (mediaType === undefined || !octets) return [];
     const layers = readAttachment(octets, mediaType);
     if ("problem" in layers) throw malformed(layers.problem);
+    if (layers.length > mostSignatures) throw SignaturesTooMany({ limit: mostSignatures });
     for (const { digest } of layers) {
       const blob = registry.findBlob(repository, digest);
       if (!blob) throw malformed(`a layer of it, ${digest}, is not here`);
-      if (blob.sizeBytes > longestLayer)
-        throw malformed(`a layer of it is larger than ${longestLayer} octets`);
+      // What is too large is not even read.
+      if (blob.sizeBytes > largestSignature)
+        throw malformed(`a layer of it is larger than ${largestSignature / 1024} KiB`);
     }
-    return layers.filter(({ isPayload }) => isPayload);
+    return layers;
+  }
+
+  /** Makes these the signatures of a manifest. What was there before stays as it came. */
+  async function keep(
+    place: Subject & { readonly manifest: string },
+    found: Iterable<AttachedSignature>,
+  ): Promise<void> {
+    const { repository, digest } = place;
+    const before = store.list(repository, digest).filter(({ format }) => format === "sigstore");
+    const known = new Map(before.map((signature) => [signature.id, signature]));
+    const now = [...found].map((signature) => {
+      const { signedAt, addedAt, addedBy } = known.get(signature.id) ?? signature;
+      return { ...signature, signedAt, addedAt, addedBy };
+    });
+    if (before.map(({ id }) => id).join() === now.map(({ id }) => id).join()) return;
+    try {
+      await store.attach(place, now);
+    } finally {
+      signatures.changed();
+    }
+    for (const signature of store.list(repository, digest))
+      if (signature.format === "sigstore" && !known.has(signature.id)) tell.added(signature);
   }
 
   /**
@@ -111,42 +137,51 @@ export function createAttachments(deps: AttachmentsDeps) {
       refused(error);
     };
     const layers = (await layersOf(subject, manifest).catch(orRefused)) ?? [];
-    if (layers.length > mostSignatures) refused(SignaturesTooMany({ limit: mostSignatures }));
     const found = new Map<string, AttachedSignature>();
-    for (const layer of layers.slice(0, mostSignatures)) {
+    for (const layer of layers) {
       const signature = await take(subject, layer, by).catch(orRefused);
       if (signature) found.set(signature.id, signature);
     }
-    const before = new Set(store.list(repository, digest).map(({ id }) => id));
-    await store.attach({ repository, digest, manifest }, [...found.values()]);
-    signatures.changed();
-    for (const signature of store.list(repository, digest))
-      if (signature.format === "sigstore" && !before.has(signature.id)) tell.added(signature);
+    await keep({ repository, digest, manifest }, found.values());
   }
 
+  /** @throws what went wrong last, after all the others were looked at */
   async function examineAll(by: string): Promise<void> {
-    for (let after = { repository: "", tag: "" }, isDone = false; !isDone;) {
+    let failure: { readonly error: unknown } | undefined;
+    for (let after = { repository: "", tag: "" }, isDone = false; !isDone && !isStopped;) {
       const page = store.attachments(after, pageLength);
       for (const { repository, tag } of page) {
         const digest = attachedTo(tag);
-        // What does not count was told when it came.
-        if (digest !== undefined) await examine({ repository, digest }, by, () => {});
+        if (digest === undefined || isStopped) continue;
+        await examine({ repository, digest }, by, silently).catch((error: unknown) => (failure = { error }));
       }
       after = page.at(-1) ?? after;
       isDone = page.length < pageLength;
     }
+    if (failure) throw failure.error;
+  }
+
+  /** It may have signatures, or be some. */
+  async function arrived(
+    { repository, digest, tags, by }: ArrivedManifest,
+    refused: (place: Subject, error: RollcallError) => void,
+  ): Promise<void> {
+    const subjects = new Set(tags.flatMap((tag) => attachedTo(tag) ?? []));
+    // What such a tag led to before is gone with its signatures, whatever becomes of the new ones.
+    if (subjects.size > 0) signatures.changed();
+    if (digest.startsWith(sha256)) subjects.add(digest);
+    for (const subject of subjects) {
+      const place = { repository, digest: subject };
+      await examine(place, by, (error) => refused(place, error));
+    }
   }
 
   return {
-    /** A manifest is here, and its tags lead to it: it may have signatures, or be some. */
-    async pushed({ repository, digest, tags, by }: PushedTags): Promise<void> {
-      const subjects = new Set(tags.flatMap((tag) => attachedTo(tag) ?? []));
-      if (digest.startsWith(sha256)) subjects.add(digest);
-      for (const subject of subjects) {
-        const place = { repository, digest: subject };
-        await examine(place, by, (error) => tell.refused(place, error, by));
-      }
-    },
+    pushed: (manifest: ArrivedManifest): Promise<void> =>
+      arrived(manifest, (place, error) => tell.refused(place, error, manifest.by)),
+
+    /** The same of an upstream's: whoever pulls brings it, and is no one to tell of. */
+    fetched: (manifest: ArrivedManifest): Promise<void> => arrived(manifest, silently),
 
     /** A tag, or a manifest with its tags, is gone. */
     removed(reference: string): void {
@@ -158,6 +193,12 @@ export function createAttachments(deps: AttachmentsDeps) {
       const done = looking.then(() => examineAll(by));
       looking = done.catch(() => undefined);
       return done;
+    },
+
+    /** Resolves when nothing is looked at any more. */
+    stop(): Promise<void> {
+      isStopped = true;
+      return looking;
     },
   };
 }
@@ -173,7 +214,6 @@ export async function openAttached(
   signers: readonly Pick<Signer, "keys">[],
   now: EpochMs,
 ): Promise<{ readonly statement: SignedStatement; readonly octets: Buffer }> {
-  if (signature === undefined) throw malformed(`its layer has no annotation ${sigstoreAnnotation}`);
   const octets = readSigstoreSignature(signature);
   if (!octets) throw malformed(`the annotation ${sigstoreAnnotation} is no base64`);
   if (payload.length > largestSignature)

@@ -125,18 +125,27 @@ export function createSignatures({ clock, record, store, signers, names, manifes
     }));
   }
 
-  /** Of an image that holds the signatures of another one: whether one of them counts. */
-  function stateOfAttachment(repository: string, subject: string) {
-    const image = { repository, digest: subject, tag: undefined };
-    const signatures = judged(image, verdictAnyhow).filter(
-      ({ signature }) => signature.format === "sigstore",
-    );
+  /** Of a manifest that holds the signatures of others: whether one of them counts. @param subject undefined: of any */
+  function stateOfAttachment(repository: string, manifest: string, subject?: string) {
+    const signatures = store
+      .subjectsOf(repository, manifest)
+      .filter((digest) => subject === undefined || digest === subject)
+      .flatMap((digest) => judged({ repository, digest, tag: undefined }, verdictAnyhow))
+      .filter(({ signature }) => signature.format === "sigstore");
     return { state: imageState(signatures), signatures };
   }
 
   function stateAndSignatures(repository: string, digest: string, tag: string | undefined) {
     const subject = tag === undefined ? undefined : attachedTo(tag);
-    if (subject !== undefined) return stateOfAttachment(repository, subject);
+    if (subject !== undefined) return stateOfAttachment(repository, digest, subject);
+    const found = stateOfImage(repository, digest, tag);
+    if (!found || tag !== undefined || found.state.state === "signed") return found;
+    // Some clients look up the tag, and fetch by the digest that it leads to.
+    const attached = stateOfAttachment(repository, digest);
+    return attached.signatures.length === 0 ? found : attached;
+  }
+
+  function stateOfImage(repository: string, digest: string, tag: string | undefined) {
     if (!manifests.childrenOf(repository, digest)) return undefined;
     const children = imagesIn(digest, (inner) => manifests.childrenOf(repository, inner));
     const own = judged({ repository, digest, tag });

@@ -56,6 +56,13 @@ export function createSignatureRepository(db: Database, queue: CommitQueue) {
     `SELECT 1 FROM registry_tag AS tag JOIN registry_manifest AS subject ON subject.repository = tag.repository AND subject.digest = @digest
      WHERE tag.repository = @repository AND tag.name = @tag AND tag.digest = @manifest`,
   );
+  const subjects = db
+    .prepare<[string, string], string>(
+      `SELECT DISTINCT signature.digest FROM registry_tag AS tag JOIN image_signatures AS signature
+         ON signature.repository = tag.repository AND signature.digest = 'sha256:' || substr(tag.name, 8, 64) AND signature.format = 'sigstore'
+       WHERE tag.repository = ? AND tag.digest = ? AND ${isAttachmentTag("tag.name")}`,
+    )
+    .pluck();
   const attachmentPage = db.prepare<[string, string, number], Attachment>(
     `SELECT repository, name AS tag, digest AS manifest FROM registry_tag
      WHERE (repository, name) > (?, ?) AND ${isAttachmentTag("name")} ORDER BY repository, name LIMIT ?`,
@@ -123,6 +130,8 @@ export function createSignatureRepository(db: Database, queue: CommitQueue) {
         for (const [index, { octets, expiresAt = null, ...signature }] of signatures.entries())
           insert.run({ ...signature, format: "sigstore", position: index + 1, expiresAt, octets });
       }),
+    /** Manifests whose signatures came in this one, and whose tags of signatures lead to it now. */
+    subjectsOf: (repository: string, manifest: string): string[] => subjects.all(repository, manifest),
     /** Tags under which signatures lie, of all repositories. @param after the last one of the page before */
     attachments: ({ repository, tag }: Pick<Attachment, "repository" | "tag">, limit: number): Attachment[] =>
       attachmentPage.all(repository, tag, limit),

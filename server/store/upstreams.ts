@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import type { RegistryBlob } from "./registry.ts";
+import { isAttachmentTag } from "./signatures.ts";
 
 /** Who put a tag of an upstream here, in the list of tags; no token has such a name. */
 export const upstreamActor = "(upstream)";
@@ -12,6 +13,15 @@ export interface CachedTag {
   readonly updatedAt: EpochMs;
   /** False: it was pushed here. */
   readonly isCached: boolean;
+}
+
+export interface CachedManifest {
+  readonly repository: string;
+  readonly digest: string;
+  /** One of its tags; null: it has none. */
+  readonly tag: string | null;
+  /** Does it hold signatures of another manifest that were verified? */
+  readonly holdsSignatures: 0 | 1;
 }
 
 /** What the registry has of its upstreams: content that may go when there is too much of it. */
@@ -33,6 +43,20 @@ export function createUpstreamRepository(db: Database, queue: CommitQueue) {
         WHERE digest NOT IN (SELECT digest FROM image_signatures) GROUP BY digest)
      JOIN registry_blob USING (digest) ORDER BY last_ms, digest LIMIT ?`,
   );
+  const manifests = db.prepare<[], CachedManifest>(
+    `SELECT cached.repository, cached.digest, tag.name AS tag, ${isAttachmentTag("tag.name")} IS TRUE AND EXISTS (
+         SELECT 1 FROM image_signatures AS signature WHERE signature.repository = cached.repository
+           AND signature.digest = 'sha256:' || substr(tag.name, 8, 64) AND signature.format = 'sigstore') AS holdsSignatures
+     FROM registry_cached AS cached JOIN registry_manifest USING (repository, digest)
+       LEFT JOIN registry_tag AS tag ON tag.repository = cached.repository AND tag.digest = cached.digest`,
+  );
+  const parts = db
+    .prepare<[string, string], string>(
+      `WITH RECURSIVE part (digest) AS (
+         SELECT ? UNION SELECT child FROM registry_reference JOIN part ON parent = part.digest WHERE repository = ?)
+       SELECT digest FROM part`,
+    )
+    .pluck();
   const isNamed = db
     .prepare<{ digest: string }, number>(
       `SELECT EXISTS (SELECT 1 FROM registry_link WHERE digest = @digest)
@@ -68,6 +92,11 @@ export function createUpstreamRepository(db: Database, queue: CommitQueue) {
     totalBytes: (): number => total.get() ?? 0,
     /** What nobody used for the longest time; no manifest that somebody here has signed, which would lose its signatures. */
     oldest: (limit: number): RegistryBlob[] => oldest.all(limit),
+
+    /** All manifests of upstreams that are here, once for each of their tags. */
+    manifests: (): CachedManifest[] => manifests.all(),
+    /** Digests of a manifest and of all that it leads to, whether that is here or not. */
+    partsOf: (repository: string, digest: string): string[] => parts.all(digest, repository),
 
     /**
      * Takes content out of the repositories of upstreams. @returns true when no other repository has it: then it is being deleted, and

@@ -13,8 +13,10 @@ export interface CachedContentDeps {
   readonly store: UpstreamRepository;
   /** For all content of upstreams together, octets. */
   readonly maxBytes: number;
-  /** Who else needs this content now: an upload that ends, an asset, a pin. @param digest `sha256:<hex>` */
+  /** Who else needs this content now: an upload that ends, an asset. @param digest `sha256:<hex>` */
   readonly isNeeded: (digest: string) => boolean;
+  /** Digests that stay whoever uses them, asked for before each eviction. */
+  readonly held: () => ReadonlySet<string>;
 }
 
 /** What is used all the time is written down as used once in this time. */
@@ -38,7 +40,8 @@ export const isNoRoom = (error: unknown): boolean =>
   error instanceof LargerThanCache || (error instanceof RollcallError && error.httpStatus === 507);
 
 /** Content of upstreams within its limit: what nobody used for the longest time goes first. */
-export function createCachedContent({ clock, log, content, store, maxBytes, isNeeded }: CachedContentDeps) {
+export function createCachedContent(deps: CachedContentDeps) {
+  const { clock, log, content, store, maxBytes, isNeeded } = deps;
   const touched = new LRUCache<string, DurationMs>({ max: rememberedTouches });
   let total = store.totalBytes();
   let evicting: Promise<unknown> = Promise.resolve();
@@ -46,14 +49,19 @@ export function createCachedContent({ clock, log, content, store, maxBytes, isNe
   /** @returns whether anything went */
   async function evictTo(limit: number): Promise<boolean> {
     total = store.totalBytes();
+    if (total <= limit) return false;
+    const held = deps.held();
     const skipped = new Set<string>();
     let hasFreed = false;
     while (total > limit) {
-      const oldest = store.oldest(evictAtOnce + skipped.size).filter(({ digest }) => !skipped.has(digest));
+      // Twice as many each time: where most of it stays, the rest is found in a few steps.
+      const oldest = store
+        .oldest(evictAtOnce + 2 * skipped.size)
+        .filter(({ digest }) => !skipped.has(digest));
       if (oldest.length === 0) return hasFreed;
       for (const { digest, sizeBytes } of oldest) {
         if (total <= limit) break;
-        if (isNeeded(digest)) {
+        if (held.has(digest) || isNeeded(digest)) {
           skipped.add(digest);
           continue;
         }

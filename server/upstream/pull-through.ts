@@ -20,6 +20,16 @@ import { UpstreamFault } from "./upstream-fault.ts";
 export interface PullThroughDeps extends Omit<UpstreamBlobsDeps, "refusals"> {
   readonly log: Pick<Log, "warn">;
   readonly upstreams: UpstreamMap;
+  /** Images that hold the signatures of others. */
+  readonly attachments: {
+    fetched(manifest: {
+      readonly repository: string;
+      readonly digest: string;
+      readonly tags: readonly string[];
+      readonly by: string;
+    }): Promise<void>;
+    removed(reference: string): void;
+  };
   readonly content: UpstreamBlobsDeps["content"] & Pick<ContentStore, "put">;
 }
 
@@ -52,7 +62,7 @@ interface Answered {
 
 /** Repositories of upstreams, served as ours: what is asked for is fetched once, kept and given on while it comes. */
 export function createPullThrough(deps: PullThroughDeps) {
-  const { clock, log, upstreams, clientOf, registry, content, store, cached } = deps;
+  const { clock, log, upstreams, clientOf, registry, content, store, cached, attachments } = deps;
   const tags = new LRUCache<string, Answered>({ max: rememberedAnswers });
   const prepared = new SingleFlight<PreparedManifest>();
   const refusals = new Refusals(clock);
@@ -115,19 +125,28 @@ export function createPullThrough(deps: PullThroughDeps) {
     }
     const { references, ...rest } = facts;
     const manifest = { ...rest, digest: `${algorithm}:${hex}`, sizeBytes: octets.length };
-    const save = { repository, manifest, references, tags: tag === undefined ? [] : [tag] };
+    const tags = tag === undefined ? [] : [tag];
     try {
       await registry.whileArriving(manifest.digest, async () => {
         await cached.makeRoom(octets.length);
         if (!(await content.find(hex)))
           await content.put([octets], { expected: hex, sizeBytes: octets.length, algorithm });
-        await store.registry.saveManifest({ ...save, isCached: true, by: upstreamActor, now: clock.now() });
+        await store.registry.saveManifest({
+          repository,
+          manifest,
+          references,
+          isCached: true,
+          tags,
+          by: upstreamActor,
+          now: clock.now(),
+        });
         cached.added(octets.length);
       });
     } catch (error) {
       if (!isNoRoom(error)) throw error;
       return { warning: undefined, passed: { ...manifest, createdAt: clock.now(), octets } };
     }
+    await attachments.fetched({ repository, digest: manifest.digest, tags, by: upstreamActor });
     return { warning: undefined, passed: undefined };
   }
 
@@ -159,7 +178,10 @@ export function createPullThrough(deps: PullThroughDeps) {
       // Who asks next may get a slot; that others ask for too much says nothing of this tag.
       const isCrowded = error instanceof NoSlot;
       const isGone = error.status === 404;
-      if (isGone && kept) await store.registry.removeTag(place.repository, tag, clock.now());
+      if (isGone && kept) {
+        await store.registry.removeTag(place.repository, tag, clock.now());
+        attachments.removed(tag);
+      }
       if (isGone || !kept || !(isCrowded || isForStale(error))) {
         if (!isCrowded) tags.set(key, { until: now() + (isGone ? absenceLifeMs : faultLifeMs / 2), error });
         throw error;

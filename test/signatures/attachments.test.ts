@@ -1,62 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import t, { type Test } from "tap";
-import { attachmentTag } from "../../server/domain/signature.ts";
-import { systemClock } from "../../server/platform/clock.ts";
+import t from "tap";
 import { boot } from "../support/boot-command.ts";
-import { blobOf } from "../support/oci-image.ts";
-import { registryLab } from "../support/registry-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 import { createGpg, type LabImage } from "../support/signing-lab.ts";
 import { attachmentOf, makeSigstoreKey, signedLayer, sigstorePayload } from "../support/sigstore-lab.ts";
+import { sigstoreRegistry as lab } from "../support/sigstore-registry.ts";
 
 const dayMs = 86_400_000;
-
-/** A registry of which p10/* is shown signed only, and a key of cosign's. */
-async function lab(t: Test) {
-  let shiftMs = 0;
-  const clock = { ...systemClock, now: () => systemClock.now() + shiftMs };
-  const registry = await registryLab(t, {
-    clock,
-    settings: { "registry.repositories": [{ pattern: "p10/*", mode: "require-signed" }] },
-  });
-  const { api } = registry.server;
-  const key = makeSigstoreKey();
-  const addKey = (name: string, publicKey: string, more: object = {}) =>
-    api("POST", "/keys", { name, publicKey, ...more });
-  const attach = async (repository: string, digest: string, image: LabImage) => {
-    for (const content of image.blobs.values()) await registry.blob(repository, blobOf(content));
-    const tag = attachmentTag(digest);
-    const pushed = await registry.manifest(repository, tag, blobOf(image.manifest), image.mediaType);
-    t.equal(pushed.status, 201, pushed.text);
-    return tag;
-  };
-  const signed = (repository: string, digest: string, by = key) =>
-    signedLayer(by, sigstorePayload(digest, `registry.local/${repository}`));
-  const state = async (repository: string, tag: string) =>
-    (await api("GET", `/images/${repository}/signatures?tag=${tag}`)).items[0] as unknown as {
-      state: string;
-      signers: string[];
-      signatures: { format: string; accepted: boolean; refusal: string | null }[];
-    };
-  const see = async (repository: string, reference: string) =>
-    (await registry.pull(`/v2/${repository}/manifests/${reference}`)).status;
-  const events = async (type: string) =>
-    (await api("GET", "/events?limit=1000")).items.filter((event) => (event["type"] as unknown) === type);
-  return {
-    ...registry,
-    api,
-    key,
-    addKey,
-    attach,
-    signed,
-    state,
-    see,
-    events,
-    advance: (ms: number) => (shiftMs += ms),
-  };
-}
 
 t.test(
   "a signature under the tag of an image's signatures makes it signed, and is shown with it",

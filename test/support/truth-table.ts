@@ -1,8 +1,8 @@
 import type { Test } from "tap";
 import { createLookasideServer } from "../../server/http/v2/lookaside-server.ts";
-import { attachmentTag, type SignedStatement } from "../../server/domain/signature.ts";
+import { attachmentTag, largestSignature, type SignedStatement } from "../../server/domain/signature.ts";
 import { systemClock } from "../../server/platform/clock.ts";
-import { readAttachment, longestLayer } from "../../server/signatures/attachment.ts";
+import { readAttachment } from "../../server/signatures/attachment.ts";
 import { openAttached } from "../../server/signatures/attachments.ts";
 import { createKeyFiles } from "../../server/signatures/key-files.ts";
 import { openSignature } from "../../server/signatures/openpgp.ts";
@@ -68,9 +68,9 @@ export async function compareVerdicts(t: Test, asksPodman: (row: Row) => boolean
     const { attachment, isOfIndex } = row;
     if (!attachment || isOfIndex) return false;
     const layers = readAttachment(Buffer.from(attachment.manifest), attachment.mediaType);
-    if ("problem" in layers || [...attachment.blobs.values()].some(({ length }) => length > longestLayer))
+    if ("problem" in layers || [...attachment.blobs.values()].some(({ length }) => length > largestSignature))
       return false;
-    for (const layer of layers.filter(({ isPayload }) => isPayload)) {
+    for (const layer of layers) {
       const payload = attachment.blobs.get(layer.digest) ?? Buffer.alloc(0);
       const opened = await openAttached(layer, payload, signers, Date.now()).catch(() => undefined);
       if (opened && judged(opened.statement, row)) return true;
