@@ -16,6 +16,7 @@ import { openServiceAuthority } from "./pki/service-authority.ts";
 import { createRegistryCheck, type RegistryCheck } from "./registry/check.ts";
 import { createGarbageCollection, type GarbageCollection } from "./registry/garbage-collection.ts";
 import { limitContent } from "./registry/quota.ts";
+import { createImageRemoval, type ImageRemoval } from "./registry/image-removal.ts";
 import { createImageGate } from "./registry/image-gate.ts";
 import { createRegistry, type Registry } from "./registry/registry.ts";
 import type { Pins } from "./registry/pins.ts";
@@ -70,6 +71,7 @@ export interface KeptRegistry {
       address(): RegistryAddress | undefined;
       readonly store: RegistryRepository;
       readonly stateOf: KeptSignatures["signatures"]["stateOf"];
+      readonly removal: ImageRemoval;
     };
   };
   /** Authority that the certificate of `registry.tlsPort` is of, PEM; undefined: the registry is switched off. */
@@ -145,10 +147,19 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
   });
   const check = createRegistryCheck({ ...upkeep, scrubBytesPerSecond });
   const { names, signers, signatures } = signing;
+  const removal = createImageRemoval({
+    store: store.registry,
+    upkeep: store.registryUpkeep,
+    registry,
+    collection,
+    pins,
+    hosts: [names.host, ...names.aliases],
+    graceMs,
+  });
   const api = (address: () => RegistryAddress | undefined): KeptRegistry["api"] => ({
     metrics,
     signers,
-    containers: { address, store: store.registry, stateOf: signatures.stateOf },
+    containers: { address, store: store.registry, stateOf: signatures.stateOf, removal },
   });
   const off = { registryPort: undefined, registryTlsPort: undefined, lookasidePort: undefined };
   const settings = () => ({
@@ -216,6 +227,7 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
       url: originOf("http", literal, registryPort),
       tlsUrl: originOf("https", literal, registryTlsPort),
       host: config.registry.host,
+      aliases: config.registry.aliases,
       authority: authority.certificatePem,
     };
   };

@@ -1,9 +1,11 @@
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { createApp } from "./app.ts";
-import { type ConfigSources, loadConfig } from "./config/load.ts";
+import { type ConfigSources, loadConfig, refuseOwnAddresses } from "./config/load.ts";
+import type { Config } from "./config/schema.ts";
 import { shareConnections } from "./domain/connection-shares.ts";
 import type { Event } from "./domain/event.ts";
+import type { KeptRegistry } from "./kept-registry.ts";
 import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
 import { systemClock } from "./platform/clock.ts";
@@ -27,12 +29,28 @@ export function commandFor(dataDir: string, from = process.cwd()): string {
   return `npm run${checkout} boot -- ${data === resolve(root, "data") ? "" : `--data ${quoted(data)} `}status`;
 }
 
+/** Where images and their signatures are; empty: the registry is switched off. */
+export function registryLine(
+  { registry, services, address }: Pick<Config, "registry" | "services" | "address">,
+  ownAddress: string,
+  { registryPort, registryTlsPort, lookasidePort }: Partial<KeptRegistry["ports"]>,
+): string {
+  if (registryPort === undefined) return "";
+  const place = services.address ?? address ?? ownAddress;
+  return `  Registry ${registry.host} at ${place}:${registryPort}, over TLS at ${place}:${registryTlsPort}; lookaside of signatures at ${place}:${lookasidePort}\n`;
+}
+
 /** `boot serve`: config -> app -> signals. Returns the exit code when the server has ended. */
 export async function serve(sources: ConfigSources): Promise<number> {
   // The store's reads of large assets wait in libuv's pool; four threads are too few for a room.
   process.env["UV_THREADPOOL_SIZE"] ??= "16";
-  const { config } = loadConfig(sources);
+  const loaded = loadConfig(sources);
+  const { config } = loaded;
   const interfaces = servedInterfaces(config.interfaces);
+  refuseOwnAddresses(
+    loaded,
+    interfaces.map(({ address }) => address),
+  );
   process.umask(0o077);
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const log = createLogger(config.log.level);
@@ -89,6 +107,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
   const output = createLineWriter(1, () => "");
   output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
   output.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
+  output.write(registryLine(config, interfaces[0]?.address ?? "127.0.0.1", app.addresses));
   if (config.cluster.kubernetesVersion !== undefined)
     output.write(
       `  Cluster ${config.cluster.name} of Kubernetes ${config.cluster.kubernetesVersion}; agents on port ${config.https.port}. boot cluster show has its endpoint\n`,

@@ -63,6 +63,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /cluster/endpoint/authority": everybody,
   "GET /registry": everybody,
   "GET /registry/images": everybody,
+  "DELETE /registry/images": imageMakers,
   "GET /registry/upstreams": everybody,
   "GET /registry/prewarm/{id}": everybody,
   "POST /registry/prewarm": imageMakers,

@@ -167,7 +167,12 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
     [
       "a version of Kubernetes that is none",
       "cluster:\n  kubernetesVersion: newest\n",
-      'rollcall.yaml:2: cluster.kubernetesVersion: "newest" is no version like 1.31.0',
+      'rollcall.yaml:2: cluster.kubernetesVersion: "newest" is no version of three numbers, like 1.31.0',
+    ],
+    [
+      "a version of Kubernetes without its last number, in quotes",
+      'cluster:\n  kubernetesVersion: "1.29"\n',
+      'rollcall.yaml:2: cluster.kubernetesVersion: "1.29" is no version of three numbers, like 1.29.0',
     ],
     [
       "a version of Kubernetes that is too old",
@@ -212,7 +217,7 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
     [
       "a version of Kubernetes that YAML takes for a number",
       "cluster:\n  kubernetesVersion: 1.31\n",
-      'rollcall.yaml:2: cluster.kubernetesVersion: 1.31 is not allowed; it must be a text that is not empty; in quotes YAML takes it for a text: "1.31"',
+      "rollcall.yaml:2: cluster.kubernetesVersion: 1.31 is not allowed; it must be a version of three numbers, like 1.31.0",
     ],
     [
       "pods in the network of the machines",

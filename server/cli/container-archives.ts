@@ -5,6 +5,7 @@ import { ArchiveError } from "../archive/archive-error.ts";
 import { packingOf } from "../archive/decompress.ts";
 import { type Credentials, renewed, storedCredentials } from "../archive/registry-auth.ts";
 import { RegistryClient } from "../archive/registry-client.ts";
+import { RollcallError } from "../domain/errors.ts";
 import { Refused } from "./client.ts";
 import { formatBytes } from "./output.ts";
 import { progressLine } from "./put-image.ts";
@@ -37,6 +38,7 @@ interface OwnRegistry {
   readonly url: string;
   readonly tlsUrl: string;
   readonly host: string;
+  readonly aliases: readonly string[];
   readonly authority: string;
 }
 
@@ -48,13 +50,45 @@ interface RegistryPlace {
   readonly host: string;
 }
 
-/** The server's own registry: over plain HTTP on its own machine, where nobody listens, and else over TLS. @throws ArchiveError TRANSFER_ADDRESS_UNKNOWN */
+/** Over plain HTTP on its own machine, where nobody listens, and else over TLS. */
+const placeOf = ({ url, tlsUrl, host, authority }: OwnRegistry): RegistryPlace =>
+  isOfThisMachine(new URL(url).hostname)
+    ? { origin: url, authority: undefined, host }
+    : { origin: tlsUrl, authority, host };
+
+/** Does this name the server's own registry? @param registry as it was given: a host, with a port or not, or a URL */
+function isOwnName(registry: string, { url, tlsUrl, host, aliases }: OwnRegistry): boolean {
+  const [, scheme, name = ""] = /^(?:(https?):\/\/)?([^/]+)\/?$/.exec(registry.toLowerCase()) ?? [];
+  const portOf = (text: string) => new URL(text).port || (text.startsWith("https:") ? "443" : "80");
+  const ports = [
+    ...(scheme === "https" ? [] : [portOf(url)]),
+    ...(scheme === "http" ? [] : [portOf(tlsUrl)]),
+  ];
+  const names = [host, ...aliases].map((one) => one.toLowerCase());
+  const address = new URL(url).hostname;
+  const isHere = isOfThisMachine(address);
+  const [, hostname = "", port] = /^(.*?)(?::(\d{1,5}))?$/.exec(name) ?? [];
+  // A name of its own stands for it on whichever port; an address may have other registries on others.
+  if (names.includes(name) || (names.includes(hostname) && port !== undefined && ports.includes(port)))
+    return true;
+  const isItsAddress =
+    hostname === address || (isHere && (hostname === "localhost" || isOfThisMachine(hostname)));
+  return isItsAddress && ports.includes(port ?? (scheme === "http" ? "80" : "443"));
+}
+
+/** The server's own registry, where what was named is that. Undefined: it is another one, or no server says. */
+async function ownRegistryCalled(session: Session, registry: string): Promise<RegistryPlace | undefined> {
+  const own = await session.client.get<OwnRegistry>("/registry").catch((error: unknown) => {
+    if (error instanceof Refused || error instanceof RollcallError) return undefined;
+    throw error;
+  });
+  return own && isOwnName(registry, own) ? placeOf(own) : undefined;
+}
+
+/** The server's own registry. @throws ArchiveError TRANSFER_ADDRESS_UNKNOWN */
 async function ownRegistry(session: Session): Promise<RegistryPlace> {
   try {
-    const { url, tlsUrl, host, authority } = await session.client.get<OwnRegistry>("/registry");
-    return isOfThisMachine(new URL(url).hostname)
-      ? { origin: url, authority: undefined, host }
-      : { origin: tlsUrl, authority, host };
+    return placeOf(await session.client.get<OwnRegistry>("/registry"));
   } catch (error) {
     if (!(error instanceof Refused) || error.code !== "NOT_FOUND") throw error;
     throw new ArchiveError(
@@ -86,6 +120,8 @@ export interface OpenedRegistry {
   readonly registry: RegistryClient;
   /** What nodes call it: signatures name images by it. */
   readonly host: string;
+  /** By which it may stand before the name of an image: what nodes call it, and where it is. */
+  readonly names: readonly string[];
 }
 
 /** An answer of `POST /registry/credentials`. */
@@ -119,29 +155,29 @@ function shortCredentials({ client }: Session): (wasRefused: boolean) => Promise
 const always = (credentials: Credentials) => () => Promise.resolve(credentials);
 
 /**
- * The registry that a command speaks to. An API token goes to the server's own registry, or to one that was named together with it
- * (--token), and never elsewhere; without one the control socket vouches at the server's own. Other registries get what `podman login`
- * keeps.
+ * The registry that a command speaks to. An API token goes to the server's own registry, by whatever name, or to one that was named
+ * together with it (--token), and never elsewhere; without one the control socket vouches at the server's own. Other registries get what
+ * `podman login` keeps.
  */
 export async function openRegistry(
   session: Session,
   { registry, registryCa }: RegistryChoice,
   signal?: AbortSignal,
 ): Promise<OpenedRegistry> {
-  const place =
-    registry === undefined
-      ? await ownRegistry(session)
-      : { origin: originFrom(registry), authority: undefined, host: "registry.local" };
+  const named = registry === undefined ? undefined : originFrom(registry);
+  const own =
+    registry === undefined ? await ownRegistry(session) : await ownRegistryCalled(session, registry);
+  const place = own ?? { origin: named ?? "", authority: undefined, host: "registry.local" };
   const { origin, host } = place;
-  const token = registry === undefined ? session.token : session.givenToken;
+  const token = own ? session.token : session.givenToken;
   const stored =
-    token === undefined && registry !== undefined
-      ? storedCredentials(new URL(origin).host, process.env)
-      : undefined;
+    named === undefined || own !== undefined || token !== undefined
+      ? undefined
+      : storedCredentials(new URL(named).host, process.env);
   const credentials =
     token !== undefined
       ? always({ user: "token", password: token })
-      : registry === undefined
+      : own
         ? shortCredentials(session)
         : stored && always(stored);
   let { authority } = place;
@@ -154,7 +190,8 @@ export async function openRegistry(
       "Look at the path and at who may read it.",
     );
   }
-  return { registry: new RegistryClient({ origin, credentials, authority, signal }), host };
+  const names = [host, new URL(origin).host, ...(named === undefined ? [] : [new URL(named).host])];
+  return { registry: new RegistryClient({ origin, credentials, authority, signal }), host, names };
 }
 
 /** Runs with Ctrl-C as a way out that leaves nothing half done. */
@@ -193,6 +230,10 @@ interface Failure {
   readonly name: string;
   readonly error: { readonly code: string; readonly message: string; readonly advice: string } | undefined;
 }
+
+/** The last column of a table of results; only where something failed. */
+export const problemColumn = (results: readonly Pick<Failure, "error">[]): readonly string[] =>
+  results.some(({ error }) => error !== undefined) ? ["problem"] : [];
 
 /** Failures on standard error, each with what to do, and exit code 1; the rest is done. */
 export function tellFailures(session: Session, results: readonly Failure[]): void {

@@ -186,6 +186,8 @@ export function createClusterService(deps: ClusterServiceDeps) {
     },
 
     readyMasters: () => deps.endpoint.readyMasters(),
+    /** False: each start of the cluster is a new one. */
+    keepsData: deps.keepsData,
     /** How far the cluster has the declared objects; undefined: none are asked for. */
     declaredObjects: () => deps.objects?.status(),
     node: (machineId: string) => store.node(machineId),
@@ -220,8 +222,12 @@ export function createClusterService(deps: ClusterServiceDeps) {
       }: { code?: string | undefined; forMs?: DurationMs | undefined; by: string },
     ): Promise<void> {
       const node = store.node(machine.id);
-      if (code !== undefined && (!node || node.armingCode !== code))
-        throw node ? ArmingCodeWrong({ machine: machine.name }) : NodeNotFound({ machine: machine.name });
+      if (code !== undefined && !node)
+        throw NodeNotFound({
+          machine: machine.name,
+          advice: `A code is of a boot under way: it stands on the machine's screen when it waits. To arm it before it boots, open a window without a code: boot cluster arm ${machine.name} --for 30`,
+        });
+      if (code !== undefined && node?.armingCode !== code) throw ArmingCodeWrong({ machine: machine.name });
       record({
         type: "master.armed",
         machineId: machine.id,

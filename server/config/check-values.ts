@@ -4,7 +4,7 @@ import { Value } from "typebox/value";
 import { readCluster } from "../domain/cluster.ts";
 import { ClusterInvalid } from "../domain/error-catalogue.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
-import { ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
+import { type Ipv4, ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
 import { anyAddress, clusterInput } from "./cluster-input.ts";
 import {
   addressPattern,
@@ -58,7 +58,7 @@ function checkNode(schema: SchemaNode, value: unknown, path: ValuePath): ValuePr
   if (isAllowed) return [];
   const shown = value === null ? "an empty value" : (JSON.stringify(value)?.slice(0, 80) ?? "nothing");
   const quotes =
-    schema.type === "string" && ["number", "boolean"].includes(typeof value)
+    schema.type === "string" && schema.title === undefined && ["number", "boolean"].includes(typeof value)
       ? `; in quotes YAML takes it for a text: "${shown}"`
       : "";
   return [{ path, message: `${shown} is not allowed; it must be ${describeAllowed(schema)}${quotes}` }];
@@ -166,6 +166,21 @@ function checkCluster(config: Config): ValueProblem[] {
     }
   }
   return problems;
+}
+
+/**
+ * Networks of the cluster that hold an address of the server's own: known when its interfaces are, so not a matter of the file alone.
+ * @param addresses of the served interfaces
+ */
+export function checkOwnAddresses({ cluster }: Config, addresses: readonly Ipv4[]): ValueProblem[] {
+  if (cluster.kubernetesVersion === undefined) return [];
+  return (["podSubnet", "serviceSubnet"] as const).flatMap((key) => {
+    const network = parseCidr(cluster[key]);
+    const own = addresses.find((address) => network && cidrContains(network, address));
+    if (!network || own === undefined) return [];
+    const message = `${formatCidr(network)} holds this server's own address ${own}: no node could reach it. Choose a network that no machine is in`;
+    return [{ path: ["cluster", key], message }];
+  });
 }
 
 /** No node comes up whose own address lies among those of pods or services. Networks that are none are told elsewhere. */

@@ -1,7 +1,15 @@
 import { readFileSync } from "node:fs";
 import { ConfigInvalid } from "../domain/error-catalogue.ts";
 import { readYaml } from "../yaml/read-yaml.ts";
-import { checkMeaning, checkValue, formatPath, type ValuePath, type ValueProblem } from "./check-values.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+import {
+  checkMeaning,
+  checkOwnAddresses,
+  checkValue,
+  formatPath,
+  type ValuePath,
+  type ValueProblem,
+} from "./check-values.ts";
 import { type Config, type ConfigKey, configKeys } from "./schema.ts";
 
 /** Where a value in force comes from. */
@@ -67,6 +75,18 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
     }
   if (problems.length > 0) throw ConfigInvalid({ problems });
   return { config: values as Config, origins, file: file?.name };
+}
+
+/** @throws ConfigInvalid for networks of the cluster that hold one of these addresses, which the served interfaces have */
+export function refuseOwnAddresses(
+  { config, origins }: Pick<LoadedConfig, "config" | "origins">,
+  addresses: readonly Ipv4[],
+): void {
+  const problems = checkOwnAddresses(config, addresses).map(({ path, message }) => {
+    const name = formatPath(path);
+    return `${(origins.get(name) ?? "default").replace(/^file /, "")}: ${name}: ${message}`;
+  });
+  if (problems.length > 0) throw ConfigInvalid({ problems });
 }
 
 function readFile(sources: ConfigSources): { name: string; text: string } | undefined {

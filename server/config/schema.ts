@@ -49,8 +49,13 @@ const textOr = (value: string, description: string) =>
 /** What its values must be is checked as a whole, by `readCluster`. */
 const clusterSchema = Type.Object(
   {
-    kubernetesVersion: text(
-      "version of Kubernetes, e.g. 1.31.0; without it there is no cluster, and the machines of all roles boot and call back only",
+    kubernetesVersion: Type.Optional(
+      Type.String({
+        minLength: 1,
+        title: "a version of three numbers, like 1.31.0",
+        description:
+          "version of Kubernetes, e.g. 1.31.0; without it there is no cluster, and the machines of all roles boot and call back only",
+      }),
     ),
     name: textOr("kubernetes", "name in kubeconfigs"),
     endpoint: text(

@@ -1,4 +1,5 @@
 import { isHeld, type KeptContent, planRetention, type RetentionRules } from "../domain/asset-retention.ts";
+import { formatSize, unitsOf } from "../domain/byte-size.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
 import { AssetBudgetExceeded } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
@@ -101,14 +102,14 @@ export function createAssetCollector(deps: CollectorDeps) {
     if (contents.length > 0)
       record({
         type: "assets.collected",
-        message: `${contents.length} files of assets removed, ${Math.ceil(freedBytes / 1024 ** 2)} MiB`,
+        message: `${contents.length} files of assets removed, ${formatSize(freedBytes, unitsOf(rules.maxBytes))}`,
         data: { files: contents.length, freedBytes, keptBytes },
       });
     if (overBytes > 0)
       record({
         type: "assets.over-limit",
         level: "warning",
-        message: `the assets are ${Math.ceil(overBytes / 1024 ** 2)} MiB over assets.maxBytes, and all of them are needed`,
+        message: `the assets are ${formatSize(overBytes, unitsOf(rules.maxBytes))} over assets.maxBytes, and all of them are needed`,
         data: { keptBytes, maxBytes: rules.maxBytes },
       });
   }

@@ -17,6 +17,12 @@ export function parseKubernetesVersion(text: string): KubernetesVersion | undefi
   return match ? { minor: Number(match[1]), patch: Number(match[2]) } : undefined;
 }
 
+/** What somebody meant who left the last number out. */
+const exampleOf = (text: string): string => {
+  const [, short] = /^v?(1\.[0-9]{1,3})$/.exec(text) ?? [];
+  return `${short ?? "1.31"}.0`;
+};
+
 /** As kubeadm writes it: `v1.20.2`. */
 export function formatKubernetesVersion({ minor, patch }: KubernetesVersion): string {
   return `v1.${minor}.${patch}`;
@@ -116,7 +122,7 @@ export function readCluster(input: ClusterInput): ClusterSpec {
   const version = parseKubernetesVersion(input.kubernetesVersion);
   check(
     version !== undefined,
-    `kubernetesVersion: ${quoted(input.kubernetesVersion)} is no version like 1.31.0`,
+    `kubernetesVersion: ${quoted(input.kubernetesVersion)} is no version of three numbers, like ${exampleOf(input.kubernetesVersion)}`,
   );
   if (version)
     check(

@@ -4,6 +4,8 @@ export interface RegistryAddress {
   readonly tlsUrl: string;
   /** What nodes call it, and signatures name images by. */
   readonly host: string;
+  /** Other names and addresses of it, with a port where there is one. */
+  readonly aliases: readonly string[];
   /** PEM of the authority that the certificate of `tlsUrl` is of. */
   readonly authority: string;
 }

@@ -1,3 +1,4 @@
+import { formatSize, formatUse, unitsOf } from "./byte-size.ts";
 import { defineError } from "./errors.ts";
 
 export * from "./errors-at-start.ts";
@@ -7,7 +8,7 @@ export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";
 
-/** `1234 MiB`: octets with ten digits tell a tired person nothing. */
+/** RAM and disks by one unit, so that the two numbers of a sentence are seen to differ. */
 const inMebibytes = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
 
 // --- what people ask for ----------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ export const OperationNotFound = defineError("OPERATION_NOT_FOUND", {
 export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,
-  message: (d: { image: string }) => `there is no image ${d.image} in the store`,
+  message: (d: { image: string; advice?: string }) => `there is no image ${d.image} in the store`,
   advice:
     "Build our own with `boot image build`, bring one that `boot image known` lists by its name (`boot image import flatcar`), or any with `boot image import DIR`.",
 });
@@ -198,7 +199,7 @@ export const AssetBudgetExceeded = defineError("ASSET_BUDGET_EXCEEDED", {
   kind: "operational",
   httpStatus: 507,
   message: (d: { neededBytes: number; usedBytes: number; maxBytes: number }) =>
-    `${inMebibytes(d.neededBytes)} more do not fit: ${inMebibytes(d.usedBytes)} of ${inMebibytes(d.maxBytes)} are taken by images that are current, kept to go back to, or being booted`,
+    `${formatSize(d.neededBytes, unitsOf(d.maxBytes))} more do not fit: ${formatUse(d.usedBytes, d.maxBytes)} are taken by images that are current, kept to go back to, or being booted`,
   advice:
     "Remove images that nobody needs (`boot image list`, `boot image remove`), keep fewer versions (`assets.keepVersions`), or allow more (`assets.maxBytes`).",
 });

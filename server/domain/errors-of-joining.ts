@@ -33,7 +33,8 @@ export const ClusterNotUp = defineError("CLUSTER_NOT_UP", {
 export const NodeNotFound = defineError("NODE_NOT_FOUND", {
   kind: "user",
   httpStatus: 404,
-  message: (d: { machine: string }) => `${d.machine} has not called back to join the cluster`,
+  message: (d: { machine: string; advice?: string }) =>
+    `${d.machine} has not called back to join the cluster`,
   advice: "`boot cluster show` lists the machines that have; one that boots comes by itself.",
 });
 export const ArmingCodeWrong = defineError("ARMING_CODE_WRONG", {

@@ -9,6 +9,7 @@ import { type ConnectionShares, maximumConnections } from "../domain/connection-
 import { InvalidRequest } from "../domain/error-catalogue.ts";
 import { type ApiDeps, registerApi } from "./api/register-api.ts";
 import { type AssetRouteDeps, registerAssetRoutes } from "./asset-routes.ts";
+import { type AuthorityRouteDeps, registerAuthority } from "./authority-routes.ts";
 import { installAuthorization, installHostCheck } from "./authorization.ts";
 import { type BootRouteDeps, registerBootRoutes } from "./boot-routes.ts";
 import {
@@ -45,6 +46,7 @@ export type HttpDeps = BootRouteDeps &
   ApiDeps &
   NodeRouteDeps &
   MetricsRouteDeps &
+  AuthorityRouteDeps &
   HttpSettings;
 
 export interface HttpSettings {
@@ -161,6 +163,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerCallbackRoutes(scope, deps);
     registerNodeRoutes(scope, deps);
     registerAssetRoutes(scope, deps);
+    registerAuthority(scope, deps);
     registerHealth(scope, deps.ready);
   });
   const authorization = { clock, tokens: deps.tokens, isControl };

@@ -1,5 +1,6 @@
 import type { ContentStore } from "../content/content-store.ts";
-import type { Clock, DurationMs, Log } from "../domain/capabilities.ts";
+import type { Clock, DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
+import { formatSize } from "../domain/byte-size.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { RegistryBlob } from "../store/registry.ts";
 import type {
@@ -38,6 +39,15 @@ export interface RegistryCollection {
   readonly manifestCount: number;
   readonly blobCount: number;
   readonly freedBytes: number;
+  /** What nobody needs any more, and was used too lately to go; told to whoever asked for the run alone. */
+  readonly waiting?: WaitingContent;
+}
+
+export interface WaitingContent {
+  readonly blobCount: number;
+  readonly bytes: number;
+  /** When the last of it may go; undefined: nothing waits. */
+  readonly until: EpochMs | undefined;
 }
 
 /** How often it runs by itself; each time a fifth earlier or later, so that it does not fall together with a timetable. */
@@ -47,6 +57,8 @@ const batchLength = 25;
 /** Files that are removed at once. */
 const unlinksAtOnce = 4;
 const namedManifests = 100;
+/** When every lease and every grace is over. */
+const afterAll: Ages = { now: Number.MAX_SAFE_INTEGER, usedBefore: Number.MAX_SAFE_INTEGER };
 
 /**
  * Online garbage collection by the references in the database; everybody pushes and pulls meanwhile. It plans by reading, some hundred rows
@@ -60,8 +72,12 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
   let isStopped = false;
 
   /** Manifests that nobody needs, in an order in which each can be removed: what an index names after it, referrers after their subject. */
-  async function planManifests(ages: Ages, pinned: ReadonlySet<string>): Promise<ManifestKey[]> {
-    let waiting: UntaggedManifest[] = [];
+  async function planManifests(
+    ages: Ages,
+    pinned: ReadonlySet<string>,
+    losingTags: readonly UntaggedManifest[] = [],
+  ): Promise<ManifestKey[]> {
+    let waiting = losingTags.filter(({ digest }) => !pinned.has(digest));
     for (let after: ManifestKey | undefined, isDone = false; !isDone;) {
       const part = store.untagged(after, ages);
       waiting.push(...part.rows.filter(({ digest }) => !pinned.has(digest)));
@@ -119,6 +135,24 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
     return [...blobs.values()];
   }
 
+  /** All that goes in time, if nobody uses it. @param losingTags goes as if it had none */
+  async function planAll(losingTags: readonly UntaggedManifest[] = []): Promise<RegistryBlob[]> {
+    const pinned = pins();
+    return planBlobs(await planManifests(afterAll, pinned, losingTags), afterAll, pinned);
+  }
+
+  /** @param going what this run removes, or would */
+  async function whatWaits(going: readonly RegistryBlob[]): Promise<WaitingContent> {
+    const isGoing = new Set(going.map(({ digest }) => digest));
+    const waiting = (await planAll()).filter(({ digest }) => !isGoing.has(digest));
+    const until = waiting.reduce((last, { digest }) => Math.max(last, store.keptUntil(digest, graceMs)), 0);
+    return {
+      blobCount: waiting.length,
+      bytes: bytesOf(waiting),
+      until: waiting.length === 0 ? undefined : until,
+    };
+  }
+
   async function removeBlobs(blobs: readonly RegistryBlob[], ages: Ages): Promise<RegistryBlob[]> {
     const mayGo = (digest: string) => !registry.isArriving(digest);
     const marked = await store.markDeleting(
@@ -145,7 +179,7 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
   const bytesOf = (blobs: readonly RegistryBlob[]) =>
     blobs.reduce((sum, { digest, sizeBytes }) => sum + (isShared(digest) ? 0 : sizeBytes), 0);
 
-  async function collect(isDry: boolean): Promise<RegistryCollection> {
+  async function collect(isDry: boolean, isAsked: boolean): Promise<RegistryCollection> {
     const now = clock.now();
     const ages = { now, usedBefore: now - graceMs };
     const pinned = pins();
@@ -173,6 +207,7 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
       manifestCount: manifests.length,
       blobCount: blobs.length,
       freedBytes: bytesOf(blobs),
+      ...(isAsked && { waiting: await whatWaits(blobs) }),
     };
     if (!isDry) deps.onRun(collection);
     if (!isDry && (manifests.length > 0 || blobs.length > 0)) tell(collection);
@@ -182,7 +217,7 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
   function tell({ manifestCount, blobCount, freedBytes }: RegistryCollection): void {
     record({
       type: "registry.collected",
-      message: `${manifestCount} manifests and ${blobCount} blobs removed from the registry, ${Math.ceil(freedBytes / 1024 ** 2)} MiB`,
+      message: `${manifestCount} manifests and ${blobCount} blobs removed from the registry, ${formatSize(freedBytes)}`,
       data: { manifests: manifestCount, blobs: blobCount, freedBytes },
     });
   }
@@ -196,7 +231,7 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
 
   function collectLater(): void {
     cancel = clock.after(everyMs * (0.8 + 0.4 * random()), () => {
-      inTurn(() => collect(false))
+      inTurn(() => collect(false, false))
         .catch((error: unknown) => log.error({ err: error }, "failed to collect the registry's garbage"))
         .finally(() => {
           if (!isStopped) collectLater();
@@ -206,7 +241,10 @@ export function createGarbageCollection(deps: GarbageCollectionDeps) {
 
   return {
     collect: ({ isDry = false }: { readonly isDry?: boolean } = {}): Promise<RegistryCollection> =>
-      inTurn(() => collect(isDry)),
+      inTurn(() => collect(isDry, true)),
+    /** Octets that go, in time, once these manifests have no tags: what others have too stays. */
+    freedWithout: async (manifests: readonly UntaggedManifest[]): Promise<number> =>
+      bytesOf(await planAll(manifests)) - bytesOf(await planAll()),
     /** From now on it runs by itself. */
     start: collectLater,
     /** Resolves when nothing is under way any more. */

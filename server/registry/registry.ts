@@ -277,8 +277,13 @@ export function createRegistry(deps: RegistryDeps) {
     },
 
     /** Takes a tag away, or a manifest with its tags. @throws OciError MANIFEST_UNKNOWN, DENIED while an index or a pin needs it */
-    async deleteManifest(repository: string, reference: string, by: string): Promise<void> {
-      const pin = pins.pinOf(repository, reference);
+    async deleteManifest(
+      repository: string,
+      reference: string,
+      by: string,
+      { isForced = false }: { readonly isForced?: boolean } = {},
+    ): Promise<void> {
+      const pin = isForced ? undefined : pins.pinOf(repository, reference);
       if (pin)
         throw new OciError(
           "DENIED",

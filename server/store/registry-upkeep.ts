@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { EpochMs } from "../domain/capabilities.ts";
+import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 import { isAttachmentTag } from "./signatures.ts";
 import type { RegistryBlob, RegistryManifest, RegistryReference } from "./registry.ts";
@@ -100,6 +100,15 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
   const oldBlob = db.prepare<unknown[], RegistryBlob>(
     `SELECT digest, size_bytes AS sizeBytes FROM registry_blob AS blob WHERE digest = @digest AND ${isOld}`,
   );
+  const keptUntil = is(
+    `SELECT max(used_at_ms + @graceMs, coalesce((SELECT until_ms FROM registry_lease WHERE digest = blob.digest), 0))
+     FROM registry_blob AS blob WHERE digest = @digest`,
+  );
+  const subjectOf = db
+    .prepare<[string, string], string | null>(
+      "SELECT subject FROM registry_manifest WHERE repository = ? AND digest = ?",
+    )
+    .pluck();
   const dropUnneededManifest = db.prepare(
     `DELETE FROM registry_manifest AS manifest WHERE repository = @repository AND digest = @digest AND ${isUnneededManifest}`,
   );
@@ -216,6 +225,12 @@ export function createRegistryUpkeepRepository(db: Database, queue: CommitQueue)
     usersOf: (digest: string): ManifestKey[] => [...allParents.all(digest), ...allManifests.all(digest)],
     /** @returns undefined when it was used too lately or has a lease */
     findOldBlob: (digest: string, ages: Ages): RegistryBlob | undefined => oldBlob.get({ ...ages, digest }),
+
+    /** When what nobody needs may go. */
+    keptUntil: (digest: string, graceMs: DurationMs): EpochMs => keptUntil.get({ digest, graceMs }) ?? 0,
+    /** What this manifest is about. */
+    subjectOf: ({ repository, digest }: ManifestKey): string | undefined =>
+      subjectOf.get(repository, digest) ?? undefined,
 
     /** Removes manifests that still nobody needs, with their signatures. @returns those that are gone */
     removeManifests: (keys: readonly ManifestKey[], ages: Ages): Promise<ManifestKey[]> =>

@@ -7,6 +7,7 @@ import { thisServer } from "./audience.ts";
 import type { Download } from "./download.ts";
 import type { PullThrough } from "./pull-through.ts";
 import { Slots } from "./slots.ts";
+import { UpstreamFault } from "./upstream-fault.ts";
 import type { Place } from "./upstream.ts";
 import type { UpstreamSignatures } from "./upstream-signatures.ts";
 
@@ -126,7 +127,7 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
   ): Promise<void> {
     const { repository } = place;
     const { passed } = await pull.prepareManifest(place, reference, thisServer);
-    if (passed) throw new Error("the disk has no room for it");
+    if (passed) throw new Error("neither the disk nor registry.cacheBytes has room for it");
     const { digest } = registry.findManifest(repository, reference);
     const manifest = JSON.parse((await registry.readManifest(digest)).toString()) as Manifest;
     // Also those of an index: some clients ask for them.
@@ -136,7 +137,10 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
     await fetchAll(place, blobs, work);
     const children = (manifest.manifests ?? []).filter((child) => isWanted(child, platform));
     if (manifest.manifests && children.length === 0)
-      throw new OciError("MANIFEST_UNKNOWN", `it has no manifest for ${platform}`);
+      throw new OciError(
+        "MANIFEST_UNKNOWN",
+        `there is no such image for ${platform}, only for ${platformsOf(manifest.manifests)}`,
+      );
     if (children.length > 0 && depth === 0) throw new Error("its indexes are nested too deep");
     for (const child of children) await fetchImage(place, child.digest, work, { platform, depth: depth - 1 });
   }
@@ -145,8 +149,7 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
     const { repository, reference } = work.image;
     try {
       const place = pull.upstreams.find(repository);
-      if (!place)
-        throw new OciError("NAME_UNKNOWN", "no prefix in registry.upstreams is that of this repository");
+      if (!place) throw new OciError("NAME_UNKNOWN", nowhere(pull.upstreams.all.map(({ prefix }) => prefix)));
       const leave = await images.take();
       work.state = "running";
       try {
@@ -157,7 +160,9 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
       work.state = "done";
     } catch (error) {
       work.state = "failed";
-      work.problem = (error as Error).message;
+      // What could be given instead matters to whoever pulls; here there is nobody.
+      work.problem =
+        error instanceof UpstreamFault ? `${error.upstream.url} ${error.problem}` : (error as Error).message;
     }
     work.downloads.clear();
   }
@@ -210,6 +215,21 @@ function viewOf({ id, startedAt, endedAt, images }: Job): PrewarmProgress {
       problem,
     })),
   };
+}
+
+function nowhere(prefixes: readonly string[]): string {
+  if (prefixes.length === 0)
+    return "this server fetches from no other registry: name one in registry.upstreams of its config";
+  return `no prefix in registry.upstreams is that of this image: write ${prefixes.join(" or ")} in front of it`;
+}
+
+function platformsOf(manifests: readonly Descriptor[]): string {
+  const all = manifests.flatMap(({ platform }) =>
+    platform?.os === undefined || platform.os === "unknown"
+      ? []
+      : [[platform.os, platform.architecture, platform.variant].filter(Boolean).join("/")],
+  );
+  return [...new Set(all)].join(", ") || "none that it tells";
 }
 
 function isWanted({ platform: own }: Descriptor, platform: string | undefined): boolean {

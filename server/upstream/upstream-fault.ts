@@ -29,10 +29,12 @@ export class UpstreamFault extends OciError {
       },
     );
     this.problem = problem;
+    this.upstream = upstream;
     this.isFinal = isFinal;
   }
 
   readonly problem: string;
+  readonly upstream: Pick<Upstream, "url">;
 }
 
 /** What a fault of the network or of undici means to who asks. */

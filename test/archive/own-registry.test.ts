@@ -98,6 +98,36 @@ t.test("our own registry takes an archive with a token, and gives it back the sa
   t.notOk(plain.passed.some(({ path }) => path.startsWith("/extensions/")));
 });
 
+t.test("on the server's own machine its registry needs no login, by whichever of its names", async (t) => {
+  const server = await startServer(t, {
+    settings: {
+      "registry.aliases": ["hall.lab"],
+      "registry.upstreams": [{ prefix: "far/", url: "http://127.0.0.1:1" }],
+    },
+  });
+  const { registryPort } = server.app.addresses;
+  const { archive } = await makePodsecArchive(t, "amd64", [{ name: "c10f/pause:3.9", content: "a pause" }]);
+  const run = (...words: string[]) => boot(["--data", server.dataDir, "image", "import", archive, ...words]);
+  for (const name of ["registry.local", `Hall.lab:${registryPort}`, `http://localhost:${registryPort}/`])
+    t.match(await run("--registry", name), { code: 0, err: "" }, name);
+  const other = await run("--registry", "127.0.0.1:1");
+  t.match(other, { code: 1, err: /^TRANSFER_UNREACHABLE/ }, "another port is another registry");
+  t.match(
+    await run("--as", "far/x:1"),
+    {
+      code: 1,
+      out: /^IMAGE +PLATFORMS +SENT +WAS THERE +DIGEST +PROBLEM\nfar\/x:1 .* - +TRANSFER_\w+\n$/,
+      err: /repositories below far\/ are those of/,
+    },
+    "a code is no digest, and nobody pushes to an upstream",
+  );
+  t.match(await run("--as", "docker.io/library/x:1"), {
+    code: 1,
+    err: /^ARCHIVE_NAME_INVALID: .*names another registry, docker\.io, .* registry\.local\n.*--as library\/x:1/,
+  });
+  t.match(await run("--as", `127.0.0.1:${registryPort}/mine/x:1`), { code: 0, out: /^mine\/x:1 /m });
+});
+
 t.test("the server says where its registry is", async (t) => {
   const server = await startServer(t);
   const { registryPort, registryTlsPort } = server.app.addresses;

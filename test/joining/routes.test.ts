@@ -334,6 +334,27 @@ t.test("whoever arms or looks at a machine whose role is not a node's is told wh
   });
 });
 
+t.test("what keeps a cluster's state is told, and that a code is for a boot under way", async (t) => {
+  for (const [etcd, ephemeral, line] of [
+    ["server", false, /^Etcd server: on the server's disk$/m],
+    ["ephemeral", true, /^Etcd ephemeral: each start of the cluster is a new one/m],
+    ["stacked", false, /^Etcd stacked: in the masters' RAM$/m],
+  ] as const) {
+    const server = await startWithCluster(t, { "cluster.etcd": etcd });
+    t.match((await server.api("GET", "/cluster")).json, { etcdMode: etcd, ephemeral });
+    const command = ["--data", server.dataDir, "cluster"];
+    t.match(await bootCommand([...command, "show"]), { code: 0, out: line });
+    if (ephemeral) {
+      await server.add(1, "x1");
+      t.match(await bootCommand([...command, "arm", "x1", "--code", "123456"]), {
+        code: 1,
+        err: /^NODE_NOT_FOUND: x1 has not called back .*\n.*boot cluster arm x1 --for 30/,
+      });
+    }
+    await server.stop();
+  }
+});
+
 t.test("a server without a cluster says so", async (t) => {
   const server = await startServer(t);
   t.match((await server.api("GET", "/cluster")).json, { code: "NO_CLUSTER", status: 404 });

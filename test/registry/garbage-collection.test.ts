@@ -9,7 +9,7 @@ import {
 } from "../../server/registry/garbage-collection.ts";
 import { attachmentTag } from "../../server/domain/signature.ts";
 import { openStore } from "../../server/store/open-store.ts";
-import { type ServerOptions, startServer } from "../support/http-fixture.ts";
+import { plain, type ServerOptions, startServer } from "../support/http-fixture.ts";
 import { blobOf, descriptorOf, indexOf, manifestOf, ociIndex, ociManifest } from "../support/oci-image.ts";
 import { registryClient } from "../support/registry-client.ts";
 import { temporaryDirectory } from "../support/samples.ts";
@@ -60,13 +60,20 @@ t.test("what a tag leads to stays, and a deleted image gives its octets back aft
   const kept = await image("p10/kept", "1.0");
   const gone = await image("p10/gone", "1.0");
   await client.deleteManifest("p10/gone", gone.manifest.digest);
-  t.match(await collect(), { blobCount: 0 }, "within the grace");
-  later(2 * hourMs);
+  const early = await collect();
+  t.match(early, { blobCount: 0 }, "within the grace");
   const bytes = [gone.config, gone.layer, gone.manifest].reduce(
     (sum, { content }) => sum + content.length,
     0,
   );
-  t.match(await collect(true), { blobCount: 3, freedBytes: bytes }, "the dry run tells it");
+  t.match(early.waiting, { blobCount: 3, bytes }, "what waits is told");
+  t.ok(Date.parse(plain(early.waiting?.until)) > Date.now() + 0.9 * hourMs, "and until when");
+  later(2 * hourMs);
+  t.match(
+    await collect(true),
+    { blobCount: 3, freedBytes: bytes, waiting: { blobCount: 0, bytes: 0, until: null } },
+    "the dry run tells it",
+  );
   t.ok(isFileThere(gone.layer), "and removes nothing");
   t.match(await collect(), { manifestCount: 0, blobCount: 3, freedBytes: bytes });
   for (const blob of [gone.config, gone.layer, gone.manifest]) t.notOk(isFileThere(blob));

@@ -1,4 +1,5 @@
 import t from "tap";
+import { boot } from "../support/boot-command.ts";
 import { startFakeUpstream } from "../support/fake-upstream.ts";
 import { plain, startServer } from "../support/http-fixture.ts";
 import { blobOf, descriptorOf, manifestOf, ociIndex, ociManifest } from "../support/oci-image.ts";
@@ -48,12 +49,26 @@ t.test("a prewarmed image is here with all that it needs when its upstream is go
 
   t.match(await prewarm(["far/app:2", "ours/app:1"]), {
     state: "failed",
-    images: [{ problem: /has no such manifest/ }, { problem: /no prefix in registry.upstreams/ }],
+    images: [
+      { problem: /has no such manifest/ },
+      { problem: "no prefix in registry.upstreams is that of this image: write far/ in front of it" },
+    ],
+  });
+  t.match(await prewarm(["far/app:1"], "linux/riscv64"), {
+    images: [{ problem: "there is no such image for linux/riscv64, only for linux/amd64, linux/arm64" }],
+  });
+  const told = await boot(["--data", server.dataDir, "image", "prewarm", "far/app:1", "far/app:2"]);
+  t.match(told, {
+    code: 1,
+    out: /^IMAGE +STATE +SIZE +PROBLEM\nfar\/app:1 +here +\d+ B +-\nfar\/app:2 +failed +- +the upstream registry .* has no such manifest\n$/,
+    err: /^PREWARM_FAILED: 1 of 2 images could not be fetched\n/,
   });
   t.equal((await server.api("POST", "/registry/prewarm", { references: ["Not An Image"] })).status, 400);
   t.equal((await server.api("GET", "/registry/prewarm/op_none")).status, 404);
 
   await upstream.stop();
+  const gone = await prewarm(["far/gone:1"]);
+  t.match(gone, { images: [{ problem: /^http:\/\/127\.0\.0\.1:\d+ can't be reached \(ECONNREFUSED\)$/ }] });
   const registry = `http://127.0.0.1:${server.app.addresses.registryPort}/v2/far/app`;
   for (const path of [
     "manifests/1",

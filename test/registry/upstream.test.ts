@@ -90,6 +90,32 @@ t.test("an upstream that is gone: its tags and images are served as they were, w
   });
 });
 
+t.test(
+  "a push below the prefix of an upstream that is gone is refused as such, by its clients too",
+  async (t) => {
+    const { upstream, registry, server, skopeo, directory } = await lab(t);
+    await upstream.stop();
+    const layout = join(directory, "layout-mine");
+    writeLayout(layout, { it: sampleImage(directory, "mine") });
+    await t.rejects(
+      skopeo(
+        "copy",
+        "--dest-tls-verify=false",
+        "--dest-creds",
+        `maker:${server.adminToken}`,
+        `oci:${layout}:it`,
+        `docker://${registry}/hub/p10/mine:1`,
+      ),
+      { message: /repositories below hub\/ are those of http/ },
+    );
+    const digest = `sha256:${"a".repeat(64)}`;
+    const head = async (headers: Record<string, string>) =>
+      (await fetch(`http://${registry}/v2/hub/p10/mine/blobs/${digest}`, { method: "HEAD", headers })).status;
+    t.equal(await head({ authorization: `Bearer ${server.adminToken}` }), 404, "nobody is asked");
+    t.equal(await head({}), 502, "who pulls is told that the upstream is gone");
+  },
+);
+
 t.test("a push below an upstream's prefix is refused, and says where to push", async (t) => {
   const { registry, server } = await lab(t);
   const answer = await fetch(`http://${registry}/v2/hub/p10/hello/blobs/uploads/`, {

@@ -31,7 +31,7 @@ interface ClusterView {
   readonly kubernetesVersion: string;
   readonly endpoint: string;
   readonly authorityHash: string;
-  readonly etcd: string;
+  readonly etcdMode: "server" | "ephemeral" | "stacked";
   readonly state: string;
   readonly generation: number;
   readonly readyMasters: number;
@@ -47,6 +47,13 @@ interface TransitionView {
   readonly to: string;
   readonly cause: string;
 }
+
+/** What `cluster.etcd` means to whoever looks. */
+const etcdModes = {
+  server: "on the server's disk",
+  ephemeral: "each start of the cluster is a new one, and nothing of the one before is left",
+  stacked: "in the masters' RAM",
+};
 
 const nodesTable = (nodes: readonly ClusterNodeView[], now: number): Table => ({
   columns: ["machine", "role", "state", "since", "address", "problem"],
@@ -127,7 +134,8 @@ export function clusterCommands(program: Command, open: () => Session): void {
       session.show(view, () =>
         [
           `Cluster ${view.name}: ${view.state}, Kubernetes ${view.kubernetesVersion}, generation ${view.generation}`,
-          `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer; etcd ${view.etcd === "external" ? "on the server" : "on the masters"}`,
+          `Endpoint ${view.endpoint}, ${view.readyMasters} of ${view.nodes.filter(({ role }) => role === "master").length} masters answer`,
+          `Etcd ${view.etcdMode}: ${etcdModes[view.etcdMode]}`,
           `Authority ${view.authorityHash}`,
           ...declaredLines(view.declaredObjects),
           "",

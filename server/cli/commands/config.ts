@@ -1,11 +1,17 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { join, resolve } from "node:path";
 import { createDeclaredReader } from "../../config/declared-files.ts";
-import { type ConfigSources, describeConfig, type LoadedConfig, loadConfig } from "../../config/load.ts";
+import {
+  type ConfigSources,
+  describeConfig,
+  type LoadedConfig,
+  loadConfig,
+  refuseOwnAddresses,
+} from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
 import { loadBootAssets } from "../../content/boot-assets.ts";
 import { dhcpSnippet, type SnippetDialect, snippetDialects } from "../../dhcp/policy/dhcp-snippets.ts";
-import { ConfigInvalid } from "../../domain/error-catalogue.ts";
+import { ConfigInvalid, DeviceNotFound } from "../../domain/error-catalogue.ts";
 import { reasonAgainst } from "../../domain/reserved-object.ts";
 import { type Cidr, formatCidr, parseCidr } from "../../net/cidr.ts";
 import type { Ipv4 } from "../../net/ipv4.ts";
@@ -87,6 +93,16 @@ async function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"
   if (problems.length > 0) throw ConfigInvalid({ problems });
 }
 
+/** Of the interfaces that `boot serve` would serve here; none where there is nothing to serve yet. */
+function ownAddresses(config: Config): Ipv4[] {
+  try {
+    return servedInterfaces(config.interfaces).map(({ address }) => address);
+  } catch (error) {
+    if (DeviceNotFound.is(error)) return [];
+    throw error;
+  }
+}
+
 function collectNetwork(text: string, before: readonly Cidr[] = []): Cidr[] {
   const network = parseCidr(text);
   if (!network || network.prefixLength === 0)
@@ -138,6 +154,7 @@ export function configCommands(program: Command): void {
       const sources = configSources(named === undefined ? options : { ...options, config: named });
       const { file, config, origins } = loadConfig(sources);
       await refuseAbsentNames(config, origins);
+      refuseOwnAddresses({ config, origins }, ownAddresses(config));
       process.stdout.write(`${file ?? "no config file, defaults only"}: fine\n`);
     });
   config

@@ -4,13 +4,14 @@ import { type ArchiveFiles, openArchive } from "../../archive/archive-files.ts";
 import { archOfFile, exportImages } from "../../archive/export.ts";
 import { type ArchivedImage, imagesOf } from "../../archive/oci-layout.ts";
 import { pushImages } from "../../archive/push.ts";
-import { requireName } from "../../archive/reference.ts";
+import { requireName, requireNameFor } from "../../archive/reference.ts";
 import {
   interruptible,
   openRegistry,
   partText,
   type RegistryChoice,
   registryOptions,
+  problemColumn,
   tellFailures,
   transferProgress,
 } from "../container-archives.ts";
@@ -29,12 +30,12 @@ export async function importArchives(
   sources: readonly string[],
   options: ArchiveOptions,
 ): Promise<void> {
-  const nameFor = options.as === undefined ? undefined : requireName(options.as);
   const progress = transferProgress();
   const opened: ArchiveFiles[] = [];
   const results = await interruptible(async (signal) => {
-    const { registry } = await openRegistry(session, options, signal);
+    const { registry, names } = await openRegistry(session, options, signal);
     try {
+      const nameFor = options.as === undefined ? undefined : requireNameFor(options.as, names);
       // Ask before the work of minutes whether there is anybody to give it to.
       await registry.ping();
       const images: ArchivedImage[] = [];
@@ -60,13 +61,21 @@ export async function importArchives(
     }
   });
   session.show(results, () => ({
-    columns: ["image", "platforms", options.dryRun ? "to send" : "sent", "was there", "digest"],
+    columns: [
+      "image",
+      "platforms",
+      options.dryRun ? "to send" : "sent",
+      "was there",
+      "digest",
+      ...problemColumn(results),
+    ],
     rows: results.map(({ name, platforms, sentBytes, presentBytes, digest, error }) => [
       name,
       platforms.join(", "),
       formatBytes(sentBytes),
       formatBytes(presentBytes),
-      error ? error.code : digest,
+      digest,
+      ...(error ? [error.code] : []),
     ]),
     empty: "",
   }));

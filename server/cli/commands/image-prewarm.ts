@@ -26,7 +26,7 @@ export function prewarmCommand(image: Command, open: () => Session): void {
     .option("--platform <platform>", "for these machines only, e.g. linux/amd64 (default: all)")
     .addHelpText(
       "after",
-      "\nExample:\n  boot image prewarm docker.io/library/alpine:3.20 --platform linux/amd64\nThe prefix is one of registry.upstreams. It goes on at the server if this command is interrupted.",
+      "\nExample:\n  boot image prewarm docker.io/library/alpine:3.20 --platform linux/amd64\nThe image's name begins with a prefix of registry.upstreams. What is here already is not fetched again.\nThe server goes on with it if this command is interrupted.",
     )
     .action(async (references: string[], options: { platform?: string }) => {
       const session = open();
@@ -36,27 +36,30 @@ export function prewarmCommand(image: Command, open: () => Session): void {
         const at = now.images.find(({ state }) => state === "running");
         if (at)
           progress.show(
-            `fetching ${at.reference}: ${formatBytes(at.doneBytes)} of ${formatBytes(at.totalBytes)}`,
+            at.totalBytes === 0
+              ? `asking for ${at.reference}`
+              : `fetching ${at.reference}: ${formatBytes(at.doneBytes)} of ${formatBytes(at.totalBytes)}`,
           );
         await pause(askEveryMs);
         now = await session.client.get<PrewarmView>(`/registry/prewarm/${now.id}`);
       }
       progress.end();
       session.show(now.images, () => ({
-        columns: ["image", "state", "size", "problem"],
+        columns: ["image", "state", "size", ...(now.state === "failed" ? ["problem"] : [])],
         rows: now.images.map((one) => [
           one.reference,
-          one.state,
-          formatBytes(one.totalBytes),
-          one.problem ?? "",
+          one.state === "done" ? "here" : one.state,
+          one.totalBytes === 0 ? null : formatBytes(one.totalBytes),
+          ...(now.state === "failed" ? [one.problem] : []),
         ]),
         empty: "",
       }));
-      if (now.state === "failed")
+      const failed = now.images.filter(({ state }) => state === "failed").length;
+      if (failed > 0)
         throw new Refused(
           "PREWARM_FAILED",
-          "not all images could be fetched",
-          "The table tells why; run it again when that is mended: what is here already is not fetched twice.",
+          `${failed} of ${now.images.length} images could not be fetched`,
+          "The table tells why. Run it again when that is mended: what is here already is not fetched twice.",
         );
     });
 }

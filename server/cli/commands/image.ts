@@ -11,6 +11,7 @@ import { addedText, type ImageView, importImage, progressLine, progressText } fr
 import { exportCommand } from "./image-archive.ts";
 import { importCommands } from "./image-import.ts";
 import { prewarmCommand } from "./image-prewarm.ts";
+import { removeCommand } from "./image-remove.ts";
 
 interface ContainerImageView {
   readonly repository: string;
@@ -160,21 +161,5 @@ export function imageCommands(program: Command, open: () => Session): void {
       const chosen = await session.client.post<ImageView>(`/images/${encodeURIComponent(name)}/rollback`, {});
       session.done(told(chosen), chosen);
     });
-  image
-    .command("remove <image> [version]")
-    .description("remove an image that no machine is booting; with a version only that one")
-    .option("--force", "also if roles are left with no version to boot")
-    .addHelpText("after", "\nExamples:\n  boot image remove kiosk\n  boot image remove debian-node 20261101")
-    .action(async (name: string, version: string | undefined, options: { force?: boolean }) => {
-      const session = open();
-      const query = new URLSearchParams({
-        ...(version !== undefined && { version }),
-        ...(options.force && { force: "true" }),
-      });
-      await session.client.delete(`/images/${encodeURIComponent(name)}?${query.toString()}`);
-      session.done(`Removed ${name}${version === undefined ? "" : ` ${version}`}.`, {
-        removed: name,
-        ...(version !== undefined && { version }),
-      });
-    });
+  removeCommand(image, open);
 }

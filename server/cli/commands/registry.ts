@@ -7,6 +7,8 @@ interface Collection {
   manifestCount: number;
   blobCount: number;
   freedBytes: number;
+  /** What nobody needs and was used too lately; until: when the last of it may go. */
+  waiting: { blobCount: number; bytes: number; until: string | null };
   /** Images that nobody may delete, the first hundred. */
   pinned: { image: string; by: string }[];
 }
@@ -32,15 +34,20 @@ const problems = {
 };
 
 function collectionText(collection: Collection, isDry: boolean) {
-  const { manifests, manifestCount, blobCount, freedBytes, pinned } = collection;
+  const { manifests, manifestCount, blobCount, freedBytes, waiting, pinned } = collection;
+  const later =
+    waiting.until === null
+      ? ""
+      : `${waiting.blobCount} blobs, ${formatBytes(waiting.bytes)}, wait for their grace (registry.graceSeconds): the last may go at ${waiting.until}.\n`;
   const kept = isDry ? pinned.map(({ image, by }) => `${image} is pinned by ${by}.\n`) : [];
-  if (blobCount === 0 && manifestCount === 0) return [...kept, "Nothing to remove.\n"].join("");
+  if (blobCount === 0 && manifestCount === 0) return [...kept, "Nothing to remove now.\n", later].join("");
   const verb = isDry ? "Would remove" : "Removed";
   return [
     ...kept,
     ...manifests.map(({ repository, digest }) => `${verb} ${repository}@${digest}.\n`),
     ...(manifestCount > manifests.length ? [`… and ${manifestCount - manifests.length} more.\n`] : []),
-    `${verb} ${manifestCount} manifests and ${blobCount} blobs, ${formatBytes(freedBytes)}.\n`,
+    `${verb} ${manifestCount} manifests and ${blobCount} blobs; ${formatBytes(freedBytes)} ${isDry ? "would be" : "are"} free at once.\n`,
+    later,
   ].join("");
 }
 
@@ -66,7 +73,21 @@ function checkText(found: Check): string {
 }
 
 export function registryCommands(program: Command, open: () => Session): void {
-  const registry = program.command("registry").description("the container registry's content");
+  const registry = program
+    .command("registry")
+    .description("the container registry: its content, and whose certificate it shows");
+  registry
+    .command("authority")
+    .description("print the authority (PEM) that the registry's certificate is of, for clients that use TLS")
+    .addHelpText(
+      "after",
+      "\nExample:\n  boot registry authority > /etc/containers/certs.d/registry.local/ca.crt\nWithout this command: curl http://SERVER:8080/registry-ca.crt\ndocs/registry.md has the place of each client.",
+    )
+    .action(async () => {
+      const session = open();
+      const { authority } = await session.client.get<{ authority: string }>("/registry");
+      session.show({ authority }, () => authority);
+    });
   registry
     .command("collect")
     .description(

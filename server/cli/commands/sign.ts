@@ -12,6 +12,7 @@ import {
   openRegistry,
   type RegistryChoice,
   registryOptions,
+  problemColumn,
   tellFailures,
   transferProgress,
 } from "../container-archives.ts";
@@ -95,12 +96,13 @@ async function sign(session: Session, words: readonly string[], options: SignWor
     }
   });
   session.show(results, () => ({
-    columns: ["image", "signed", "was signed", "digest"],
+    columns: ["image", "signed", "was signed", "digest", ...problemColumn(results)],
     rows: results.map(({ name, signed, present, digest, error }) => [
       name,
       signed,
       present,
-      error ? error.code : digest,
+      digest,
+      ...(error ? [error.code] : []),
     ]),
     empty: "",
   }));

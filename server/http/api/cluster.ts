@@ -91,6 +91,9 @@ function clusterView(service: ClusterService) {
     endpoint: `https://${cluster.endpoint.host}:${cluster.endpoint.port}`,
     authorityHash: service.authorityHash,
     etcd: cluster.etcd.kind,
+    // The word of the config.
+    etcdMode: cluster.etcd.kind === "stacked" ? "stacked" : service.keepsData ? "server" : "ephemeral",
+    ephemeral: !service.keepsData,
     state: record.state,
     generation: record.generation,
     initializedAt: isoTime(record.initializedAt),

@@ -7,9 +7,10 @@ import {
   RegistryOff,
   RepositoryNotFound,
 } from "../../domain/error-catalogue.ts";
+import type { ImageRemoval } from "../../registry/image-removal.ts";
 import type { Signatures } from "../../signatures/signatures.ts";
 import type { RegistryRepository } from "../../store/registry.ts";
-import { readers } from "../authorization.ts";
+import { imageMakers, readers } from "../authorization.ts";
 import { imageStateView } from "./keys.ts";
 import { listQuery, pageQuery } from "./paging.ts";
 import { isoTime } from "./views.ts";
@@ -23,6 +24,7 @@ export interface ContainerImageApiDeps {
       "tagged" | "taggedIn" | "imageBytes" | "hasRepository" | "findTag"
     >;
     readonly stateOf: Signatures["stateOf"];
+    readonly removal: ImageRemoval;
   };
 }
 
@@ -41,9 +43,22 @@ const signatureQuery = Type.Object(
 );
 type SignatureQuery = Static<typeof signatureQuery>;
 
+const removeQuery = Type.Object(
+  {
+    image: Type.String({
+      minLength: 1,
+      maxLength: 600,
+      description: "p10/pause:3.9, p10/pause@sha256:..., or p10/pause with all its tags",
+    }),
+    dryRun: Type.Boolean({ default: false, description: "only tell what would go" }),
+    force: Type.Boolean({ default: false, description: "also what roles, the cluster or the config name" }),
+  },
+  { additionalProperties: false },
+);
+
 /** Images for containers, beside those that machines boot. */
 export function registerContainerImageApi(app: FastifyInstance, { containers }: ContainerImageApiDeps): void {
-  const { store, stateOf } = containers;
+  const { store, stateOf, removal } = containers;
 
   app.get(
     "/registry",
@@ -92,6 +107,22 @@ export function registerContainerImageApi(app: FastifyInstance, { containers }: 
         }),
         next: last && found.length > limit ? `${last.repository}:${last.tag}` : null,
       };
+    },
+  );
+
+  app.delete<{ Querystring: Static<typeof removeQuery> }>(
+    "/registry/images",
+    {
+      config: { scopes: imageMakers },
+      schema: {
+        summary: "Remove a tag or a manifest of the registry; its octets are free after the grace",
+        tags: ["registry"],
+        querystring: removeQuery,
+      },
+    },
+    async ({ query: { image, dryRun, force }, actor }) => {
+      if (!containers.address()) throw RegistryOff({});
+      return removal.remove({ image, isDry: dryRun, isForced: force, by: actor });
     },
   );
 

@@ -5,6 +5,7 @@ import type { GarbageCollection } from "../../registry/garbage-collection.ts";
 import type { Pins } from "../../registry/pins.ts";
 import { RegistryOff, TokenInvalid } from "../../domain/error-catalogue.ts";
 import { imageMakers } from "../authorization.ts";
+import { isoTime } from "./views.ts";
 
 export interface RegistryApiDeps {
   readonly registry: {
@@ -69,10 +70,14 @@ export function registerRegistryApi(app: FastifyInstance, { registry }: Registry
         body: collectBody,
       },
     },
-    async ({ body }) => ({
-      ...(await registry.collection.collect({ isDry: body.dryRun })),
-      pinned: registry.pins.list(),
-    }),
+    async ({ body }) => {
+      const { waiting, ...found } = await registry.collection.collect({ isDry: body.dryRun });
+      return {
+        ...found,
+        waiting: { blobCount: 0, bytes: 0, ...waiting, until: isoTime(waiting?.until) },
+        pinned: registry.pins.list(),
+      };
+    },
   );
 
   // For administrators alone, so that no token of less lasts longer by it.

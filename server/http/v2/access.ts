@@ -125,6 +125,13 @@ export function createAccess(deps: AccessDeps) {
     return caller;
   }
 
+  /** Does the caller show a token that may push here? @throws OciError UNAUTHORIZED */
+  function mayPush(exchange: Exchange): boolean {
+    if (exchange.request.headers.authorization === undefined) return false;
+    const { account } = callerOf(exchange);
+    return account !== undefined && refusal(account, exchange.target.repository) === undefined;
+  }
+
   /** @param what somebody has to log in for @throws OciError DENIED */
   function refuseInTheClear({ isTls, request }: Exchange, what: string): void {
     if (isTls || insecurePush || isLocal(request)) return;
@@ -172,12 +179,11 @@ export function createAccess(deps: AccessDeps) {
         throw unauthorized(exchange, "this access token is not for this repository");
     },
 
-    /** Does the caller show a token that may push here? @throws OciError UNAUTHORIZED */
-    mayPush(exchange: Exchange): boolean {
-      if (exchange.request.headers.authorization === undefined) return false;
-      const { account } = callerOf(exchange);
-      return account !== undefined && refusal(account, exchange.target.repository) === undefined;
-    },
+    mayPush,
+
+    /** Does the caller show what it pushes with? A token that was asked for to pull alone is none. @throws OciError UNAUTHORIZED */
+    isPushing: (exchange: Exchange): boolean =>
+      mayPush(exchange) && isGranted(callerOf(exchange).bearer, exchange.target.repository, "push"),
 
     /** @returns the name of who pushes @throws OciError UNAUTHORIZED, DENIED */
     checkWrite(exchange: Exchange): string {

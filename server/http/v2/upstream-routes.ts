@@ -84,7 +84,8 @@ export function createUpstreamRoutes(
     },
 
     /** @returns what answers for a repository of an upstream; undefined: it is one of our own */
-    find({ target, request }: Exchange): ((exchange: Exchange) => Answer) | undefined {
+    find(exchange: Exchange): ((exchange: Exchange) => Answer) | undefined {
+      const { target, request } = exchange;
       const place = target.repository === "" ? undefined : pull.upstreams.find(target.repository);
       if (!place) return undefined;
       const isRead = request.method === "GET" || request.method === "HEAD";
@@ -95,6 +96,9 @@ export function createUpstreamRoutes(
           `repositories below ${place.upstream.prefix} are those of ${place.upstream.url}: push there, or to a repository of another name here`,
         );
       if (!isRead) return undefined;
+      // Whoever pushes asks first what is here: the upstream, which may be gone, has no part in a push that is refused next.
+      const isAskedToPush = target.kind === "blob" && request.method === "HEAD";
+      if (isAskedToPush && deps.access.isPushing(exchange)) return (asked) => getBlob(asked, deps);
       if (target.kind === "manifest") return (exchange) => manifest(exchange, place);
       if (target.kind === "blob") return (exchange) => blob(exchange, place);
       if (target.kind === "tags") return (exchange) => list(exchange, place);
