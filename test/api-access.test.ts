@@ -17,6 +17,8 @@ const admins: readonly Scope[] = ["admin"];
 const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /machines": everybody,
   "POST /machines": operators,
+  "POST /machines/import": operators,
+  "POST /machines/accept": operators,
   "GET /machines/{machine}": everybody,
   "PATCH /machines/{machine}": operators,
   "DELETE /machines/{machine}": operators,

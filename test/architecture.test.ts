@@ -47,7 +47,8 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "net"],
     libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
   },
-  inventory: { imports: ["domain", "net", "store"], libraries: [] },
+  "inventory/lists": { imports: [], libraries: [], pure: true },
+  inventory: { imports: ["inventory/lists", "domain", "net", "store"], libraries: [] },
   registry: {
     imports: ["domain", "content", "store"],
     libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
@@ -135,6 +136,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "domain",
       "endpoint",
       "inventory",
+      "inventory/lists",
       "net",
       "registry",
       "render",
@@ -235,6 +237,10 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
 const pureFiles = new Set([
   "http/v2/htpasswd.ts",
   "http/v2/target.ts",
+  "inventory/hardware-report.ts",
+  "inventory/import-clashes.ts",
+  "inventory/import-plan.ts",
+  "inventory/machine-input.ts",
   "registry/challenge.ts",
   "registry/digest.ts",
   "registry/manifest.ts",

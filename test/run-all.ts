@@ -37,6 +37,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/atftp": "atftp",
     "/usr/sbin/dnsmasq": "dnsmasq-base",
     "/sbin/dhclient": "isc-dhcp-client",
+    "/usr/sbin/dhcpd": "isc-dhcp-server",
     "/usr/sbin/dhcpcd": "dhcpcd-base",
     "/usr/sbin/nft": "nftables",
     "/usr/bin/unshare": "util-linux",

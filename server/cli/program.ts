@@ -7,6 +7,7 @@ import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { eventCommands } from "./commands/event.ts";
+import { groupCommands } from "./commands/group.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
@@ -58,6 +59,7 @@ Examples:
     assignCommands,
     diffCommand,
     machineCommands,
+    groupCommands,
     roleCommands,
     imageCommands,
     signCommand,

@@ -3,6 +3,7 @@ import { defineError } from "./errors.ts";
 
 export * from "./errors-at-start.ts";
 export * from "./errors-of-etcd.ts";
+export * from "./errors-of-inventory.ts";
 export * from "./errors-of-joining.ts";
 export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-registry.ts";

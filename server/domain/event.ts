@@ -10,6 +10,8 @@ export const eventTypes = {
   "machine.added": "A machine was added by a person.",
   "machine.accepted": "A discovered machine was accepted.",
   "machine.edited": "Facts of a machine were changed by a person.",
+  "machine.uuid-shared": "A machine says the same UUID of itself as another one; MACs tell them apart.",
+  "machine.hardware": "What was found in a machine differs from what was there before.",
   "machine.removed": "A machine was removed.",
   "machine.phase": "A machine went from one phase to another.",
   "machine.failed": "A machine reported that its boot failed.",

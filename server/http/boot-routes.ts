@@ -5,7 +5,7 @@ import { InvalidMac } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
 import { ramOfMemoryDevices, ramOfMemsize } from "../domain/ram-budget.ts";
 import type { ServedKind } from "../domain/role.ts";
-import type { MachineFacts } from "../inventory/inventory.ts";
+import type { MachineFacts } from "../inventory/machine-input.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
 import type { Renderer } from "../render/documents.ts";

@@ -10,6 +10,7 @@ import { createClusterRepository } from "./cluster.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { createEventLog } from "./events.ts";
 import { createGroupRepository } from "./groups.ts";
+import { createHardwareRepository } from "./hardware.ts";
 import { createImageRepository } from "./images.ts";
 import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
@@ -46,6 +47,7 @@ export function openStore(path: string, clock: Clock) {
   return {
     machines: createMachineRepository(db, queue),
     groups: createGroupRepository(db, queue),
+    hardware: createHardwareRepository(db, queue),
     assignments: createAssignmentRepository(db, queue),
     leases: createLeaseRepository(db, queue),
     boots: createBootRepository(db, queue),

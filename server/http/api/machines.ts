@@ -23,7 +23,8 @@ import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
 import { previewUrl } from "../request-facts.ts";
 import { page, pageQuery } from "./paging.ts";
-import { bootView, explainView, machineView } from "./views.ts";
+import type { Mac } from "../../net/mac.ts";
+import { bootView, explainView, hardwareView, machineView } from "./views.ts";
 
 /** Which driver people chose, and the one that the machine gets since it hung in another, where that is left to us. */
 export interface DriverInForce extends Preference<DriverChoice> {
@@ -174,9 +175,16 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     },
     async (request, reply) => reply.code(201).send(view(await inventory.add(request.body, request.actor))),
   );
-  app.get<Params>("/machines/:machine", read("One machine"), (request) =>
-    view(inventory.get(request.params.machine)),
-  );
+  app.get<Params>("/machines/:machine", read("One machine, with its hardware"), (request) => {
+    const machine = inventory.get(request.params.machine);
+    const hardware = inventory.hardwareOf(machine);
+    const ownerOf = (mac: Mac) => inventory.findByMac(mac)?.name;
+    return {
+      ...view(machine),
+      sharesUuidWith: inventory.sharersOf(machine).map(({ name }) => name),
+      hardware: hardware ? hardwareView(hardware, ownerOf) : null,
+    };
+  });
   app.patch<Params & { Body: Static<typeof addBody> }>(
     "/machines/:machine",
     {

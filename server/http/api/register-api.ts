@@ -3,8 +3,10 @@ import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts"
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
+import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
+import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
@@ -14,6 +16,8 @@ import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 export interface ApiDeps
   extends
     MachineApiDeps,
+    MachineListApiDeps,
+    GroupApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -36,6 +40,8 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
     done();
   });
   registerMachineApi(app, deps);
+  registerMachineListApi(app, deps);
+  registerGroupApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
