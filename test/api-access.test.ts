@@ -23,6 +23,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "PATCH /machines/{machine}": operators,
   "DELETE /machines/{machine}": operators,
   "POST /machines/{machine}/accept": operators,
+  "GET /machines/{machine}/hardware": everybody,
   "GET /machines/{machine}/explain": everybody,
   "GET /machines/{machine}/preview/{kind}": everybody,
   "GET /machines/{machine}/boots": everybody,

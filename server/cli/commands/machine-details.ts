@@ -13,12 +13,16 @@ export interface MachineDetails extends MachineView {
   readonly secureBoot: boolean | null;
   readonly roleSource: string;
   readonly labels: Record<string, string>;
-  readonly sharesUuidWith?: readonly string[];
-  readonly hardware?: HardwareView | null;
   readonly bootsBy: {
     readonly localBoot: { readonly value: string; readonly source: string };
     readonly driver: { readonly value: string; readonly source: string; readonly learned: string | null };
   };
+}
+
+/** What its own system found, and who else has its UUID. */
+export interface FoundHardware {
+  readonly sharesUuidWith: readonly string[];
+  readonly hardware: HardwareView | null;
 }
 
 interface HardwareView {
@@ -96,7 +100,7 @@ function timeline(boot: BootView): string {
 type Fact = [string, string | null];
 
 /** What its own system found in it, and where its cables end. */
-function hardwareFacts({ name, macs, hardware }: MachineDetails): Fact[] {
+function hardwareFacts({ name, macs, hardware }: MachineDetails & FoundHardware): Fact[] {
   if (!hardware) return [];
   const { cpu, memoryBytes, disks, nics } = hardware;
   const strange = nics.filter(({ machine }) => machine !== name);
@@ -144,7 +148,7 @@ function nicInWords(nic: HardwareView["nics"][number], name: string): string {
 }
 
 /** A board without a UUID of its own says so. */
-function uuidInWords({ uuid, sharesUuidWith = [], hardware }: MachineDetails): string | null {
+function uuidInWords({ uuid, sharesUuidWith, hardware }: MachineDetails & FoundHardware): string | null {
   if (uuid === null)
     return hardware?.uuid ? `none of its own: its board says ${hardware.uuid}, as many others do` : null;
   if (sharesUuidWith.length === 0) return uuid;
@@ -153,7 +157,7 @@ function uuidInWords({ uuid, sharesUuidWith = [], hardware }: MachineDetails): s
 }
 
 /** One machine, with the timeline of its last boot. */
-export function machineDetails(machine: MachineDetails, boots: readonly BootView[]): string {
+export function machineDetails(machine: MachineDetails & FoundHardware, boots: readonly BootView[]): string {
   const { bootsBy } = machine;
   const isLearned = bootsBy.driver.value === "auto" && bootsBy.driver.learned !== null;
   const learned = isLearned ? `: ${bootsBy.driver.learned}, since it hung in another one` : "";

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { formatAge } from "../output.ts";
 import type { Session } from "../session.ts";
-import { type BootView, machineDetails, type MachineDetails } from "./machine-details.ts";
+import { type BootView, type FoundHardware, machineDetails, type MachineDetails } from "./machine-details.ts";
 import { acceptCommand, importCommand } from "./machine-lists.ts";
 import { editBody, type EditOptions, newGroupNote, withFacts } from "./machine-options.ts";
 import { machinesPath, type MachineView } from "./status.ts";
@@ -40,7 +40,8 @@ export function machineCommands(program: Command, open: () => Session): void {
       const session = open();
       const one = await session.client.get<MachineDetails>(path(name));
       const { items: boots } = await session.client.get<{ items: BootView[] }>(`${path(name)}/boots?limit=6`);
-      session.show({ ...one, boots }, () => machineDetails(one, boots));
+      const found = await session.client.get<FoundHardware>(`${path(name)}/hardware`);
+      session.show({ ...one, ...found, boots }, () => machineDetails({ ...one, ...found }, boots));
     });
   withFacts(machine.command("add <name>"))
     .description("add a machine before it is switched on for the first time")

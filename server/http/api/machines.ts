@@ -175,12 +175,14 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     },
     async (request, reply) => reply.code(201).send(view(await inventory.add(request.body, request.actor))),
   );
-  app.get<Params>("/machines/:machine", read("One machine, with its hardware"), (request) => {
+  app.get<Params>("/machines/:machine", read("One machine"), (request) =>
+    view(inventory.get(request.params.machine)),
+  );
+  app.get<Params>("/machines/:machine/hardware", read("What its own system found in it"), (request) => {
     const machine = inventory.get(request.params.machine);
     const hardware = inventory.hardwareOf(machine);
     const ownerOf = (mac: Mac) => inventory.findByMac(mac)?.name;
     return {
-      ...view(machine),
       sharesUuidWith: inventory.sharersOf(machine).map(({ name }) => name),
       hardware: hardware ? hardwareView(hardware, ownerOf) : null,
     };
