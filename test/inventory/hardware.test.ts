@@ -56,6 +56,8 @@ t.test("an LLDP frame tells the switch and its port, by IEEE 802.1AB", (t) => {
   t.equal(parseLldpFrame(lldp(chassis)), undefined, "the port is mandatory");
   for (let length = 0; length < frame.length; length++)
     t.doesNotThrow(() => parseLldpFrame(frame.subarray(0, length)));
+  for (let cut = 1; cut <= port.length; cut++)
+    t.equal(parseLldpFrame(lldp(chassis, port).subarray(0, -2 - cut)), undefined, "half a port is none");
   for (let at = 0; at < frame.length; at++) {
     const broken = Buffer.from(frame);
     broken[at] = 0xff;

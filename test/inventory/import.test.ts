@@ -95,9 +95,13 @@ t.test(
       `no_name,${macOf(8)},,,`,
       `s9,,,,`,
       `s10,01:00:5e:00:00:01,,,`,
+      `s11,${macOf(11)},,,lab9`,
     );
     const { problems, lines } = plan(list);
-    t.ok(lines.every(({ action }) => action === "conflict"));
+    t.same(
+      lines.flatMap(({ line, action }) => (action === "conflict" ? [] : [line])),
+      [11],
+    );
     const told = problems.map(({ line, problem }) => `${line}: ${problem}`).join("\n");
     for (const wanted of [
       /^2: the name s1 is that of line 3 too/m,
@@ -187,6 +191,7 @@ t.test("a list that fails at the commit leaves memory and database as they were"
   );
   t.same(machine("s1"), s1);
   t.equal(store.machines.findByMac(macOf(1))?.name, "s1");
+  t.equal(store.machines.findByNameOrMac("s9"), undefined);
   t.same(
     inventory
       .all()

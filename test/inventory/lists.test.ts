@@ -137,6 +137,15 @@ t.test("a hostile file is told in a sentence and costs nothing", (t) => {
     t.match(problemOf("a\nb\0c", format), [{ line: 2, problem: /control character \(0x00\)/ }], format);
     t.match(problemOf("name,mac\u0085\n", format), [{ line: 1, problem: /0x85/ }], format);
   }
+  const slow = ["dhcp-host=", " ".repeat(3900), "9".repeat(3900), "host ", "- ", '"'.repeat(3900), "#", ","];
+  for (const format of listFormats)
+    for (const piece of slow) {
+      const text = `${piece.repeat(Math.floor(3900 / piece.length))}!\n`;
+      const begun = process.hrtime.bigint();
+      readList(text.repeat(Math.floor(1_000_000 / text.length)), format);
+      // A reader that looks at each line again and again takes minutes for this.
+      t.ok(process.hrtime.bigint() - begun < 5_000_000_000n, `${format} ${piece.slice(0, 10)}`);
+    }
   const many = Array.from({ length: 100_000 }, (_, index) => {
     const hex = index.toString(16).padStart(6, "0");
     return `52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4)}`;

@@ -1,9 +1,11 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
 import { nameBy, readNamingPattern } from "../../server/domain/naming-pattern.ts";
 import { createBootLab } from "../support/boot-lab.ts";
 import { boot } from "../support/boot-command.ts";
 import { startServer } from "../support/http-fixture.ts";
-import { macOf } from "../support/samples.ts";
+import { macOf, temporaryDirectory } from "../support/samples.ts";
 
 t.test("a pattern makes host names out of facts", (t) => {
   const name = (text: string, facts = {}, number = 7) => {
@@ -73,4 +75,23 @@ t.test("the command shows names before it gives them, and imports a list", async
   t.match(await run("machine", "accept", "--all", "--name", "pc"), { code: 1, err: /2 machines one name/ });
   t.match(await run("machine", "accept", macOf(1), "--name", "s1"), { code: 0, out: "Accepted s1.\n" });
   t.match(await run("machine", "accept"), { code: 2, err: /--all/ });
+  const list = join(temporaryDirectory(t), "list.csv");
+  const write = (text: string | Buffer) => writeFileSync(list, text);
+  write(Buffer.from("\ufeffname;mac;room\r\nK\u00e9;52:54:00:00:00:09;lab1\r\n", "utf16le"));
+  t.match(await run("machine", "import", list), {
+    code: 1,
+    out: /list\.csv:2: "K\u00e9" is no host name.*\n\nNothing was imported/,
+  });
+  write("name;mac;room\ns9;52:54:00:00:00:09;lab1\n");
+  t.match(await run("machine", "import", list, "--dry-run"), {
+    code: 0,
+    out: /New groups: lab1\nWould import: 1 new/,
+  });
+  t.equal((await server.api("GET", "/machines/s9")).status, 404);
+  t.match(await run("machine", "import", list), { code: 0, out: /Imported: 1 new, 0 changed/ });
+  t.match((await server.api("GET", "/machines/s9")).json, { group: "lab1" });
+  write(Buffer.alloc(2_000_000, 65));
+  t.match(await run("machine", "import", list), { code: 2, err: /^error: \S+ has 2000000 octets/ });
+  write(Buffer.from([0x6e, 0xe9]));
+  t.match(await run("machine", "import", list), { code: 2, err: /not UTF-8/ });
 });

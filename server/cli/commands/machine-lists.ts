@@ -51,19 +51,7 @@ const listLimitBytes = 1024 * 1024;
 
 /** The text of a list: UTF-8, or the UTF-16 that some spreadsheets write. */
 function readText(file: string, command: Command): string {
-  let octets: Buffer;
-  try {
-    const { size } = statSync(file);
-    if (size > listLimitBytes)
-      command.error(
-        `error: ${file} has ${size} octets, and a list has ${listLimitBytes} at most; import it in parts`,
-      );
-    octets = readFileSync(file);
-  } catch (error) {
-    return command.error(
-      `error: ${file} can't be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
+  const octets = readOctets(file, command);
   const isUtf16 = octets[0] === 0xff && octets[1] === 0xfe;
   try {
     return new TextDecoder(isUtf16 ? "utf-16le" : "utf-8", { fatal: true }).decode(octets);
@@ -72,6 +60,21 @@ function readText(file: string, command: Command): string {
       `error: ${file} is not UTF-8; save it as "CSV UTF-8", or run: iconv -f WINDOWS-1252 -t UTF-8`,
     );
   }
+}
+
+function readOctets(file: string, command: Command): Buffer {
+  let sizeBytes: number;
+  try {
+    sizeBytes = statSync(file).size;
+    if (sizeBytes <= listLimitBytes) return readFileSync(file);
+  } catch (error) {
+    return command.error(
+      `error: ${file} can't be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+  return command.error(
+    `error: ${file} has ${sizeBytes} octets, and a list has ${listLimitBytes} at most; import it in parts`,
+  );
 }
 
 function changesInWords(changes: ImportAnswer["plan"][number]["changes"]): string {
@@ -94,7 +97,7 @@ function importInWords(file: string, answer: ImportAnswer, isDryRun: boolean): s
         one.group,
         one.seat,
         one.address,
-        changesInWords(one.changes),
+        changesInWords(one.changes) || null,
       ]),
     empty: "Nothing changes.",
   });

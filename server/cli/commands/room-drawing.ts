@@ -59,7 +59,8 @@ export function drawRoom(group: GroupView): string {
           .join("   ")
           .trimEnd(),
       )
-      .join("\n"),
+      .join("\n")
+      .trimEnd(),
   );
   const elsewhere = plan.elsewhere.map(({ name, seat }) => (seat === null ? name : `${name} (seat ${seat})`));
   const rest = elsewhere.length === 0 ? "" : `\nNot on the plan: ${safeText(elsewhere.join(", "))}\n`;

@@ -14,8 +14,9 @@ export function readDnsmasqList(text: string): HostList {
     if (line === "") continue;
     if (!isConfiguration) hostOf(list, index + 1, line);
     else {
-      const [, name = "", value] = /^([^=]*?)\s*(?:=\s*(.*))?$/s.exec(line) ?? [];
-      if (name === "dhcp-host") hostOf(list, index + 1, value ?? "");
+      const equals = line.indexOf("=");
+      const name = (equals < 0 ? line : line.slice(0, equals)).trim();
+      if (name === "dhcp-host") hostOf(list, index + 1, equals < 0 ? "" : line.slice(equals + 1));
       else list.ignore(name);
     }
   }
@@ -34,7 +35,7 @@ function withoutComment(line: string): string {
 }
 
 /** `45m`, `3600`, `infinite`: digits with one letter for the unit. */
-const leaseTime = /^([0-9 ]*[0-9][0-9 ]*[smhdw]?|infinite)$/i;
+const leaseTime = /^([0-9][0-9 ]*[smhdw]?|infinite)$/i;
 /** `06-00:20:e0:3b:13:af`: ARP's type of the hardware before the address. */
 const hardware = /^(?:[0-9a-f]{2}-)?((?:[0-9a-f]{1,2}|\*)(?::(?:[0-9a-f]{1,2}|\*)){5})$/i;
 
