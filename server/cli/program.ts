@@ -16,6 +16,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
+import { studentCommands } from "./commands/student.ts";
 import { tokenCommands } from "./commands/token.ts";
 import { createSession, type SessionOptions } from "./session.ts";
 
@@ -63,6 +64,7 @@ Examples:
     signCommand,
     registryCommands,
     clusterCommands,
+    studentCommands,
     eventCommands,
     tokenCommands,
     keyCommands,

@@ -9,6 +9,7 @@ import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
+import { registerStudentApi, type StudentApiDeps } from "./students.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
@@ -22,6 +23,7 @@ export interface ApiDeps
     ContainerImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
+    StudentApiDeps,
     KeyApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
@@ -44,6 +46,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerContainerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
+  registerStudentApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
 }
