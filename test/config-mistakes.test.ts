@@ -48,12 +48,12 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
     [
       "a quantity that is none",
       "students:\n  quota:\n    memory: 2 GB\n",
-      'rollcall.yaml:3: students.quota.memory: "2 GB" is not allowed; it must be a quantity of Kubernetes like "2", 500m, 256Mi or 1.5Gi',
+      'rollcall.yaml:3: students.quota.memory: "2 GB" is not allowed; it must be a quantity of Kubernetes like "2" (a bare number in quotes), 500m, 256Mi or 1.5Gi',
     ],
     [
       "a number where Kubernetes has a text",
       "students:\n  quota:\n    cpu: 2\n",
-      'rollcall.yaml:3: students.quota.cpu: 2 is not allowed; it must be a quantity of Kubernetes like "2", 500m, 256Mi or 1.5Gi; in quotes YAML takes it for a text: "2"',
+      'rollcall.yaml:3: students.quota.cpu: 2 is not allowed; it must be a quantity of Kubernetes like "2" (a bare number in quotes), 500m, 256Mi or 1.5Gi',
     ],
     [
       "a container that no student's share has room for",

@@ -5,7 +5,7 @@ const quantityPattern = "^[0-9]{1,9}(\\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$";
 const quantity = (value: string, description: string) =>
   Type.String({
     pattern: quantityPattern,
-    title: 'a quantity of Kubernetes like "2", 500m, 256Mi or 1.5Gi',
+    title: 'a quantity of Kubernetes like "2" (a bare number in quotes), 500m, 256Mi or 1.5Gi',
     default: value,
     description,
   });
