@@ -222,7 +222,7 @@ export async function createApp(deps: AppDeps) {
       ...deps,
       opened,
       record,
-      store: store.cluster,
+      store,
       boots,
       tracker,
       claims,

@@ -70,13 +70,14 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["node:crypto", "node:fs", "node:fs/promises", "node:path", "node:util"],
   },
   cluster: {
-    imports: ["domain", "etcd", "kubeadm", "kubernetes", "net", "pki", "store"],
+    imports: ["domain", "etcd", "kubeadm", "kubernetes", "net", "pki", "store", "students"],
     libraries: ["node:crypto", "node:fs/promises", "node:path"],
   },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
     libraries: ["node:net", "node:tls"],
   },
+  students: { imports: ["domain", "kubeadm", "kubernetes", "store"], libraries: [] },
   endpoint: { imports: ["domain", "net"], libraries: ["node:net"] },
   etcd: {
     imports: ["domain", "kubeadm", "net", "pki", "platform"],
@@ -141,6 +142,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "registry",
       "render",
       "store",
+      "students",
       "upstream",
       "http",
       "signatures",
@@ -205,6 +207,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "signatures",
       "signatures/policy",
       "store",
+      "students",
       "tftp",
       "upstream",
     ],

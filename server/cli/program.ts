@@ -17,6 +17,7 @@ import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
+import { studentCommands } from "./commands/student.ts";
 import { tokenCommands } from "./commands/token.ts";
 import { createSession, type SessionOptions } from "./session.ts";
 
@@ -65,6 +66,7 @@ Examples:
     signCommand,
     registryCommands,
     clusterCommands,
+    studentCommands,
     eventCommands,
     tokenCommands,
     keyCommands,

@@ -8,6 +8,7 @@ export * from "./errors-of-joining.ts";
 export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";
+export * from "./errors-of-students.ts";
 
 /** RAM and disks by one unit, so that the two numbers of a sentence are seen to differ. */
 const inMebibytes = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;

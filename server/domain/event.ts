@@ -74,6 +74,12 @@ export const eventTypes = {
   "cluster.objects": "The cluster got objects that the administrator declared.",
   "cluster.object-refused":
     "A declared object, or a file of them, is wrong or was refused by the API server, or their directory can't be read; the others are applied, and it is tried again.",
+  "student.created":
+    "A student was created by a person; the cluster gets the student's namespace when it is up.",
+  "student.deleted": "A student was deleted, and nothing of theirs is left in the cluster.",
+  "student.token": "A student's token was handed out, which the cluster takes for a limited time.",
+  "student.problem":
+    "The cluster could not be given what a student is to have, or not rid of it; it is tried again.",
   "etcd.started": "The etcd that this server runs is healthy.",
   "etcd.ended": "The etcd that this server runs ended by itself; it is started again.",
   "etcd.unhealthy": "The etcd that this server runs is there and does not answer as it should.",

@@ -19,6 +19,7 @@ import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
+import { createStudentRepository } from "./students.ts";
 import { createUpstreamRepository } from "./upstreams.ts";
 import { createRegistryUpkeepRepository } from "./registry-upkeep.ts";
 import { createTokenRepository } from "./tokens.ts";
@@ -60,6 +61,7 @@ export function openStore(path: string, clock: Clock) {
     registry: createRegistryRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
+    students: createStudentRepository(db, queue),
     upstreams: createUpstreamRepository(db, queue),
     registryUpkeep: createRegistryUpkeepRepository(db, queue),
     /** Commits now what waits for the next commit. */

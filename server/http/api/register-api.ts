@@ -11,6 +11,7 @@ import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
+import { registerStudentApi, type StudentApiDeps } from "./students.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
@@ -26,6 +27,7 @@ export interface ApiDeps
     ContainerImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
+    StudentApiDeps,
     KeyApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
@@ -50,6 +52,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerContainerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
+  registerStudentApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
 }
