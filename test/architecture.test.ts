@@ -63,6 +63,7 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
   },
+  doctor: { imports: ["domain", "net"], libraries: [], pure: true },
   kubeadm: { imports: ["domain", "net", "yaml"], libraries: [], pure: true },
   pki: {
     imports: ["domain", "kubeadm"],
@@ -132,6 +133,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "boot",
       "cluster",
       "content",
+      "doctor",
       "domain",
       "endpoint",
       "inventory",
@@ -184,6 +186,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "config",
       "content",
       "dhcp",
+      "doctor",
       "domain",
       "endpoint",
       "etcd",

@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
+import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
@@ -14,6 +15,7 @@ import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 export interface ApiDeps
   extends
     MachineApiDeps,
+    DoctorApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -36,6 +38,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
     done();
   });
   registerMachineApi(app, deps);
+  registerDoctorApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
