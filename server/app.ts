@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { makeAdminToken } from "./admin-token.ts";
 import { createAddressBook } from "./boot/address-book.ts";
@@ -6,16 +5,16 @@ import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
 import { createClaims } from "./boot/claims.ts";
 import { createImageHolds } from "./boot/image-holds.ts";
+import { createSightings } from "./boot/sightings.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
 import { createAssetCollector } from "./content/asset-collector.ts";
-import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRecentContent } from "./content/recent-content.ts";
 import { configuredNodes } from "./configured-cluster.ts";
 import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
-import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
+import { createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
@@ -30,12 +29,13 @@ import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
+import { keepDoctor } from "./kept-doctor.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
 import { createRoleReader } from "./render/role-reader.ts";
-import { serveFirstFiles } from "./first-files.ts";
+import { openFirstFiles, serveFirstFiles } from "./first-files.ts";
 import { readSubnet, type ServedInterface, warnOfSubnets } from "./served-networks.ts";
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
@@ -80,15 +80,7 @@ export async function createApp(deps: AppDeps) {
   const content = createContentStore(join(config.dataDir, "blobs"));
   await content.sweepUploads();
   const recentContent = createRecentContent(content, clock);
-  const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
-  for (const problem of problems) log.warn({ code: problem.name }, problem.message);
-
-  const boardFiles = join(config.dataDir, "tftp");
-  mkdirSync(boardFiles, { recursive: true });
-  const nbpNames = remember(
-    clock,
-    () => new Set([...assets.keys(), ...fileNamesIn(boardFiles).filter((name) => boardFileNames.has(name))]),
-  );
+  const { assets, problems, boardFiles, nbpNames } = openFirstFiles(deps);
 
   // What strangers can cause must fill neither the disk nor the log.
   const limitedLog = createRateLimitedLog(log, clock, strangersLogEveryMs);
@@ -128,6 +120,8 @@ export async function createApp(deps: AppDeps) {
   });
   const addresses = createAddressBook(clock);
   const gate = createAskerGate({ record, addresses, readNeighbourTable: deps.readNeighbourTable });
+  const isRegistered = (mac: Mac) => inventory.findByMac(mac)?.acceptedAt !== undefined;
+  const sightings = createSightings({ clock, isKnown: isRegistered, macAt: addresses.macAt });
   const claims = createClaims({
     clock: steadyClock(clock),
     ids,
@@ -234,6 +228,8 @@ export async function createApp(deps: AppDeps) {
     ...registry.api,
     upstreams: registry.upstreams,
     cluster: cluster?.service,
+    sightings,
+    doctor: keepDoctor({ ...deps, store, boots, tracker, inventory, sightings, cluster }),
     tls: opened?.tls,
     connections: deps.connections,
     clock,
@@ -286,7 +282,7 @@ export async function createApp(deps: AppDeps) {
       ownerOf: inventory.ownerOf,
       mayNetboot: boots.mayNetboot,
       driverOf: (mac) => driverOf(inventory.findByMac(mac)).value,
-      isRegistered: (mac) => inventory.findByMac(mac)?.acceptedAt !== undefined,
+      isRegistered,
       identify: inventory.findByMac,
     },
     record,
@@ -306,6 +302,7 @@ export async function createApp(deps: AppDeps) {
     onContact: (contact) => {
       const { speaker, message, device, mac } = contact;
       if (speaker === "ipxe" && message === "DISCOVER" && device !== undefined) deps.onIpxe?.(device, mac);
+      sightings.packet(contact);
       boots
         .dhcpContact(contact)
         .catch((error: unknown) =>

@@ -27,6 +27,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "GET /machines/{machine}/explain": everybody,
   "GET /machines/{machine}/preview/{kind}": everybody,
   "GET /machines/{machine}/boots": everybody,
+  "GET /machines/{machine}/doctor": everybody,
   "PUT /machines/{machine}/role": operators,
   "DELETE /machines/{machine}/role": operators,
   "GET /boots/{id}": everybody,

@@ -64,6 +64,7 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "ignition", "net", "node", "store", "render", "inventory"],
     libraries: ["lru-cache", "node:crypto"],
   },
+  doctor: { imports: ["domain", "net"], libraries: [], pure: true },
   kubeadm: { imports: ["domain", "net", "yaml"], libraries: [], pure: true },
   pki: {
     imports: ["domain", "kubeadm"],
@@ -134,6 +135,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "boot",
       "cluster",
       "content",
+      "doctor",
       "domain",
       "endpoint",
       "inventory",
@@ -188,6 +190,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "config",
       "content",
       "dhcp",
+      "doctor",
       "domain",
       "endpoint",
       "etcd",

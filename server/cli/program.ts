@@ -6,6 +6,7 @@ import { clusterCommands } from "./commands/cluster.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { eventCommands } from "./commands/event.ts";
 import { groupCommands } from "./commands/group.ts";
 import { imageCommands } from "./commands/image.ts";
@@ -59,6 +60,7 @@ Examples:
     statusCommand,
     assignCommands,
     diffCommand,
+    doctorCommand,
     machineCommands,
     groupCommands,
     roleCommands,

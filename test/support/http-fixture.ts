@@ -56,6 +56,8 @@ export interface ServerOptions {
   readonly roles?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
   readonly clock?: Clock;
+  /** First-stage programs that there are; snponly.efi alone unless told otherwise. */
+  readonly bootAssets?: readonly string[];
   /** The machine at 127.0.0.1, where programs of this host ask from. */
   readonly machineHere?: number;
   /** More of the config, by key. */
@@ -87,10 +89,17 @@ export async function startServer(
   const root = join(directory, "checkout");
   const rolesDir = join(directory, "roles");
   const nbp = Buffer.from("first-stage binary");
+  const programs = options.bootAssets ?? ["snponly.efi"];
   writeFiles(root, {
-    "boot-assets/snponly.efi": nbp.toString(),
+    ...Object.fromEntries(programs.map((name) => [`boot-assets/${name}`, nbp.toString()])),
     "boot-assets/manifest.json": JSON.stringify({
-      assets: [{ name: "snponly.efi", arch: "x86_64", version: "1", sha256: sha256Of(nbp), source: "test" }],
+      assets: programs.map((name) => ({
+        name,
+        arch: "x86_64",
+        version: "1",
+        sha256: sha256Of(nbp),
+        source: "test",
+      })),
     }),
   });
   symlinkSync(join(checkout, "templates"), join(root, "templates"));

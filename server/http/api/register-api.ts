@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
+import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
@@ -19,6 +20,7 @@ export interface ApiDeps
     MachineApiDeps,
     MachineListApiDeps,
     GroupApiDeps,
+    DoctorApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -44,6 +46,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerMachineApi(app, deps);
   registerMachineListApi(app, deps);
   registerGroupApi(app, deps);
+  registerDoctorApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
