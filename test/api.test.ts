@@ -185,9 +185,9 @@ t.test("assignments", async (t) => {
       [200, { dryRun: false, plan: [{ machine: "s1", before: "discover", after: "worker" }] }],
     );
     t.match((await api("GET", `/operations/${plain(json["operation"])}`)).json, {
-      kind: "assignment",
+      kind: "assign",
       state: "done",
-      plan: [{ machine: "s1" }],
+      machines: [{ machine: "s1", steps: [{ name: "assign", state: "done", message: "worker" }] }],
     });
     t.match((await server.assign("s1", "worker")).json["plan"], [{ changes: false }]);
     t.equal((await api("GET", "/machines/s1")).json["phase"], "assigned");

@@ -48,6 +48,7 @@ const rooms: Readonly<Record<string, Room>> = {
     libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
   },
   inventory: { imports: ["domain", "net", "store"], libraries: [] },
+  operations: { imports: ["domain", "store"], libraries: [] },
   registry: {
     imports: ["domain", "content", "store"],
     libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
@@ -136,6 +137,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "endpoint",
       "inventory",
       "net",
+      "operations",
       "registry",
       "render",
       "store",
@@ -196,6 +198,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "ndp",
       "net",
       "node",
+      "operations",
       "pki",
       "platform",
       "registry",
@@ -206,7 +209,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "tftp",
       "upstream",
     ],
-    libraries: ["node:fs", "node:path", "node:worker_threads"],
+    libraries: ["node:crypto", "node:fs", "node:path", "node:worker_threads"],
   },
 };
 
@@ -235,6 +238,9 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
 const pureFiles = new Set([
   "http/v2/htpasswd.ts",
   "http/v2/target.ts",
+  "operations/diagnosis.ts",
+  "operations/proof.ts",
+  "operations/telling.ts",
   "registry/challenge.ts",
   "registry/digest.ts",
   "registry/manifest.ts",

@@ -6,6 +6,7 @@ import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type OperationApiDeps, registerOperationApi } from "./operations.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
@@ -23,6 +24,7 @@ export interface ApiDeps
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps,
+    OperationApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
@@ -46,4 +48,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
+  registerOperationApi(app, deps);
 }
