@@ -366,6 +366,7 @@ export async function createApp(deps: AppDeps) {
         data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode },
       });
     },
+    operations: long.operations,
     registryAuthorityPem: registry.authorityPem,
     upstreams: registry.upstreams,
     /** What was bound, for tests and for the line that `boot serve` prints. */

@@ -13,7 +13,7 @@ import type { RecordEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import type { Power } from "./domain/power.ts";
 import { documentKinds, type Role, type ServedKind, waitsForPeople } from "./domain/role.ts";
-import { createBootSteps } from "./operations/boot-steps.ts";
+import { type BootLimits, createBootSteps } from "./operations/boot-steps.ts";
 import { createOperations, type Operations } from "./operations/operations.ts";
 import type { Expected } from "./operations/proof.ts";
 import {
@@ -42,7 +42,7 @@ export interface KeptOperationsDeps {
   /** Undefined: this server keeps no students. */
   readonly students?: StudentRemoval | undefined;
   /** Other limits, for tests. */
-  readonly operationLimits?: RunnerLimits | undefined;
+  readonly operationLimits?: (RunnerLimits & BootLimits) | undefined;
 }
 
 export interface KeptOperations {
@@ -132,6 +132,7 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
             const role = roleOf(boots.select(machine).target);
             return role !== undefined && waitsForPeople(role);
           },
+          limits: deps.operationLimits,
           markLost: (machineId) => tracker.advance(machineId, "boot.timed-out"),
         }),
       },

@@ -236,7 +236,6 @@ t.test("assignments", async (t) => {
       [{}, /one of the two/],
       [{ role: "worker", mode: "twice" }, /mode: must be one of always, once/],
       [{ role: "worker", dryRun: "false" }, /dryRun: must be boolean/],
-      [{ role: "worker", power: "cycle" }, /does not switch machines/],
       [{ role: "worker", moed: "once" }, /unknown key moed/],
       [{ role: "worker", machines: "s1,nobody" }, /no machine or group is called nobody/],
     ];

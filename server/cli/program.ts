@@ -10,7 +10,10 @@ import { eventCommands } from "./commands/event.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
+import { operationCommands } from "./commands/operation.ts";
+import { powerCommands } from "./commands/power.ts";
 import { registryCommands } from "./commands/registry.ts";
+import { resetCommand } from "./commands/reset.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -58,6 +61,9 @@ Examples:
     assignCommands,
     diffCommand,
     machineCommands,
+    powerCommands,
+    resetCommand,
+    operationCommands,
     roleCommands,
     imageCommands,
     signCommand,

@@ -20,17 +20,29 @@ export interface BootStepDeps {
   readonly waitsForPeople: (machine: Machine) => boolean;
   /** It did not come back. */
   readonly markLost: (machineId: string) => void;
+  /** Others, for tests. */
+  readonly limits?: BootLimits | undefined;
 }
 
-/** How long a firmware may take to its first packet, ms: servers test their memory for minutes. */
-const bootLimitMs = 8 * 60_000;
-/** Somebody has to walk there, ms. */
-const byHandLimitMs = 4 * 3_600_000;
-const readyLimitMs = 30 * 60_000;
-/** A machine that failed may recover by itself within this, ms. */
-const recoveryMs = 2 * 60_000;
-/** After a restart in the middle of an order, ms: if it was given, the machine begins a boot within this. */
-const orderGraceMs = 2 * 60_000;
+/** How long machines may take, ms. */
+export interface BootLimits {
+  /** To the first packet of its firmware: servers test their memory for minutes. */
+  readonly bootMs: DurationMs;
+  /** Until somebody has walked there. */
+  readonly byHandMs: DurationMs;
+  readonly readyMs: DurationMs;
+  /** A machine that failed may recover by itself within this. */
+  readonly recoveryMs: DurationMs;
+  /** After a restart in the middle of an order: if it was given, the machine begins a boot within this. */
+  readonly orderGraceMs: DurationMs;
+}
+export const bootLimits: BootLimits = {
+  bootMs: 8 * 60_000,
+  byHandMs: 4 * 3_600_000,
+  readyMs: 30 * 60_000,
+  recoveryMs: 2 * 60_000,
+  orderGraceMs: 2 * 60_000,
+};
 
 /** Methods of an order beside those of the drivers. */
 const byAgent = "agent";
@@ -52,6 +64,7 @@ export function orderedAt(operation: Operation, machine: Machine): EpochMs {
 /** The steps by which a machine gets from an order to its role. */
 export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "ready", MachineStep> {
   const { clock, power, bootOf } = deps;
+  const limits = deps.limits ?? bootLimits;
 
   function bootSince(machine: Machine, since: EpochMs): Boot | undefined {
     const boot = bootOf(machine.id);
@@ -105,7 +118,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         if (action !== "off" && bootSince(machine, startedAt))
           return { state: "done", message: "it boots", facts: { role } };
         // To switch on or off twice is the same as once. A cycle that was given is not given again while its boot may still come.
-        if (action === "cycle" && isResumed && elapsedMs < orderGraceMs)
+        if (action === "cycle" && isResumed && elapsedMs < limits.orderGraceMs)
           return {
             state: "waiting",
             message: "the server ended while it ordered this: it waits for a boot before it orders it again",
@@ -135,7 +148,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         return { state: "waiting", message: "waits for its firmware" };
       },
       limitMs: ({ machine, operation }) =>
-        methodOf(operation, machine) === byHand ? byHandLimitMs : bootLimitMs,
+        methodOf(operation, machine) === byHand ? limits.byHandMs : limits.bootMs,
       timedOut: (context) => notBack(context),
     },
 
@@ -149,7 +162,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         if (!newest) return { state: "waiting", message: "waits for its firmware" };
         return judgeBoot(newest, machine, since);
       },
-      limitMs: () => readyLimitMs,
+      limitMs: () => limits.readyMs,
       timedOut: (context) => notBack(context),
     },
   };
@@ -171,7 +184,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         if (boot.steps.some(({ step }) => step === "wait") && deps.waitsForPeople(machine))
           return { state: "done", message: `waits for a role, as ${boot.target ?? "its role"} does`, facts };
         const fault = boot.steps.findLast(({ step }) => step === "failed");
-        if (fault && machine.phase === "failed" && clock.now() - fault.at > recoveryMs)
+        if (fault && machine.phase === "failed" && clock.now() - fault.at > limits.recoveryMs)
           return { state: "failed", error: failed(), facts };
         return {
           state: "waiting",

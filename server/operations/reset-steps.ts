@@ -44,6 +44,8 @@ const clusterLimitMs = 10 * 60_000;
 const drainLimitMs = 20 * 60_000;
 const revokeLimitMs = 5 * 60_000;
 const proofLimitMs = 60_000;
+/** A machine that was switched once more meanwhile is waited for, ms. */
+const anotherBootLimitMs = 30 * 60_000;
 
 export function createCommonSteps(deps: ResetStepDeps): Record<"students" | "cluster", CommonStep> {
   return {
@@ -149,6 +151,7 @@ export function createResetSteps(
           return { state: "skipped", message: "its role runs no image of this server: nothing can be shown" };
         if (boot?.outcome === "running" && boot.steps.some(({ step }) => step === "wait"))
           return { state: "skipped", message: "it waits for a role and runs no system" };
+        if (boot?.outcome === "running") return { state: "waiting", message: "it boots once more" };
         const proof = proofOf(context);
         if (!proof) return { state: "waiting", message: "waits for its boot" };
         const { problems, open, facts } = proof;
@@ -157,7 +160,8 @@ export function createResetSteps(
         if (open.length > 0) return { state: "waiting", message: open.join("; ") };
         return { state: "done", message: describeProof(proof), facts };
       },
-      limitMs: () => proofLimitMs,
+      limitMs: ({ machine }) =>
+        deps.bootOf(machine.id)?.outcome === "running" ? anotherBootLimitMs : proofLimitMs,
       timedOut: (context) =>
         NotClean({ machine: context.machine.name, problems: proofOf(context)?.open ?? ["it has no boot"] }),
     },

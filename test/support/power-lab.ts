@@ -1,11 +1,15 @@
 import type { Machine } from "../../server/domain/machine.ts";
 import type { Power, PowerAction, PowerMethod } from "../../server/domain/power.ts";
+import { type BootLimits, bootLimits } from "../../server/operations/boot-steps.ts";
 import type { RunnerLimits } from "../../server/operations/runner.ts";
 import type { TestServer } from "./http-fixture.ts";
 import { macOf } from "./samples.ts";
 
 /** Nothing is waited for in vain: what waits is looked at again soon. */
-export const quickLimits: RunnerLimits = {
+export const quickLimits: RunnerLimits & BootLimits = {
+  ...bootLimits,
+  bootMs: 30_000,
+  readyMs: 30_000,
   atOnce: 16,
   perOperation: 8,
   lookMs: 20_000,
@@ -69,23 +73,27 @@ export type BootStop = "script" | "assets" | "config" | "ready";
 
 /**
  * Plays a machine's boot over HTTP as its firmware, initramfs and system do: script, files of its image, config, callback.
- * @param number of the machine in the tests
+ * @param number of the machine in the tests @returns the boot's claim
  */
 export async function playBoot(
   server: Pick<TestServer, "ask" | "script">,
   number: number,
   stop: BootStop = "ready",
-): Promise<void> {
+): Promise<string> {
   const { text } = await server.script(number);
   const files = [...text.matchAll(/\/assets\/[0-9a-f]{64}\/[^\s"]+/g)].map(([path]) => path);
-  const claim = /\/callback\/([a-z0-9]+)/.exec(text)?.[1];
-  if (stop === "script" || claim === undefined) return;
+  const claim = /\/callback\/([a-z0-9]+)/.exec(text)?.[1] ?? "";
+  if (stop === "script") return claim;
   for (const path of new Set(files)) await server.ask(path, { from: number });
-  if (stop === "assets") return;
+  if (stop === "assets") return claim;
   await server.ask(`/boot/claims/${claim}/cloud-init/user-data`, { from: number });
-  if (stop === "config") return;
-  await server.ask(`/callback/${claim}/joined`, { method: "POST", from: number });
+  if (stop === "ready") await callBack(server, number, claim);
+  return claim;
 }
+
+/** What a machine repeats until it has an answer. */
+export const callBack = (server: Pick<TestServer, "ask">, number: number, claim: string) =>
+  server.ask(`/callback/${claim}/joined`, { method: "POST", from: number });
 
 /** The number of a machine of the tests. */
 export function numberOf({ macs }: Pick<Machine, "macs">): number {

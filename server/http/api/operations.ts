@@ -18,6 +18,7 @@ import {
   verdictOf,
 } from "../../domain/operation.ts";
 import { type Power, powerActions } from "../../domain/power.ts";
+import type { Inventory } from "../../inventory/inventory.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
 import type { Operations } from "../../operations/operations.ts";
 import type { OperationPosition } from "../../store/operations.ts";
@@ -29,6 +30,7 @@ export interface OperationApiDeps {
   readonly power: Power;
   readonly keepsStudents: boolean;
   readonly assigning: Assigning;
+  readonly inventory: Inventory;
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
 }
@@ -96,12 +98,14 @@ function summaryView(operation: Operation) {
   };
 }
 
-export function operationView(operation: Operation) {
+/** @param seatOf by the id of a machine */
+export function operationView(operation: Operation, seatOf: (machineId: string) => string | undefined) {
   return {
     ...summaryView(operation),
     steps: operation.steps.map(stepView),
     machines: operation.machines.map((machine) => ({
       machine: machine.name,
+      seat: seatOf(machine.machineId) ?? null,
       state: verdictOf(operation, machine),
       steps: machine.steps.map(stepView),
     })),
@@ -117,6 +121,10 @@ function positionOf(cursor: string): OperationPosition {
 export function registerOperationApi(app: FastifyInstance, deps: OperationApiDeps): void {
   const { operations, power, cluster } = deps;
   const tags = ["operations"];
+  function view(operation: Operation) {
+    const seats = new Map(deps.inventory.all().map(({ id, seat }) => [id, seat]));
+    return operationView(operation, (id) => seats.get(id));
+  }
   const change = (summary: string, body?: object) => ({
     config: { scopes: operators },
     schema: { summary, tags, ...(body ? { body } : {}) },
@@ -162,7 +170,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
   ): Promise<FastifyReply> {
     const ended = isWaited ? await operations.ended(operation.id) : undefined;
     const now = ended ?? operations.get(operation.id);
-    return reply.code(ended ? 200 : 202).send({ operation: operation.id, ...operationView(now) });
+    return reply.code(ended ? 200 : 202).send({ operation: operation.id, ...view(now) });
   }
 
   app.post<{ Body: Static<typeof resetBody> }>(
@@ -235,11 +243,11 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
   app.get<{ Params: { id: string } }>(
     "/operations/:id",
     read("One operation, with the steps of each machine"),
-    (request) => operationView(operations.get(request.params.id)),
+    (request) => view(operations.get(request.params.id)),
   );
   app.post<{ Params: { id: string } }>(
     "/operations/:id/cancel",
     change("Begin nothing more; what was ordered goes on by itself"),
-    async (request) => operationView(await operations.cancel(request.params.id)),
+    async (request) => view(await operations.cancel(request.params.id)),
   );
 }
