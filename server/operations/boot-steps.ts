@@ -93,7 +93,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         return {
           state: "done",
           message: "is on already",
-          facts: { method: before.method, state: "on", role },
+          facts: { method: before.method, state: "on", before: "on", role },
         };
     }
     try {
@@ -139,8 +139,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
             message: `boots ${inWords(Math.max(0, boot.startedAt - since))} after the order`,
             facts: { boot: boot.id },
           };
-        const wasOn =
-          actionOf(operation) === "on" && stepOf(operation, machine, "power")?.message === "is on already";
+        const wasOn = stepOf(operation, machine, "power")?.facts["before"] === "on";
         if (wasOn && bootOf(machine.id)?.outcome !== "running")
           return { state: "skipped", message: "it is on: it boots this at its next start" };
         if (methodOf(operation, machine) === byHand)
@@ -196,7 +195,8 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
 
   function notBack({ machine, operation }: MachineContext) {
     const since = orderedAt(operation, machine);
-    deps.markLost(machine.id);
+    // It may have been on all the while: Wake-on-LAN can't tell, and wakes nothing then.
+    if (actionOf(operation) !== "on" || machine.phase !== "ready") deps.markLost(machine.id);
     return MachineNotBack({
       problem: diagnose(machine.name, bootOf(machine.id), { since, now: clock.now() }),
     });

@@ -278,6 +278,7 @@ t.test("the whole cluster goes back to nothing before its machines are switched"
 
 t.test("a machine that begins no boot is lost", async (t) => {
   const world = createWorld(t, 1, { power: createFakePower() });
+  world.machines.set("m_1", sampleMachine(1, { name: "s1", phase: "assigned" }));
   await world.begin({ kind: "assign", action: "on", target: "worker" });
   const ended = await world.ended(1000);
   t.match(stepOf(ended, "boot"), {

@@ -85,9 +85,8 @@ export function machinesPath(hostSet: string | undefined): string {
 
 /** A line for each operation that is under way. */
 async function underWay({ client }: Session): Promise<string> {
-  const { items } = await client.get<{ items: OperationSummary[] }>("/operations?limit=20");
-  const running = items.filter(({ state }) => state === "running");
-  return running
+  const { items } = await client.get<{ items: OperationSummary[] }>("/operations?state=running");
+  return items
     .map((one) => `Under way: ${describeOperation(one)}, ${describeCounts(one)}: ${seeAgain(one.id)}\n`)
     .join("");
 }

@@ -58,6 +58,7 @@ const powerQuery = Type.Object({ machines }, { additionalProperties: false });
 const listQuery = Type.Object(
   {
     limit: Type.Integer({ minimum: 1, maximum: 200, default: 50, description: "entries per page" }),
+    state: Type.Optional(Type.Literal("running", { description: "only those under way, all of them" })),
     cursor: Type.Optional(
       Type.String({ pattern: "^[0-9]{1,15}-[a-z0-9_-]{1,64}$", description: "`next` of the previous page" }),
     ),
@@ -230,7 +231,9 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     "/operations",
     read("Long work on machines, newest first", { querystring: listQuery }),
     (request) => {
-      const { limit, cursor } = request.query;
+      const { limit, cursor, state } = request.query;
+      if (state === "running")
+        return { items: operations.running().toReversed().map(summaryView), next: null };
       const found = operations.newest(limit + 1, cursor === undefined ? undefined : positionOf(cursor));
       const taken = found.slice(0, limit);
       const last = taken.at(-1);
