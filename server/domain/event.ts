@@ -81,8 +81,7 @@ export const eventTypes = {
   "etcd.member-added": "A member of etcd was added as a learner, which does not vote yet.",
   "etcd.member-promoted": "A learner of etcd has caught up and votes.",
   "operation.started": "Long work on machines was begun by a person.",
-  "operation.step":
-    "A machine took a step of an operation; told live only, `boot operation show` keeps it.",
+  "operation.step": "A machine took a step of an operation; told live only, `boot operation show` keeps it.",
   "operation.failed": "A machine did not get through an operation.",
   "operation.ended": "Long work on machines ended, or was cancelled.",
   "token.created": "An API token was made.",
