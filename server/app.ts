@@ -30,6 +30,7 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepDoctor } from "./kept-doctor.ts";
+import { type KeptOperationsDeps, keepOperations } from "./kept-operations.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
@@ -42,7 +43,7 @@ import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import type { TransferEngine } from "./tftp/player.ts";
 
-export interface AppDeps {
+export interface AppDeps extends Pick<KeptOperationsDeps, "power" | "students" | "operationLimits"> {
   readonly config: Config;
   readonly clock: Clock;
   readonly ids: Ids;
@@ -190,14 +191,8 @@ export async function createApp(deps: AppDeps) {
     bootOf: (role) => roles().roles.get(role)?.boot,
     onChange: followRole,
   });
-  const undoing = createUndoing({
-    clock,
-    record,
-    inventory,
-    assignments: store.assignments,
-    select: boots.select,
-    onChange: followRole,
-  });
+  const { select } = boots;
+  const undoing = createUndoing({ ...store, clock, record, inventory, select, onChange: followRole });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -223,18 +218,26 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
+  const long = keepOperations({
+    ...deps,
+    record,
+    store,
+    boots,
+    tracker,
+    roles,
+    publicUrl,
+    cluster: cluster?.service,
+  });
   const http = await buildHttpServer({
+    ...deps,
     ...store,
+    ...long,
     ...registry.api,
     upstreams: registry.upstreams,
     cluster: cluster?.service,
     sightings,
     doctor: keepDoctor({ ...deps, store, boots, tracker, inventory, sightings, cluster }),
     tls: opened?.tls,
-    connections: deps.connections,
-    clock,
-    ids,
-    log,
     record,
     boots,
     tracker,
@@ -260,7 +263,6 @@ export async function createApp(deps: AppDeps) {
       if (!isUp) throw NotReady({});
       await store.probe();
     },
-    version: deps.version,
     names: config.http.names,
     nbp: (name) => {
       const asset = assets.get(name);
@@ -353,6 +355,7 @@ export async function createApp(deps: AppDeps) {
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
+      long.start();
       collector.collectSoon();
       record({
         type: "server.started",
@@ -360,6 +363,7 @@ export async function createApp(deps: AppDeps) {
         data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode },
       });
     },
+    operations: long.operations,
     registryAuthorityPem: registry.authorityPem,
     upstreams: registry.upstreams,
     /** What was bound, for tests and for the line that `boot serve` prints. */
@@ -379,11 +383,7 @@ export async function createApp(deps: AppDeps) {
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
-      await dhcp.stop();
-      await tftp.stop();
-      await cluster?.stop();
-      await registry.stop();
-      await http.stop();
+      for (const part of [long, dhcp, tftp, cluster, registry, http]) await part?.stop();
       tracker.flush();
       alarms.sweep({ all: true });
       record({ type: "server.stopped", message: "Rollcall stopped" });

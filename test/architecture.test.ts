@@ -49,6 +49,8 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   "inventory/lists": { imports: [], libraries: [], pure: true },
   inventory: { imports: ["inventory/lists", "domain", "net", "store"], libraries: [] },
+  inventory: { imports: ["domain", "net", "store"], libraries: [] },
+  operations: { imports: ["domain", "store"], libraries: [] },
   registry: {
     imports: ["domain", "content", "store"],
     libraries: ["lru-cache", "node:crypto", "node:fs", "node:fs/promises", "node:path"],
@@ -141,6 +143,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "inventory",
       "inventory/lists",
       "net",
+      "operations",
       "registry",
       "render",
       "store",
@@ -203,6 +206,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "ndp",
       "net",
       "node",
+      "operations",
       "pki",
       "platform",
       "registry",
@@ -214,7 +218,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "tftp",
       "upstream",
     ],
-    libraries: ["node:fs", "node:path", "node:worker_threads"],
+    libraries: ["node:crypto", "node:fs", "node:path", "node:worker_threads"],
   },
 };
 
@@ -247,6 +251,9 @@ const pureFiles = new Set([
   "inventory/import-clashes.ts",
   "inventory/import-plan.ts",
   "inventory/machine-input.ts",
+  "operations/diagnosis.ts",
+  "operations/proof.ts",
+  "operations/telling.ts",
   "registry/challenge.ts",
   "registry/digest.ts",
   "registry/manifest.ts",

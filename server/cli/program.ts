@@ -12,7 +12,10 @@ import { groupCommands } from "./commands/group.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
+import { operationCommands } from "./commands/operation.ts";
+import { powerCommands } from "./commands/power.ts";
 import { registryCommands } from "./commands/registry.ts";
+import { resetCommand } from "./commands/reset.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -63,6 +66,9 @@ Examples:
     doctorCommand,
     machineCommands,
     groupCommands,
+    powerCommands,
+    resetCommand,
+    operationCommands,
     roleCommands,
     imageCommands,
     signCommand,

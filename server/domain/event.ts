@@ -88,6 +88,10 @@ export const eventTypes = {
   "etcd.member-removed": "A member of etcd whose data are gone, or whose machine leaves, was removed.",
   "etcd.member-added": "A member of etcd was added as a learner, which does not vote yet.",
   "etcd.member-promoted": "A learner of etcd has caught up and votes.",
+  "operation.started": "Long work on machines was begun by a person.",
+  "operation.step": "A machine took a step of an operation; told live only, `boot operation show` keeps it.",
+  "operation.failed": "A machine did not get through an operation.",
+  "operation.ended": "Long work on machines ended, or was cancelled.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

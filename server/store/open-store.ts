@@ -15,6 +15,7 @@ import { createImageRepository } from "./images.ts";
 import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
+import { createOperationRepository } from "./operations.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
@@ -58,6 +59,7 @@ export function openStore(path: string, clock: Clock) {
     events: createEventLog(db, queue, clock),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
+    operations: createOperationRepository(db, queue),
     registry: createRegistryRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),

@@ -4,7 +4,7 @@ import { mkdirSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Agent, type Dispatcher, request } from "undici";
-import { type App, createApp } from "../../server/app.ts";
+import { type App, type AppDeps, createApp } from "../../server/app.ts";
 import { loadConfig } from "../../server/config/load.ts";
 import type { Clock, Log } from "../../server/domain/capabilities.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
@@ -62,6 +62,8 @@ export interface ServerOptions {
   readonly machineHere?: number;
   /** More of the config, by key. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** What switches machines, and what else operations order. */
+  readonly orders?: Pick<AppDeps, "power" | "students" | "operationLimits">;
 }
 
 /** Runs curl beside this process; @returns what it wrote. */
@@ -129,6 +131,7 @@ export async function startServer(
     );
   const log: Log = { ...silentLog, info: keep("info"), warn: keep("warn"), error: keep("error") };
   const app: App = await createApp({
+    ...options.orders,
     config,
     log,
     root,

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
-import type { AssignedTarget } from "../../domain/assignment.ts";
-import type { Ids } from "../../domain/capabilities.ts";
-import { InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
+import { type AssignedTarget, describeTarget } from "../../domain/assignment.ts";
+import { InvalidRequest } from "../../domain/error-catalogue.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
 import type { Undoing } from "../../inventory/undoing.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { Operations } from "../../operations/operations.ts";
 import { operators, readers } from "../authorization.ts";
 import { planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
@@ -22,7 +22,7 @@ export interface AssignmentApiDeps {
   readonly address: string | undefined;
   /** Where machines reach this server, for previews that are asked for on the control socket. */
   readonly publicUrl: () => string;
-  readonly ids: Ids;
+  readonly operations: Operations;
 }
 
 const mode = Type.Union([Type.Literal("always"), Type.Literal("once")], { default: "always" });
@@ -87,12 +87,11 @@ function targetOf(body: {
   });
 }
 
-/** Operations kept for looking at; assignments are done at once, so these are records, not work. */
-const keptOperations = 500;
+/** What becomes of the machines' power: waking switches on what is off, cycling restarts what is on too. */
+const actions = { none: undefined, wake: "on", cycle: "cycle" } as const;
 
 export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
-  const { inventory, assigning, undoing, boots, ids } = deps;
-  const operations = new Map<string, object>();
+  const { inventory, assigning, undoing, boots, operations } = deps;
   const change = (summary: string, body?: object) => ({
     config: { scopes: operators },
     schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) },
@@ -126,19 +125,18 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Assign to a host set", assignBody),
     async (request) => {
       const { machines, mode, power, dryRun } = request.body;
-      if (power !== "none")
-        throw InvalidRequest({
-          problem: `power: ${power}: this server does not switch machines on and off yet`,
-          advice: "Leave --power away, and switch them by hand: they boot what was assigned.",
-        });
       const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
-      const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);
-      const plan = lines.map(planView);
-      if (dryRun) return { dryRun: true, plan };
-      const operation = { id: ids.id("op"), kind: "assignment", state: "done", plan };
-      operations.set(operation.id, operation);
-      for (const old of operations.keys()) if (operations.size > keptOperations) operations.delete(old);
-      return { dryRun: false, operation: operation.id, plan };
+      const planned = assigning.plan(asked);
+      if (dryRun) return { dryRun: true, plan: planned.map(planView) };
+      const action = actions[power];
+      const order = { kind: "assign" as const, action, target: describeTarget(asked.target) };
+      const subjects = planned.map(({ machine }) => machine);
+      // Before anything is written: two may not switch the same machine.
+      if (action !== undefined) operations.findSame(order, subjects);
+      const lines = await assigning.assign(asked);
+      const begin = action === undefined ? operations.noteAssigned : operations.begin;
+      const { id } = await begin(order, subjects, request.actor);
+      return { dryRun: false, operation: id, plan: lines.map(planView) };
     },
   );
   app.delete<{ Body: Static<typeof releaseBody> }>(
@@ -199,16 +197,6 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
       return { items };
     },
   );
-  app.get<{ Params: { id: string } }>(
-    "/operations/:id",
-    { config: { scopes: readers }, schema: { summary: "One operation", tags: ["assignments"] } },
-    (request) => {
-      const operation = operations.get(request.params.id);
-      if (!operation) throw OperationNotFound({ id: request.params.id });
-      return operation;
-    },
-  );
-
   app.put<{ Params: { group: string }; Body: Static<typeof groupBody> }>(
     "/groups/:group/role",
     change("Assign to a group", groupBody),

@@ -9,6 +9,7 @@ import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type OperationApiDeps, registerOperationApi } from "./operations.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
@@ -31,6 +32,7 @@ export interface ApiDeps
     ClusterApiDeps,
     StudentApiDeps,
     KeyApiDeps,
+    OperationApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
@@ -58,4 +60,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerStudentApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
+  registerOperationApi(app, deps);
 }
