@@ -73,6 +73,10 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "etcd", "kubeadm", "kubernetes", "net", "pki", "store"],
     libraries: ["node:crypto", "node:fs/promises", "node:path"],
   },
+  power: {
+    imports: ["domain", "net", "pki", "store"],
+    libraries: ["node:child_process", "node:crypto", "node:fs/promises", "node:net", "node:path", "node:tls"],
+  },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
     libraries: ["node:net", "node:tls"],
@@ -138,6 +142,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "inventory",
       "net",
       "operations",
+      "power",
       "registry",
       "render",
       "store",
@@ -201,6 +206,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "operations",
       "pki",
       "platform",
+      "power",
       "registry",
       "render",
       "signatures",
@@ -216,7 +222,7 @@ const rooms: Readonly<Record<string, Room>> = {
 /** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
 const packageRooms: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
-  undici: ["archive", "cli", "kubernetes", "upstream"],
+  undici: ["archive", "cli", "kubernetes", "power", "upstream"],
   koffi: ["platform"],
   pino: ["platform"],
   "@peculiar/x509": ["pki"],

@@ -4,6 +4,7 @@ import { machineCodes } from "../../domain/reported-codes.ts";
 import { nearestWord } from "../nearest-word.ts";
 import { formatAge, formatTable, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
+import { powerInWords, type PowerSettingsView, registerMachinePower } from "./machine-power.ts";
 import { changesNext, nextRole, machinesPath, type MachineView } from "./status.ts";
 
 interface MachineDetails extends MachineView {
@@ -17,6 +18,7 @@ interface MachineDetails extends MachineView {
   readonly secureBoot: boolean | null;
   readonly roleSource: string;
   readonly labels: Record<string, string>;
+  readonly power?: PowerSettingsView | null;
   readonly bootsBy: {
     readonly localBoot: { readonly value: string; readonly source: string };
     readonly driver: { readonly value: string; readonly source: string; readonly learned: string | null };
@@ -96,6 +98,7 @@ function details(machine: MachineDetails, boots: readonly BootView[]): string {
     ["Secure Boot", machine.secureBoot === null ? null : machine.secureBoot ? "on" : "off"],
     ["local boot", `${bootsBy.localBoot.value} (${bootsBy.localBoot.source})`],
     ["driver", `${bootsBy.driver.value}${learned} (${bootsBy.driver.source})`],
+    ["power", powerInWords(machine.power)],
     ["UUID", machine.uuid],
     ["labels", detailText(machine.labels) || null],
     ["last seen", formatAge(machine.lastSeenAt, Date.now())],
@@ -282,6 +285,8 @@ export function machineCommands(program: Command, open: () => Session): void {
         removed: names,
       });
     });
+
+  registerMachinePower(machine, open);
 
   const group = program.command("group").description("rooms and other groups");
   group

@@ -6,6 +6,7 @@ import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type MachinePowerApiDeps, registerMachinePowerApi } from "./machine-power.ts";
 import { type OperationApiDeps, registerOperationApi } from "./operations.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
@@ -15,6 +16,7 @@ import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 export interface ApiDeps
   extends
     MachineApiDeps,
+    MachinePowerApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -38,6 +40,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
     done();
   });
   registerMachineApi(app, deps);
+  registerMachinePowerApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
