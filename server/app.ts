@@ -30,6 +30,7 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepDoctor } from "./kept-doctor.ts";
+import { keepPower } from "./kept-power.ts";
 import { type KeptOperationsDeps, keepOperations } from "./kept-operations.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
@@ -149,7 +150,9 @@ export async function createApp(deps: AppDeps) {
     loading: holds.digests,
     rules: config.assets,
   });
+  const power = await keepPower({ ...deps, store, record, addresses, roles });
   const boots = createBootService({
+    sshKey: power.sshKey,
     nodes: await configuredNodes(config, {
       ids,
       serverAddress: interfaces[0]?.address,
@@ -218,19 +221,12 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
-  const long = keepOperations({
-    ...deps,
-    record,
-    store,
-    boots,
-    tracker,
-    roles,
-    publicUrl,
-    cluster: cluster?.service,
-  });
+  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service };
+  const long = keepOperations({ ...power, ...deps, ...served });
   const http = await buildHttpServer({
     ...deps,
     ...store,
+    ...power,
     ...long,
     ...registry.api,
     upstreams: registry.upstreams,

@@ -76,6 +76,10 @@ const rooms: Readonly<Record<string, Room>> = {
     imports: ["domain", "etcd", "kubeadm", "kubernetes", "net", "pki", "store", "students"],
     libraries: ["node:crypto", "node:fs/promises", "node:path"],
   },
+  power: {
+    imports: ["domain", "net", "pki", "store"],
+    libraries: ["node:child_process", "node:crypto", "node:fs/promises", "node:net", "node:path", "node:tls"],
+  },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
     libraries: ["node:net", "node:tls"],
@@ -144,6 +148,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "inventory/lists",
       "net",
       "operations",
+      "power",
       "registry",
       "render",
       "store",
@@ -209,6 +214,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "operations",
       "pki",
       "platform",
+      "power",
       "registry",
       "render",
       "signatures",
@@ -225,7 +231,7 @@ const rooms: Readonly<Record<string, Room>> = {
 /** One library, one room: where a package may be imported besides the rooms above that allow any node: module. */
 const packageRooms: Readonly<Record<string, readonly string[]>> = {
   commander: ["cli"],
-  undici: ["archive", "cli", "kubernetes", "upstream"],
+  undici: ["archive", "cli", "kubernetes", "power", "upstream"],
   koffi: ["platform"],
   pino: ["platform"],
   "@peculiar/x509": ["pki"],

@@ -7,6 +7,7 @@ export * from "./errors-of-inventory.ts";
 export * from "./errors-of-joining.ts";
 export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-operations.ts";
+export * from "./errors-of-power.ts";
 export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";
 export * from "./errors-of-students.ts";

@@ -26,7 +26,7 @@ export const PowerNotConfigured = defineError("POWER_NOT_CONFIGURED", {
   httpStatus: 409,
   message: (d: { machine: string }) => `nobody has said how ${d.machine} is switched on and off`,
   advice:
-    "Switch it by hand: it boots what is assigned. To have the server do it, give the machine a power method (docs/operations.md).",
+    "Switch it by hand: it boots what is assigned. To have the server do it, boot it once into a role with sshKeys, or set its board: `boot machine power MACHINE --method ipmi --address ADDRESS --user USER --password-stdin` (docs/power.md).",
 });
 export const StudentsNotKept = defineError("STUDENTS_NOT_KEPT", {
   kind: "user",

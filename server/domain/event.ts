@@ -16,6 +16,10 @@ export const eventTypes = {
   "machine.phase": "A machine went from one phase to another.",
   "machine.failed": "A machine reported that its boot failed.",
   "machine.log": "A machine sent lines of its log.",
+  "machine.power": "A machine was switched on, off or restarted, or could not be.",
+  "machine.power-settings": "How a machine's power is ruled was set or removed by a person.",
+  "machine.host-key":
+    "Somebody answers at a machine's address, or reports for its boot, with another SSH host key than the machine told.",
   "group.added": "A group was added.",
   "group.edited": "What a group is or how its machines boot was changed by a person.",
   "group.removed": "A group was removed.",

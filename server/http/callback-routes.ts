@@ -2,19 +2,33 @@ import type { FastifyInstance } from "fastify";
 import { LRUCache } from "lru-cache";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
+import type { AssignedTarget } from "../domain/assignment.ts";
 import type { BootStepName } from "../domain/boot.ts";
 import { InvalidRequest } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
 import { ramOfMemTotal } from "../domain/ram-budget.ts";
 import { readHardwareReport } from "../inventory/hardware-report.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { clientAddress } from "./request-facts.ts";
+
+/** What a machine told of its SSH, and the boot that its claim is of. */
+export interface HostKeyReport {
+  readonly machine: Machine;
+  readonly bootId: string;
+  readonly target: AssignedTarget;
+  readonly address: string;
+  /** As it was sent: anything. */
+  readonly text: string;
+}
 
 export interface CallbackRouteDeps {
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
   readonly inventory: Pick<Inventory, "noteReportedRam" | "noteHardware">;
+  readonly inventory: Pick<Inventory, "noteReportedRam">;
+  readonly noteHostKey: (report: HostKeyReport) => Promise<void>;
 }
 
 /** A report is small; a machine that sends more is broken or hostile. */
@@ -22,6 +36,8 @@ const reportLimitBytes = 16 * 1024;
 /** 16 NICs with a frame of the switch each, and 64 disks. */
 const hardwareLimitBytes = 64 * 1024;
 const logLimitBytes = 256 * 1024;
+/** Characters of a host key with its comment; Ed25519 has 80 without. */
+const hostKeyLimit = 400;
 /** Lines of a machine's log that an event keeps. */
 const keptLogBytes = 8 * 1024;
 
@@ -86,7 +102,7 @@ const reportable: ReadonlySet<string> = new Set<BootStepName>(["network", "rootf
 /** The machine's reports: form fields (what busybox wget and cloud-init's phone_home send) or JSON. */
 export function registerCallbackRoutes(
   app: FastifyInstance,
-  { boots, tracker, record, inventory }: CallbackRouteDeps,
+  { boots, tracker, record, inventory, noteHostKey }: CallbackRouteDeps,
 ): void {
   const useOf = createBootUses();
 
@@ -127,7 +143,15 @@ export function registerCallbackRoutes(
       },
     },
     async (request, reply) => {
-      const { machine, phase } = await boots.joined(request.params.claim, clientAddress(request));
+      const { claim } = request.params;
+      const address = clientAddress(request);
+      // As cloud-init's phone_home calls it. Before the rest: a machine that took its answer for good never calls again.
+      const text = textOf(request.body, "pub_key_ed25519", hostKeyLimit);
+      if (text !== "") {
+        const { isCurrent, ...report } = boots.reporter(claim, address, "its callback");
+        if (isCurrent) await noteHostKey({ ...report, address, text });
+      }
+      const { machine, phase } = await boots.joined(claim, address);
       return reply.send({ machine: machine.name, phase });
     },
   );

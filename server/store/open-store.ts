@@ -16,6 +16,7 @@ import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
 import { createOperationRepository } from "./operations.ts";
+import { createPowerRepository } from "./power.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
@@ -57,6 +58,7 @@ export function openStore(path: string, clock: Clock) {
     claims: createClaimRepository(db, queue, clock),
     cluster: createClusterRepository(db, queue),
     events: createEventLog(db, queue, clock),
+    machinePower: createPowerRepository(db, queue),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
     operations: createOperationRepository(db, queue),

@@ -42,12 +42,15 @@ t.test("machines are switched as one operation, with a report of each", async (t
   );
 });
 
-t.test("a server that no power method was told of says so, and what to do", async (t) => {
-  const server = await startServer(t);
-  await server.add(1, "s1");
-  const { json } = await server.api("POST", "/power", { machines: "s1", action: "on", wait: true });
-  t.match(json, { state: "failed", machines: [{ steps: [{ code: "POWER_NOT_CONFIGURED" }] }] });
-  t.match((await server.api("GET", "/power?machines=s1")).items, [
-    { state: "unknown", code: "POWER_NOT_CONFIGURED" },
-  ]);
-});
+t.test(
+  "a machine that told no host key and has no board is not switched off, and is told what to do",
+  async (t) => {
+    const server = await startServer(t);
+    await server.add(1, "s1");
+    const { json } = await server.api("POST", "/power", { machines: "s1", action: "off", wait: true });
+    t.match(json, { state: "failed", machines: [{ steps: [{ code: "POWER_NOT_CONFIGURED" }] }] });
+    t.match((await server.api("GET", "/power?machines=s1")).items, [
+      { machine: "s1", method: "wol", state: "unknown" },
+    ]);
+  },
+);

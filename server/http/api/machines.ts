@@ -19,9 +19,11 @@ import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { describeTarget } from "../../domain/assignment.ts";
 import { servedKinds } from "../../domain/role.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
 import { previewUrl } from "../request-facts.ts";
+import { powerView } from "./machine-power.ts";
 import { page, pageQuery } from "./paging.ts";
 import type { Mac } from "../../net/mac.ts";
 import { bootView, explainView, hardwareView, machineView } from "./views.ts";
@@ -40,6 +42,8 @@ export interface MachineApiDeps {
   readonly bootHistory: Pick<BootRepository, "find" | "ofMachine">;
   readonly address: string | undefined;
   readonly driverOf: (machine: Machine) => DriverInForce;
+  /** How each machine is switched. */
+  readonly powerSettings: PowerSettingsService;
   /** Where machines reach this server, for previews that are asked for on the control socket. */
   readonly publicUrl: () => string;
 }
@@ -111,6 +115,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     /** Where it was last seen; `address` is its reservation. */
     currentAddress: boots.addressOf(machine) ?? null,
     /** What is in force, and who said so: this machine, its group, its role or the config. */
+    power: powerView(deps.powerSettings.of(machine.id)),
     bootsBy: { localBoot: boots.disk.methodOf(machine), driver: driverView(deps.driverOf(machine)) },
   });
   const driverView = (driver: DriverInForce) => ({ ...driver, learned: driver.learned ?? null });

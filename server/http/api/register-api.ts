@@ -9,6 +9,7 @@ import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type MachinePowerApiDeps, registerMachinePowerApi } from "./machine-power.ts";
 import { type OperationApiDeps, registerOperationApi } from "./operations.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
@@ -22,6 +23,7 @@ export interface ApiDeps
     MachineListApiDeps,
     GroupApiDeps,
     DoctorApiDeps,
+    MachinePowerApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -49,6 +51,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerMachineListApi(app, deps);
   registerGroupApi(app, deps);
   registerDoctorApi(app, deps);
+  registerMachinePowerApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);

@@ -156,6 +156,7 @@ export function roleView(role: Role) {
     reports: role.reports,
     rollcallArguments: role.rollcallArguments,
     localBoot: role.localBoot ?? null,
+    sshUser: role.sshUser ?? null,
     arguments: role.arguments,
     parameters: role.parameters,
     templates: fileNames(role.templates),
