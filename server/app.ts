@@ -44,7 +44,7 @@ import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import type { TransferEngine } from "./tftp/player.ts";
 
-export interface AppDeps extends Pick<KeptOperationsDeps, "power" | "students" | "operationLimits"> {
+export interface AppDeps extends Pick<KeptOperationsDeps, "power" | "operationLimits"> {
   readonly config: Config;
   readonly clock: Clock;
   readonly ids: Ids;

@@ -16,12 +16,7 @@ import { documentKinds, type Role, type ServedKind, waitsForPeople } from "./dom
 import { type BootLimits, createBootSteps } from "./operations/boot-steps.ts";
 import { createOperations, type Operations } from "./operations/operations.ts";
 import type { Expected } from "./operations/proof.ts";
-import {
-  type ClusterRemoval,
-  createCommonSteps,
-  createResetSteps,
-  type StudentRemoval,
-} from "./operations/reset-steps.ts";
+import { type ClusterRemoval, createCommonSteps, createResetSteps } from "./operations/reset-steps.ts";
 import { createRunner, type RunnerLimits } from "./operations/runner.ts";
 import type { Store } from "./store/open-store.ts";
 
@@ -39,8 +34,6 @@ export interface KeptOperationsDeps {
   readonly cluster: ClusterService | undefined;
   /** Undefined: no machine has a method. */
   readonly power?: Power | undefined;
-  /** Undefined: this server keeps no students. */
-  readonly students?: StudentRemoval | undefined;
   /** Other limits, for tests. */
   readonly operationLimits?: (RunnerLimits & BootLimits) | undefined;
 }
@@ -106,7 +99,7 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
   };
   const resetDeps = {
     ...shared,
-    students: deps.students,
+    students: cluster?.students,
     cluster: removal,
     claimOf: store.claims.ofMachine,
     revokeClaim: store.claims.revoke,
@@ -144,7 +137,7 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
   return {
     operations,
     power,
-    keepsStudents: deps.students !== undefined,
+    keepsStudents: cluster?.students !== undefined,
     digestServed(machine, kind) {
       if (!operations.isAtWorkOn(machine.id)) return undefined;
       return digestOf(

@@ -49,7 +49,6 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   "inventory/lists": { imports: [], libraries: [], pure: true },
   inventory: { imports: ["inventory/lists", "domain", "net", "store"], libraries: [] },
-  inventory: { imports: ["domain", "net", "store"], libraries: [] },
   operations: { imports: ["domain", "store"], libraries: [] },
   registry: {
     imports: ["domain", "content", "store"],

@@ -157,7 +157,7 @@ export async function followOperation(session: Session, id: string): Promise<Ope
     for (;;) {
       const view = await look();
       if (view && isShown) {
-        const { rows = 24, columns = 80 } = process.stdout;
+        const { rows, columns } = process.stdout;
         if (session.isTerminal) screen(drawing(view, { rows, columns }));
         else lines(view);
       }

@@ -27,7 +27,6 @@ export interface CallbackRouteDeps {
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
   readonly inventory: Pick<Inventory, "noteReportedRam" | "noteHardware">;
-  readonly inventory: Pick<Inventory, "noteReportedRam">;
   readonly noteHostKey: (report: HostKeyReport) => Promise<void>;
 }
 

@@ -11,8 +11,8 @@ import type { CommonStep, Look, MachineContext, MachineStep } from "./step.ts";
 
 /** The students in the cluster, where this server keeps any. */
 export interface StudentRemoval {
-  /** Resolves when all students' objects and tokens are gone; may be asked for again. */
-  readonly deleteStudents: (signal: AbortSignal) => Promise<void>;
+  /** Asks that all go who were made until then, with their objects and tokens; may be asked for again. @returns names of those who are still there */
+  readonly removeAll: (by: string, createdUntil: EpochMs) => Promise<readonly string[]>;
 }
 
 /** What a reset needs of the cluster. */
@@ -50,10 +50,12 @@ const anotherBootLimitMs = 30 * 60_000;
 export function createCommonSteps(deps: ResetStepDeps): Record<"students" | "cluster", CommonStep> {
   return {
     students: {
-      async look({ signal }) {
+      async look({ operation }) {
         if (!deps.students) return { state: "failed", error: StudentsNotKept({}) };
-        await deps.students.deleteStudents(signal);
-        return { state: "done", message: "the students' objects and tokens are gone" };
+        const left = await deps.students.removeAll(operation.actor, operation.startedAt);
+        if (left.length === 0) return { state: "done", message: "the students' objects and tokens are gone" };
+        const more = left.length > 1 ? ` and ${left.length - 1} more` : "";
+        return { state: "waiting", message: `${left[0] ?? ""}${more} still have objects in the cluster` };
       },
       limitMs: () => studentsLimitMs,
       timedOut: () => StepTimedOut({ problem: `students are not gone after ${inWords(studentsLimitMs)}` }),

@@ -114,6 +114,13 @@ export function createStudents(deps: StudentsDeps) {
     return { asked, name, result: isNew ? "created" : "exists", reason: undefined, suggestion: undefined };
   }
 
+  async function takeLeave(name: string, by: string): Promise<void> {
+    await store.update(name, (known) =>
+      known === undefined || known.leaving ? undefined : { ...known, leaving: { since: clock.now(), by } },
+    );
+    pass.beginAnew(name);
+  }
+
   return {
     follow: pass.follow,
     settled: pass.settled,
@@ -179,10 +186,14 @@ export function createStudents(deps: StudentsDeps) {
      */
     async remove(name: string, by: string): Promise<void> {
       find(name);
-      await store.update(name, (known) =>
-        known === undefined || known.leaving ? undefined : { ...known, leaving: { since: clock.now(), by } },
-      );
-      pass.beginAnew(name);
+      await takeLeave(name, by);
+    },
+
+    /** Takes out all who were made until then. Again does no harm. @returns names of those who are still there; none at last */
+    async removeAll(by: string, createdUntil: EpochMs): Promise<string[]> {
+      const those = () => store.all().filter(({ createdAt }) => createdAt <= createdUntil);
+      await Promise.all(those().flatMap(({ name, leaving }) => (leaving ? [] : [takeLeave(name, by)])));
+      return those().map(({ name }) => name);
     },
 
     /**

@@ -239,11 +239,11 @@ t.test(
 t.test("where the students can't be removed, no machine is touched", async (t) => {
   const power = createFakePower();
   let tries = 0;
-  const deleteStudents = async () => {
+  const removeAll = async () => {
     tries += 1;
     throw StoreFailed({ reason: "the cluster is away" });
   };
-  const world = createWorld(t, 2, { power, students: { deleteStudents } });
+  const world = createWorld(t, 2, { power, students: { removeAll } });
   await world.begin({ kind: "reset", students: true });
   const ended = await world.ended();
   t.match(ended, { state: "failed", steps: [{ name: "students", state: "failed" }] });
@@ -254,15 +254,18 @@ t.test("where the students can't be removed, no machine is touched", async (t) =
 t.test("students go first, then the machines", async (t) => {
   const power = createFakePower();
   const order: string[] = [];
+  const left = [["anna", "ben"], ["ben"], []];
+  const removeAll = async (by: string) => (order.push(`students by ${by}`), left.shift() ?? []);
   const world = createWorld(t, 1, {
     power: { ...power, act: (...words) => (order.push("power"), power.act(...words)) },
-    students: { deleteStudents: async () => void order.push("students") },
+    students: { removeAll },
   });
   await world.begin({ kind: "reset", students: true });
   await world.until((one) => stepOf(one, "power")?.state === "done");
   world.boot({ id: "m_1" });
   t.equal((await world.ended()).state, "done");
-  t.same(order, ["students", "power"]);
+  const asked = "students by anna";
+  t.same(order, [asked, asked, asked, "power"], "the machines wait for the last of them");
 });
 
 t.test("the whole cluster goes back to nothing before its machines are switched", async (t) => {

@@ -63,7 +63,7 @@ export interface ServerOptions {
   /** More of the config, by key. */
   readonly settings?: Readonly<Record<string, unknown>>;
   /** What switches machines, and what else operations order. */
-  readonly orders?: Pick<AppDeps, "power" | "students" | "operationLimits">;
+  readonly orders?: Pick<AppDeps, "power" | "operationLimits">;
 }
 
 /** Runs curl beside this process; @returns what it wrote. */

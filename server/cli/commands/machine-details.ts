@@ -1,5 +1,6 @@
 import { machineCodes } from "../../domain/reported-codes.ts";
 import { formatAge, formatBytes, formatTable, safeText } from "../output.ts";
+import { powerInWords, type PowerSettingsView } from "./machine-power.ts";
 import { changesNext, nextRole, type MachineView } from "./status.ts";
 
 export interface MachineDetails extends MachineView {
@@ -13,6 +14,7 @@ export interface MachineDetails extends MachineView {
   readonly secureBoot: boolean | null;
   readonly roleSource: string;
   readonly labels: Record<string, string>;
+  readonly power?: PowerSettingsView | null;
   readonly bootsBy: {
     readonly localBoot: { readonly value: string; readonly source: string };
     readonly driver: { readonly value: string; readonly source: string; readonly learned: string | null };
@@ -185,6 +187,7 @@ export function machineDetails(machine: MachineDetails & FoundHardware, boots: r
     ["Secure Boot", machine.secureBoot === null ? null : machine.secureBoot ? "on" : "off"],
     ["local boot", `${bootsBy.localBoot.value} (${bootsBy.localBoot.source})`],
     ["driver", `${bootsBy.driver.value}${learned} (${bootsBy.driver.source})`],
+    ["power", powerInWords(machine.power)],
     ["UUID", uuidInWords(machine)],
     ...hardwareFacts(machine),
     ["labels", detailText(machine.labels) || null],
