@@ -11,8 +11,10 @@ import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
 import { registryCommands } from "./commands/registry.ts";
+import { overviewCommand } from "./commands/overview.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { shellCommands } from "./commands/shell.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -46,6 +48,7 @@ export function buildProgram(): Command {
       "after",
       `
 Examples:
+  boot                        what is going on in the lab, and what to type next
   boot s4,s5 worker           these two machines boot as workers from now on
   boot lab225 rescue --once   the room boots into rescue, one time
   boot s[4-9]                 what they boot, and why
@@ -54,6 +57,7 @@ Examples:
     .exitOverride();
   const session = () => createSession(program.opts<SessionOptions>(), process.env);
   for (const add of [
+    overviewCommand,
     statusCommand,
     assignCommands,
     diffCommand,
@@ -68,6 +72,7 @@ Examples:
     keyCommands,
     simulateCommand,
     assetCommands,
+    shellCommands,
   ])
     add(program, session);
   for (const add of [serveCommand, demoCommand, configCommands]) add(program);

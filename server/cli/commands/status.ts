@@ -85,13 +85,13 @@ export function machinesPath(hostSet: string | undefined): string {
 /** How often `--watch` looks, ms. */
 const watchEveryMs = 1000;
 
-async function watch({ client, isTerminal }: Session, hostSet: string | undefined): Promise<never> {
+async function watch({ client, isTerminal, paint }: Session, hostSet: string | undefined): Promise<never> {
   const before = new Map<string, string>();
   for (;;) {
     const machines = await client.list<MachineView>(machinesPath(hostSet));
     if (isTerminal)
       process.stdout.write(
-        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\nCtrl-C ends watching; the machines go on.\n`,
+        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()), paint)}\nCtrl-C ends watching; the machines go on.\n`,
       );
     else {
       for (const machine of machines) {
