@@ -31,6 +31,7 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
+import { keepSchedules } from "./kept-schedules.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -185,25 +186,22 @@ export async function createApp(deps: AppDeps) {
       for (const one of inventory.findByMac(mac)?.macs ?? [mac]) dhcp.machineProgressed(one, progress);
     },
   });
-  const assigning = createAssigning({
+  const changing = {
     clock,
     ids,
     record,
     inventory,
     assignments: store.assignments,
     select: boots.select,
+    onChange: followRole,
+  };
+  const assigning = createAssigning({
+    ...changing,
     check: boots.check,
     bootOf: (role) => roles().roles.get(role)?.boot,
-    onChange: followRole,
   });
-  const undoing = createUndoing({
-    clock,
-    record,
-    inventory,
-    assignments: store.assignments,
-    select: boots.select,
-    onChange: followRole,
-  });
+  const undoing = createUndoing(changing);
+  const scheduling = keepSchedules({ clock, log, record, store, assigning });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -247,6 +245,7 @@ export async function createApp(deps: AppDeps) {
     inventory,
     assigning,
     undoing,
+    scheduling,
     roles,
     publicUrl,
     driverOf: (machine) => ({
@@ -356,6 +355,7 @@ export async function createApp(deps: AppDeps) {
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
+      scheduling.start();
       collector.collectSoon();
       record({
         type: "server.started",
@@ -382,6 +382,7 @@ export async function createApp(deps: AppDeps) {
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
+      await scheduling.stop();
       await dhcp.stop();
       await tftp.stop();
       await cluster?.stop();

@@ -264,7 +264,7 @@ t.test("`boot` alone says what is going on, and a slip in a name is told what is
     boot([...local, "--output", "json"]),
     boot(local, { FORCE_COLOR: "1" }),
     boot([...local, "machine", "show", "kisok1"]),
-    boot([...local, "lab252", "worker"]),
+    boot([...local, "lab252", "discover"]),
     boot([...local, "kiosk1", "wroker"]),
     boot([...local, "group", "assign", "lba225", "worker"]),
     boot(["--data", temporaryDirectory(t)]),

@@ -110,14 +110,17 @@ export async function complete(
     const choices = (awaiting.argChoices ?? []).map((word) => ({ word, description: "" }));
     return choices.length > 0 ? matching(choices) : named(optionKinds(awaiting), false);
   }
+  // `boot s4 worker` is short for `boot assign s4 worker`.
+  const taker = command.parent === null ? command.commands.find((one) => one.name() === "assign") : command;
   if (current.startsWith("-") && !onlyOperands)
     return matching(
-      optionsOf(command).map((one) => ({ word: one.long ?? one.flags, description: one.description })),
+      optionsOf(operands.length > 0 && taker ? taker : command).map((one) => ({
+        word: one.long ?? one.flags,
+        description: one.description,
+      })),
     );
   const inner = operands.length === 0 && !onlyOperands ? visibleCommands(command) : [];
   const commands = matching(inner.map((one) => ({ word: one.name(), description: one.description() })));
-  // `boot s4 worker` is short for `boot assign s4 worker`.
-  const taker = command.parent === null ? command.commands.find((one) => one.name() === "assign") : command;
   const { registeredArguments: known = [] } = taker ?? {};
   const argument = known[operands.length] ?? (known.at(-1)?.variadic ? known.at(-1) : undefined);
   const names = taker ? await named(argumentKinds(argument, taker), argument?.name() === "machines") : [];

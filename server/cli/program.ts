@@ -14,6 +14,7 @@ import { registryCommands } from "./commands/registry.ts";
 import { overviewCommand } from "./commands/overview.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { scheduleCommands } from "./commands/schedule.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
@@ -60,6 +61,7 @@ Examples:
     overviewCommand,
     statusCommand,
     assignCommands,
+    scheduleCommands,
     diffCommand,
     machineCommands,
     roleCommands,

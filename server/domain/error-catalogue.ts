@@ -4,6 +4,7 @@ import { defineError } from "./errors.ts";
 export * from "./errors-at-start.ts";
 export * from "./errors-of-etcd.ts";
 export * from "./errors-of-joining.ts";
+export * from "./errors-of-schedules.ts";
 export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";

@@ -16,6 +16,7 @@ import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
+import { createScheduleRepository } from "./schedules.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
 import { createUpstreamRepository } from "./upstreams.ts";
@@ -56,6 +57,7 @@ export function openStore(path: string, clock: Clock) {
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
     registry: createRegistryRepository(db, queue),
+    schedules: createScheduleRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
     upstreams: createUpstreamRepository(db, queue),

@@ -174,6 +174,7 @@ export async function createBootLab(
     boots,
     assigning,
     undoing,
+    record,
     events,
     steps,
     missing,

@@ -5,18 +5,20 @@ import { manualPage } from "../manual.ts";
 import type { Session } from "../session.ts";
 
 /** Whoever pressed the tabulator waits for the server's names this long at most, ms. */
-const namesWithinMs = 1500;
+const namesWithinMs = 5000;
 
-/** Names that the server knows; none where it does not answer in time. */
+/** Names that the server knows; none where it does not answer. */
 export async function namesOf({ client }: Session, kind: NameKind): Promise<readonly string[]> {
-  let stop: NodeJS.Timeout | undefined;
-  const late = new Promise<readonly { name: string }[]>((resolve) => {
-    stop = setTimeout(() => resolve([]), namesWithinMs);
+  const known = await client.list<{ name: string }>(`/${kind}?limit=1000`).catch(() => []);
+  return known.map(({ name }) => name);
+}
+
+async function soonOrNone(names: Promise<readonly string[]>): Promise<readonly string[]> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<readonly string[]>((resolve) => {
+    timer = setTimeout(() => resolve([]), namesWithinMs);
   });
-  const known = client.list<{ name: string }>(`/${kind}?limit=1000`).catch(() => []);
-  const names = await Promise.race([known, late]);
-  clearTimeout(stop);
-  return names.map(({ name }) => name);
+  return Promise.race([names, late]).finally(() => clearTimeout(timer));
 }
 
 export function shellCommands(program: Command, open: () => Session): void {
@@ -39,7 +41,7 @@ export function shellCommands(program: Command, open: () => Session): void {
     .description("what may stand at the end of this command line: a word, a tab, what it is; for completion")
     .addHelpText("after", '\nExample:\n  boot __complete -- machine show ""')
     .action(async (words: readonly string[]) => {
-      const candidates = await complete(program, words, (kind) => namesOf(open(), kind));
+      const candidates = await complete(program, words, (kind) => soonOrNone(namesOf(open(), kind)));
       process.stdout.write(
         candidates
           .map(({ word, description }) => `${word}\t${description.replaceAll(/\s+/g, " ")}\n`)

@@ -9,6 +9,7 @@ import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
+import { registerScheduleApi, type ScheduleApiDeps } from "./schedules.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
@@ -23,7 +24,8 @@ export interface ApiDeps
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps,
-    PrewarmApiDeps {
+    PrewarmApiDeps,
+    ScheduleApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -46,4 +48,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
+  registerScheduleApi(app, deps);
 }
