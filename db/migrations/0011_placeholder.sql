@@ -1,0 +1,1 @@
+-- A number that another change has; it comes with that.
