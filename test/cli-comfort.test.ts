@@ -121,6 +121,7 @@ const names: Record<NameKind, string[]> = {
   machines: ["s1", "s2", "status-board", "$(reboot)"],
   groups: ["lab225", "lab226"],
   roles: ["worker", "rescue"],
+  schedules: ["noon"],
 };
 
 t.test("what may stand at the end of a line is completed", async (t) => {
@@ -161,6 +162,7 @@ t.test("what may stand at the end of a line is completed", async (t) => {
       ["lab225", "lab226"],
     ],
     [["group", "add", "l"], []],
+    [["schedule", "show", ""], ["noon"]],
     [
       ["completion", ""],
       ["bash", "zsh", "fish"],

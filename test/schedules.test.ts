@@ -10,6 +10,7 @@ import {
 } from "../server/domain/schedule.ts";
 import { createScheduling } from "../server/inventory/schedules.ts";
 import { silentLog } from "../server/platform/logger.ts";
+import { boot } from "./support/boot-command.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { plain, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
@@ -254,4 +255,35 @@ t.test("over the API schedules are added, listed and removed, and outlive the se
   await server.stop();
   const again = await startServer(t, { dataDir: server.dataDir });
   t.match(again.store.schedules.all(), [{ name: "lab225-rescue", days: ["mon", "fri"], atMinute: 425 }]);
+});
+
+t.test("the boot command adds, lists, shows and removes schedules, and tells the history", async (t) => {
+  const server = await startServer(t);
+  const local = ["--data", server.dataDir];
+  await server.add(1, "s1", { group: "lab225" });
+  const add = ["schedule", "add", "lab225", "discover", "--at"];
+  const added = await boot([...local, ...add, "7:30", "--on", "mon-fri"]);
+  t.match(
+    [added.code, added.out],
+    [
+      0,
+      /^lab225-discover: lab225 -> discover, mon-fri 07:30\nAdded by the server's administrator\. Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC, /,
+    ],
+  );
+  await server.assign("s1", "discover");
+  await server.api("POST", "/assignments/undo", {});
+  const [list, show, history, wrong, late] = await Promise.all([
+    boot([...local, "schedule", "list"]),
+    boot([...local, "schedule", "show", "lab225-discover", "--output", "json"]),
+    boot([...local, "history", "lab225"]),
+    boot([...local, ...add, "24:00"]),
+    boot([...local, ...add, "12:00", "--on", "someday"]),
+  ]);
+  t.match(list.out, /^SCHEDULE .*\nlab225-discover +lab225 +discover +mon-fri 07:30 +\d{4}-.* UTC *\n$/);
+  t.match(JSON.parse(show.out), { name: "lab225-discover", at: "07:30", problem: null });
+  t.match(history.out, /^WHEN .*\n.* UTC +admin +s1 -> discover +.* by admin\n$/);
+  t.match([wrong.code, wrong.err], [2, /a time of day like 12:00/]);
+  t.match([late.code, late.err], [2, /mon-fri, or sat,sun, or daily/]);
+  t.match((await boot([...local, "schedule", "remove", "lab225-discover"])).out, /^Removed the schedule/);
+  t.same(server.store.schedules.all(), []);
 });

@@ -1,7 +1,7 @@
 /** What may stand at the end of a command line that is half written, from the tree of commands. Pure but for the names. */
 import type { Argument, Command, Option } from "commander";
 
-export type NameKind = "machines" | "groups" | "roles";
+export type NameKind = "machines" | "groups" | "roles" | "schedules";
 /** Names that the server knows; none where it does not answer. */
 export type NamesOf = (kind: NameKind) => Promise<readonly string[]>;
 
@@ -20,6 +20,7 @@ const kindsOf: Readonly<Record<string, readonly NameKind[]>> = {
   group: ["groups"],
   target: ["roles"],
   role: ["roles"],
+  schedule: ["schedules"],
 };
 
 function argumentKinds(argument: Argument | undefined, command: Command): readonly NameKind[] {

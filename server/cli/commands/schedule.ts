@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeActor } from "../../domain/assignment.ts";
 import { type Weekday, weekdays } from "../../domain/schedule.ts";
-import { formatAge } from "../output.ts";
+import { formatAge, safeText } from "../output.ts";
 import type { GivenParameter } from "../parameters.ts";
 import type { Session } from "../session.ts";
 import { parameter, resolvedTarget } from "./assign.ts";
@@ -64,7 +64,9 @@ function details(schedule: ScheduleView): string {
     `Added by ${describeActor(schedule.createdBy)}. Next: ${schedule.next.map(whenText).join(", ")}`,
     ...(schedule.problem === null ? [] : [`It would fail now: ${schedule.problem}`]),
     "",
-  ].join("\n");
+  ]
+    .map(safeText)
+    .join("\n");
 }
 
 interface AddOptions {
