@@ -33,6 +33,7 @@ import { keepDoctor } from "./kept-doctor.ts";
 import { keepPower } from "./kept-power.ts";
 import { type KeptOperationsDeps, keepOperations } from "./kept-operations.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
+import { keepSchedules } from "./kept-schedules.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -183,19 +184,22 @@ export async function createApp(deps: AppDeps) {
       for (const one of inventory.findByMac(mac)?.macs ?? [mac]) dhcp.machineProgressed(one, progress);
     },
   });
-  const assigning = createAssigning({
+  const changing = {
     clock,
     ids,
     record,
     inventory,
     assignments: store.assignments,
     select: boots.select,
+    onChange: followRole,
+  };
+  const assigning = createAssigning({
+    ...changing,
     check: boots.check,
     bootOf: (role) => roles().roles.get(role)?.boot,
-    onChange: followRole,
   });
-  const { select } = boots;
-  const undoing = createUndoing({ ...store, clock, record, inventory, select, onChange: followRole });
+  const undoing = createUndoing(changing);
+  const scheduling = keepSchedules({ clock, log, record, store, assigning });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -242,6 +246,7 @@ export async function createApp(deps: AppDeps) {
     inventory,
     assigning,
     undoing,
+    scheduling,
     roles,
     publicUrl,
     driverOf: (machine) => ({
@@ -352,6 +357,7 @@ export async function createApp(deps: AppDeps) {
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
       long.start();
+      scheduling.start();
       collector.collectSoon();
       record({
         type: "server.started",
@@ -379,7 +385,7 @@ export async function createApp(deps: AppDeps) {
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
-      for (const part of [long, dhcp, tftp, cluster, registry, http]) await part?.stop();
+      for (const part of [scheduling, long, dhcp, tftp, cluster, registry, http]) await part?.stop();
       tracker.flush();
       alarms.sweep({ all: true });
       record({ type: "server.stopped", message: "Rollcall stopped" });

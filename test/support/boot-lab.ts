@@ -175,6 +175,7 @@ export async function createBootLab(
     boots,
     assigning,
     undoing,
+    record,
     events,
     steps,
     missing,

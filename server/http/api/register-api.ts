@@ -15,6 +15,7 @@ import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerStudentApi, type StudentApiDeps } from "./students.ts";
+import { registerScheduleApi, type ScheduleApiDeps } from "./schedules.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
@@ -35,7 +36,8 @@ export interface ApiDeps
     StudentApiDeps,
     KeyApiDeps,
     OperationApiDeps,
-    PrewarmApiDeps {
+    PrewarmApiDeps,
+    ScheduleApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -64,4 +66,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
   registerOperationApi(app, deps);
+  registerScheduleApi(app, deps);
 }
