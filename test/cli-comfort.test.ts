@@ -228,7 +228,7 @@ t.test("bash completes with what the server knows", async (t) => {
 /** The page as a reader sees it, on one line. */
 function readable(page: string): string {
   const { stdout } = {
-    stdout: execFileSync("groff", ["-man", "-Tascii", "-P-cbou", "-rLL=4000n"], { input: page }),
+    stdout: execFileSync("groff", ["-man", "-Tutf8", "-P-cbou", "-rLL=4000n"], { input: page }),
   };
   return stdout.toString().replaceAll(/\s+/g, " ");
 }
@@ -238,7 +238,7 @@ t.test("the manual page holds the tree of commands, and groff has nothing to say
   const page = manualPage(program, "1.0");
   const file = join(temporaryDirectory(t), "boot.1");
   writeFileSync(file, page);
-  const { stdout, stderr } = await promisify(execFile)("groff", ["-man", "-ww", "-z", "-Tascii", file]);
+  const { stdout, stderr } = await promisify(execFile)("groff", ["-man", "-ww", "-z", "-Tutf8", file]);
   t.same([stdout, stderr], ["", ""]);
   const text = readable(page);
   const has = (words: string) => t.ok(text.includes(words.replaceAll(/\s+/g, " ").trim()), words);

@@ -11,6 +11,10 @@ export function roff(text: string): string {
     .replaceAll("`", "\\(ga")
     .replaceAll("^", "\\(ha")
     .replaceAll("~", "\\(ti")
+    .replaceAll(/[^\n -~]/gu, (letter) => {
+      const code = letter.codePointAt(0) ?? 0;
+      return `\\[u${code.toString(16).toUpperCase().padStart(4, "0")}]`;
+    })
     .split("\n")
     .map((line) => (line.startsWith(".") ? `\\&${line}` : line))
     .join("\n");
