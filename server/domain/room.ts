@@ -74,10 +74,11 @@ export function faultOfPlan({ seats }: RoomPlan): string | undefined {
   return named.size === 0 ? "no seat is in it" : undefined;
 }
 
-/** Where a seat stands; undefined: it is not on the plan. */
+/** Where a seat stands, however its name is spelled; undefined: it is not on the plan. */
 export function placeOf({ seats }: RoomPlan, seat: string): Place | undefined {
+  const lower = seat.toLowerCase();
   for (const [row, places] of seats.entries()) {
-    const column = places.indexOf(seat);
+    const column = places.findIndex((place) => place?.toLowerCase() === lower);
     if (column >= 0) return { row: row + 1, column: column + 1 };
   }
   return undefined;

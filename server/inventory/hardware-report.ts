@@ -65,9 +65,10 @@ function nicOf(fields: Fields): Nic[] {
 /** A frame as systemd-networkd keeps it, in base64: its length in eight octets before it (little-endian), then the frame. */
 function neighbourOf(value: unknown) {
   if (typeof value !== "string" || value.length > 4096 || !/^[A-Za-z0-9+/]+=*$/.test(value)) return undefined;
-  const octets = Uint8Array.from(atob(value.replaceAll("=", "").slice(0, 4 * 1024)), (one) =>
-    one.charCodeAt(0),
-  );
+  const digits = value.replaceAll("=", "");
+  // Four digits are three octets: one digit over is no base64, and atob throws at it.
+  if (digits.length % 4 === 1) return undefined;
+  const octets = Uint8Array.from(atob(digits), (one) => one.charCodeAt(0));
   if (octets.length < 8) return undefined;
   const length = Number(new DataView(octets.buffer).getBigUint64(0, true));
   return length > octets.length - 8 ? undefined : parseLldpFrame(octets.subarray(8, 8 + length));

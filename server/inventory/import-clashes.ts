@@ -9,6 +9,14 @@ interface Holder {
   readonly before: Machine | undefined;
 }
 
+/** So many others are named at a line: a list of one machine alone, five thousand times, is told of in seconds and megabytes otherwise. */
+const namedOthers = 4;
+
+function inFew(lines: readonly number[]): string {
+  const shown = lines.slice(0, namedOthers).join(", ");
+  return lines.length > namedOthers ? `${shown} and ${lines.length - namedOthers} more` : shown;
+}
+
 /** What only one machine may have, as keys. */
 const single = {
   name: ({ name }: Machine) => [name],
@@ -26,12 +34,14 @@ export function clashesOf(lines: readonly ImportLine[], machines: readonly Machi
   );
   const linesById = Map.groupBy(listed, ({ machine }) => machine.id);
   for (const twice of linesById.values())
-    if (twice.length > 1)
+    if (twice.length > 1) {
+      const where = inFew(twice.map(({ line }) => line ?? 0));
       for (const { line, before, machine } of twice)
         problems.push({
           line: line ?? 0,
-          problem: `${(before ?? machine).name} is in the list more than once: lines ${twice.map(({ line }) => line).join(", ")}`,
+          problem: `${(before ?? machine).name} is in the list more than once: lines ${where}`,
         });
+    }
   // The first of a machine's lines stands for it: that it is there twice is told already.
   const holders: readonly Holder[] = [
     ...[...linesById.values()].flatMap(([first]) => (first ? [first] : [])),
@@ -60,13 +70,15 @@ function clashesIn(holders: readonly Holder[], what: keyof typeof single): ListP
       // Two machines that shared a seat before the list came are not the list's fault.
       if (holder.line === undefined || keysOf(holder.before).includes(shown)) continue;
       const others = holders
+        .slice(0, namedOthers + 1)
         .filter((other) => other !== holder)
+        .slice(0, namedOthers)
         .map(({ line, machine }) =>
           line === undefined ? `the machine ${machine.name} (${machine.macs[0]})` : `line ${line}`,
         );
       problems.push({
         line: holder.line,
-        problem: `the ${what} ${shown} is that of ${others.slice(0, 4).join(", ")} too`,
+        problem: `the ${what} ${shown} is that of ${others.join(", ")} too`,
       });
     }
   }

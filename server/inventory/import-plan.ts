@@ -36,7 +36,8 @@ export interface ImportSurroundings {
   readonly planOf: (group: string) => RoomPlan | null | undefined;
   /** For hosts whose line names none. */
   readonly group: string | undefined;
-  readonly newId: (line: number) => string;
+  /** @param position of the host in the list: several may stand on one line */
+  readonly newId: (position: number) => string;
   readonly now: EpochMs;
 }
 
@@ -85,7 +86,7 @@ export function planImport(list: HostList, surroundings: ImportSurroundings): Im
   const notes: ListProblem[] = [];
   const newGroups = new Set<string>();
 
-  const lines = list.hosts.map((host): ImportLine => {
+  const lines = list.hosts.map((host, position): ImportLine => {
     const faults: string[] = [];
     const read = readHost(host, surroundings, faults);
     const before = matching(read, faults);
@@ -96,7 +97,7 @@ export function planImport(list: HostList, surroundings: ImportSurroundings): Im
     for (const problem of faults) problems.push({ line: host.line, problem });
     if (faults.length > 0 || (!before && mac === undefined))
       return { line: host.line, action: "conflict", next: undefined, before, listed };
-    const next = merge(before ?? blankOf(host.line, mac as Mac), read, before !== undefined, host.line);
+    const next = merge(before ?? blankOf(position, mac as Mac), read, before !== undefined, host.line);
     if (next.group !== undefined && surroundings.planOf(next.group) === undefined) newGroups.add(next.group);
     const isSame = before && Object.keys(changesOf({ before, next })).length === 0;
     return { line: host.line, action: !before ? "new" : isSame ? "same" : "changed", next, before, listed };
@@ -112,9 +113,9 @@ export function planImport(list: HostList, surroundings: ImportSurroundings): Im
     newGroups: [...newGroups].sort(),
   };
 
-  function blankOf(line: number, mac: Mac): Machine {
+  function blankOf(position: number, mac: Mac): Machine {
     return {
-      ...newMachine(surroundings.newId(line), mac, surroundings.now),
+      ...newMachine(surroundings.newId(position), mac, surroundings.now),
       phase: "accepted",
       lastSeenAt: undefined,
     };

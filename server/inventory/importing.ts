@@ -57,9 +57,9 @@ export function createListImport({
       throw ListRefused({ reason: `no machine is in it, read as ${known}` });
     // The same ids each time, so that a plan that is made again is the same plan.
     const made = new Map<number, string>();
-    const newId = (line: number) => {
-      const id = made.get(line) ?? ids.id("m");
-      made.set(line, id);
+    const newId = (position: number) => {
+      const id = made.get(position) ?? ids.id("m");
+      made.set(position, id);
       return id;
     };
     return {

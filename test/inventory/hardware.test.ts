@@ -118,6 +118,8 @@ t.test("a hostile report is cut to what fits, and nothing of it is a control cha
       { name: "eth1", mac: macOf(1), lldp: "A".repeat(100_000) },
       { name: "eth2", mac: macOf(2), lldp: kept(frame).toString("base64"), speed: "-1", carrier: "2" },
       { name: "eth3", mac: macOf(3), lldp: Buffer.alloc(9, 0xff).toString("base64") },
+      // A digit over: atob throws at it, and the report of everything else would be lost in an error of the server.
+      { name: "eth4", mac: macOf(4), lldp: "AAAAA" },
     ],
   });
   t.equal(read?.cpu.model?.length, 120);
@@ -128,6 +130,7 @@ t.test("a hostile report is cut to what fits, and nothing of it is a control cha
     { name: "eth1", neighbour: undefined },
     { name: "eth2", neighbour: { portId: "Gi1/0/12" }, speedMbit: undefined, hasLink: undefined },
     { name: "eth3", neighbour: undefined },
+    { name: "eth4", neighbour: undefined },
   ]);
   t.end();
 });
@@ -204,6 +207,32 @@ for (const shell of [["sh"], ["busybox", "sh"]])
       t.end();
     },
   );
+
+t.test("a report that did not arrive is sent again, though the switch said nothing new", (t) => {
+  const root = machineTree(t);
+  writeFileSync(join(root, "proc/cmdline"), "rollcall.callback=http://10.0.0.1/callback/x\n");
+  mkdirSync(join(root, "bin"));
+  const curl = (status: number) => {
+    writeFileSync(join(root, "bin/curl"), `#!/bin/sh\ncat > /dev/null\necho "$*"\nexit ${status}\n`, {
+      mode: 0o755,
+    });
+    return execFileSync("sh", [script], {
+      env: {
+        PATH: `${join(root, "bin")}:${process.env["PATH"]}`,
+        SYSFS: join(root, "sys"),
+        PROCFS: join(root, "proc"),
+        ROLLCALL_LLDP: join(root, "lldp"),
+        ROLLCALL_LLDP_SECONDS: "0",
+      },
+    })
+      .toString()
+      .split("\n")
+      .filter((line) => line.endsWith("http://10.0.0.1/callback/x/hardware")).length;
+  };
+  t.equal(curl(0), 1, "the same is told once");
+  t.equal(curl(7), 2, "the server was away");
+  t.end();
+});
 
 const report = (more: object = {}) => ({
   cpu: { model: "i5", cores: "4" },

@@ -202,6 +202,32 @@ t.test("a list that fails at the commit leaves memory and database as they were"
   t.ok(await inventory.edit(s1.id, { name: "s9" }, "anna"), "the row is as it was too");
 });
 
+t.test("hosts of a dhcpd.conf that stand on one line are as many machines", async (t) => {
+  const { run, inventory } = await room(t);
+  const host = (number: number) => `host s${number} { hardware ethernet ${macOf(number)}; }`;
+  await run(`${host(1)} ${host(2)}`);
+  t.same(
+    inventory
+      .all()
+      .map(({ name }) => name)
+      .sort(),
+    ["s1", "s2"],
+  );
+});
+
+t.test("one machine five thousand times is told shortly at each line", async (t) => {
+  const { plan, add } = await room(t);
+  await add(1, "s1");
+  const again = plan(csv("mac,serial", ...Array.from({ length: 5000 }, () => `${macOf(1)},`)));
+  t.equal(again.problems.length, 5000);
+  t.match(again.problems[0], { problem: /more than once: lines 2, 3, 4, 5 and 4996 more$/ });
+  const alike = plan(
+    csv("name,mac", ...Array.from({ length: 5000 }, (_, index) => `pc,${macOf(index + 2)}`)),
+  );
+  t.match(alike.problems[0], { problem: /the name pc is that of line 3, line 4, line 5, line 6 too$/ });
+  t.match(alike.problems[4999], { problem: /that of line 2, line 3, line 4, line 5 too$/ });
+});
+
 t.test("a list of five thousand machines is one transaction", async (t) => {
   const { run, inventory } = await room(t);
   await run(csv("name,mac", ...Array.from({ length: 5000 }, (_, index) => `pc${index},${macOf(index + 1)}`)));

@@ -169,6 +169,7 @@ t.test("a hostile file is told in a sentence and costs nothing", (t) => {
     { line: 1, problem: /not closed/ },
   ]);
   t.match(problemOf("}", "isc"), [{ line: 1, problem: /closes nothing/ }]);
+  t.doesNotThrow(() => readList(`host a { fixed-address\n${"a\n".repeat(450_000)}; }`, "isc"));
   t.equal(problemOf("52:54:00:00:00:01,?\n".repeat(1000), "dnsmasq").length, maximumProblems);
   const labels =
     readList("mac,labels\n52:54:00:00:00:01,__proto__=x;constructor=y", "csv").hosts[0]?.labels ?? {};

@@ -102,6 +102,23 @@ t.test("the room is drawn as a room: each seat with who sits there and how far",
   t.match(await ask("GET", "/groups/lab225"), { plan: null });
 });
 
+t.test("who sat down before the plan was drawn sits on it, however the seat was spelled", async (t) => {
+  const server = await startServer(t);
+  const ask = async (method: "GET" | "POST" | "PATCH", path: string, body?: object): Promise<Json> =>
+    (await server.api(method, path, body)).json;
+  await ask("POST", "/machines", { name: "s1", macs: [macOf(1)], group: "lab225", seat: "a1" });
+  await ask("PATCH", "/groups/lab225", { plan: { seats: [["A1", "A2"]] } });
+  t.match(await ask("GET", "/groups/lab225"), {
+    plan: {
+      seats: [
+        { seat: "A1", machine: { name: "s1" } },
+        { seat: "A2", machine: null },
+      ],
+      elsewhere: [],
+    },
+  });
+});
+
 t.test("a UUID that many boards share is none, and two machines with one UUID are told", async (t) => {
   for (const text of [
     "00000000-0000-0000-0000-000000000000",

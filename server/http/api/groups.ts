@@ -42,11 +42,12 @@ const groupEdit = Type.Object(
 
 /** The room as a room: each seat with its place, counted from 1, and who sits there. */
 function planView(plan: RoomPlan, members: readonly Machine[], roleOf: (machine: Machine) => string) {
-  const bySeat = Map.groupBy(members, ({ seat }) => seat);
+  // A1 is a1, as the store has it: who sat down before the plan was drawn may be written otherwise.
+  const bySeat = Map.groupBy(members, ({ seat }) => seat?.toLowerCase());
   const seats = plan.seats.flatMap((row, rowIndex) =>
     row.flatMap((seat, columnIndex) => {
       if (seat === null) return [];
-      const machine = bySeat.get(seat)?.[0];
+      const machine = bySeat.get(seat.toLowerCase())?.[0];
       return {
         seat,
         row: rowIndex + 1,

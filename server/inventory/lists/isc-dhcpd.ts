@@ -90,7 +90,10 @@ export function readIscList(text: string): HostList {
     const words = `${first?.text ?? ""} ${second?.text ?? ""}`.toLowerCase();
     if (host && words === "hardware ethernet" && third) host.macs.push(third.text);
     else if (host && first?.text === "fixed-address")
-      host.addresses.push(...statement.slice(1).flatMap(({ text }) => (text === "," ? [] : [text])));
+      // Not pushed as arguments of one call: a statement may have as many words as the file.
+      host.addresses = host.addresses.concat(
+        statement.slice(1).flatMap(({ text }) => (text === "," ? [] : [text])),
+      );
     else if (host && words === "option host-name" && third) host.name = third.text;
     else if (first) list.ignore(first.text === "option" ? `option ${second?.text ?? ""}` : first.text);
     statement = [];
