@@ -185,6 +185,68 @@ t.test("what was missed while the server was off is done within the hour, and to
   t.match(room.of("schedule.missed"), [{ level: "warning", message: /was missed at 2026-03-04T12:00/ }]);
 });
 
+t.test(
+  "a server that starts with its clock in the past does nothing twice when it is set right",
+  async (t) => {
+    const room = await lab(t);
+    let behindMs = 0;
+    const clock = {
+      now: () => room.clock.now() - behindMs,
+      monotonicMs: () => room.clock.monotonicMs(),
+      after: (ms: number, call: () => void) => room.clock.after(ms, call),
+    };
+    const start = () => {
+      const scheduling = createScheduling({
+        clock,
+        log: silentLog,
+        record: room.record,
+        schedules: room.store.schedules,
+        assigning: room.assigning,
+        offsetAt: utc,
+      });
+      scheduling.start();
+      return scheduling;
+    };
+    const before = start();
+    await before.settled();
+    await before.add(room.at("s1", "rescue", "noon"));
+    room.clock.advanceMs(60_000);
+    await before.settled();
+    await before.stop();
+    t.equal(room.of("schedule.fired").length, 1);
+
+    behindMs = 1000 * 24 * hour;
+    const after = start();
+    await after.settled();
+    room.clock.advanceMs(20 * 60_000);
+    await after.settled();
+    behindMs = 0;
+    room.clock.advanceMs(60_000);
+    await after.settled();
+    t.equal(room.of("schedule.fired").length, 1, "it was done before the restart");
+    t.equal(room.of("schedule.missed").length, 0);
+    room.clock.advanceMs(Date.UTC(2026, 2, 3, 12) - room.clock.now());
+    await after.settled();
+    t.equal(room.of("schedule.fired").length, 2, "the next day is as ever");
+    await after.stop();
+  },
+);
+
+t.test("a clock that ran ahead and was put back silences no schedule", async (t) => {
+  const room = await lab(t);
+  await room.store.schedules.add({
+    ...room.at("s1", "rescue", "noon"),
+    seenUntil: room.clock.now() + 300 * 24 * hour,
+  });
+  const scheduling = room.scheduling();
+  scheduling.start();
+  await scheduling.settled();
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.equal(room.of("schedule.fired").length, 1);
+  await scheduling.stop();
+});
+
 t.test("a schedule whose machines are gone says so, and stops no other", async (t) => {
   const room = await lab(t);
   const scheduling = room.scheduling();

@@ -72,14 +72,27 @@ export function createScheduling({ clock, log, record, schedules, assigning, off
     tell(schedule, "schedule.failed", `could not assign: ${reason.message}`, { at: time });
   }
 
+  /** Until when schedules had been seen to before the clock was put back, by name. */
+  const seenBefore = new Map<string, EpochMs>();
+  /**
+   * A server without a battery starts in the past and jumps to the present: what it jumps over has been done already. What a clock that
+   * once ran ahead comes to step by step has not: then it is just now.
+   */
+  const isJumpedOver = (name: string, { at }: Due, now: EpochMs): boolean =>
+    at <= (seenBefore.get(name) ?? 0) && now - at > 2 * lookEveryMs;
+
   /** Sees to all that is due; one that fails stops no other. */
   async function look(): Promise<void> {
     const now = clock.now();
     for (const schedule of schedules.all()) {
       try {
-        if (seenTooFar(schedule, now)) await schedules.see(schedule.name, now);
+        if (seenTooFar(schedule, now)) {
+          seenBefore.set(schedule.name, schedule.seenUntil);
+          await schedules.see(schedule.name, now);
+        }
         const due = dueNow(schedule, now, offsetAt);
-        if (due) await settle(schedule, due);
+        if (due && isJumpedOver(schedule.name, due, now)) await schedules.see(schedule.name, due.at);
+        else if (due) await settle(schedule, due);
       } catch (error) {
         log.warn({ err: error, schedule: schedule.name }, "failed to see to a schedule");
       }
@@ -128,6 +141,7 @@ export function createScheduling({ clock, log, record, schedules, assigning, off
     /** @throws ScheduleNotFound */
     async remove(name: string, actor: string): Promise<void> {
       if (!(await schedules.remove(name))) throw ScheduleNotFound({ name });
+      seenBefore.delete(name);
       record({ type: "schedule.removed", actor, message: `schedule ${name} removed`, data: { name } });
       lookAgain();
     },
