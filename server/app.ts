@@ -24,11 +24,10 @@ import { steadyClock } from "./domain/steady-clock.ts";
 import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
-import { createAssigning } from "./inventory/assigning.ts";
-import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
+import { keepChanges, keepExams } from "./kept-changes.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
@@ -154,7 +153,10 @@ export async function createApp(deps: AppDeps) {
     loading: holds.digests,
     rules: config.assets,
   });
+  const changing = { clock, ids, record, store, inventory, roles, onChange: followRole };
+  const exams = keepExams(changing, () => boots);
   const boots = createBootService({
+    exams,
     nodes: await configuredNodes(config, {
       ids,
       serverAddress: interfaces[0]?.address,
@@ -185,25 +187,7 @@ export async function createApp(deps: AppDeps) {
       for (const one of inventory.findByMac(mac)?.macs ?? [mac]) dhcp.machineProgressed(one, progress);
     },
   });
-  const assigning = createAssigning({
-    clock,
-    ids,
-    record,
-    inventory,
-    assignments: store.assignments,
-    select: boots.select,
-    check: boots.check,
-    bootOf: (role) => roles().roles.get(role)?.boot,
-    onChange: followRole,
-  });
-  const undoing = createUndoing({
-    clock,
-    record,
-    inventory,
-    assignments: store.assignments,
-    select: boots.select,
-    onChange: followRole,
-  });
+  const changes = keepChanges(changing, boots, exams);
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -245,8 +229,8 @@ export async function createApp(deps: AppDeps) {
     renderer,
     content,
     inventory,
-    assigning,
-    undoing,
+    ...changes,
+    exams,
     roles,
     publicUrl,
     driverOf: (machine) => ({
@@ -331,6 +315,7 @@ export async function createApp(deps: AppDeps) {
   const sweep = () => {
     tracker.sweep();
     alarms.sweep();
+    exams.sweep().catch((error: unknown) => log.warn({ err: error }, "failed to end an exam"));
     stopSweeping = clock.after(sweepEveryMs, sweep);
   };
 
@@ -382,6 +367,7 @@ export async function createApp(deps: AppDeps) {
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
+      exams.stop();
       await dhcp.stop();
       await tftp.stop();
       await cluster?.stop();

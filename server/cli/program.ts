@@ -7,6 +7,7 @@ import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { eventCommands } from "./commands/event.ts";
+import { examCommands } from "./commands/exam.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
@@ -41,6 +42,9 @@ export function buildProgram(): Command {
         "data directory of the server on this machine (or ROLLCALL_DATA_DIR; default: the usual places)",
       ),
     )
+    .addOption(
+      new Option("--override-exam", "change machines of a room that has an exam; for administrators"),
+    )
     .addOption(new Option("--output <format>", "how answers are printed").choices(["table", "json", "yaml"]))
     .addHelpText(
       "after",
@@ -64,6 +68,7 @@ Examples:
     registryCommands,
     clusterCommands,
     eventCommands,
+    examCommands,
     tokenCommands,
     keyCommands,
     simulateCommand,

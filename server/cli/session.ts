@@ -27,6 +27,7 @@ export interface SessionOptions {
   readonly token?: string;
   readonly data?: string;
   readonly output?: OutputFormat;
+  readonly overrideExam?: boolean;
 }
 
 /**
@@ -60,6 +61,7 @@ export function createSession(
   const client = createClient({
     server: options.server ?? environment["ROLLCALL_SERVER"],
     token,
+    overridesExam: options.overrideExam === true,
     dataDirs: dataDirectories(options.data, environment),
   });
   const isTerminal = process.stdout.isTTY === true;

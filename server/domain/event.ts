@@ -80,6 +80,12 @@ export const eventTypes = {
   "etcd.member-removed": "A member of etcd whose data are gone, or whose machine leaves, was removed.",
   "etcd.member-added": "A member of etcd was added as a learner, which does not vote yet.",
   "etcd.member-promoted": "A learner of etcd has caught up and votes.",
+  "exam.started":
+    "An exam began in a room: its machines boot one role, and nothing of them is changed until it ends.",
+  "exam.ended": "An exam ended, by its time or by a person.",
+  "exam.refused": "Somebody wanted to change machines of a room that has an exam.",
+  "api.changed": "Somebody did something by the API that has no event of its own.",
+  "token.failures": "An address showed so many wrong tokens that it has to wait.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

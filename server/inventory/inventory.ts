@@ -87,8 +87,8 @@ export function createInventory(deps: InventoryDeps) {
     };
   }
 
-  async function ensureGroup(name: string | null | undefined): Promise<void> {
-    if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", undefined);
+  async function ensureGroup(name: string | null | undefined, actor: string): Promise<void> {
+    if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", actor);
   }
   async function addGroup(name: string, description: string, actor: string | undefined): Promise<void> {
     if (!isMachineName(name))
@@ -123,6 +123,7 @@ export function createInventory(deps: InventoryDeps) {
     all: () => machines.all(),
     findByMac: (mac: Mac) => machines.findByMac(mac),
     get: (nameOrMac: string) => machines.get(nameOrMac),
+    find: (id: string) => machines.find(id),
     reservationOf: (mac: Mac): Ipv4 | undefined => machines.findByMac(mac)?.address,
     /** The MACs that a reserved address is for. */
     ownerOf: (address: Ipv4): Mac | undefined => machines.findByAddress(address)?.macs[0],
@@ -180,7 +181,7 @@ export function createInventory(deps: InventoryDeps) {
       const macs = readMacs(input.macs ?? []);
       const [first] = macs;
       if (!first) throw needsMac();
-      await ensureGroup(input.group);
+      await ensureGroup(input.group, actor);
       const machine = apply(
         {
           ...blank(first, clock.now()),
@@ -203,10 +204,10 @@ export function createInventory(deps: InventoryDeps) {
     },
 
     async edit(id: string, input: MachineInput, actor: string): Promise<Machine> {
-      await ensureGroup(input.group);
-      let formerGroup: string | undefined;
+      await ensureGroup(input.group, actor);
+      let former: Machine | undefined;
       const next = await machines.update(id, (before) => {
-        formerGroup = before.group;
+        former = before;
         return apply(before, input);
       });
       if (!next) throw MachineNotFound({ name: id });
@@ -215,9 +216,9 @@ export function createInventory(deps: InventoryDeps) {
         machineId: id,
         actor,
         message: `${next.name} edited`,
-        data: { ...input },
+        data: { ...input, before: former && before(former, input) },
       });
-      return next.group === formerGroup ? next : settleRole(next);
+      return next.group === former?.group ? next : settleRole(next);
     },
 
     async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
@@ -259,7 +260,7 @@ export function createInventory(deps: InventoryDeps) {
         type: "group.edited",
         actor,
         message: `group ${name} edited`,
-        data: { group: name, ...input },
+        data: { group: name, ...input, before: before(group, input) },
       });
     },
 
@@ -345,6 +346,12 @@ function withFacts(machine: Machine, facts: MachineFacts): Machine {
     secureBoot: facts.secureBoot ?? machine.secureBoot,
     ramBytes: facts.ramBytes ?? machine.ramBytes,
   };
+}
+
+/** What stood in the place of what was changed. */
+function before<T extends object>(former: T, input: object): Partial<T> {
+  const changed = Object.entries(former).filter(([key]) => key in input);
+  return Object.fromEntries(changed) as Partial<T>;
 }
 
 function readMacs(texts: readonly string[]): Mac[] {

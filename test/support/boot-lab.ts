@@ -15,6 +15,7 @@ import { firmwareByCode } from "../../server/domain/firmware.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import type { Mac } from "../../server/net/mac.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
+import { createExams } from "../../server/inventory/exams.ts";
 import { createUndoing } from "../../server/inventory/undoing.ts";
 import { createInventory, type MachineFacts } from "../../server/inventory/inventory.ts";
 import { silentLog } from "../../server/platform/logger.ts";
@@ -120,7 +121,17 @@ export async function createBootLab(
   });
   const missing = new Set<string>();
   const progresses: [Mac, FirstStageProgress][] = [];
+  const exams = createExams({
+    clock,
+    record,
+    exams: store.exams,
+    inventory,
+    check: (target) => boots.check(target),
+    findRole: (role) => allRoles().roles.get(role),
+    onChange,
+  });
   const boots = createBootService({
+    exams,
     ids,
     log,
     record,
@@ -161,6 +172,7 @@ export async function createBootLab(
     assignments: store.assignments,
     select: boots.select,
     onChange,
+    examStart: exams.lastStart,
   });
 
   const lab = {
@@ -174,6 +186,7 @@ export async function createBootLab(
     boots,
     assigning,
     undoing,
+    exams,
     events,
     steps,
     missing,

@@ -1,12 +1,12 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
 import type { AssignedTarget } from "../../domain/assignment.ts";
 import type { Ids } from "../../domain/capabilities.ts";
-import { InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
+import { GroupNotFound, InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
-import type { Undoing } from "../../inventory/undoing.ts";
-import type { Inventory } from "../../inventory/inventory.ts";
+import type { Exams } from "../../inventory/exams.ts";
+import type { MayTouch, Undoing } from "../../inventory/undoing.ts";
 import { operators, readers } from "../authorization.ts";
 import { planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
@@ -15,7 +15,7 @@ import { type ServedKind, servedKinds } from "../../domain/role.ts";
 import { previewUrl } from "../request-facts.ts";
 
 export interface AssignmentApiDeps {
-  readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly assigning: Assigning;
   readonly undoing: Undoing;
   readonly boots: BootService;
@@ -87,14 +87,23 @@ function targetOf(body: {
   });
 }
 
+type GroupRequest = Pick<FastifyRequest, "reach" | "asker"> & { readonly params: { group: string } };
+
 /** Operations kept for looking at; assignments are done at once, so these are records, not work. */
 const keptOperations = 500;
 
 export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
-  const { inventory, assigning, undoing, boots, ids } = deps;
-  const operations = new Map<string, object>();
+  const { assigning, undoing, boots, ids, exams } = deps;
+  const refuseGroup = ({ reach, asker, params: { group } }: GroupRequest): void => {
+    if (!reach.inventory.groupNames().has(group)) throw GroupNotFound({ group });
+    exams.refuseRoom(group, asker);
+  };
+  const operations = new Map<
+    string,
+    { readonly operation: object; readonly machineIds: readonly string[] }
+  >();
   const change = (summary: string, body?: object) => ({
-    config: { scopes: operators },
+    config: { scopes: operators, rooms: "limited", audit: "own" } as const,
     schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) },
   });
 
@@ -102,7 +111,8 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/machines/:machine/role",
     change("Assign a role or script", roleBody),
     async (request) => {
-      const machine = inventory.get(request.params.machine);
+      const machine = request.reach.inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
       const [line] = await assigning.assign({
         machines: machine.macs[0] ?? "",
         target: targetOf(request.body),
@@ -116,7 +126,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/machines/:machine/role",
     change("Take the assignment back"),
     async (request, reply) => {
-      await assigning.release(inventory.get(request.params.machine).macs[0] ?? "", request.actor);
+      const machine = request.reach.inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
+      await assigning.release(machine.macs[0] ?? "", request.actor);
       return reply.code(204).send();
     },
   );
@@ -131,12 +143,14 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
           problem: `power: ${power}: this server does not switch machines on and off yet`,
           advice: "Leave --power away, and switch them by hand: they boot what was assigned.",
         });
-      const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
+      const { inventory: within } = request.reach;
+      const asked = { machines, target: targetOf(request.body), mode, actor: request.actor, within };
+      if (!dryRun) exams.refuse(assigning.machinesOf(machines, within), request.asker);
       const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);
       const plan = lines.map(planView);
       if (dryRun) return { dryRun: true, plan };
       const operation = { id: ids.id("op"), kind: "assignment", state: "done", plan };
-      operations.set(operation.id, operation);
+      operations.set(operation.id, { operation, machineIds: lines.map(({ machine }) => machine.id) });
       for (const old of operations.keys()) if (operations.size > keptOperations) operations.delete(old);
       return { dryRun: false, operation: operation.id, plan };
     },
@@ -145,7 +159,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/assignments",
     change("Take assignments back for a host set", releaseBody),
     async (request) => {
-      const released = await assigning.release(request.body.machines, request.actor);
+      const { inventory: within } = request.reach;
+      exams.refuse(assigning.machinesOf(request.body.machines, within), request.asker);
+      const released = await assigning.release(request.body.machines, request.actor, within);
       return { released: released.map((machine) => machine.name) };
     },
   );
@@ -154,7 +170,16 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Take the last change back", undoBody),
     async (request) => {
       const { dryRun } = request.body;
-      const undone = dryRun ? undoing.plan() : await undoing.undo(request.actor);
+      const { reach } = request;
+      const mayTouch: MayTouch = (subject) =>
+        subject.kind === "group" ? reach.hasRoom(subject.group) : reach.hasMachine(subject.machineId);
+      const planned = undoing.plan(reach.rooms && mayTouch);
+      if (!dryRun)
+        exams.refuse(
+          planned.lines.map(({ machine }) => machine),
+          request.asker,
+        );
+      const undone = dryRun ? planned : await undoing.undo(request.actor, reach.rooms && mayTouch);
       return { dryRun, ...undoView(undone) };
     },
   );
@@ -162,7 +187,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/assignments/diff",
     {
       ...change("What would be served otherwise if this were assigned, secrets masked", diffBody),
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited", audit: "none" },
     },
     async (request) => {
       const { machines, documents } = request.body;
@@ -171,6 +196,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
         target: targetOf(request.body),
         mode: "always",
         actor: request.actor,
+        within: request.reach.inventory,
       });
       const url = previewUrl(request, deps);
       const rendered = (machine: Machine, kind: ServedKind, target: AssignedTarget) => {
@@ -201,11 +227,15 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
   );
   app.get<{ Params: { id: string } }>(
     "/operations/:id",
-    { config: { scopes: readers }, schema: { summary: "One operation", tags: ["assignments"] } },
+    {
+      config: { scopes: readers, rooms: "limited" },
+      schema: { summary: "One operation", tags: ["assignments"] },
+    },
     (request) => {
-      const operation = operations.get(request.params.id);
-      if (!operation) throw OperationNotFound({ id: request.params.id });
-      return operation;
+      const found = operations.get(request.params.id);
+      const isSeen = found && (!request.reach.rooms || found.machineIds.every(request.reach.hasMachine));
+      if (!isSeen) throw OperationNotFound({ id: request.params.id });
+      return found.operation;
     },
   );
 
@@ -213,6 +243,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/groups/:group/role",
     change("Assign to a group", groupBody),
     async (request, reply) => {
+      refuseGroup(request);
       await assigning.assignGroup(request.params.group, targetOf(request.body), request.actor);
       return reply.code(204).send();
     },
@@ -221,6 +252,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/groups/:group/role",
     change("Take a group's assignment back"),
     async (request, reply) => {
+      refuseGroup(request);
       await assigning.releaseGroup(request.params.group, request.actor);
       return reply.code(204).send();
     },

@@ -1,8 +1,10 @@
 import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
+import { installAudit } from "./audit.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
+import { type ExamApiDeps, registerExamApi } from "./exams.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
@@ -23,6 +25,7 @@ export interface ApiDeps
     TokenApiDeps,
     ClusterApiDeps,
     KeyApiDeps,
+    ExamApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
@@ -35,6 +38,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
     deps.settle();
     done();
   });
+  installAudit(app, deps.record);
   registerMachineApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
@@ -46,4 +50,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerClusterApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
+  registerExamApi(app, deps);
 }
