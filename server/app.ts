@@ -1,4 +1,3 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { makeAdminToken } from "./admin-token.ts";
 import { createAddressBook } from "./boot/address-book.ts";
@@ -6,16 +5,16 @@ import { createBootService } from "./boot/boot-service.ts";
 import { createAskerGate } from "./boot/asker-gate.ts";
 import { createClaims } from "./boot/claims.ts";
 import { createImageHolds } from "./boot/image-holds.ts";
+import { createSightings } from "./boot/sightings.ts";
 import { createBootTracker } from "./boot/tracker.ts";
 import { parseNeighbours } from "./boot/who-asks.ts";
 import type { Config } from "./config/schema.ts";
 import { createAssetCollector } from "./content/asset-collector.ts";
-import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
 import { createContentStore } from "./content/content-store.ts";
 import { createRecentContent } from "./content/recent-content.ts";
 import { configuredNodes } from "./configured-cluster.ts";
 import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
-import { boardFileNames, createDhcpServer } from "./dhcp/server.ts";
+import { createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
 import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
@@ -29,19 +28,22 @@ import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import { keepChanges, keepExams } from "./kept-changes.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
+import { keepDoctor } from "./kept-doctor.ts";
+import { keepPower } from "./kept-power.ts";
+import { type KeptOperationsDeps, keepOperations } from "./kept-operations.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
 import { createRoleReader } from "./render/role-reader.ts";
-import { serveFirstFiles } from "./first-files.ts";
+import { openFirstFiles, serveFirstFiles } from "./first-files.ts";
 import { readSubnet, type ServedInterface, warnOfSubnets } from "./served-networks.ts";
 import { lockData } from "./store/data-lock.ts";
 import { openStore } from "./store/open-store.ts";
 import { createRepeatedAlarms } from "./store/repeated-alarms.ts";
 import type { TransferEngine } from "./tftp/player.ts";
 
-export interface AppDeps {
+export interface AppDeps extends Pick<KeptOperationsDeps, "power" | "operationLimits"> {
   readonly config: Config;
   readonly clock: Clock;
   readonly ids: Ids;
@@ -79,15 +81,7 @@ export async function createApp(deps: AppDeps) {
   const content = createContentStore(join(config.dataDir, "blobs"));
   await content.sweepUploads();
   const recentContent = createRecentContent(content, clock);
-  const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
-  for (const problem of problems) log.warn({ code: problem.name }, problem.message);
-
-  const boardFiles = join(config.dataDir, "tftp");
-  mkdirSync(boardFiles, { recursive: true });
-  const nbpNames = remember(
-    clock,
-    () => new Set([...assets.keys(), ...fileNamesIn(boardFiles).filter((name) => boardFileNames.has(name))]),
-  );
+  const { assets, problems, boardFiles, nbpNames } = openFirstFiles(deps);
 
   // What strangers can cause must fill neither the disk nor the log.
   const limitedLog = createRateLimitedLog(log, clock, strangersLogEveryMs);
@@ -127,6 +121,8 @@ export async function createApp(deps: AppDeps) {
   });
   const addresses = createAddressBook(clock);
   const gate = createAskerGate({ record, addresses, readNeighbourTable: deps.readNeighbourTable });
+  const isRegistered = (mac: Mac) => inventory.findByMac(mac)?.acceptedAt !== undefined;
+  const sightings = createSightings({ clock, isKnown: isRegistered, macAt: addresses.macAt });
   const claims = createClaims({
     clock: steadyClock(clock),
     ids,
@@ -155,8 +151,10 @@ export async function createApp(deps: AppDeps) {
   });
   const changing = { clock, ids, record, store, inventory, roles, onChange: followRole };
   const exams = keepExams(changing, () => boots);
+  const power = await keepPower({ ...deps, store, record, addresses, roles });
   const boots = createBootService({
     exams,
+    sshKey: power.sshKey,
     nodes: await configuredNodes(config, {
       ids,
       serverAddress: interfaces[0]?.address,
@@ -206,23 +204,26 @@ export async function createApp(deps: AppDeps) {
       ...deps,
       opened,
       record,
-      store: store.cluster,
+      store,
       boots,
       tracker,
       claims,
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
+  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service };
+  const long = keepOperations({ ...power, ...deps, ...served });
   const http = await buildHttpServer({
+    ...deps,
     ...store,
+    ...power,
+    ...long,
     ...registry.api,
     upstreams: registry.upstreams,
     cluster: cluster?.service,
+    sightings,
+    doctor: keepDoctor({ ...deps, store, boots, tracker, inventory, sightings, cluster }),
     tls: opened?.tls,
-    connections: deps.connections,
-    clock,
-    ids,
-    log,
     record,
     boots,
     tracker,
@@ -248,7 +249,6 @@ export async function createApp(deps: AppDeps) {
       if (!isUp) throw NotReady({});
       await store.probe();
     },
-    version: deps.version,
     names: config.http.names,
     nbp: (name) => {
       const asset = assets.get(name);
@@ -270,7 +270,7 @@ export async function createApp(deps: AppDeps) {
       ownerOf: inventory.ownerOf,
       mayNetboot: boots.mayNetboot,
       driverOf: (mac) => driverOf(inventory.findByMac(mac)).value,
-      isRegistered: (mac) => inventory.findByMac(mac)?.acceptedAt !== undefined,
+      isRegistered,
       identify: inventory.findByMac,
     },
     record,
@@ -290,6 +290,7 @@ export async function createApp(deps: AppDeps) {
     onContact: (contact) => {
       const { speaker, message, device, mac } = contact;
       if (speaker === "ipxe" && message === "DISCOVER" && device !== undefined) deps.onIpxe?.(device, mac);
+      sightings.packet(contact);
       boots
         .dhcpContact(contact)
         .catch((error: unknown) =>
@@ -341,6 +342,7 @@ export async function createApp(deps: AppDeps) {
       isUp = true;
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
+      long.start();
       collector.collectSoon();
       record({
         type: "server.started",
@@ -348,6 +350,7 @@ export async function createApp(deps: AppDeps) {
         data: { interfaces: interfaces.map(({ device }) => device ?? "any"), dhcp: config.dhcp.mode },
       });
     },
+    operations: long.operations,
     registryAuthorityPem: registry.authorityPem,
     upstreams: registry.upstreams,
     /** What was bound, for tests and for the line that `boot serve` prints. */
@@ -368,11 +371,7 @@ export async function createApp(deps: AppDeps) {
       isUp = false;
       stopSweeping();
       exams.stop();
-      await dhcp.stop();
-      await tftp.stop();
-      await cluster?.stop();
-      await registry.stop();
-      await http.stop();
+      for (const part of [long, dhcp, tftp, cluster, registry, http]) await part?.stop();
       tracker.flush();
       alarms.sweep({ all: true });
       record({ type: "server.stopped", message: "Rollcall stopped" });

@@ -1,13 +1,17 @@
 /** What firmware loads over TFTP: first-stage programs, the first scripts, and files of boards. */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
 import type { AppDeps } from "./app.ts";
 import type { BootService } from "./boot/boot-service.ts";
 import { firstGrubConfig } from "./boot/grub-config.ts";
-import type { loadBootAssets } from "./content/boot-assets.ts";
+import { fileNamesIn, loadBootAssets } from "./content/boot-assets.ts";
+import { boardFileNames } from "./dhcp/server.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import type { Inventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
 import type { Renderer } from "./render/documents.ts";
+import { remember } from "./reread.ts";
 import { tftpClients } from "./served-networks.ts";
 import { bufferRoute, directoryRoute, sharedBetweenBoards } from "./tftp/file-routes.ts";
 import { createTftpServer } from "./tftp/server.ts";
@@ -26,6 +30,24 @@ export interface FirstFilesDeps
   readonly macAt: (address: Ipv4) => Mac | undefined;
   readonly assets: ReturnType<typeof loadBootAssets>["assets"];
   readonly boardFiles: string;
+}
+
+/** What there is of them on the disk; board files are looked at again while the server runs. */
+export function openFirstFiles({
+  config,
+  clock,
+  log,
+  root,
+}: Pick<AppDeps, "config" | "clock" | "log" | "root">) {
+  const { assets, problems } = loadBootAssets(join(root, "boot-assets"));
+  for (const problem of problems) log.warn({ code: problem.name }, problem.message);
+  const boardFiles = join(config.dataDir, "tftp");
+  mkdirSync(boardFiles, { recursive: true });
+  const nbpNames = remember(
+    clock,
+    () => new Set([...assets.keys(), ...fileNamesIn(boardFiles).filter((name) => boardFileNames.has(name))]),
+  );
+  return { assets, problems, boardFiles, nbpNames };
 }
 
 export function serveFirstFiles({

@@ -41,8 +41,10 @@ import type { Family } from "./node/families.ts";
 import type { NodePart } from "./node/node-spec.ts";
 import { type ClusterAuthorities, openClusterAuthorities } from "./pki/cluster-authorities.ts";
 import { issueServerClient, serverClientLifeMs } from "./pki/master-files.ts";
+import { keepStudents } from "./kept-students.ts";
 import { serverCertificates } from "./server-certificate.ts";
 import type { ClusterRepository } from "./store/cluster.ts";
+import type { StudentRepository } from "./store/students.ts";
 
 export interface KeptClusterDeps {
   readonly config: Config;
@@ -50,7 +52,7 @@ export interface KeptClusterDeps {
   readonly log: Log;
   readonly record: RecordEvent;
   readonly opened: OpenedCluster;
-  readonly store: ClusterRepository;
+  readonly store: { readonly cluster: ClusterRepository; readonly students: StudentRepository };
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly claims: Claims;
@@ -127,7 +129,8 @@ export interface KeptCluster {
 }
 
 export function keepCluster(deps: KeptClusterDeps): KeptCluster {
-  const { config, clock, log, record, store, boots } = deps;
+  const { config, clock, log, record, boots } = deps;
+  const store = deps.store.cluster;
   const { cluster, authorities } = deps.opened;
   const settings = config.cluster;
   const client = (rights: "bootstrap" | "operator") =>
@@ -227,6 +230,15 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
           begin: createObjectApplier(bootstrap),
         });
 
+  const students = keepStudents({
+    ...deps,
+    cluster,
+    authorities,
+    random,
+    store: deps.store.students,
+    client: bootstrap,
+  });
+
   const service = createClusterService({
     // A step of the wall clock must not end what is under way.
     clock: steadyClock(clock),
@@ -240,6 +252,7 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
     endpoint,
     network: settings.network === "bridge" ? createBridgePodNetwork(cluster) : foreignNetwork,
     objects,
+    students,
     initArguments: initArguments(cluster),
     keepsData: settings.etcd !== "ephemeral",
     workerSlots: settings.workerSlots,
@@ -271,7 +284,14 @@ export function keepCluster(deps: KeptClusterDeps): KeptCluster {
   };
 }
 
-function etcdOf({ config, clock, log, record, opened, store }: KeptClusterDeps): ClusterEtcd {
+function etcdOf({
+  config,
+  clock,
+  log,
+  record,
+  opened,
+  store: { cluster: store },
+}: KeptClusterDeps): ClusterEtcd {
   const { cluster, authorities, serverAddress } = opened;
   const directory = resolve(join(config.dataDir, "etcd"));
   const { etcdProgram: program } = config.cluster;

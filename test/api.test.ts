@@ -185,9 +185,9 @@ t.test("assignments", async (t) => {
       [200, { dryRun: false, plan: [{ machine: "s1", before: "discover", after: "worker" }] }],
     );
     t.match((await api("GET", `/operations/${plain(json["operation"])}`)).json, {
-      kind: "assignment",
+      kind: "assign",
       state: "done",
-      plan: [{ machine: "s1" }],
+      machines: [{ machine: "s1", steps: [{ name: "assign", state: "done", message: "worker" }] }],
     });
     t.match((await server.assign("s1", "worker")).json["plan"], [{ changes: false }]);
     t.equal((await api("GET", "/machines/s1")).json["phase"], "assigned");
@@ -236,7 +236,6 @@ t.test("assignments", async (t) => {
       [{}, /one of the two/],
       [{ role: "worker", mode: "twice" }, /mode: must be one of always, once/],
       [{ role: "worker", dryRun: "false" }, /dryRun: must be boolean/],
-      [{ role: "worker", power: "cycle" }, /does not switch machines/],
       [{ role: "worker", moed: "once" }, /unknown key moed/],
       [{ role: "worker", machines: "s1,nobody" }, /no machine or group is called nobody/],
     ];

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import { restartIntoIpxe } from "../server/boot/grub-config.ts";
 import { createRenderer, loadStandardTemplates } from "../server/render/documents.ts";
 import t from "tap";
-import type { MachineFacts } from "../server/inventory/inventory.ts";
+import type { MachineFacts } from "../server/inventory/machine-input.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { addressOf, macOf, sampleImage } from "./support/samples.ts";
 

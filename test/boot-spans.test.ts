@@ -1,5 +1,5 @@
 import t from "tap";
-import { bootSpans } from "../server/cli/boot-spans.ts";
+import { bootSpans } from "../server/domain/boot-spans.ts";
 
 const at = (step: string, afterMs: number, isReported = false) => ({
   step,

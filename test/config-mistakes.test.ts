@@ -46,6 +46,26 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       'rollcall.yaml:2: tftp.clients[1]: "10.0.0.5/24" is not a network; write it as 10.0.0.0/8, host bits zero',
     ],
     [
+      "a quantity that is none",
+      "students:\n  quota:\n    memory: 2 GB\n",
+      'rollcall.yaml:3: students.quota.memory: "2 GB" is not allowed; it must be a quantity of Kubernetes like "2" (a bare number in quotes), 500m, 256Mi or 1.5Gi',
+    ],
+    [
+      "a number where Kubernetes has a text",
+      "students:\n  quota:\n    cpu: 2\n",
+      'rollcall.yaml:3: students.quota.cpu: 2 is not allowed; it must be a quantity of Kubernetes like "2" (a bare number in quotes), 500m, 256Mi or 1.5Gi',
+    ],
+    [
+      "a container that no student's share has room for",
+      "students:\n  quota:\n    memory: 128Mi\n",
+      "default: students.container.memory: 256Mi is more than students.quota.memory, which is 128Mi: no container would start",
+    ],
+    [
+      "a request beyond the limit",
+      "students:\n  container:\n    cpu: 10m\n",
+      "default: students.container.cpuRequest: 50m is more than students.container.cpu, which is 10m: no container would start",
+    ],
+    [
       "a switch that is neither on nor off",
       "tftp:\n  singlePort: maybe\n",
       'rollcall.yaml:2: tftp.singlePort: "maybe" is not allowed; it must be true or false',

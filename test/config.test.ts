@@ -76,6 +76,14 @@ t.test("without any source every key of the contract has its default", (t) => {
       arming: "operator",
       workerSlots: 8,
     },
+    students: {
+      clusterRole: "admin",
+      podSecurity: "baseline",
+      quota: { cpu: "2", memory: "2Gi", pods: 10, services: 10, nodePorts: 2, volumeClaims: 0 },
+      container: { cpu: "500m", memory: "256Mi", cpuRequest: "50m", memoryRequest: "64Mi" },
+      networkPolicy: true,
+      tokenHours: 8,
+    },
     store: {},
     log: { level: "info" },
   } satisfies Config);
@@ -187,6 +195,14 @@ t.test("environment", (t) => {
         "cluster.arming": "automatic",
         "cluster.passphraseFile": import.meta.filename,
         "cluster.objectsDir": import.meta.dirname,
+        "students.podSecurity": "restricted",
+        "students.networkPolicy": "false",
+        "students.quota.cpu": "4",
+        "students.quota.memory": "4Gi",
+        "students.container.cpu": "1.5",
+        "students.container.memory": "1Gi",
+        "students.container.cpuRequest": "10m",
+        "students.container.memoryRequest": "16Mi",
         "registry.upstreams": '[{"prefix":"docker.io/","url":"https://registry-1.docker.io"}]',
       };
       for (const { name, path, schema } of configKeys) {

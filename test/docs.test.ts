@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import t from "tap";
 import { configKeys } from "../server/config/schema.ts";
+import { catalogue } from "../server/doctor/diagnose.ts";
 import "../server/domain/error-catalogue.ts";
 import { definedErrors } from "../server/domain/errors.ts";
 import { eventTypes } from "../server/domain/event.ts";
@@ -96,7 +97,49 @@ function eventsPage(): string {
   ].join("\n");
 }
 
+function doctorPage(): string {
+  const groups: Readonly<Record<string, string>> = {
+    network: "Network",
+    firmware: "Firmware",
+    loading: "Loading",
+    system: "System",
+    cluster: "Cluster and registry",
+    state: "Where it stands",
+  };
+  return [
+    "# Why did it not boot? `boot doctor`",
+    "",
+    "`boot doctor s4` says where the machine stopped, why, by what evidence, and what to do next; `boot doctor lab225` is a table of the room. A MAC that was",
+    "never seen is asked for as well. Programs: `--output json`, or `GET /api/v1/machines/{name or MAC}/doctor` (scope `viewer`).",
+    "",
+    '- Without a word before it a cause is certain: the packet, request or report that shows it stands under "Seen", with its time.',
+    '- "Probably": the evidence speaks for more than one cause. All of them are named, each with how to tell it from the others.',
+    '- "Also": it is so, and need not be the reason.',
+    "",
+    "What is recorded: each boot's timeline and events (in the database), and in memory, until the server ends, the newest 16 DHCP messages of each MAC",
+    "and the newest 16 refused requests and broken TLS handshakes of each address. Machines that nobody accepted have a small place of their own, so that no",
+    "flood hides a machine of the room. A machine that starts anew after it was ready is judged by its DHCP messages alone until it comes for a file; anybody on",
+    "its network can forge those.",
+    "",
+    "The codes are stable. Made from `server/doctor` by `npm run docs`.",
+    ...Object.entries(groups).flatMap(([group, title]) => [
+      "",
+      `## ${title}`,
+      "",
+      "| code | what it is | what to do |",
+      "|---|---|---|",
+      ...catalogue
+        .filter((rule) => rule.group === group)
+        .map(
+          ({ code, sentence, advice }) => `| \`${code}\` | ${cell(sentence)} | ${cell(advice.join(" "))} |`,
+        ),
+    ]),
+    "",
+  ].join("\n");
+}
+
 const pages: Readonly<Record<string, () => string>> = {
+  "docs/doctor.md": doctorPage,
   "docs/errors.md": errorsPage,
   "docs/configuration.md": configurationPage,
   "docs/events.md": eventsPage,

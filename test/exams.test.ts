@@ -113,6 +113,14 @@ t.test("over the API", async (t) => {
       ["DELETE", "/groups/lab225"],
       ["DELETE", "/machines/s1"],
       ["POST", "/images/debian-node/rollback"],
+      ["POST", "/assignments", { machines: "s1", role: "worker", power: "cycle" }],
+      ["POST", "/power", { machines: "s1,s2", action: "off" }],
+      ["POST", "/resets", { machines: "s1" }],
+      ["POST", "/machines/accept", { machines: "s1", name: "pc{n}" }],
+      ["POST", "/machines/import", { text: `name,mac,seat\ns1,${macOf(1)},B1\n` }],
+      ["POST", "/machines/import", { text: `name,mac,group\ns4,${macOf(4)},lab225\n` }],
+      ["PUT", "/machines/s1/power", { method: "wol" }],
+      ["DELETE", "/machines/s1/power"],
     ];
     for (const [method, path, body] of changes)
       t.match(
@@ -124,6 +132,9 @@ t.test("over the API", async (t) => {
         `${method} ${path}`,
       );
     t.equal((await api("POST", "/assignments", { machines: "s2", role: "worker" }, olga)).status, 200);
+    t.match(await api("POST", "/machines/import", { text: `name,mac\ns5,${macOf(5)}\n` }), { status: 200 });
+    const planned = { text: `name,mac,seat\ns1,${macOf(1)},B1\n`, dryRun: true };
+    t.equal((await api("POST", "/machines/import", planned)).status, 200, "a plan changes nothing");
     const headers = { "rollcall-override-exam": "true" };
     const patch = { method: "PATCH" as const, body: { seat: "A1" }, headers };
     t.equal((await first.ask("/api/v1/machines/s1", { ...patch, token: olga })).status, 403);

@@ -1,6 +1,7 @@
 import t from "tap";
 import { type Dispatcher, request } from "undici";
 import { createLoginFailures } from "../server/http/login-failures.ts";
+import type { Uuid } from "../server/net/uuid.ts";
 import { type Json, loopbackOf, plain, startServer, type TestServer } from "./support/http-fixture.ts";
 import { ManualClock } from "./support/manual-clock.ts";
 import { macOf } from "./support/samples.ts";
@@ -22,7 +23,14 @@ const withinRooms = new Set([
   "DELETE /assignments",
   "POST /assignments/undo",
   "POST /assignments/diff",
+  "GET /machines/{machine}/hardware",
+  "GET /machines/{machine}/power",
+  "GET /power",
+  "POST /power",
+  "POST /resets",
+  "GET /operations",
   "GET /operations/{id}",
+  "POST /operations/{id}/cancel",
   "GET /roles",
   "GET /roles/{role}",
   "GET /groups",
@@ -70,7 +78,7 @@ t.test("a token of a room reaches that room and nothing else", async (t) => {
   for (const route of routes) {
     const [method = "", path = ""] = route.split(" ");
     const call = (name: string) =>
-      server.ask(`/api/v1${path.replaceAll(/\{\w+\}/g, name)}`, {
+      server.ask(`/api/v1${path.replaceAll(/\{\w+\}/g, name)}${queryFor(route, name)}`, {
         method: method as Dispatcher.HttpMethod,
         token: operator,
         ...(method === "GET" ? {} : { body: JSON.stringify(bodyFor(route, name)) }),
@@ -132,14 +140,67 @@ t.test("a token of a room reaches that room and nothing else", async (t) => {
   });
 });
 
+const queryFor = (route: string, name: string): string => (route === "GET /power" ? `?machines=${name}` : "");
+
 function bodyFor(route: string, name: string): unknown {
   if (/assignments\/undo|accept/.test(route)) return {};
   if (route === "DELETE /assignments") return { machines: name };
   if (route.includes("/assignments")) return { machines: name, role: "rescue" };
   if (route.endsWith("/role")) return { role: "rescue" };
+  if (route === "POST /power") return { machines: name, action: "off" };
+  if (route === "POST /resets") return { machines: name, dryRun: true };
   if (route === "POST /exams") return { room: name, role: "rescue" };
   return {};
 }
+
+t.test("of operations a token of a room sees those all of whose machines are there", async (t) => {
+  const { server, operator } = await twoRooms(t);
+  const begun = async (machines: string) =>
+    plain((await server.api("POST", "/assignments", { machines, role: "rescue" })).json["operation"]);
+  const own = await begun("s1");
+  const both = await begun("s1,far9");
+  for (let count = 0; count < 3; count++) await begun("far9");
+  const as = (method: Dispatcher.HttpMethod, path: string, body?: unknown) =>
+    server.api(method, path, body, operator);
+  t.match(await as("GET", `/operations/${own}`), { status: 200, json: { id: own } });
+  for (const [method, path] of [
+    ["GET", `/operations/${both}`],
+    ["POST", `/operations/${both}/cancel`],
+  ] as const)
+    t.match(await as(method, path), { status: 404, json: { code: "OPERATION_NOT_FOUND" } });
+  const { json, items } = await as("GET", "/operations?limit=1");
+  t.same(
+    items.map(({ id }) => id),
+    [own],
+  );
+  t.equal(json["next"], null, "and is not told how many there are elsewhere");
+  t.equal((await server.api("GET", "/operations")).items.length, 5);
+  for (const more of [{ students: true }, { destroyCluster: "lab" }])
+    t.match(await as("POST", "/resets", { machines: "s1", ...more }), { json: { code: "ROOMS_LIMITED" } });
+});
+
+t.test(
+  "boards with one UUID are told to a token of a room without the names of other rooms' machines",
+  async (t) => {
+    const { server, viewer } = await twoRooms(t);
+    const uuid = "8b2f5f4c-0a6e-4c0e-9d0a-5a1f3e6f7a11" as Uuid;
+    for (const name of ["far9", "s1"]) {
+      const machineId = plain((await server.api("GET", `/machines/${name}`)).json["id"]);
+      await server.store.machines.update(machineId, (before) => ({ ...before, uuid }));
+      await server.store.events.append({
+        type: "machine.uuid-shared",
+        machineId,
+        message: `${name} says the same UUID of itself as far9`,
+        data: { uuid, machines: ["far9"] },
+      });
+    }
+    t.same((await server.api("GET", "/machines/s1/hardware", undefined, viewer)).json["sharesUuidWith"], []);
+    t.same((await server.api("GET", "/machines/s1/hardware")).json["sharesUuidWith"], ["far9"]);
+    const told = await server.api("GET", "/events?type=machine.uuid-shared", undefined, viewer);
+    t.equal(told.items.length, 1);
+    t.notMatch(told.text, /far9/);
+  },
+);
 
 t.test("the event stream of a room tells of that room, and ends when its token is revoked", async (t) => {
   const { server, viewer } = await twoRooms(t);
@@ -167,6 +228,11 @@ t.test("every change by the API is an event with who did it, what, and what it w
     ["POST", "/machines", { name: "s1", macs: [macOf(1)], group: "lab225" }],
     ["PATCH", "/machines/s1", { seat: "A1" }],
     ["POST", "/machines/s1/accept", {}],
+    ["POST", "/machines/accept", { machines: "s1" }],
+    ["POST", "/machines/import", { text: `name,mac\ns2,${macOf(2)}\n` }],
+    ["PUT", "/machines/s1/power", { method: "wol" }],
+    ["DELETE", "/machines/s1/power", undefined],
+    ["POST", "/power", { machines: "s1", action: "off" }],
     ["PUT", "/machines/s1/role", { role: "worker" }],
     ["DELETE", "/machines/s1/role", undefined],
     ["POST", "/assignments", { machines: "s1", role: "worker" }],

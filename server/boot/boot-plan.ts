@@ -20,6 +20,7 @@ import {
   resolveParameters,
   type Role,
   type ServedKind,
+  withSshKey,
 } from "../domain/role.ts";
 import {
   callbackFile,
@@ -54,6 +55,8 @@ export interface PlanSources {
   readonly images: { findCurrent(name: string): BootedImage | undefined };
   readonly inventory?: { groupOf(machine: Machine): BootPreferences | undefined };
   readonly renderer: Renderer;
+  /** A line for the authorized_keys of machines whose role takes SSH keys: the server's own. */
+  readonly sshKey?: string | undefined;
   /** Undefined: there is no cluster. */
   readonly nodes?: ClusterNodes | undefined;
 }
@@ -65,7 +68,7 @@ export interface PlanSources {
  */
 export function planBoot(
   target: AssignedTarget,
-  { roles, images, inventory, nodes }: PlanSources,
+  { roles, images, inventory, nodes, sshKey }: PlanSources,
   machine?: Machine,
 ): BootPlan {
   if (target.kind === "url") return { kind: "url", url: target.url };
@@ -93,7 +96,8 @@ export function planBoot(
       offers: () =>
         [...loaded.roles.values()].map((role) => ({ role: withNodeRam(role, nodes), image: imageOf(role) })),
     });
-  if (role.boot !== "menu") return { kind: "role", role, params: resolved.values, image };
+  if (role.boot !== "menu")
+    return { kind: "role", role, params: withSshKey(role, resolved.values, sshKey), image };
   const menu = menuOf(resolved.values, loaded.roles);
   if ("problem" in menu) throw ParameterInvalid({ role: role.name, ...menu });
   return { kind: "role", role, params: resolved.values, image, menu };

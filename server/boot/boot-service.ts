@@ -262,6 +262,8 @@ export function createBootService(deps: BootServiceDeps) {
         sentBytes: contact.sentBytes,
         durationMs: Math.round(contact.durationMs),
         retransmissions: contact.retransmissions,
+        ...(contact.isHeard === undefined ? {} : { heard: contact.isHeard ? 1 : 0 }),
+        ...(contact.blockBytes === undefined ? {} : { blockBytes: contact.blockBytes }),
       });
     },
 
@@ -336,8 +338,8 @@ export function createBootService(deps: BootServiceDeps) {
       return kind === "ipxe" ? ipxe.script(rendering) : renderPlannedDocument(rendering, kind, renderer);
     },
 
-    /** Throws what a machine with this target would see on its screen. */
-    check: (target: AssignedTarget): void => void planBoot(target, deps),
+    /** Throws what a machine with this target would see on its screen; one machine's, where it is named. */
+    check: (target: AssignedTarget, machine?: Machine): void => void planBoot(target, deps, machine),
 
     ...callbacks,
   };

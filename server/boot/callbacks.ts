@@ -1,3 +1,4 @@
+import type { AssignedTarget } from "../domain/assignment.ts";
 import type { Claim } from "../domain/claim.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { BootServiceDeps } from "./boot-service.ts";
@@ -68,9 +69,10 @@ export function createCallbacks(
       secret: string,
       address: string,
       what: string,
-    ): { machine: Machine; bootId: string; isCurrent: boolean } {
+    ): { machine: Machine; bootId: string; isCurrent: boolean; target: AssignedTarget } {
       const claim = claims.use(secret, address, { kind: "report" }, what);
-      return { machine: inventory.get(claim.machineId), bootId: claim.bootId, isCurrent: isCurrent(claim) };
+      const { bootId, target } = claim;
+      return { machine: inventory.get(claim.machineId), bootId, isCurrent: isCurrent(claim), target };
     },
 
     /**

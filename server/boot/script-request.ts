@@ -1,5 +1,5 @@
 import type { Machine } from "../domain/machine.ts";
-import type { MachineFacts } from "../inventory/inventory.ts";
+import type { MachineFacts } from "../inventory/machine-input.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 import type { GrubFacts } from "./grub-config.ts";

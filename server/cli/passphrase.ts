@@ -2,10 +2,10 @@
  * Asks on the terminal for a key's passphrase, and shows nothing of it.
  * @returns empty for a key without one, and where nobody can be asked
  */
-export async function askPassphrase(key: string): Promise<string> {
+export async function askPassphrase(key: string, what = "Passphrase"): Promise<string> {
   const { stdin, stderr } = process;
   if (!stdin.isTTY) return "";
-  stderr.write(`Passphrase of ${key} (empty: it has none): `);
+  stderr.write(`${what} of ${key} (empty: it has none): `);
   stdin.setRawMode(true);
   let typed = "";
   try {

@@ -6,17 +6,23 @@ import { clusterCommands } from "./commands/cluster.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { eventCommands } from "./commands/event.ts";
 import { examCommands } from "./commands/exam.ts";
+import { groupCommands } from "./commands/group.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
 import { machineCommands } from "./commands/machine.ts";
+import { operationCommands } from "./commands/operation.ts";
+import { powerCommands } from "./commands/power.ts";
 import { registryCommands } from "./commands/registry.ts";
+import { resetCommand } from "./commands/reset.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
+import { studentCommands } from "./commands/student.ts";
 import { tokenCommands } from "./commands/token.ts";
 import { createSession, type SessionOptions } from "./session.ts";
 
@@ -61,12 +67,18 @@ Examples:
     statusCommand,
     assignCommands,
     diffCommand,
+    doctorCommand,
     machineCommands,
+    groupCommands,
+    powerCommands,
+    resetCommand,
+    operationCommands,
     roleCommands,
     imageCommands,
     signCommand,
     registryCommands,
     clusterCommands,
+    studentCommands,
     eventCommands,
     examCommands,
     tokenCommands,

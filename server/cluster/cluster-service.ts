@@ -17,7 +17,9 @@ import { dayMs } from "../pki/certificates.ts";
 import { authorityHash, createBootstrapToken } from "../pki/join-secrets.ts";
 import { administratorFile } from "../pki/master-files.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
+import type { Students } from "../students/students.ts";
 import { atMost } from "./at-most.ts";
+import type { DeclaredObjects } from "./declared-objects.ts";
 import { createGuestJoins } from "./guest-joins.ts";
 import { createMailbox } from "./mailbox.ts";
 import { createNodeBook } from "./node-book.ts";
@@ -34,7 +36,6 @@ export interface ClusterServiceDeps
       | "etcd"
       | "endpoint"
       | "network"
-      | "objects"
       | "initArguments"
       | "keepsData"
       | "workerSlots"
@@ -50,6 +51,10 @@ export interface ClusterServiceDeps
   readonly cluster: ClusterSpec;
   readonly authorities: ClusterAuthorities;
   readonly random: () => number;
+  /** Objects that the administrator declares; undefined: there are to be none. */
+  readonly objects?: DeclaredObjects | undefined;
+  /** Students and their namespaces. */
+  readonly students?: Students | undefined;
   /** A machine called back: its phase follows. */
   readonly onClaim: (node: ClusterNode) => void;
 }
@@ -70,6 +75,7 @@ const kubeconfigLifeMs = 30 * dayMs;
 export function createClusterService(deps: ClusterServiceDeps) {
   const { clock, record, store, cluster, authorities } = deps;
   const mailbox = createMailbox(clock);
+  const followers = [deps.objects, deps.students].filter((one) => one !== undefined);
   let isStopped = true;
   let passing: Promise<void> | undefined;
   let cancel = () => {};
@@ -107,7 +113,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
       soon();
     },
   });
-  const reconciler = createReconciler({ ...deps, book, mailbox, guests });
+  const reconciler = createReconciler({ ...deps, book, mailbox, guests, followers });
 
   function nodeOf(machine: Machine): ClusterNode {
     const node = store.node(machine.id);
@@ -125,7 +131,8 @@ export function createClusterService(deps: ClusterServiceDeps) {
       isStopped = true;
       cancel();
       mailbox.release();
-      await Promise.all([deps.objects?.stop(), atMost(clock, longestStopMs, passing)]);
+      const ending = [...followers.map((one) => one.stop()), passing];
+      await Promise.all(ending.map((work) => atMost(clock, longestStopMs, work)));
       await deps.etcd.stop();
     },
     /** One pass now with all that it begins; for tests. */
@@ -190,6 +197,7 @@ export function createClusterService(deps: ClusterServiceDeps) {
     keepsData: deps.keepsData,
     /** How far the cluster has the declared objects; undefined: none are asked for. */
     declaredObjects: () => deps.objects?.status(),
+    students: deps.students,
     node: (machineId: string) => store.node(machineId),
     nodes: store.nodes,
     /**

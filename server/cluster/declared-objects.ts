@@ -19,7 +19,9 @@ import {
   KubernetesUnreachable,
 } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import { mostUnanswered, patientTries, retryWaitMs } from "../domain/patience.ts";
 import { atMost } from "./at-most.ts";
+import type { GenerationNow } from "./ports.ts";
 
 export interface DeclaredObjectsDeps {
   readonly clock: Clock;
@@ -34,15 +36,6 @@ export interface DeclaredObjectsDeps {
 
 /** What is declared is looked at this often, ms. */
 const lookEveryMs = 5000;
-/** After a failed try, doubled with each, ms. */
-const firstRetryMs = 2000;
-/** Longest time to the next try, ms: where no answer came or a kind is about to come, and after a refusal. */
-const longestWaitMs = 30_000;
-const longestRefusedMs = 5 * 60_000;
-/** Tries until what may pass by itself counts as refused. */
-const patientTries = 6;
-/** Objects one after another without an answer, after which a round ends. */
-const mostUnanswered = 3;
 /** A round ends after this, ms: the next one goes on, and looks at the files before. */
 const longestRoundMs = 20_000;
 /** The server's stop waits so long for a round that goes on, ms. */
@@ -155,11 +148,7 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
       (KubernetesKindUnknown.is(error) && isDefinedIn(declared.documents, object));
     if (!mayPass || entry.tries >= patientTries)
       entry.problem = error instanceof Error ? error.message : String(error);
-    const waitMs = Math.min(
-      firstRetryMs * 2 ** Math.min(entry.tries - 1, 20),
-      mayPass ? longestWaitMs : longestRefusedMs,
-    );
-    entry.retryAtMs = clock.monotonicMs() + waitMs * (0.75 + random() / 2);
+    entry.retryAtMs = clock.monotonicMs() + retryWaitMs(entry.tries, mayPass, random());
   }
 
   /** Is the namespace that it is to be in declared too? It may have failed itself, and be there after its next try. */
@@ -201,12 +190,8 @@ export function createDeclaredObjects(deps: DeclaredObjectsDeps) {
   }
 
   return {
-    /**
-     * Begins what is due, unless it is at it.
-     * @param now the cluster's generation, 0 for none; how often it was set up: kubeadm init may have written over what is declared, in a
-     * generation that goes on, too; and whether it answers and is set up
-     */
-    follow(now: { readonly generation: number; readonly setUps: number; readonly isUp: boolean }): void {
+    /** Begins what is due, unless it is at it. */
+    follow(now: GenerationNow): void {
       isUp = now.isUp;
       if (now.generation !== generation || now.setUps !== setUps) {
         ({ generation, setUps } = now);

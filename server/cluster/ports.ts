@@ -80,3 +80,23 @@ export interface ClusterEndpoint {
   /** How many of them answer that they are ready. */
   readyMasters(): number;
 }
+
+/** How the cluster stands at a pass. */
+export interface GenerationNow {
+  /** 0: there is none. */
+  readonly generation: number;
+  /** How often it was set up: kubeadm init may have written over what was in it, also in a generation that goes on. */
+  readonly setUps: number;
+  /** It answers and is set up. */
+  readonly isUp: boolean;
+}
+
+/** What sees to it that each generation of the cluster has something. */
+export interface GenerationFollower {
+  /** Called by each pass. */
+  follow(now: GenerationNow): void;
+  /** Resolves when what it has begun is through. */
+  settled(): Promise<void>;
+  /** Begins nothing more. Resolves when what goes on is through; whoever stops need not wait for it. */
+  stop(): Promise<void>;
+}

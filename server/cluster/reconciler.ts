@@ -18,9 +18,8 @@ import { createRemovals } from "./removals.ts";
 import type { GuestJoins } from "./guest-joins.ts";
 import { createJoins } from "./joins.ts";
 import { createNodeWatch, lostAfterMs } from "./node-watch.ts";
-import type { DeclaredObjects } from "./declared-objects.ts";
 import type { PodNetwork } from "./pod-network.ts";
-import type { ClusterApi, ClusterEndpoint, ClusterEtcd } from "./ports.ts";
+import type { ClusterApi, ClusterEndpoint, ClusterEtcd, GenerationFollower } from "./ports.ts";
 
 export interface ReconcilerDeps {
   readonly clock: Clock;
@@ -36,8 +35,8 @@ export interface ReconcilerDeps {
   readonly etcd: ClusterEtcd;
   readonly endpoint: ClusterEndpoint;
   readonly network: PodNetwork;
-  /** Objects that the administrator declares; undefined: there are to be none. */
-  readonly objects?: DeclaredObjects | undefined;
+  /** What each generation of the cluster gets beside its machines. */
+  readonly followers: readonly GenerationFollower[];
   readonly initArguments: readonly string[];
   /** Data outlive the masters; else a cluster that went down begins anew. */
   readonly keepsData: boolean;
@@ -362,7 +361,8 @@ export function createReconciler(deps: ReconcilerDeps) {
       await attempt("giving turns", giveSlots);
       const { state, generation } = store.record;
       const current = state === "empty" ? 0 : generation;
-      deps.objects?.follow({ generation: current, setUps, isUp: isUp() && isSetUp });
+      const now = { generation: current, setUps, isUp: isUp() && isSetUp };
+      for (const follower of deps.followers) follower.follow(now);
       await attempt("resetting machines", drain);
       if (isUp()) {
         if (book.inState("joining", "registered").length + guests.open().length > 0)
@@ -373,7 +373,8 @@ export function createReconciler(deps: ReconcilerDeps) {
     },
 
     /** Resolves when all work is through that passes have begun. */
-    settled: (): Promise<unknown> => Promise.all([...working.values(), deps.objects?.settled()]),
+    settled: (): Promise<unknown> =>
+      Promise.all([...working.values(), ...deps.followers.map((one) => one.settled())]),
 
     /** kubeadm's end on a machine. */
     async report(node: ClusterNode, result: number, tail: string): Promise<void> {

@@ -5,6 +5,7 @@ import { readCluster } from "../domain/cluster.ts";
 import { ClusterInvalid } from "../domain/error-catalogue.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { type Ipv4, ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
+import { checkStudents } from "./check-students.ts";
 import { anyAddress, clusterInput } from "./cluster-input.ts";
 import {
   addressPattern,
@@ -109,6 +110,7 @@ export function checkMeaning(config: Config): ValueProblem[] {
     ...checkCluster(config),
     ...checkRegistryAccess(config),
     ...checkUpstreams(config),
+    ...checkStudents(config),
   );
   const { url } = config.store;
   if (url !== undefined && !/^sqlite:./.test(url))

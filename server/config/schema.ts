@@ -1,6 +1,7 @@
 import { type Static, Type } from "typebox";
 import { registrySchema } from "./registry-schema.ts";
 import { port } from "./schema-parts.ts";
+import { studentsSchema } from "./students-schema.ts";
 
 /** Its numbers are checked besides: no pattern says "at most 255" in a line that one can read. */
 export const addressPattern = "^([0-9]{1,3}\\.){3}[0-9]{1,3}$";
@@ -271,6 +272,7 @@ export const configSchema = Type.Object(
       { additionalProperties: false },
     ),
     cluster: clusterSchema,
+    students: studentsSchema,
     defaultRole: Type.Optional(
       Type.String({ minLength: 1, description: "role of known machines that nobody assigned one" }),
     ),

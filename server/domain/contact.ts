@@ -46,6 +46,10 @@ export interface TftpContact {
   readonly outcome: "complete" | "refused" | "timed-out" | "cancelled" | "not-found";
   readonly sizeBytes: number;
   readonly sentBytes: number;
+  /** The client has answered something of ours in this transfer; undefined: there was none. */
+  readonly isHeard?: boolean | undefined;
+  /** Of one block, without its header. */
+  readonly blockBytes?: number | undefined;
   readonly retransmissions: number;
   readonly durationMs: DurationMs;
   /** From the read request's arrival to our first packet. */

@@ -4,10 +4,14 @@ import { defineError } from "./errors.ts";
 export * from "./errors-at-start.ts";
 export * from "./errors-of-access.ts";
 export * from "./errors-of-etcd.ts";
+export * from "./errors-of-inventory.ts";
 export * from "./errors-of-joining.ts";
 export * from "./errors-of-kubernetes.ts";
+export * from "./errors-of-operations.ts";
+export * from "./errors-of-power.ts";
 export * from "./errors-of-registry.ts";
 export * from "./errors-of-signatures.ts";
+export * from "./errors-of-students.ts";
 
 /** RAM and disks by one unit, so that the two numbers of a sentence are seen to differ. */
 const inMebibytes = (bytes: number) => `${Math.ceil(bytes / 1024 ** 2)} MiB`;
@@ -109,12 +113,6 @@ export const BootNotFound = defineError("BOOT_NOT_FOUND", {
   httpStatus: 404,
   message: (d: { id: string }) => `there is no boot ${d.id}`,
   advice: "`boot machine show NAME` lists the last boots of a machine.",
-});
-export const OperationNotFound = defineError("OPERATION_NOT_FOUND", {
-  kind: "user",
-  httpStatus: 404,
-  message: (d: { id: string }) => `there is no operation ${d.id}`,
-  advice: "Operations are named in the answer of the request that began them.",
 });
 export const ImageNotFound = defineError("IMAGE_NOT_FOUND", {
   kind: "user",

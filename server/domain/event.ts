@@ -10,10 +10,16 @@ export const eventTypes = {
   "machine.added": "A machine was added by a person.",
   "machine.accepted": "A discovered machine was accepted.",
   "machine.edited": "Facts of a machine were changed by a person.",
+  "machine.uuid-shared": "A machine says the same UUID of itself as another one; MACs tell them apart.",
+  "machine.hardware": "What was found in a machine differs from what was there before.",
   "machine.removed": "A machine was removed.",
   "machine.phase": "A machine went from one phase to another.",
   "machine.failed": "A machine reported that its boot failed.",
   "machine.log": "A machine sent lines of its log.",
+  "machine.power": "A machine was switched on, off or restarted, or could not be.",
+  "machine.power-settings": "How a machine's power is ruled was set or removed by a person.",
+  "machine.host-key":
+    "Somebody answers at a machine's address, or reports for its boot, with another SSH host key than the machine told.",
   "group.added": "A group was added.",
   "group.edited": "What a group is or how its machines boot was changed by a person.",
   "group.removed": "A group was removed.",
@@ -72,6 +78,12 @@ export const eventTypes = {
   "cluster.objects": "The cluster got objects that the administrator declared.",
   "cluster.object-refused":
     "A declared object, or a file of them, is wrong or was refused by the API server, or their directory can't be read; the others are applied, and it is tried again.",
+  "student.created":
+    "A student was created by a person; the cluster gets the student's namespace when it is up.",
+  "student.deleted": "A student was deleted, and nothing of theirs is left in the cluster.",
+  "student.token": "A student's token was handed out, which the cluster takes for a limited time.",
+  "student.problem":
+    "The cluster could not be given what a student is to have, or not rid of it; it is tried again.",
   "etcd.started": "The etcd that this server runs is healthy.",
   "etcd.ended": "The etcd that this server runs ended by itself; it is started again.",
   "etcd.unhealthy": "The etcd that this server runs is there and does not answer as it should.",
@@ -80,6 +92,10 @@ export const eventTypes = {
   "etcd.member-removed": "A member of etcd whose data are gone, or whose machine leaves, was removed.",
   "etcd.member-added": "A member of etcd was added as a learner, which does not vote yet.",
   "etcd.member-promoted": "A learner of etcd has caught up and votes.",
+  "operation.started": "Long work on machines was begun by a person.",
+  "operation.step": "A machine took a step of an operation; told live only, `boot operation show` keeps it.",
+  "operation.failed": "A machine did not get through an operation.",
+  "operation.ended": "Long work on machines ended, or was cancelled.",
   "exam.started":
     "An exam began in a room: its machines boot one role, and nothing of them is changed until it ends.",
   "exam.ended": "An exam ended, by its time or by a person.",

@@ -27,7 +27,8 @@ const failing = { "boot.failed": "failed", "boot.timed-out": "lost" } as const;
 export const machineLifecycle: Readonly<Record<Phase, Partial<Record<LifecycleEvent, Phase>>>> = {
   discovered: { "machine.accepted": "accepted", "role.assigned": "assigned", ...anyBoot },
   accepted: { "role.assigned": "assigned", ...anyBoot },
-  assigned: { "role.released": "accepted", ...anyBoot },
+  // It was switched on, and was not heard of.
+  assigned: { "role.released": "accepted", "boot.timed-out": "lost", ...anyBoot },
   netbooting: {
     "kernel.requested": "booting",
     "config.served": "configuring",

@@ -90,6 +90,8 @@ export interface Role {
   readonly family: NodeFamily;
   /** Least RAM in octets as a node. */
   readonly nodeRamBytes: number | undefined;
+  /** The account that its parameter sshKeys is for, with root's rights or sudo without a password; undefined: root. */
+  readonly sshUser?: string | undefined;
   readonly parameters: Readonly<Record<string, RoleParameter>>;
   /** What is filled in for each machine. */
   readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;
@@ -116,6 +118,21 @@ export function hasDocument({ templates, files, userDataParts }: Role, kind: Doc
     files[kind] !== undefined ||
     templateKinds.some((name) => documentOf(name) === kind && templates[name] !== undefined)
   );
+}
+
+/** The parameter by which roles take the public keys of those who may log in; the server adds its own. */
+const keysParameter = "sshKeys";
+
+/** The role's parameters with one more key for its machines' authorized_keys, where the role takes such keys. */
+export function withSshKey(
+  role: Role,
+  values: Readonly<Record<string, ParameterValue>>,
+  line: string | undefined,
+): Readonly<Record<string, ParameterValue>> {
+  const own = Object.hasOwn(role.parameters, keysParameter) ? values[keysParameter] : undefined;
+  if (line === undefined || role.parameters[keysParameter]?.type !== "string[]" || !Array.isArray(own))
+    return values;
+  return { ...values, [keysParameter]: [...(own as readonly string[]), line] };
 }
 
 /** Names of roles are path segments and words of the command line. */

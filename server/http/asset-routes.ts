@@ -119,7 +119,7 @@ function noteStep(
       request.bootStep = {
         machineId: machine.id,
         step,
-        detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0 },
+        detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0, sha256 },
       };
     else tracker.seen(machine.id);
     return () => {

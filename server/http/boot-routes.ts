@@ -4,8 +4,9 @@ import type { BootTracker } from "../boot/tracker.ts";
 import { InvalidMac } from "../domain/error-catalogue.ts";
 import type { Arch } from "../domain/firmware.ts";
 import { ramOfMemoryDevices, ramOfMemsize } from "../domain/ram-budget.ts";
+import type { Machine } from "../domain/machine.ts";
 import type { ServedKind } from "../domain/role.ts";
-import type { MachineFacts } from "../inventory/inventory.ts";
+import type { MachineFacts } from "../inventory/machine-input.ts";
 import { parseMac } from "../net/mac.ts";
 import { parseUuid } from "../net/uuid.ts";
 import type { Renderer } from "../render/documents.ts";
@@ -17,6 +18,8 @@ export interface BootRouteDeps {
   readonly renderer: Pick<Renderer, "standardScript" | "grubConfig">;
   /** `address` of the config. */
   readonly address: string | undefined;
+  /** Digest of a document for the boot's timeline, where somebody wants to compare it. */
+  readonly digestServed?: ((machine: Machine, kind: ServedKind) => string | undefined) | undefined;
 }
 
 /** iPXE's `${buildarch}` in the kernel's words. */
@@ -172,7 +175,9 @@ export function registerBootRoutes(app: FastifyInstance, deps: BootRouteDeps): v
           serverUrl: serverUrl(request, address),
           ignitionMinor: ignitionMinor(request.headers.accept),
         });
-        request.bootStep = { machineId: machine.id, step: "config", detail: { document: kind } };
+        const digest = deps.digestServed?.(machine, kind);
+        const detail = { document: kind, ...(digest === undefined ? {} : { digest }) };
+        request.bootStep = { machineId: machine.id, step: "config", detail };
         void reply.header("cache-control", "no-store").type(type);
         // cloud-init asks 10 times for a document that is 404, so one that the role does not have is empty; Ignition takes 204 as empty.
         return text === undefined && type === ignitionType ? reply.code(204).send() : reply.send(text ?? "");

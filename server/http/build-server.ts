@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
+import type { Sightings } from "../boot/sightings.ts";
 import type { Clock, Ids, Log } from "../domain/capabilities.ts";
 import { type ConnectionShares, maximumConnections } from "../domain/connection-shares.ts";
 import { InvalidRequest } from "../domain/error-catalogue.ts";
@@ -25,7 +26,7 @@ import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import { createLoginFailures } from "./login-failures.ts";
 import { type MetricsRouteDeps, registerMetrics } from "./metrics-routes.ts";
 import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
-import "./request-facts.ts";
+import { clientAddress } from "./request-facts.ts";
 import { createTlsListener, type TlsSettings } from "./tls-listener.ts";
 import { TitledResponse } from "./titled-response.ts";
 import { strictValidator } from "./validation.ts";
@@ -51,6 +52,8 @@ export type HttpDeps = BootRouteDeps &
   HttpSettings;
 
 export interface HttpSettings {
+  /** Where requests of machines that were refused are noted. */
+  readonly sightings?: Pick<Sightings, "refusal" | "brokenHandshake"> | undefined;
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;
@@ -145,7 +148,12 @@ export async function buildHttpServer(deps: HttpDeps) {
   const isControl = (request: FastifyRequest) => control.owns(request);
   installHostCheck(app, { hostname: await ownHostname(), configured: deps.names ?? [], isControl });
   acceptForms(app);
-  installErrorMapper(app, log, ids);
+  installErrorMapper(app, log, ids, (request, { code, httpStatus }) => {
+    // What people ask by the API is no matter of a machine's.
+    if (request.url.startsWith("/api/") || control.owns(request)) return;
+    const { method, url } = request;
+    deps.sightings?.refusal(clientAddress(request), { method, url, status: httpStatus, code });
+  });
 
   await app.register(swagger, {
     openapi: {
@@ -198,6 +206,7 @@ export async function buildHttpServer(deps: HttpDeps) {
       clock,
       limited((request, response) => app.routing(request, response)),
       (error) => log.error({ err: error }, "the HTTPS port"),
+      (address, alert) => deps.sightings?.brokenHandshake(address, alert),
     ));
   if (tls)
     limitConnections(tls.server, {

@@ -2,22 +2,41 @@ import type { FastifyInstance } from "fastify";
 import { LRUCache } from "lru-cache";
 import type { BootService } from "../boot/boot-service.ts";
 import type { BootTracker } from "../boot/tracker.ts";
+import type { AssignedTarget } from "../domain/assignment.ts";
 import type { BootStepName } from "../domain/boot.ts";
+import { InvalidRequest } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import type { Machine } from "../domain/machine.ts";
 import { ramOfMemTotal } from "../domain/ram-budget.ts";
+import { readHardwareReport } from "../inventory/hardware-report.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import { clientAddress } from "./request-facts.ts";
+
+/** What a machine told of its SSH, and the boot that its claim is of. */
+export interface HostKeyReport {
+  readonly machine: Machine;
+  readonly bootId: string;
+  readonly target: AssignedTarget;
+  readonly address: string;
+  /** As it was sent: anything. */
+  readonly text: string;
+}
 
 export interface CallbackRouteDeps {
   readonly boots: BootService;
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
-  readonly inventory: Pick<Inventory, "noteReportedRam">;
+  readonly inventory: Pick<Inventory, "noteReportedRam" | "noteHardware">;
+  readonly noteHostKey: (report: HostKeyReport) => Promise<void>;
 }
 
 /** A report is small; a machine that sends more is broken or hostile. */
 const reportLimitBytes = 16 * 1024;
+/** 16 NICs with a frame of the switch each, and 64 disks. */
+const hardwareLimitBytes = 64 * 1024;
 const logLimitBytes = 256 * 1024;
+/** Characters of a host key with its comment; Ed25519 has 80 without. */
+const hostKeyLimit = 400;
 /** Lines of a machine's log that an event keeps. */
 const keptLogBytes = 8 * 1024;
 
@@ -27,6 +46,8 @@ const bootLogBytes = 64 * 1024;
 const logPostBytes = 512;
 /** Failure reports of a boot that are stored one by one. */
 const bootFailures = 20;
+/** Reports of a boot's hardware that are kept: one at its start, another when the switch was heard. */
+const bootHardwareReports = 8;
 /** Boots whose use is remembered, those longest silent forgotten first: some hundred octets each, and no server boots so many at once. */
 const rememberedBoots = 4096;
 
@@ -34,6 +55,7 @@ interface BootUse {
   logBytes: number;
   isLogFull: boolean;
   failures: number;
+  hardwareReports: number;
 }
 
 /** What each boot has put into the event log so far. */
@@ -41,7 +63,7 @@ function createBootUses() {
   const uses = new LRUCache<string, BootUse>({ max: rememberedBoots });
   return (machineId: string, bootId: string): BootUse => {
     const key = `${machineId} ${bootId}`;
-    const use = uses.get(key) ?? { logBytes: 0, isLogFull: false, failures: 0 };
+    const use = uses.get(key) ?? { logBytes: 0, isLogFull: false, failures: 0, hardwareReports: 0 };
     uses.set(key, use);
     return use;
   };
@@ -79,7 +101,7 @@ const reportable: ReadonlySet<string> = new Set<BootStepName>(["network", "rootf
 /** The machine's reports: form fields (what busybox wget and cloud-init's phone_home send) or JSON. */
 export function registerCallbackRoutes(
   app: FastifyInstance,
-  { boots, tracker, record, inventory }: CallbackRouteDeps,
+  { boots, tracker, record, inventory, noteHostKey }: CallbackRouteDeps,
 ): void {
   const useOf = createBootUses();
 
@@ -120,7 +142,15 @@ export function registerCallbackRoutes(
       },
     },
     async (request, reply) => {
-      const { machine, phase } = await boots.joined(request.params.claim, clientAddress(request));
+      const { claim } = request.params;
+      const address = clientAddress(request);
+      // As cloud-init's phone_home calls it. Before the rest: a machine that took its answer for good never calls again.
+      const text = textOf(request.body, "pub_key_ed25519", hostKeyLimit);
+      if (text !== "") {
+        const { isCurrent, ...report } = boots.reporter(claim, address, "its callback");
+        if (isCurrent) await noteHostKey({ ...report, address, text });
+      }
+      const { machine, phase } = await boots.joined(claim, address);
       return reply.send({ machine: machine.name, phase });
     },
   );
@@ -154,6 +184,30 @@ export function registerCallbackRoutes(
         message: `${machine.name}: ${code}: ${message}${merged(reports)}`,
         data: { code, ...(reports >= bootFailures ? { reports } : {}) },
       });
+      return reply.code(204).send();
+    },
+  );
+
+  app.post<{ Params: { claim: string } }>(
+    "/callback/:claim/hardware",
+    {
+      bodyLimit: hardwareLimitBytes,
+      schema: { summary: "What the machine's own system found in it, as JSON", tags: ["callback"] },
+    },
+    async (request, reply) => {
+      const { machine, bootId } = boots.reporter(
+        request.params.claim,
+        clientAddress(request),
+        "its hardware report",
+      );
+      const found = readHardwareReport(request.body);
+      if (!found)
+        throw InvalidRequest({
+          problem: "a hardware report is a JSON object",
+          advice: "docs/inventory.md says what is in it.",
+        });
+      if (++useOf(machine.id, bootId).hardwareReports <= bootHardwareReports)
+        await inventory.noteHardware(machine, found);
       return reply.code(204).send();
     },
   );

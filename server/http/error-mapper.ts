@@ -34,7 +34,12 @@ function fromFastify(error: FastifyError): RollcallError | undefined {
 }
 
 /** Every error leaves as a problem document with a code; what is our own fault is logged with a reference and not told in detail. */
-export function installErrorMapper(app: FastifyInstance, log: Log, ids: Ids): void {
+export function installErrorMapper(
+  app: FastifyInstance,
+  log: Log,
+  ids: Ids,
+  onRefusal: (request: FastifyRequest, error: RollcallError) => void = () => {},
+): void {
   app.setErrorHandler((error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
     let known = error instanceof RollcallError ? error : fromFastify(error as FastifyError);
     if (!known) {
@@ -45,6 +50,7 @@ export function installErrorMapper(app: FastifyInstance, log: Log, ids: Ids): vo
       );
       known = InternalError({ reference });
     }
+    onRefusal(request, known);
     if (known.httpStatus === 503) void reply.header("retry-after", "2");
     if (TooManyFailures.is(known))
       void reply.header("retry-after", String(known.details["retryAfterSeconds"]));
@@ -56,6 +62,7 @@ export function installErrorMapper(app: FastifyInstance, log: Log, ids: Ids): vo
   });
   app.setNotFoundHandler((request, reply) => {
     const error = NotFound({ path: request.url.split("?")[0] ?? "/" });
+    onRefusal(request, error);
     return reply
       .code(404)
       .type("application/problem+json")

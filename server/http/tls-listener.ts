@@ -28,6 +28,7 @@ export async function createTlsListener(
   clock: Pick<Clock, "after">,
   answer: (request: IncomingMessage, response: ServerResponse) => void,
   onFault: (error: unknown) => void,
+  onBrokenHandshake: (address: string, alert: string) => void = () => {},
 ) {
   const context = async () => {
     const { certificatePem, privateKeyPem, authorityPem } = await credentials();
@@ -39,6 +40,12 @@ export async function createTlsListener(
     answer,
   );
   server.headersTimeout = 10_000;
+  // What a client says of our certificate before it goes (RFC 8446 s.6.2), such as ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED (SSLV3 in older OpenSSL).
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, { remoteAddress }) => {
+    const alert = /^ERR_SSL_\S*ALERT_(\w{1,60})$/.exec(error.code ?? "")?.[1];
+    if (alert !== undefined && remoteAddress !== undefined)
+      onBrokenHandshake(remoteAddress.replace(/^::ffff:/, ""), alert);
+  });
   server.keepAliveTimeout = 65_000;
   let cancel = () => {};
   const renewLater = (): void => {

@@ -1,41 +1,47 @@
 import { type PreferencesInput, withPreferences } from "../domain/boot-preferences.ts";
-import type { Clock, EpochMs, Ids, Log } from "../domain/capabilities.ts";
-import { GroupNotFound, InvalidMac, InvalidRequest, MachineNotFound } from "../domain/error-catalogue.ts";
+import type { Clock, Ids, Log } from "../domain/capabilities.ts";
+import {
+  GroupNotFound,
+  InvalidMac,
+  InvalidRequest,
+  MachineNotFound,
+  SeatNotInRoom,
+} from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
-import type { Arch, Firmware } from "../domain/firmware.ts";
-import { isMachineName, type Machine, nameFromMac, type Phase } from "../domain/machine.ts";
+import type { Firmware } from "../domain/firmware.ts";
+import { type Hardware, hardwareChanges, type ReportedHardware } from "../domain/hardware.ts";
+import { isMachineName, type Machine, type Phase } from "../domain/machine.ts";
 import { advance } from "../domain/machine-lifecycle.ts";
 import { ramAfterReport } from "../domain/ram-budget.ts";
-import { type Ipv4, parseIpv4 } from "../net/ipv4.ts";
-import { isUnusableMac, type Mac, parseMac } from "../net/mac.ts";
-import { isUsableUuid, type Uuid } from "../net/uuid.ts";
+import { faultOfPlan, planInWords, type RoomPlan, seatMeant } from "../domain/room.ts";
+import type { Ipv4 } from "../net/ipv4.ts";
+import { isUnusableMac, type Mac } from "../net/mac.ts";
+import { parseUuid } from "../net/uuid.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import type { GroupRepository } from "../store/groups.ts";
+import type { HardwareRepository } from "../store/hardware.ts";
 import type { MachineRepository } from "../store/machines.ts";
+import {
+  type MachineFacts,
+  type MachineInput,
+  needsMac,
+  newMachine,
+  readMacs,
+  replacedBy,
+  withFacts,
+  withInput,
+} from "./machine-input.ts";
+import { createListImport } from "./importing.ts";
+import { createNaming } from "./naming.ts";
+import { createSharedUuids } from "./shared-uuids.ts";
 import { createUnknownMachines } from "./unknown-machines.ts";
 
-/** What a machine says of itself: hostile input, cut to length, for display and inventory only. */
-export interface MachineFacts {
-  readonly uuid?: Uuid | undefined;
-  readonly serial?: string | undefined;
-  readonly manufacturer?: string | undefined;
-  readonly product?: string | undefined;
-  readonly firmware?: Firmware | undefined;
-  readonly arch?: Arch | undefined;
-  readonly secureBoot?: boolean | undefined;
-  readonly ramBytes?: number | undefined;
-}
-
-/** What a person says of a machine. `undefined` leaves a fact as it is, `null` takes it away. */
-export interface MachineInput extends PreferencesInput {
-  readonly name?: string | undefined;
-  readonly macs?: readonly string[] | undefined;
-  readonly group?: string | null | undefined;
-  readonly seat?: string | null | undefined;
-  readonly address?: string | null | undefined;
-  readonly labels?: Readonly<Record<string, string>> | undefined;
+/** What a person says of a group. `undefined` leaves it as it is, `null` takes it away. */
+export interface GroupInput extends PreferencesInput {
+  readonly description?: string | undefined;
+  readonly plan?: RoomPlan | null | undefined;
 }
 
 const tooMany = "too many unknown machines, this one is not recorded";
@@ -47,6 +53,7 @@ export interface InventoryDeps {
   readonly record: RecordEvent;
   readonly machines: MachineRepository;
   readonly groups: GroupRepository;
+  readonly hardware: HardwareRepository;
   readonly assignments: Pick<AssignmentRepository, "find" | "forget">;
   readonly claims: Pick<ClaimRepository, "forgetMachine">;
   readonly cluster: Pick<ClusterRepository, "forgetMachine">;
@@ -59,33 +66,6 @@ export interface InventoryDeps {
 /** Machines and groups: who is there, what is known of them. */
 export function createInventory(deps: InventoryDeps) {
   const { clock, ids, log, record, machines, groups } = deps;
-
-  function blank(mac: Mac, now: EpochMs): Machine {
-    return {
-      id: ids.id("m"),
-      name: nameFromMac(mac),
-      macs: [mac],
-      uuid: undefined,
-      serial: undefined,
-      manufacturer: undefined,
-      product: undefined,
-      arch: undefined,
-      firmware: undefined,
-      secureBoot: undefined,
-      group: undefined,
-      seat: undefined,
-      labels: {},
-      address: undefined,
-      ramBytes: undefined,
-      localBoot: undefined,
-      driver: undefined,
-      ramCheck: undefined,
-      phase: "discovered",
-      createdAt: now,
-      acceptedAt: undefined,
-      lastSeenAt: now,
-    };
-  }
 
   async function ensureGroup(name: string | null | undefined, actor: string): Promise<void> {
     if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", actor);
@@ -101,10 +81,26 @@ export function createInventory(deps: InventoryDeps) {
       localBoot: undefined,
       driver: undefined,
       ramCheck: undefined,
+      plan: undefined,
       createdAt: clock.now(),
     };
     await groups.save({ ...blank, ...groups.find(name), description });
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
+  }
+
+  /**
+   * The machine at a seat of its room as the plan spells it; a room without a plan has any seat. Asked when somebody puts it there, so
+   * that another plan leaves it where it was. @throws SeatNotInRoom
+   */
+  function seated(machine: Machine, before?: Machine): Machine {
+    const { group, seat } = machine;
+    if (group === undefined || seat === undefined) return machine;
+    if (before?.group === group && before.seat === seat) return machine;
+    const plan = groups.find(group)?.plan;
+    if (!plan) return machine;
+    const meant = seatMeant(plan, seat);
+    if (meant === undefined) throw SeatNotInRoom({ seat, group, seats: planInWords(plan) });
+    return { ...machine, seat: meant };
   }
 
   /** Lets the machine's phase follow its role. @returns the machine as it is then */
@@ -118,6 +114,9 @@ export function createInventory(deps: InventoryDeps) {
   /** Machines that are being removed to make room. */
   const leaving = new Set<string>();
   const unknown = createUnknownMachines(deps);
+  const uuids = createSharedUuids(deps);
+  const lists = createListImport({ ...deps, addGroup, settleRole });
+  const naming = createNaming({ ...deps, settleRole });
 
   return {
     all: () => machines.all(),
@@ -129,8 +128,12 @@ export function createInventory(deps: InventoryDeps) {
     ownerOf: (address: Ipv4): Mac | undefined => machines.findByAddress(address)?.macs[0],
     groupNames: () => groups.names(),
     groups: () => groups.all(),
+    /** Other machines that say the same UUID of themselves. */
+    sharersOf: uuids.sharersOf,
     groupOf: (machine: Machine) => (machine.group === undefined ? undefined : groups.find(machine.group)),
     addGroup,
+    lists,
+    naming,
 
     /**
      * The machine with this MAC; one that nobody knows is recorded as discovered. What it says of itself is noted.
@@ -170,6 +173,29 @@ export function createInventory(deps: InventoryDeps) {
         .catch((error: unknown) => log.warn({ err: error }, "failed to note a machine's RAM"));
     },
 
+    hardwareOf: ({ id }: Machine): ReportedHardware | undefined => deps.hardware.find(id),
+
+    /** What its own system found in it. What differs from the report before is an event: a DIMM may have left the room. */
+    async noteHardware(machine: Machine, found: Hardware): Promise<void> {
+      const before = deps.hardware.find(machine.id);
+      await deps.hardware.save(machine.id, { ...found, reportedAt: clock.now() });
+      await noteFacts(machine, {
+        uuid: machine.uuid ?? parseUuid(found.uuid ?? ""),
+        serial: machine.serial ?? found.serial,
+        manufacturer: machine.manufacturer ?? found.vendor,
+        product: machine.product ?? found.product,
+      });
+      const changes = before ? hardwareChanges(before, found) : [];
+      if (changes.length === 0) return;
+      record({
+        type: "machine.hardware",
+        level: "warning",
+        machineId: machine.id,
+        message: `${machine.name} has other hardware than before: ${changes.join(", ")}`,
+        data: { changes },
+      });
+    },
+
     /** What it said of its Secure Boot seems to hold no longer. */
     forgetSecureBoot(machine: Machine): void {
       machines
@@ -182,15 +208,17 @@ export function createInventory(deps: InventoryDeps) {
       const [first] = macs;
       if (!first) throw needsMac();
       await ensureGroup(input.group, actor);
-      const machine = apply(
-        {
-          ...blank(first, clock.now()),
-          macs,
-          phase: "accepted",
-          acceptedAt: clock.now(),
-          lastSeenAt: undefined,
-        },
-        input,
+      const machine = seated(
+        withInput(
+          {
+            ...newMachine(ids.id("m"), first, clock.now()),
+            macs,
+            phase: "accepted",
+            acceptedAt: clock.now(),
+            lastSeenAt: undefined,
+          },
+          input,
+        ),
       );
       await machines.add(machine);
       record({
@@ -208,7 +236,7 @@ export function createInventory(deps: InventoryDeps) {
       let former: Machine | undefined;
       const next = await machines.update(id, (before) => {
         former = before;
-        return apply(before, input);
+        return seated(withInput(before, input), before);
       });
       if (!next) throw MachineNotFound({ name: id });
       record({
@@ -216,7 +244,7 @@ export function createInventory(deps: InventoryDeps) {
         machineId: id,
         actor,
         message: `${next.name} edited`,
-        data: { ...input, before: former && before(former, input) },
+        data: { ...input, before: former && replacedBy(former, input) },
       });
       return next.group === former?.group ? next : settleRole(next);
     },
@@ -225,7 +253,7 @@ export function createInventory(deps: InventoryDeps) {
       let formerPhase: Phase | undefined;
       const next = await machines.update(id, (before) => {
         formerPhase = before.phase;
-        const renamed = name === undefined ? before : apply(before, { name });
+        const renamed = name === undefined ? before : withInput(before, { name });
         const accepted = { ...renamed, acceptedAt: before.acceptedAt ?? clock.now() };
         return { ...accepted, phase: advance(before.phase, "machine.accepted") ?? before.phase };
       });
@@ -244,23 +272,27 @@ export function createInventory(deps: InventoryDeps) {
     remove,
 
     /** @throws GroupNotFound */
-    async editGroup(
-      name: string,
-      input: PreferencesInput & { readonly description?: string | undefined },
-      actor: string,
-    ): Promise<void> {
+    async editGroup(name: string, input: GroupInput, actor: string): Promise<void> {
       const group = groups.find(name);
       if (!group) throw GroupNotFound({ group: name });
+      const fault = input.plan && faultOfPlan(input.plan);
+      if (fault !== undefined && fault !== null)
+        throw InvalidRequest({
+          problem: `the plan of ${name}: ${fault}`,
+          advice:
+            "Write it like 4x6, or row by row like 'A1 A2 . A3 / B1 B2 . B3'; a dot is a place without a seat.",
+        });
       await groups.save({
         ...group,
         description: input.description ?? group.description,
+        plan: input.plan === undefined ? group.plan : (input.plan ?? undefined),
         ...withPreferences(group, input),
       });
       record({
         type: "group.edited",
         actor,
         message: `group ${name} edited`,
-        data: { group: name, ...input, before: before(group, input) },
+        data: { group: name, ...input, before: replacedBy(group, input) },
       });
     },
 
@@ -281,13 +313,14 @@ export function createInventory(deps: InventoryDeps) {
   async function discover(mac: Mac, facts: MachineFacts): Promise<Machine> {
     if (isUnusableMac(mac)) throw InvalidMac({ text: mac });
     await makeRoom(mac);
-    const machine = await machines.add(withFacts(blank(mac, clock.now()), facts));
+    const machine = await machines.add(withFacts(newMachine(ids.id("m"), mac, clock.now()), facts));
     record({
       type: "machine.discovered",
       machineId: machine.id,
       message: `${machine.name} discovered${machine.product ? `: ${machine.manufacturer ?? ""} ${machine.product}` : ""}`,
       data: { mac },
     });
+    uuids.tell(machine);
     return machine;
   }
 
@@ -309,6 +342,7 @@ export function createInventory(deps: InventoryDeps) {
     deps.assignments.forget({ kind: "machine", machineId: machine.id });
     deps.claims.forgetMachine(machine.id);
     deps.cluster.forgetMachine(machine.id);
+    deps.hardware.forgetMachine(machine.id);
     deps.forgetBoots(machine.id);
     const why = actor === undefined ? ": unknown, silent for over an hour, it made room for another" : "";
     record({
@@ -322,78 +356,11 @@ export function createInventory(deps: InventoryDeps) {
   async function noteFacts(known: Machine, facts: MachineFacts): Promise<Machine | undefined> {
     const next = withFacts(known, facts);
     const isSame = (Object.keys(next) as (keyof Machine)[]).every((key) => next[key] === known[key]);
-    return isSame ? known : machines.update(known.id, (before) => withFacts(before, facts));
+    if (isSame) return known;
+    const noted = await machines.update(known.id, (before) => withFacts(before, facts));
+    if (noted && noted.uuid !== known.uuid) uuids.tell(noted);
+    return noted;
   }
 }
 
 export type Inventory = ReturnType<typeof createInventory>;
-
-/** Control characters out, 120 characters at most; empty is unknown. */
-function cut(text: string | undefined): string | undefined {
-  const clean = text?.replaceAll(/\p{C}/gu, "").trim().slice(0, 120);
-  return clean === "" ? undefined : clean;
-}
-
-function withFacts(machine: Machine, facts: MachineFacts): Machine {
-  return {
-    ...machine,
-    uuid: facts.uuid && isUsableUuid(facts.uuid) ? facts.uuid : machine.uuid,
-    serial: cut(facts.serial) ?? machine.serial,
-    manufacturer: cut(facts.manufacturer) ?? machine.manufacturer,
-    product: cut(facts.product) ?? machine.product,
-    arch: facts.firmware?.arch ?? facts.arch ?? machine.arch,
-    firmware: facts.firmware?.name ?? machine.firmware,
-    secureBoot: facts.secureBoot ?? machine.secureBoot,
-    ramBytes: facts.ramBytes ?? machine.ramBytes,
-  };
-}
-
-/** What stood in the place of what was changed. */
-function before<T extends object>(former: T, input: object): Partial<T> {
-  const changed = Object.entries(former).filter(([key]) => key in input);
-  return Object.fromEntries(changed) as Partial<T>;
-}
-
-function readMacs(texts: readonly string[]): Mac[] {
-  const macs = texts.map((text) => {
-    const mac = parseMac(text);
-    if (!mac || isUnusableMac(mac)) throw InvalidMac({ text });
-    return mac;
-  });
-  return [...new Set(macs)];
-}
-
-function needsMac() {
-  return InvalidRequest({
-    problem: "a machine needs at least one MAC",
-    advice:
-      "Name it with --mac: `boot machine add s4 --mac 52:54:00:00:00:04`. It stands on the machine's label and on its screen while it boots.",
-  });
-}
-
-/** @throws InvalidRequest, InvalidMac */
-function apply(machine: Machine, input: MachineInput): Machine {
-  if (input.name !== undefined && !isMachineName(input.name))
-    throw InvalidRequest({
-      problem: `name ${JSON.stringify(input.name.slice(0, 70))}: a name is lower-case letters, digits and inner hyphens, at most 63`,
-      advice: "Write it like s4 or master-1: it is the machine's host name.",
-    });
-  const address = typeof input.address === "string" ? parseIpv4(input.address) : undefined;
-  if (typeof input.address === "string" && !address)
-    throw InvalidRequest({
-      problem: `address ${JSON.stringify(input.address.slice(0, 40))} is not an IPv4 address`,
-      advice: "Write it like 10.0.0.14.",
-    });
-  const macs = input.macs === undefined ? machine.macs : readMacs(input.macs);
-  if (macs.length === 0) throw needsMac();
-  return {
-    ...machine,
-    name: input.name ?? machine.name,
-    macs,
-    group: input.group === undefined ? machine.group : (input.group ?? undefined),
-    seat: input.seat === undefined ? machine.seat : (input.seat ?? undefined),
-    address: input.address === undefined ? machine.address : address,
-    labels: input.labels ?? machine.labels,
-    ...withPreferences(machine, input),
-  };
-}

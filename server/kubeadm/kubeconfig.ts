@@ -12,12 +12,14 @@ export interface Kubeconfig {
   readonly authorityPem: string;
   /** Undefined: a discovery file, which says where the cluster is and who vouches for it, and nothing else. */
   readonly user?: KubeconfigUser | undefined;
+  /** Where its user works; undefined: in `default`, as kubectl has it. */
+  readonly namespace?: string | undefined;
 }
 
 const base64 = (text: string) => Buffer.from(text).toString("base64");
 
 /** A kubeconfig with the names that kubeadm gives: the context is `<user>@<cluster>`. A secret, if it has a user. */
-export function formatKubeconfig({ clusterName, server, authorityPem, user }: Kubeconfig): string {
+export function formatKubeconfig({ clusterName, server, authorityPem, user, namespace }: Kubeconfig): string {
   const context = user ? `${user.name}@${clusterName}` : clusterName;
   return writeYaml(
     {
@@ -30,7 +32,18 @@ export function formatKubeconfig({ clusterName, server, authorityPem, user }: Ku
           cluster: { "certificate-authority-data": base64(authorityPem), server },
         },
       ],
-      contexts: user ? [{ name: context, context: { cluster: clusterName, user: user.name } }] : [],
+      contexts: user
+        ? [
+            {
+              name: context,
+              context: {
+                cluster: clusterName,
+                user: user.name,
+                ...(namespace === undefined ? {} : { namespace }),
+              },
+            },
+          ]
+        : [],
       "current-context": user ? context : "",
       preferences: {},
       users: user

@@ -166,6 +166,10 @@ export function createKubernetesClient(options: KubernetesClientOptions) {
         contentType: "application/strategic-merge-patch+json",
       }) as Promise<ObjectOfKind[K]>,
 
+    /** What a subresource makes of a question: a token of an account. It is in the answer alone, and in no error. */
+    ask: (kind: Kind, name: ObjectName, subresource: string, question: object): Promise<unknown> =>
+      call({ method: "POST", ...one(kind, name, subresource), body: question }),
+
     /** Makes the object so, whether it is there or not; what others set besides is left (server-side apply). */
     apply: <K extends Kind>(kind: K, object: Manifest) =>
       client.applyAt(pathOf(kind, nameOf(object)), object) as Promise<ObjectOfKind[K]>,

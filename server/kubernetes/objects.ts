@@ -43,6 +43,18 @@ export interface SecretObject extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
+export interface NamespaceObject extends KubernetesObject {
+  readonly spec?: { readonly finalizers?: readonly string[] };
+  readonly status?: { readonly phase?: string; readonly conditions?: readonly Condition[] };
+}
+
+export interface ResourceQuotaObject extends KubernetesObject {
+  readonly status?: {
+    readonly hard?: Readonly<Record<string, string>>;
+    readonly used?: Readonly<Record<string, string>>;
+  };
+}
+
 export interface ConfigMapObject extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>;
 }
@@ -65,13 +77,16 @@ export interface ObjectOfKind {
   readonly Secret: SecretObject;
   readonly ConfigMap: ConfigMapObject;
   readonly CertificateSigningRequest: SigningRequestObject;
-  readonly Namespace: KubernetesObject;
+  readonly Namespace: NamespaceObject;
   readonly ServiceAccount: KubernetesObject;
   readonly Role: KubernetesObject;
   readonly RoleBinding: KubernetesObject;
   readonly ClusterRole: KubernetesObject;
   readonly ClusterRoleBinding: KubernetesObject;
   readonly DaemonSet: KubernetesObject;
+  readonly ResourceQuota: ResourceQuotaObject;
+  readonly LimitRange: KubernetesObject;
+  readonly NetworkPolicy: KubernetesObject;
 }
 export type Kind = keyof ObjectOfKind;
 
@@ -104,6 +119,9 @@ export const resources: Readonly<Record<Kind, Resource>> = {
   ClusterRole: resource(rbac, "clusterroles", false),
   ClusterRoleBinding: resource(rbac, "clusterrolebindings", false),
   DaemonSet: resource("apps/v1", "daemonsets", true),
+  ResourceQuota: resource("v1", "resourcequotas", true),
+  LimitRange: resource("v1", "limitranges", true),
+  NetworkPolicy: resource("networking.k8s.io/v1", "networkpolicies", true),
 };
 
 export interface ObjectName {

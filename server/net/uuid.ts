@@ -2,14 +2,18 @@
 export type Uuid = string & { readonly __uuid: true };
 
 /**
- * UUIDs that whole production runs of boards share, so they identify nothing
- * (seen in talos#7694, omni#38, FOG#196; all zero and all ones by the SMBIOS specification itself).
+ * UUIDs that whole production runs of boards share, so they identify nothing (seen in talos#7694, omni#38, FOG#196); beside those whose
+ * octets are all alike, which the SMBIOS specification itself calls unset (DSP0134 s.7.2.1: all zero, all ones).
  */
 const sharedByManyBoards = new Set([
-  "00000000-0000-0000-0000-000000000000",
-  "ffffffff-ffff-ffff-ffff-ffffffffffff",
   "03000200-0400-0500-0006-000700080009",
+  "00020003-0004-0005-0006-000700080009",
   "12345678-1234-5678-90ab-cddeefaabbcc",
+  "12345678-1234-5678-1234-567812345678",
+  "01234567-8910-1112-1314-151617181920",
+  "11111111-2222-3333-4444-555555555555",
+  // Dell, with a service tag that nobody wrote
+  "4c4c4544-0000-2010-8020-80c04f202020",
 ]);
 
 export function parseUuid(text: string): Uuid | undefined {
@@ -19,7 +23,8 @@ export function parseUuid(text: string): Uuid | undefined {
 
 /** True when the UUID can tell one machine from another. Never the only key of a machine all the same. */
 export function isUsableUuid(uuid: Uuid): boolean {
-  return !sharedByManyBoards.has(uuid);
+  const isOneOctet = /^(..)\1{15}$/.test(uuid.replaceAll("-", ""));
+  return !isOneOctet && !sharedByManyBoards.has(uuid);
 }
 
 /**

@@ -72,6 +72,7 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
     nodeRamBytes: take("nodeRam", nodeRamBytes, ofBoot?.nodeRamBytes),
     reports: take("reports", source.reports, ofBoot?.reports) ?? true,
     rollcallArguments: take("rollcallArguments", source.rollcallArguments, ofBoot?.rollcallArguments) ?? true,
+    sshUser: take("sshUser", source.sshUser, parent?.sshUser),
     parameters,
     templates: merged<TemplateKind>("templates", parent?.templates ?? {}, texts.templates),
     userDataParts: [...(parent?.userDataParts ?? []), ...texts.userDataParts],

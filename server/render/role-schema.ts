@@ -106,6 +106,13 @@ const roleSchema = Type.Object(
         description: "false: the image is of another system, whose kernel gets `arguments` alone.",
       }),
     ),
+    sshUser: Type.Optional(
+      Type.String({
+        pattern: "^[a-z_][a-z0-9_-]{0,31}$",
+        description:
+          "The account that the parameter sshKeys is for; the server restarts the machine by it. It is root, or may become root by sudo without a password. root without it.",
+      }),
+    ),
     parameters: Type.Optional(
       Type.Record(Type.String(), parameterSchema, {
         description: "What `boot MACHINE ROLE --param name=value` may set, by name.",
@@ -144,6 +151,7 @@ export interface RoleFile {
   nodeRam?: string;
   reports?: boolean;
   rollcallArguments?: boolean;
+  sshUser?: string;
   parameters?: Record<string, RoleParameter>;
   templates?: Partial<Record<TemplateKind, string>>;
   userDataParts?: string[];

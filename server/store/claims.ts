@@ -1,5 +1,5 @@
 import type { Database } from "better-sqlite3";
-import type { Clock } from "../domain/capabilities.ts";
+import type { Clock, EpochMs } from "../domain/capabilities.ts";
 import { type Claim, reportWindowMs } from "../domain/claim.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
@@ -123,6 +123,16 @@ export function createClaimRepository(db: Database, queue: CommitQueue, clock: C
         .catch(() => undefined);
       return before;
     },
+    /** Ends the machine's claim, if it was minted by then. @returns whether there was one */
+    revoke: (machineId: string, mintedUntil: EpochMs): Promise<boolean> =>
+      queue.run(({ onRollback }) => {
+        const claim = byHash.get(hashOfMachine.get(machineId) ?? "");
+        if (!claim || claim.mintedAt > mintedUntil) return false;
+        drop.run(claim.hash);
+        unindex(claim);
+        onRollback(() => index(claim));
+        return true;
+      }),
     forgetMachine(machineId: string): void {
       const claim = byHash.get(hashOfMachine.get(machineId) ?? "");
       if (claim) unindex(claim);

@@ -1,12 +1,15 @@
 import type { Database } from "better-sqlite3";
 import type { BootPreferences, DriverChoice, LocalBootMethod, RamCheck } from "../domain/boot-preferences.ts";
 import type { EpochMs } from "../domain/capabilities.ts";
+import type { RoomPlan } from "../domain/room.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
 /** A room, or any other set of machines that are treated alike. */
 export interface Group extends BootPreferences {
   readonly name: string;
   readonly description: string;
+  /** Where its seats stand; undefined: nobody drew it. */
+  readonly plan: RoomPlan | undefined;
   readonly createdAt: EpochMs;
 }
 
@@ -16,16 +19,17 @@ interface Row {
   local_boot: LocalBootMethod | null;
   driver: DriverChoice | null;
   ram_check: RamCheck | null;
+  plan: string | null;
   created_at_ms: number;
 }
 
 export function createGroupRepository(db: Database, queue: CommitQueue) {
   const byName = new Map<string, Group>();
   const upsert = db.prepare(
-    `INSERT INTO groups (name, description, local_boot, driver, ram_check, created_at_ms) VALUES (?, ?, ?, ?, ?, ?)
+    `INSERT INTO groups (name, description, local_boot, driver, ram_check, plan, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (name) DO UPDATE SET
        description = excluded.description, local_boot = excluded.local_boot, driver = excluded.driver,
-       ram_check = excluded.ram_check`,
+       ram_check = excluded.ram_check, plan = excluded.plan`,
   );
   const drop = db.prepare("DELETE FROM groups WHERE name = ?");
   for (const row of db.prepare("SELECT * FROM groups").all() as Row[])
@@ -35,6 +39,7 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
       localBoot: row.local_boot ?? undefined,
       driver: row.driver ?? undefined,
       ramCheck: row.ram_check ?? undefined,
+      plan: row.plan === null ? undefined : (JSON.parse(row.plan) as RoomPlan),
       createdAt: row.created_at_ms,
     });
 
@@ -45,8 +50,16 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
     save: (group: Group): Promise<void> =>
       queue.run(({ onRollback }) => {
         const before = byName.get(group.name);
-        const { name, description, localBoot, driver, ramCheck, createdAt } = group;
-        upsert.run(name, description, localBoot ?? null, driver ?? null, ramCheck ?? null, createdAt);
+        const { name, description, localBoot, driver, ramCheck, plan, createdAt } = group;
+        upsert.run(
+          name,
+          description,
+          localBoot ?? null,
+          driver ?? null,
+          ramCheck ?? null,
+          plan ? JSON.stringify(plan) : null,
+          createdAt,
+        );
         byName.set(name, { ...group, createdAt: before?.createdAt ?? createdAt });
         onRollback(() => (before ? byName.set(group.name, before) : byName.delete(group.name)));
       }),

@@ -1,7 +1,13 @@
 import type { Database } from "better-sqlite3";
 import type { DriverChoice, LocalBootMethod, RamCheck } from "../domain/boot-preferences.ts";
 import type { Arch } from "../domain/firmware.ts";
-import { AddressTaken, MachineNameTaken, MachineNotFound, MacTaken } from "../domain/error-catalogue.ts";
+import {
+  AddressTaken,
+  MachineNameTaken,
+  MachineNotFound,
+  MacTaken,
+  SeatTaken,
+} from "../domain/error-catalogue.ts";
 import type { Machine, Phase } from "../domain/machine.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { type Mac, parseMac } from "../net/mac.ts";
@@ -99,11 +105,18 @@ function howToTake(mac: Mac, owner: Machine, newName: string | undefined): strin
   return `${isSame}\`boot machine remove ${name}\` takes that one, which has no other MAC, off the roll; then do this again.`;
 }
 
+/** One seat of one room as a key; undefined: it has none. Seats are told apart as people read them, A1 is a1. */
+function seatOf(machine: Machine | undefined): string | undefined {
+  if (machine?.group === undefined || machine.seat === undefined) return undefined;
+  return `${machine.group} ${machine.seat.toLowerCase()}`;
+}
+
 export function createMachineRepository(db: Database, queue: CommitQueue) {
   const byId = new Map<string, Machine>();
   const byMac = new Map<Mac, Machine>();
   const byName = new Map<string, Machine>();
   const byAddress = new Map<Ipv4, Machine>();
+  const bySeat = new Map<string, Machine>();
   const unaccepted = new Map<string, Machine>();
 
   const columns = Object.keys(toRow({ labels: {} } as Machine));
@@ -116,6 +129,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   );
   const deleteMacs = db.prepare("DELETE FROM machine_macs WHERE machine_id = ?");
   const insertMac = db.prepare("INSERT INTO machine_macs (mac, machine_id, position) VALUES (?, ?, ?)");
+  // Ids are no names, so a machine that is written anew holds nobody's.
+  const setAside = db.prepare("UPDATE machines SET name = id, address = NULL WHERE id = ?");
   const deleteMachine = db.prepare("DELETE FROM machines WHERE id = ?");
 
   const macsOf = new Map<string, Mac[]>();
@@ -131,6 +146,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     byName.set(machine.name, machine);
     for (const mac of machine.macs) byMac.set(mac, machine);
     if (machine.address) byAddress.set(machine.address, machine);
+    const seat = seatOf(machine);
+    if (seat !== undefined) bySeat.set(seat, machine);
     if (machine.acceptedAt === undefined) unaccepted.set(machine.id, machine);
   }
   function unindex(machine: Machine): void {
@@ -139,8 +156,10 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     byName.delete(machine.name);
     for (const mac of machine.macs) byMac.delete(mac);
     if (machine.address) byAddress.delete(machine.address);
+    const seat = seatOf(machine);
+    if (seat !== undefined && bySeat.get(seat)?.id === machine.id) bySeat.delete(seat);
   }
-  function refuseClashes(machine: Machine): void {
+  function refuseClashes(machine: Machine, before: Machine | undefined): void {
     const sameName = byName.get(machine.name);
     if (sameName && sameName.id !== machine.id) throw MachineNameTaken({ name: machine.name });
     for (const mac of machine.macs) {
@@ -155,11 +174,16 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     const owner = machine.address && byAddress.get(machine.address);
     if (machine.address && owner && owner.id !== machine.id)
       throw AddressTaken({ address: machine.address, machine: owner.name });
+    // Asked of newcomers only: rooms from before this rule may have two machines on one seat.
+    const seat = seatOf(machine);
+    const sitting = seat !== undefined && seat !== seatOf(before) ? bySeat.get(seat) : undefined;
+    if (sitting && sitting.id !== machine.id)
+      throw SeatTaken({ seat: machine.seat ?? "", group: machine.group ?? "", machine: sitting.name });
   }
 
   /** Inside a transaction: writes `next` over `before`. */
   function write(before: Machine | undefined, next: Machine, onRollback: (undo: () => void) => void): void {
-    refuseClashes(next);
+    refuseClashes(next, before);
     upsert.run(toRow(next));
     if (!before || before.macs.join() !== next.macs.join()) {
       deleteMacs.run(next.id);
@@ -171,6 +195,29 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
       unindex(next);
       if (before) index(before);
     });
+  }
+
+  /** Inside a transaction: writes many machines, which may change names, addresses and seats among each other. */
+  function writeAll(changed: readonly Machine[], onRollback: (undo: () => void) => void): void {
+    const befores = changed.flatMap(({ id }) => byId.get(id) ?? []);
+    for (const { id } of befores) {
+      setAside.run(id);
+      deleteMacs.run(id);
+    }
+    const formerly = new Map(befores.map((before) => [before.id, before]));
+    befores.forEach(unindex);
+    const written: Machine[] = [];
+    onRollback(() => {
+      written.forEach(unindex);
+      befores.forEach(index);
+    });
+    for (const next of changed) {
+      refuseClashes(next, formerly.get(next.id));
+      upsert.run(toRow(next));
+      next.macs.forEach((mac, position) => insertMac.run(mac, next.id, position));
+      index(next);
+      written.push(next);
+    }
   }
 
   /** Changed in memory and not written yet. */
@@ -208,12 +255,15 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
       if (!machine) throw MachineNotFound({ name: text });
       return machine;
     },
-    /** @throws MachineNameTaken, MacTaken, AddressTaken */
+    /** @throws MachineNameTaken, MacTaken, AddressTaken, SeatTaken */
     add: (machine: Machine): Promise<Machine> =>
       queue.run(({ onRollback }) => {
         write(undefined, machine, onRollback);
         return machine;
       }),
+    /** Adds and changes many at once, all or none; `change` is asked inside the commit. @throws MachineNameTaken, MacTaken, AddressTaken, SeatTaken */
+    saveAll: (change: () => readonly Machine[]): Promise<void> =>
+      queue.run(({ onRollback }) => writeAll(change(), onRollback)),
     /** Changes one machine inside the commit, so that changes made at the same time do not undo each other. Undefined: it is gone. */
     update: (id: string, change: (current: Machine) => Machine): Promise<Machine | undefined> =>
       queue.run(({ onRollback }) => {

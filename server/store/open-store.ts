@@ -11,14 +11,18 @@ import { CommitQueue } from "./commit-queue.ts";
 import { createEventLog } from "./events.ts";
 import { createExamRepository } from "./exams.ts";
 import { createGroupRepository } from "./groups.ts";
+import { createHardwareRepository } from "./hardware.ts";
 import { createImageRepository } from "./images.ts";
 import { createLeaseRepository } from "./leases.ts";
 import { createMachineRepository } from "./machines.ts";
 import { migrate } from "./migrate.ts";
+import { createOperationRepository } from "./operations.ts";
+import { createPowerRepository } from "./power.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
+import { createStudentRepository } from "./students.ts";
 import { createUpstreamRepository } from "./upstreams.ts";
 import { createRegistryUpkeepRepository } from "./registry-upkeep.ts";
 import { createTokenRepository } from "./tokens.ts";
@@ -47,6 +51,7 @@ export function openStore(path: string, clock: Clock) {
   return {
     machines: createMachineRepository(db, queue),
     groups: createGroupRepository(db, queue),
+    hardware: createHardwareRepository(db, queue),
     assignments: createAssignmentRepository(db, queue),
     leases: createLeaseRepository(db, queue),
     boots: createBootRepository(db, queue),
@@ -55,11 +60,14 @@ export function openStore(path: string, clock: Clock) {
     cluster: createClusterRepository(db, queue),
     events: createEventLog(db, queue, clock),
     exams: createExamRepository(db, queue),
+    machinePower: createPowerRepository(db, queue),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
+    operations: createOperationRepository(db, queue),
     registry: createRegistryRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
+    students: createStudentRepository(db, queue),
     upstreams: createUpstreamRepository(db, queue),
     registryUpkeep: createRegistryUpkeepRepository(db, queue),
     /** Commits now what waits for the next commit. */

@@ -124,7 +124,13 @@ export function startSession(
 function reportEnd(
   { clock, log }: SessionSurroundings,
   { packet, client, arrivedAtMs }: SessionRequest,
-  transfer: { readonly sizeBytes: number; readonly progress: TransferProgress } | undefined,
+  transfer:
+    | {
+        readonly sizeBytes: number;
+        readonly progress: TransferProgress;
+        readonly options: NegotiatedOptions;
+      }
+    | undefined,
   end: TransferEnd,
   serverMs: DurationMs,
 ): TftpContact {
@@ -135,6 +141,8 @@ function reportEnd(
     outcome: end.outcome,
     sizeBytes: transfer?.sizeBytes ?? 0,
     sentBytes: transfer?.progress.sentBytes ?? 0,
+    isHeard: transfer?.progress.hasHeardClient,
+    blockBytes: transfer?.options.blockSizeBytes,
     retransmissions: transfer?.progress.retransmissions ?? 0,
     durationMs: round(clock.monotonicMs() - arrivedAtMs),
     serverMs: round(serverMs),

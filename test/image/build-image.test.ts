@@ -416,6 +416,7 @@ t.test("what is run as a program may be run", (t) => {
     "initramfs/scripts/rollcall.d/dhcp-event",
     "overlay/usr/lib/rollcall/await-server",
     "overlay/usr/lib/rollcall/make-host-keys",
+    "overlay/usr/lib/rollcall/report-hardware",
   ]) {
     t.ok((statSync(join(recipeDir, file)).mode & 0o100) !== 0, file);
   }

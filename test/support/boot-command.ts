@@ -14,6 +14,7 @@ export interface Ended {
 export function boot(
   words: readonly string[],
   environment: Readonly<Record<string, string>> = {},
+  input = "",
 ): Promise<Ended> {
   return new Promise((done) => {
     const child = execFile(
@@ -22,6 +23,6 @@ export function boot(
       { env: { PATH: process.env["PATH"], ...environment }, maxBuffer: 1 << 26 },
       (error, out, err) => done({ code: error ? Number(error.code ?? -1) : 0, out, err }),
     );
-    child.stdin?.end();
+    child.stdin?.end(input);
   });
 }

@@ -34,7 +34,7 @@ export async function fakeApiServer(
   t: Test,
   authorities: Pick<ClusterAuthorities, "cluster">,
   answer: (asked: Asked) => Told | undefined,
-  { asksCertificate = true } = {},
+  { asksCertificate = true, at = { host: "127.0.0.1", port: 0 } } = {},
 ) {
   const { certificatePem, privateKeyPem } = await issueWithKey(
     authorities.cluster,
@@ -85,7 +85,7 @@ export async function fakeApiServer(
   );
   // A client that does not trust it, or that it does not trust, is the other side's to tell of.
   server.on("tlsClientError", () => {});
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(at.port, at.host, resolve));
   t.teardown(
     () =>
       new Promise<void>((resolve) => {
@@ -94,5 +94,5 @@ export async function fakeApiServer(
       }),
   );
   const { port } = server.address() as AddressInfo;
-  return { target: { host: "127.0.0.1", port }, asked, server };
+  return { target: { host: at.host, port }, asked, server };
 }

@@ -4,7 +4,7 @@ import { mkdirSync, symlinkSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { Agent, type Dispatcher, request } from "undici";
-import { type App, createApp } from "../../server/app.ts";
+import { type App, type AppDeps, createApp } from "../../server/app.ts";
 import { loadConfig } from "../../server/config/load.ts";
 import type { Clock, Log } from "../../server/domain/capabilities.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
@@ -56,10 +56,14 @@ export interface ServerOptions {
   readonly roles?: Readonly<Record<string, string>>;
   readonly dataDir?: string;
   readonly clock?: Clock;
+  /** First-stage programs that there are; snponly.efi alone unless told otherwise. */
+  readonly bootAssets?: readonly string[];
   /** The machine at 127.0.0.1, where programs of this host ask from. */
   readonly machineHere?: number;
   /** More of the config, by key. */
   readonly settings?: Readonly<Record<string, unknown>>;
+  /** What switches machines, and what else operations order. */
+  readonly orders?: Pick<AppDeps, "power" | "operationLimits">;
 }
 
 /** Runs curl beside this process; @returns what it wrote. */
@@ -87,10 +91,17 @@ export async function startServer(
   const root = join(directory, "checkout");
   const rolesDir = join(directory, "roles");
   const nbp = Buffer.from("first-stage binary");
+  const programs = options.bootAssets ?? ["snponly.efi"];
   writeFiles(root, {
-    "boot-assets/snponly.efi": nbp.toString(),
+    ...Object.fromEntries(programs.map((name) => [`boot-assets/${name}`, nbp.toString()])),
     "boot-assets/manifest.json": JSON.stringify({
-      assets: [{ name: "snponly.efi", arch: "x86_64", version: "1", sha256: sha256Of(nbp), source: "test" }],
+      assets: programs.map((name) => ({
+        name,
+        arch: "x86_64",
+        version: "1",
+        sha256: sha256Of(nbp),
+        source: "test",
+      })),
     }),
   });
   symlinkSync(join(checkout, "templates"), join(root, "templates"));
@@ -120,6 +131,7 @@ export async function startServer(
     );
   const log: Log = { ...silentLog, info: keep("info"), warn: keep("warn"), error: keep("error") };
   const app: App = await createApp({
+    ...options.orders,
     config,
     log,
     root,

@@ -57,7 +57,15 @@ export function sampleMachine(number: number, facts: Partial<Machine> = {}): Mac
 }
 
 export function sampleGroup(name: string, description: string, createdAt: number): Group {
-  return { name, description, localBoot: undefined, driver: undefined, ramCheck: undefined, createdAt };
+  return {
+    name,
+    description,
+    localBoot: undefined,
+    driver: undefined,
+    ramCheck: undefined,
+    plan: undefined,
+    createdAt,
+  };
 }
 
 export function sampleLease(number: number, facts: Partial<Lease> = {}): Lease {

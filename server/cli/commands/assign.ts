@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeActor } from "../../domain/assignment.ts";
+import { seeThrough } from "../follow-operation.ts";
 import { formatAge, type Table } from "../output.ts";
 import { type GivenParameter, readParameters } from "../parameters.ts";
 import type { Session } from "../session.ts";
@@ -92,9 +93,16 @@ async function explainAll(session: Session, hostSet: string): Promise<void> {
 interface AssignOptions {
   once?: boolean;
   power: string;
+  wait: boolean;
   dryRun?: boolean;
   ignoreRam?: boolean;
   param: readonly GivenParameter[];
+}
+
+interface Assigned {
+  readonly dryRun: boolean;
+  readonly operation?: string;
+  readonly plan: PlanLine[];
 }
 
 async function assign(
@@ -103,7 +111,7 @@ async function assign(
   target: string,
   options: AssignOptions,
 ): Promise<void> {
-  const answer = await session.client.post<{ dryRun: boolean; plan: PlanLine[] }>("/assignments", {
+  const answer = await session.client.post<Assigned>("/assignments", {
     machines: hostSet,
     ...(await resolvedTarget(session, target, options.param)),
     mode: options.once ? "once" : "always",
@@ -111,8 +119,11 @@ async function assign(
     dryRun: options.dryRun ?? false,
     ...(options.ignoreRam ? { ramCheck: "ignore" } : {}),
   });
-  session.show(answer, () => planTable(answer.plan));
-  if (answer.dryRun) session.say("Nothing was changed (--dry-run).");
+  const isSwitched = options.power !== "none" && answer.operation !== undefined;
+  // One answer for programs: what the machines came to.
+  if (!isSwitched || session.format === "table") session.show(answer, () => planTable(answer.plan));
+  if (isSwitched) await seeThrough(session, answer.operation, { isWaited: options.wait });
+  else if (answer.dryRun) session.say("Nothing was changed (--dry-run).");
   else
     session.say(
       `Assigned. ${answer.plan.length === 1 ? "It boots" : "They boot"} this at the next power-on; a machine that waits begins now. Watch: boot status --watch`,
@@ -126,12 +137,11 @@ export function assignCommands(program: Command, open: () => Session): void {
     .addOption(new Option("--once", "for the next boot only"))
     .addOption(new Option("--ignore-ram", "machines whose RAM seems too little for the role may try"))
     .addOption(
-      new Option("--power <how>", "switch the machines too")
+      new Option("--power <how>", "switch the machines too, and wait until they are ready")
         .choices(["none", "wake", "cycle"])
-        .default("none")
-        // Until the server can do it.
-        .hideHelp(),
+        .default("none"),
     )
+    .addOption(new Option("--no-wait", "with --power: do not wait for its end"))
     .addOption(new Option("--dry-run", "only tell what would change"))
     .addOption(
       new Option(
@@ -143,7 +153,7 @@ export function assignCommands(program: Command, open: () => Session): void {
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot s4 worker\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run\n  boot s4 worker --param 'sshKeys=ssh-ed25519 AAAA... anna' --param 'sshKeys=ssh-ed25519 AAAA... ben'",
+      "\nExamples:\n  boot s4 worker\n  boot lab225 worker --power cycle\n  boot 's[4-9],-s7' rescue --once\n  boot lab225 http://10.0.0.1/my.ipxe --dry-run\n  boot s4 worker --param 'sshKeys=ssh-ed25519 AAAA... anna' --param 'sshKeys=ssh-ed25519 AAAA... ben'",
     )
     .action((hostSet: string, target: string | undefined, options: AssignOptions) => {
       const session = open();
@@ -158,7 +168,7 @@ export function assignCommands(program: Command, open: () => Session): void {
     )
     .addHelpText("after", "\nExample:\n  boot plan lab225 worker")
     .action((hostSet: string, target: string, options: AssignOptions) =>
-      assign(open(), hostSet, target, { ...options, power: "none", dryRun: true }),
+      assign(open(), hostSet, target, { ...options, power: "none", wait: false, dryRun: true }),
     );
   program
     .command("undo")

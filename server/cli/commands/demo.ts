@@ -12,7 +12,7 @@ import {
 import { buildImage } from "../../image/build-image.ts";
 import { root } from "../../platform/checkout.ts";
 import { administratorDirectories, findProgram } from "../../platform/find-program.ts";
-import { bootSpans, type TimedBoot } from "../boot-spans.ts";
+import { bootSpans, type TimedBoot } from "../../domain/boot-spans.ts";
 import { type Client, createClient } from "../client.ts";
 import { formatBytes, formatTable } from "../output.ts";
 import { fillBootAssets } from "./asset.ts";

@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { describeCounts, describeOperation, type OperationSummary, seeAgain } from "../follow-operation.ts";
 import { formatAge, formatBytes, formatTable, safeText, type Table } from "../output.ts";
 import type { Session } from "../session.ts";
 
@@ -82,16 +83,25 @@ export function machinesPath(hostSet: string | undefined): string {
   return hostSet === undefined ? "/machines" : `/machines?machines=${encodeURIComponent(hostSet)}`;
 }
 
+/** A line for each operation that is under way. */
+async function underWay({ client }: Session): Promise<string> {
+  const { items } = await client.get<{ items: OperationSummary[] }>("/operations?state=running");
+  return items
+    .map((one) => `Under way: ${describeOperation(one)}, ${describeCounts(one)}: ${seeAgain(one.id)}\n`)
+    .join("");
+}
+
 /** How often `--watch` looks, ms. */
 const watchEveryMs = 1000;
 
-async function watch({ client, isTerminal }: Session, hostSet: string | undefined): Promise<never> {
+async function watch(session: Session, hostSet: string | undefined): Promise<never> {
+  const { client, isTerminal } = session;
   const before = new Map<string, string>();
   for (;;) {
     const machines = await client.list<MachineView>(machinesPath(hostSet));
     if (isTerminal)
       process.stdout.write(
-        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\nCtrl-C ends watching; the machines go on.\n`,
+        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\n${await underWay(session)}Ctrl-C ends watching; the machines go on.\n`,
       );
     else {
       for (const machine of machines) {
@@ -117,5 +127,6 @@ export function statusCommand(program: Command, open: () => Session): void {
       if (options.watch) await watch(session, hostSet);
       const machines = await session.client.list<MachineView>(machinesPath(hostSet));
       session.show(machines, () => statusTable(machines, Date.now()));
+      if (session.format === "table") process.stdout.write(await underWay(session));
     });
 }

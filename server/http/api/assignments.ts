@@ -1,12 +1,12 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
-import type { AssignedTarget } from "../../domain/assignment.ts";
-import type { Ids } from "../../domain/capabilities.ts";
-import { GroupNotFound, InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
+import { type AssignedTarget, describeTarget } from "../../domain/assignment.ts";
+import { GroupNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { MayTouch, Undoing } from "../../inventory/undoing.ts";
+import type { Operations } from "../../operations/operations.ts";
 import { operators, readers } from "../authorization.ts";
 import { planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
@@ -22,7 +22,7 @@ export interface AssignmentApiDeps {
   readonly address: string | undefined;
   /** Where machines reach this server, for previews that are asked for on the control socket. */
   readonly publicUrl: () => string;
-  readonly ids: Ids;
+  readonly operations: Operations;
 }
 
 const mode = Type.Union([Type.Literal("always"), Type.Literal("once")], { default: "always" });
@@ -89,19 +89,15 @@ function targetOf(body: {
 
 type GroupRequest = Pick<FastifyRequest, "reach" | "asker"> & { readonly params: { group: string } };
 
-/** Operations kept for looking at; assignments are done at once, so these are records, not work. */
-const keptOperations = 500;
+/** What becomes of the machines' power: waking switches on what is off, cycling restarts what is on too. */
+const actions = { none: undefined, wake: "on", cycle: "cycle" } as const;
 
 export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
-  const { assigning, undoing, boots, ids, exams } = deps;
+  const { assigning, undoing, boots, operations, exams } = deps;
   const refuseGroup = ({ reach, asker, params: { group } }: GroupRequest): void => {
     if (!reach.inventory.groupNames().has(group)) throw GroupNotFound({ group });
     exams.refuseRoom(group, asker);
   };
-  const operations = new Map<
-    string,
-    { readonly operation: object; readonly machineIds: readonly string[] }
-  >();
   const change = (summary: string, body?: object) => ({
     config: { scopes: operators, rooms: "limited", audit: "own" } as const,
     schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) },
@@ -138,21 +134,20 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Assign to a host set", assignBody),
     async (request) => {
       const { machines, mode, power, dryRun } = request.body;
-      if (power !== "none")
-        throw InvalidRequest({
-          problem: `power: ${power}: this server does not switch machines on and off yet`,
-          advice: "Leave --power away, and switch them by hand: they boot what was assigned.",
-        });
       const { inventory: within } = request.reach;
       const asked = { machines, target: targetOf(request.body), mode, actor: request.actor, within };
       if (!dryRun) exams.refuse(assigning.machinesOf(machines, within), request.asker);
-      const lines = dryRun ? assigning.plan(asked) : await assigning.assign(asked);
-      const plan = lines.map(planView);
-      if (dryRun) return { dryRun: true, plan };
-      const operation = { id: ids.id("op"), kind: "assignment", state: "done", plan };
-      operations.set(operation.id, { operation, machineIds: lines.map(({ machine }) => machine.id) });
-      for (const old of operations.keys()) if (operations.size > keptOperations) operations.delete(old);
-      return { dryRun: false, operation: operation.id, plan };
+      const planned = assigning.plan(asked);
+      if (dryRun) return { dryRun: true, plan: planned.map(planView) };
+      const action = actions[power];
+      const order = { kind: "assign" as const, action, target: describeTarget(asked.target) };
+      const subjects = planned.map(({ machine }) => machine);
+      // Before anything is written: two may not switch the same machine.
+      if (action !== undefined) operations.findSame(order, subjects);
+      const lines = await assigning.assign(asked);
+      const begin = action === undefined ? operations.noteAssigned : operations.begin;
+      const { id } = await begin(order, subjects, request.actor);
+      return { dryRun: false, operation: id, plan: lines.map(planView) };
     },
   );
   app.delete<{ Body: Static<typeof releaseBody> }>(
@@ -225,20 +220,6 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
       return { items };
     },
   );
-  app.get<{ Params: { id: string } }>(
-    "/operations/:id",
-    {
-      config: { scopes: readers, rooms: "limited" },
-      schema: { summary: "One operation", tags: ["assignments"] },
-    },
-    (request) => {
-      const found = operations.get(request.params.id);
-      const isSeen = found && (!request.reach.rooms || found.machineIds.every(request.reach.hasMachine));
-      if (!isSeen) throw OperationNotFound({ id: request.params.id });
-      return found.operation;
-    },
-  );
-
   app.put<{ Params: { group: string }; Body: Static<typeof groupBody> }>(
     "/groups/:group/role",
     change("Assign to a group", groupBody),

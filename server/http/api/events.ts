@@ -193,8 +193,14 @@ function withinOf({ rooms, inventory }: Reach): Pick<EventFilter, "within"> {
   return rooms ? { within: { machineIds: inventory.all().map(({ id }) => id), rooms } } : {};
 }
 
-/** What was taken back may have been of other rooms too, and its sentence names their machines. */
+/** Without what names machines of other rooms: those of a change that was taken back, those with the same UUID. */
 function withoutOthers(event: Event): Event {
+  if (event.type === "machine.uuid-shared")
+    return {
+      ...event,
+      message: "another machine says the same UUID of itself: machines are told apart by their MACs",
+      data: { uuid: event.data["uuid"] },
+    };
   const { change: _change, ...data } = event.data;
   return { ...event, data };
 }

@@ -20,11 +20,14 @@ import { describeTarget } from "../../domain/assignment.ts";
 import { servedKinds } from "../../domain/role.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
+import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
 import { operators, readers } from "../authorization.ts";
 import { previewUrl } from "../request-facts.ts";
+import { powerView } from "./machine-power.ts";
 import { page, pageQuery } from "./paging.ts";
-import { bootView, explainView, machineView } from "./views.ts";
+import type { Mac } from "../../net/mac.ts";
+import { bootView, explainView, hardwareView, machineView } from "./views.ts";
 
 /** Which driver people chose, and the one that the machine gets since it hung in another, where that is left to us. */
 export interface DriverInForce extends Preference<DriverChoice> {
@@ -41,6 +44,8 @@ export interface MachineApiDeps {
   readonly bootHistory: Pick<BootRepository, "find" | "ofMachine">;
   readonly address: string | undefined;
   readonly driverOf: (machine: Machine) => DriverInForce;
+  /** How each machine is switched. */
+  readonly powerSettings: PowerSettingsService;
   /** Where machines reach this server, for previews that are asked for on the control socket. */
   readonly publicUrl: () => string;
 }
@@ -120,6 +125,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     /** Where it was last seen; `address` is its reservation. */
     currentAddress: boots.addressOf(machine) ?? null,
     /** What is in force, and who said so: this machine, its group, its role or the config. */
+    power: powerView(deps.powerSettings.of(machine.id)),
     bootsBy: { localBoot: boots.disk.methodOf(machine), driver: driverView(deps.driverOf(machine)) },
   });
   const driverView = (driver: DriverInForce) => ({ ...driver, learned: driver.learned ?? null });
@@ -189,6 +195,18 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     },
   );
   app.get<Params>("/machines/:machine", read("One machine"), (request) => view(seen(request)));
+  app.get<Params>("/machines/:machine/hardware", read("What its own system found in it"), (request) => {
+    const machine = seen(request);
+    const hardware = inventory.hardwareOf(machine);
+    // Names of machines that the caller does not see are told nowhere.
+    const nameOf = (other: Machine | undefined) =>
+      other && request.reach.hasMachine(other.id) ? [other.name] : [];
+    const ownerOf = (mac: Mac) => nameOf(inventory.findByMac(mac))[0];
+    return {
+      sharesUuidWith: inventory.sharersOf(machine).flatMap(nameOf),
+      hardware: hardware ? hardwareView(hardware, ownerOf) : null,
+    };
+  });
   app.patch<Params & { Body: Static<typeof addBody> }>(
     "/machines/:machine",
     {

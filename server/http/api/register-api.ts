@@ -3,19 +3,29 @@ import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts"
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { installAudit } from "./audit.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
+import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ExamApiDeps, registerExamApi } from "./exams.ts";
+import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
+import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
+import { type MachinePowerApiDeps, registerMachinePowerApi } from "./machine-power.ts";
+import { type OperationApiDeps, registerOperationApi } from "./operations.ts";
 import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
+import { registerStudentApi, type StudentApiDeps } from "./students.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
   extends
     MachineApiDeps,
+    MachineListApiDeps,
+    GroupApiDeps,
+    DoctorApiDeps,
+    MachinePowerApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -24,8 +34,10 @@ export interface ApiDeps
     ContainerImageApiDeps,
     TokenApiDeps,
     ClusterApiDeps,
+    StudentApiDeps,
     KeyApiDeps,
     ExamApiDeps,
+    OperationApiDeps,
     PrewarmApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
@@ -40,6 +52,10 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   });
   installAudit(app, deps.record);
   registerMachineApi(app, deps);
+  registerMachineListApi(app, deps);
+  registerGroupApi(app, deps);
+  registerDoctorApi(app, deps);
+  registerMachinePowerApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
@@ -48,7 +64,9 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerContainerImageApi(app, deps);
   registerTokenApi(app, deps);
   registerClusterApi(app, deps);
+  registerStudentApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
   registerExamApi(app, deps);
+  registerOperationApi(app, deps);
 }

@@ -2,9 +2,11 @@ import type { BootProgress } from "../../boot/tracker.ts";
 import { type AssignedTarget, describeTarget, type Selection } from "../../domain/assignment.ts";
 import { type Boot, serverTimeMs } from "../../domain/boot.ts";
 import type { Event } from "../../domain/event.ts";
+import type { ReportedHardware } from "../../domain/hardware.ts";
 import { filesOf, type Image } from "../../domain/image.ts";
 import type { Machine } from "../../domain/machine.ts";
 import type { Role } from "../../domain/role.ts";
+import type { Mac } from "../../net/mac.ts";
 import type { PlanLine } from "../../inventory/assigning.ts";
 import type { UndoPlan } from "../../inventory/undoing.ts";
 
@@ -57,6 +59,43 @@ export function machineView(
         }
       : null,
     progress: progress ?? null,
+  };
+}
+
+/** What its own system found in a machine. @param ownerOf the machine that is known by a MAC */
+export function hardwareView(hardware: ReportedHardware, ownerOf: (mac: Mac) => string | undefined) {
+  return {
+    reportedAt: isoTime(hardware.reportedAt),
+    cpu: { model: hardware.cpu.model ?? null, cores: hardware.cpu.cores ?? null },
+    memoryBytes: hardware.memoryBytes ?? null,
+    vendor: hardware.vendor ?? null,
+    product: hardware.product ?? null,
+    serial: hardware.serial ?? null,
+    uuid: hardware.uuid ?? null,
+    disks: hardware.disks.map(({ name, sizeBytes, model, serial, isRotating }) => ({
+      name,
+      sizeBytes,
+      model: model ?? null,
+      serial: serial ?? null,
+      isRotating: isRotating ?? null,
+    })),
+    nics: hardware.nics.map(({ name, mac, driver, hasLink, speedMbit, neighbour }) => ({
+      name,
+      mac,
+      /** The machine that has this MAC; null: nobody said that it is one of this machine's. */
+      machine: ownerOf(mac) ?? null,
+      driver: driver ?? null,
+      hasLink: hasLink ?? null,
+      speedMbit: speedMbit ?? null,
+      neighbour: neighbour
+        ? {
+            chassisId: neighbour.chassisId,
+            portId: neighbour.portId,
+            portDescription: neighbour.portDescription ?? null,
+            systemName: neighbour.systemName ?? null,
+          }
+        : null,
+    })),
   };
 }
 
@@ -117,6 +156,7 @@ export function roleView(role: Role) {
     reports: role.reports,
     rollcallArguments: role.rollcallArguments,
     localBoot: role.localBoot ?? null,
+    sshUser: role.sshUser ?? null,
     arguments: role.arguments,
     parameters: role.parameters,
     templates: fileNames(role.templates),

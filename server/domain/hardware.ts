@@ -1,0 +1,61 @@
+import type { Mac } from "../net/mac.ts";
+import type { EpochMs } from "./capabilities.ts";
+
+/** What a machine's own system found in it: hostile input, cut to length, for display and naming only. */
+export interface Hardware {
+  readonly cpu: { readonly model: string | undefined; readonly cores: number | undefined };
+  readonly memoryBytes: number | undefined;
+  readonly vendor: string | undefined;
+  readonly product: string | undefined;
+  readonly serial: string | undefined;
+  /** As the board says it, usable or not. */
+  readonly uuid: string | undefined;
+  readonly disks: readonly Disk[];
+  readonly nics: readonly Nic[];
+}
+
+export interface Disk {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly model: string | undefined;
+  readonly serial: string | undefined;
+  readonly isRotating: boolean | undefined;
+}
+
+export interface Nic {
+  readonly name: string;
+  readonly mac: Mac;
+  readonly driver: string | undefined;
+  readonly hasLink: boolean | undefined;
+  readonly speedMbit: number | undefined;
+  /** What the switch said of itself by LLDP; undefined: nothing was heard. */
+  readonly neighbour: LldpNeighbour | undefined;
+}
+
+/** IEEE 802.1AB: who is at the other end of the cable. */
+export interface LldpNeighbour {
+  /** Of the switch, mostly its MAC. */
+  readonly chassisId: string;
+  readonly portId: string;
+  readonly portDescription: string | undefined;
+  readonly systemName: string | undefined;
+}
+
+export interface ReportedHardware extends Hardware {
+  readonly reportedAt: EpochMs;
+}
+
+/** What differs between two reports, as names: a DIMM that was stolen, a disk that died. Links and neighbours come and go. */
+export function hardwareChanges(before: Hardware, after: Hardware): string[] {
+  const lasting = (hardware: Hardware) => ({
+    CPU: hardware.cpu,
+    RAM: hardware.memoryBytes,
+    board: [hardware.vendor, hardware.product, hardware.serial, hardware.uuid],
+    disks: hardware.disks.map(({ sizeBytes, model, serial }) => [sizeBytes, model, serial]),
+    NICs: hardware.nics.map(({ mac }) => mac).sort(),
+  });
+  const former = lasting(before);
+  return Object.entries(lasting(after)).flatMap(([name, value]) =>
+    JSON.stringify(value) === JSON.stringify(former[name as keyof typeof former]) ? [] : [name],
+  );
+}

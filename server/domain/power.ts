@@ -1,0 +1,23 @@
+import type { Machine } from "./machine.ts";
+
+/** What can be done to a machine's power. `cycle` ends with it on: a clean reboot where its system takes one, else off and on. */
+export const powerActions = ["on", "off", "cycle"] as const;
+export type PowerAction = (typeof powerActions)[number];
+
+export const powerMethods = ["wol", "ssh", "ipmi", "redfish"] as const;
+export type PowerMethod = (typeof powerMethods)[number];
+
+/** `unknown`: the method can't tell (Wake-on-LAN), or the machine does not answer. */
+export type PowerState = "on" | "off" | "unknown";
+
+export interface PowerOutcome {
+  readonly method: PowerMethod;
+  readonly state: PowerState;
+}
+
+/** Power over machines. Bounded parallelism, time limits and retries are inside; each failure is an error of the catalogue. */
+export interface Power {
+  /** Resolves when the method took the order, which is not yet the machine's boot. */
+  readonly act: (machine: Machine, action: PowerAction, signal: AbortSignal) => Promise<PowerOutcome>;
+  readonly status: (machine: Machine, signal: AbortSignal) => Promise<PowerOutcome>;
+}
