@@ -32,6 +32,7 @@ import { keepDoctor } from "./kept-doctor.ts";
 import { keepPower } from "./kept-power.ts";
 import { type KeptOperationsDeps, keepOperations } from "./kept-operations.ts";
 import { keepRegistry, withoutRegistry } from "./kept-registry.ts";
+import { keepSchedules } from "./kept-schedules.ts";
 import { createPortOpener } from "./open-ports.ts";
 import { createRenderer, loadStandardTemplates } from "./render/documents.ts";
 import { remember } from "./reread.ts";
@@ -186,6 +187,7 @@ export async function createApp(deps: AppDeps) {
     },
   });
   const changes = keepChanges(changing, boots, exams);
+  const scheduling = keepSchedules({ clock, log, record, store, exams, assigning: changes.assigning });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -232,6 +234,7 @@ export async function createApp(deps: AppDeps) {
     inventory,
     ...changes,
     exams,
+    scheduling,
     roles,
     publicUrl,
     driverOf: (machine) => ({
@@ -343,6 +346,7 @@ export async function createApp(deps: AppDeps) {
       log.info({ dhcp: dhcp.addresses, tftp: tftp.addresses, httpPort, ...registry.ports }, "listening");
       sweep();
       long.start();
+      scheduling.start();
       collector.collectSoon();
       record({
         type: "server.started",
@@ -371,7 +375,7 @@ export async function createApp(deps: AppDeps) {
       isUp = false;
       stopSweeping();
       exams.stop();
-      for (const part of [long, dhcp, tftp, cluster, registry, http]) await part?.stop();
+      for (const part of [scheduling, long, dhcp, tftp, cluster, registry, http]) await part?.stop();
       tracker.flush();
       alarms.sweep({ all: true });
       record({ type: "server.stopped", message: "Rollcall stopped" });

@@ -3,7 +3,10 @@ import { RollcallError } from "../domain/errors.ts";
 import { Refused } from "./client.ts";
 import { safeLines } from "./output.ts";
 import { nearestWord } from "./nearest-word.ts";
+import { namesOf } from "./commands/shell.ts";
+import { type NameKind, visibleCommands } from "./completion.ts";
 import { buildProgram } from "./program.ts";
+import { createSession, type SessionOptions } from "./session.ts";
 
 /** 0 done, 1 the server refused or something failed, 2 usage, 3 server unreachable. */
 const exitRefused = 1;
@@ -38,11 +41,38 @@ const slipCodes: ReadonlySet<string> = new Set([
   "commander.excessArguments",
 ]);
 
-function suggest(error: unknown): void {
-  const { code = "" } = error as { code?: string };
-  const commands = program.commands.map((command) => command.name());
+/** Which names a refused word may have been a slip of. */
+const namedBy: Readonly<Record<string, readonly NameKind[]>> = {
+  MACHINE_NOT_FOUND: ["machines"],
+  INVALID_HOST_SET: ["machines", "groups"],
+  GROUP_NOT_FOUND: ["groups"],
+  ROLE_NOT_FOUND: ["roles"],
+};
+
+/** A name that the server knows and that is near to a word which it refused. */
+async function nearestName(code: string, message: string): Promise<string | undefined> {
+  const kinds = Object.hasOwn(namedBy, code) ? (namedBy[code] ?? []) : [];
+  if (kinds.length === 0) return undefined;
+  const session = createSession(program.opts<SessionOptions>(), process.env);
+  const known = (await Promise.all(kinds.map((kind) => namesOf(session, kind)))).flat();
+  const refused = words
+    .flatMap((word) => word.split(/[\s,]+/))
+    .map((word) => word.replace(/^-/, ""))
+    .filter((word) => word !== "" && message.includes(word));
+  for (const word of refused) {
+    const near = nearestWord(word, known);
+    if (near !== undefined) return near;
+  }
+  return undefined;
+}
+
+async function suggest(error: unknown): Promise<void> {
+  const { code = "", message = "" } = error as { code?: string; message?: string };
+  const commands = visibleCommands(program).map((command) => command.name());
   const near = slipCodes.has(code) ? nearestWord(firstWord, commands) : undefined;
-  if (near !== undefined) process.stderr.write(`Did you mean boot ${near}?\n`);
+  if (near !== undefined) return void process.stderr.write(`Did you mean boot ${near}?\n`);
+  const name = await nearestName(code, message);
+  if (name !== undefined) process.stderr.write(`Did you mean ${safeLines(name)}?\n`);
 }
 
 function outputFailed(error: NodeJS.ErrnoException): never {
@@ -55,17 +85,19 @@ process.stdout.on("error", outputFailed);
 const words = process.argv.slice(2);
 const program = buildProgram();
 let firstWord = "";
+let isBare = false;
 try {
   const { operands } = program.parseOptions(words);
   firstWord = operands[0] ?? "";
-  // Without a command the roll is shown: `boot` alone says what is going on.
-  const isBare =
-    operands.length === 0 && !words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
-  await program.parseAsync(isBare ? [...words, "status"] : words, { from: "user" });
+  isBare = operands.length === 0 && !words.some((word) => ["-h", "--help", "-V", "--version"].includes(word));
+  await program.parseAsync(isBare ? [...words, "overview"] : words, { from: "user" });
   process.exitCode ??= 0;
 } catch (error) {
+  // `boot` alone says what is going on, or where nobody can say that, what there is to type.
+  const isTable = (program.opts<SessionOptions>().output ?? "table") === "table";
+  if (isBare && isTable && (error as { code?: string }).code === "SERVER_UNREACHABLE") program.outputHelp();
   process.exitCode = report(error);
-  suggest(error);
+  await suggest(error);
 }
 // A disk that is full is told by the stream only after the write.
 await new Promise((done) => process.stdout.write("", done));

@@ -1,4 +1,5 @@
 import { writeYaml } from "../yaml/read-yaml.ts";
+import { type Paint, plainPaint } from "./colour.ts";
 
 export type OutputFormat = "table" | "json" | "yaml";
 
@@ -20,8 +21,11 @@ export function safeLines(text: string): string {
   return text.split("\n").map(safeText).join("\n");
 }
 
+/** Columns whose words are phases or the like, and have colours. */
+const paintedColumns: ReadonlySet<string> = new Set(["phase", "state"]);
+
 /** Columns padded to their widest cell; the last one is not padded. */
-export function formatTable({ columns, rows, empty }: Table): string {
+export function formatTable({ columns, rows, empty }: Table, paint: Paint = plainPaint): string {
   if (rows.length === 0) return `${empty}\n`;
   const cells = [
     columns.map((name) => name.toUpperCase()),
@@ -30,9 +34,12 @@ export function formatTable({ columns, rows, empty }: Table): string {
   const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? "").length)));
   return (
     cells
-      .map((row) =>
+      .map((row, line) =>
         row
-          .map((cell, index) => (index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0)))
+          .map((cell, index) => {
+            const padded = index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0);
+            return line > 0 && paintedColumns.has(columns[index] ?? "") ? paint(padded) : padded;
+          })
           .join("  "),
       )
       .join("\n") + "\n"

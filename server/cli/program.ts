@@ -17,8 +17,11 @@ import { operationCommands } from "./commands/operation.ts";
 import { powerCommands } from "./commands/power.ts";
 import { registryCommands } from "./commands/registry.ts";
 import { resetCommand } from "./commands/reset.ts";
+import { overviewCommand } from "./commands/overview.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { scheduleCommands } from "./commands/schedule.ts";
+import { shellCommands } from "./commands/shell.ts";
 import { signCommand } from "./commands/sign.ts";
 import { simulateCommand } from "./commands/simulate.ts";
 import { statusCommand } from "./commands/status.ts";
@@ -56,6 +59,7 @@ export function buildProgram(): Command {
       "after",
       `
 Examples:
+  boot                        what is going on in the lab, and what to type next
   boot s4,s5 worker           these two machines boot as workers from now on
   boot lab225 rescue --once   the room boots into rescue, one time
   boot s[4-9]                 what they boot, and why
@@ -64,8 +68,10 @@ Examples:
     .exitOverride();
   const session = () => createSession(program.opts<SessionOptions>(), process.env);
   for (const add of [
+    overviewCommand,
     statusCommand,
     assignCommands,
+    scheduleCommands,
     diffCommand,
     doctorCommand,
     machineCommands,
@@ -85,6 +91,7 @@ Examples:
     keyCommands,
     simulateCommand,
     assetCommands,
+    shellCommands,
   ])
     add(program, session);
   for (const add of [serveCommand, demoCommand, configCommands]) add(program);

@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { root } from "../platform/checkout.ts";
 import { type Client, createClient } from "./client.ts";
+import { colourPaint, mayColour, type Paint, plainPaint } from "./colour.ts";
 import { configFiles } from "./config-files.ts";
 import { formatTable, formatValue, type OutputFormat, type Table } from "./output.ts";
 
@@ -14,6 +15,8 @@ export interface Session {
   readonly givenToken: string | undefined;
   readonly format: OutputFormat;
   readonly isTerminal: boolean;
+  /** Colours words where they may be. */
+  readonly paint: Paint;
   /** Prints the answer in the chosen format. */
   show(value: unknown, table: () => Table | string): void;
   /** A sentence about what was done; only where people read. */
@@ -66,16 +69,18 @@ export function createSession(
   });
   const isTerminal = process.stdout.isTTY === true;
   const format = options.output ?? "table";
+  const paint = mayColour(isTerminal, environment) ? colourPaint : plainPaint;
   return {
     client,
     token,
     givenToken: options.token,
     format,
     isTerminal,
+    paint,
     show(value, table) {
       if (format !== "table") return void process.stdout.write(formatValue(value, format));
       const drawn = table();
-      process.stdout.write(typeof drawn === "string" ? drawn : formatTable(drawn));
+      process.stdout.write(typeof drawn === "string" ? drawn : formatTable(drawn, paint));
     },
     say(text) {
       if (format === "table") process.stdout.write(`${text}\n`);

@@ -52,6 +52,13 @@ export interface AssignmentChange {
   readonly entries: readonly AssignmentChangeEntry[];
 }
 
+/** A change as the history tells it; undone: somebody took it back. */
+export interface PastChange extends Omit<AssignmentChange, "entries"> {
+  readonly subjects: readonly Assignment["subject"][];
+  readonly undoneAt: EpochMs | undefined;
+  readonly undoneBy: string | undefined;
+}
+
 export type SelectionSource = "exam" | "once" | "machine" | "group" | "default" | "unknown-policy";
 
 /** The answer to "what does this machine boot, and why?". */

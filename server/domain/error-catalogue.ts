@@ -6,6 +6,7 @@ export * from "./errors-of-access.ts";
 export * from "./errors-of-etcd.ts";
 export * from "./errors-of-inventory.ts";
 export * from "./errors-of-joining.ts";
+export * from "./errors-of-schedules.ts";
 export * from "./errors-of-kubernetes.ts";
 export * from "./errors-of-operations.ts";
 export * from "./errors-of-power.ts";

@@ -3,11 +3,13 @@ import {
   type AssignmentChange,
   type AssignmentChangeEntry,
   describeTarget,
+  type PastChange,
   type Selection,
 } from "../domain/assignment.ts";
 import type { Clock, EpochMs } from "../domain/capabilities.ts";
 import { NothingToUndo } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
+import { resolveHostSet } from "../domain/host-set.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { PlanLine } from "./assigning.ts";
@@ -30,7 +32,7 @@ export interface UndoingDeps {
   readonly clock: Clock;
   readonly record: RecordEvent;
   readonly inventory: Pick<Inventory, "all" | "groupNames">;
-  readonly assignments: Pick<AssignmentRepository, "find" | "changes" | "takeBack">;
+  readonly assignments: Pick<AssignmentRepository, "find" | "changes" | "takeBack" | "history">;
   /** What a machine boots when the assignments are as `find` says. */
   readonly select: (machine: Machine, find?: FindAssignment) => Selection;
   readonly onChange: (machine: Machine) => void;
@@ -106,7 +108,25 @@ export function createUndoing(deps: UndoingDeps) {
     return { change, entries, lines, left };
   }
 
+  /** Changes of these machines or of their groups as they are now. @throws InvalidHostSet */
+  function history(hostSet: string | undefined, limit: number): PastChange[] {
+    const machines =
+      hostSet === undefined ? undefined : resolveHostSet(hostSet, inventory.all(), inventory.groupNames());
+    const ids = new Set(machines?.map(({ id }) => id));
+    const groups = new Set(machines?.map(({ group }) => group));
+    const touches = ({ subjects }: PastChange) =>
+      machines === undefined ||
+      subjects.some((one) => (one.kind === "machine" ? ids.has(one.machineId) : groups.has(one.group)));
+    const found: PastChange[] = [];
+    for (const change of assignments.history()) {
+      if (touches(change)) found.push(change);
+      if (found.length >= limit) break;
+    }
+    return found;
+  }
+
   return {
+    history,
     /** @throws NothingToUndo */
     plan: (mayTouch: MayTouch = () => true): UndoPlan => plan(mayTouch),
 
@@ -115,7 +135,7 @@ export function createUndoing(deps: UndoingDeps) {
       const planned = plan(mayTouch);
       const { change, entries, lines } = planned;
       // Somebody else was quicker: then there is another last change.
-      if (!(await assignments.takeBack({ id: change.id, entries }, clock.now())))
+      if (!(await assignments.takeBack({ id: change.id, entries }, clock.now(), actor)))
         return this.undo(actor, mayTouch);
       for (const { machine, before, after } of lines) {
         onChange(machine);

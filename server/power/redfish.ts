@@ -107,7 +107,8 @@ async function systemPath(connection: RedfishConnection, target: BmcTarget): Pro
   const { machine, address, system } = target;
   if (system !== undefined && isSystemName(system)) return `/redfish/v1/Systems/${system}`;
   const root = await connection.get("/redfish/v1/");
-  const { Members: members } = await connection.get(linkOf(root, "Systems"));
+  const systems = linkOf(root, "Systems");
+  const { Members: members } = systems === undefined ? {} : await connection.get(systems);
   const links = Array.isArray(members) ? members.map((one) => linkOf(one, "@odata.id")) : [];
   const [only] = links;
   if (links.length === 1 && typeof only === "string") return only;

@@ -5,6 +5,7 @@ import type {
   AssignmentChange,
   AssignmentChangeEntry,
   AssignmentMode,
+  PastChange,
 } from "../domain/assignment.ts";
 import type { CommitQueue, Transaction } from "./commit-queue.ts";
 
@@ -42,10 +43,14 @@ interface ChangeRow {
   actor: string;
   message: string;
   entries: string;
+  undone_at_ms: number | null;
+  undone_by: string | null;
 }
 type NewChange = Omit<AssignmentChange, "entries">;
 /** Changes kept for being taken back, the newest ones. */
 const keptChanges = 100;
+/** Changes that the history tells of: of the older ones who, when, what and to whom, and not what stood there before. */
+const toldChanges = 1000;
 
 export function createAssignmentRepository(db: Database, queue: CommitQueue) {
   const bySubject = new Map<string, Assignment>();
@@ -63,13 +68,20 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
     "INSERT INTO assignment_changes (id, at_ms, actor, message, entries) VALUES (?, ?, ?, ?, ?)",
   );
   const deleteOldChanges = db.prepare(
-    `DELETE FROM assignment_changes WHERE rowid <= (SELECT max(rowid) FROM assignment_changes) - ${keptChanges}`,
+    `DELETE FROM assignment_changes WHERE rowid <= (SELECT max(rowid) FROM assignment_changes) - ${toldChanges}`,
   );
+  const slimOldChange = db.prepare(
+    `UPDATE assignment_changes SET entries =
+       (SELECT json_group_array(json_object('subject', json_extract(value, '$.subject'))) FROM json_each(entries))
+     WHERE rowid = (SELECT max(rowid) FROM assignment_changes) - ${keptChanges}`,
+  );
+  const selectHistory = db.prepare("SELECT * FROM assignment_changes ORDER BY rowid DESC");
   const selectChanges = db.prepare(
-    "SELECT * FROM assignment_changes WHERE undone_at_ms IS NULL ORDER BY rowid DESC",
+    `SELECT * FROM assignment_changes WHERE undone_at_ms IS NULL
+       AND rowid > (SELECT max(rowid) FROM assignment_changes) - ${keptChanges} ORDER BY rowid DESC`,
   );
   const markUndone = db.prepare(
-    "UPDATE assignment_changes SET undone_at_ms = ? WHERE id = ? AND undone_at_ms IS NULL",
+    "UPDATE assignment_changes SET undone_at_ms = ?, undone_by = ? WHERE id = ? AND undone_at_ms IS NULL",
   );
 
   function put(
@@ -100,6 +112,7 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
   function note(change: NewChange | undefined, entries: readonly AssignmentChangeEntry[]): void {
     if (!change || entries.length === 0) return;
     insertChange.run(change.id, change.at, change.actor, change.message, JSON.stringify(entries));
+    slimOldChange.run();
     deleteOldChanges.run();
   }
 
@@ -139,16 +152,33 @@ export function createAssignmentRepository(db: Database, queue: CommitQueue) {
         message: row.message,
         entries: JSON.parse(row.entries) as AssignmentChangeEntry[],
       })),
+    /** All that is known of what people changed, newest first. */
+    history: function* (): Generator<PastChange> {
+      for (const row of selectHistory.all() as ChangeRow[])
+        yield {
+          id: row.id,
+          at: row.at_ms,
+          actor: row.actor,
+          message: row.message,
+          subjects: (JSON.parse(row.entries) as AssignmentChangeEntry[]).map(({ subject }) => subject),
+          undoneAt: row.undone_at_ms ?? undefined,
+          undoneBy: row.undone_by ?? undefined,
+        };
+    },
     /**
      * Puts back what stood there before a change, in one commit.
      * @returns false, and nothing is done, when one of the places holds something else by now, or the change is taken back already
      */
-    takeBack: (change: Pick<AssignmentChange, "id" | "entries">, atMs: number): Promise<boolean> =>
+    takeBack: (
+      change: Pick<AssignmentChange, "id" | "entries">,
+      atMs: number,
+      actor: string,
+    ): Promise<boolean> =>
       queue.run((transaction) => {
         const stands = change.entries.every(
           ({ subject, mode, after }) => bySubject.get(keyOf(subject, mode))?.id === after?.id,
         );
-        if (!stands || markUndone.run(atMs, change.id).changes === 0) return false;
+        if (!stands || markUndone.run(atMs, actor, change.id).changes === 0) return false;
         for (const { subject, mode, before } of change.entries) put(subject, mode, before, transaction);
         return true;
       }),

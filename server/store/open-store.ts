@@ -20,6 +20,7 @@ import { createOperationRepository } from "./operations.ts";
 import { createPowerRepository } from "./power.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
+import { createScheduleRepository } from "./schedules.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
 import { createStudentRepository } from "./students.ts";
@@ -65,6 +66,7 @@ export function openStore(path: string, clock: Clock) {
     images: createImageRepository(db, queue),
     operations: createOperationRepository(db, queue),
     registry: createRegistryRepository(db, queue),
+    schedules: createScheduleRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
     students: createStudentRepository(db, queue),

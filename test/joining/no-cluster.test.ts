@@ -17,8 +17,8 @@ t.test(
     );
     t.same(
       readdirSync(join(server.dataDir, "pki")).toSorted(),
-      ["registry-ca.crt", "seal.key", "services.json"],
-      "the registry's authority alone",
+      ["registry-ca.crt", "seal.key", "services.json", "ssh.json"],
+      "the registry's authority and the key for SSH alone",
     );
     const { text } = await server.script(1);
     t.match(text, /^#!ipxe/);

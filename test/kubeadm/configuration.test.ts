@@ -360,8 +360,8 @@ t.test("a cluster that can't be is refused with every reason", (t) => {
   };
   t.same(problemsOf({}), []);
   const rows: readonly [Partial<ClusterInput>, RegExp][] = [
-    [{ kubernetesVersion: "1.31" }, /no version like/],
-    [{ kubernetesVersion: "v1.31.0-rc.1" }, /no version like/],
+    [{ kubernetesVersion: "1.31" }, /no version of three numbers/],
+    [{ kubernetesVersion: "v1.31.0-rc.1" }, /no version of three numbers/],
     [{ kubernetesVersion: "1.19.16" }, /oldest that works is 1\.20/],
     [{ endpoint: "127.0.0.1:6443" }, /loopback/],
     [{ endpoint: "localhost" }, /loopback/],

@@ -187,6 +187,7 @@ export async function createBootLab(
     boots,
     assigning,
     undoing,
+    record,
     exams,
     events,
     steps,

@@ -1,10 +1,11 @@
 import type { Command } from "commander";
 import { describeActor } from "../../domain/assignment.ts";
+import type { Paint } from "../colour.ts";
 import { durationMs } from "../durations.ts";
 import { formatLine, safeText } from "../output.ts";
 import type { Session } from "../session.ts";
 
-interface EventView {
+export interface EventView {
   seq: number;
   at: string;
   type: string;
@@ -23,8 +24,8 @@ interface EventOptions {
   limit: string;
 }
 
-const line = (event: EventView) =>
-  `${event.at}  ${event.level === "info" ? "" : `${event.level.toUpperCase()} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${describeActor(event.actor)})` : ""}`;
+const line = (event: EventView, paint: Paint) =>
+  `${event.at}  ${event.level === "info" ? "" : `${paint(event.level.toUpperCase())} `}${event.type}  ${safeText(event.message)}${event.actor ? ` (${describeActor(event.actor)})` : ""}`;
 
 export function eventCommands(program: Command, open: () => Session): void {
   program
@@ -52,13 +53,17 @@ export function eventCommands(program: Command, open: () => Session): void {
       if (options.follow) {
         for await (const event of session.client.events(`/events?${query}`))
           process.stdout.write(
-            session.format === "json" ? formatLine(event) : `${line(event as unknown as EventView)}\n`,
+            session.format === "json"
+              ? formatLine(event)
+              : `${line(event as unknown as EventView, session.paint)}\n`,
           );
         return;
       }
       const { items } = await session.client.get<{ items: EventView[] }>(`/events?${query}`);
       session.show(items, () =>
-        items.length > 0 ? `${items.map(line).join("\n")}\n` : "Nothing happened yet.\n",
+        items.length > 0
+          ? `${items.map((event) => line(event, session.paint)).join("\n")}\n`
+          : "Nothing happened yet.\n",
       );
     });
 }

@@ -95,13 +95,13 @@ async function underWay({ client }: Session): Promise<string> {
 const watchEveryMs = 1000;
 
 async function watch(session: Session, hostSet: string | undefined): Promise<never> {
-  const { client, isTerminal } = session;
+  const { client, isTerminal, paint } = session;
   const before = new Map<string, string>();
   for (;;) {
     const machines = await client.list<MachineView>(machinesPath(hostSet));
     if (isTerminal)
       process.stdout.write(
-        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()))}\n${await underWay(session)}Ctrl-C ends watching; the machines go on.\n`,
+        `\u001b[H\u001b[2J${formatTable(statusTable(machines, Date.now()), paint)}\n${await underWay(session)}Ctrl-C ends watching; the machines go on.\n`,
       );
     else {
       for (const machine of machines) {

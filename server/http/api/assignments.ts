@@ -8,7 +8,7 @@ import type { Exams } from "../../inventory/exams.ts";
 import type { MayTouch, Undoing } from "../../inventory/undoing.ts";
 import type { Operations } from "../../operations/operations.ts";
 import { operators, readers } from "../authorization.ts";
-import { planView, undoView } from "./views.ts";
+import { historyView, planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import type { Machine } from "../../domain/machine.ts";
 import { type ServedKind, servedKinds } from "../../domain/role.ts";
@@ -25,8 +25,10 @@ export interface AssignmentApiDeps {
   readonly operations: Operations;
 }
 
-const mode = Type.Union([Type.Literal("always"), Type.Literal("once")], { default: "always" });
-const targetFields = {
+export const assignmentMode = Type.Union([Type.Literal("always"), Type.Literal("once")], {
+  default: "always",
+});
+export const targetFields = {
   role: Type.Optional(Type.String({ maxLength: 40 })),
   url: Type.Optional(
     Type.String({ maxLength: 1000, description: "a script of one's own, in place of a role" }),
@@ -36,13 +38,13 @@ const targetFields = {
     Type.Literal("ignore", { description: "machines whose RAM seems too little for the role may try" }),
   ),
 };
-const roleBody = Type.Object({ ...targetFields, mode }, { additionalProperties: false });
+const roleBody = Type.Object({ ...targetFields, mode: assignmentMode }, { additionalProperties: false });
 const groupBody = Type.Object(targetFields, { additionalProperties: false });
 const assignBody = Type.Object(
   {
     machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set, e.g. s[4-9],lab225" }),
     ...targetFields,
-    mode,
+    mode: assignmentMode,
     power: Type.Union([Type.Literal("none"), Type.Literal("wake"), Type.Literal("cycle")], {
       default: "none",
     }),
@@ -61,6 +63,13 @@ const diffBody = Type.Object(
   },
   { additionalProperties: false },
 );
+const historyQuery = Type.Object(
+  {
+    machines: Type.Optional(Type.String({ minLength: 1, maxLength: 4000, description: "host set" })),
+    limit: Type.Integer({ minimum: 1, maximum: 1000, default: 200 }),
+  },
+  { additionalProperties: false },
+);
 const undoBody = Type.Object(
   { dryRun: Type.Boolean({ default: false, description: "only tell what would change" }) },
   { additionalProperties: false },
@@ -70,7 +79,7 @@ const releaseBody = Type.Object(
   { additionalProperties: false },
 );
 
-function targetOf(body: {
+export function targetOf(body: {
   role?: string;
   url?: string;
   params?: Record<string, unknown>;
@@ -158,6 +167,21 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
       exams.refuse(assigning.machinesOf(request.body.machines, within), request.asker);
       const released = await assigning.release(request.body.machines, request.actor, within);
       return { released: released.map((machine) => machine.name) };
+    },
+  );
+  app.get<{ Querystring: Static<typeof historyQuery> }>(
+    "/assignments/history",
+    {
+      config: { scopes: readers },
+      schema: {
+        summary: "Who changed which assignments, and when, newest first",
+        tags: ["assignments"],
+        querystring: historyQuery,
+      },
+    },
+    (request) => {
+      const { machines, limit } = request.query;
+      return { items: undoing.history(machines, limit).map(historyView), next: null };
     },
   );
   app.post<{ Body: Static<typeof undoBody> }>(

@@ -17,6 +17,7 @@ import { type PrewarmApiDeps, registerPrewarmApi } from "./prewarm.ts";
 import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerStudentApi, type StudentApiDeps } from "./students.ts";
+import { registerScheduleApi, type ScheduleApiDeps } from "./schedules.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
 export interface ApiDeps
@@ -38,7 +39,8 @@ export interface ApiDeps
     KeyApiDeps,
     ExamApiDeps,
     OperationApiDeps,
-    PrewarmApiDeps {
+    PrewarmApiDeps,
+    ScheduleApiDeps {
   /** Writes down what waits for the next commit. */
   readonly settle: () => void;
 }
@@ -69,4 +71,5 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerPrewarmApi(app, deps);
   registerExamApi(app, deps);
   registerOperationApi(app, deps);
+  registerScheduleApi(app, deps);
 }

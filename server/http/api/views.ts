@@ -1,5 +1,10 @@
 import type { BootProgress } from "../../boot/tracker.ts";
-import { type AssignedTarget, describeTarget, type Selection } from "../../domain/assignment.ts";
+import {
+  type AssignedTarget,
+  describeTarget,
+  type PastChange,
+  type Selection,
+} from "../../domain/assignment.ts";
 import { type Boot, serverTimeMs } from "../../domain/boot.ts";
 import type { Event } from "../../domain/event.ts";
 import type { ReportedHardware } from "../../domain/hardware.ts";
@@ -185,6 +190,10 @@ export function undoView({ change, lines, left }: UndoPlan) {
     plan: lines.map(planView),
     left,
   };
+}
+
+export function historyView({ at, actor, message, undoneAt, undoneBy }: PastChange) {
+  return { at: isoTime(at), actor, message, undoneAt: isoTime(undoneAt), undoneBy: undoneBy ?? null };
 }
 
 /** Names of the parameters that differ between two targets of one role. */

@@ -1,0 +1,107 @@
+import type { FastifyInstance } from "fastify";
+import { type Static, Type } from "typebox";
+import { describeTarget } from "../../domain/assignment.ts";
+import { type Schedule, type Weekday, weekdays } from "../../domain/schedule.ts";
+import type { Scheduling } from "../../inventory/schedules.ts";
+import { operators, readers } from "../authorization.ts";
+import { assignmentMode, targetFields, targetOf } from "./assignments.ts";
+import { listQuery, page } from "./paging.ts";
+import { isoTime } from "./views.ts";
+
+export interface ScheduleApiDeps {
+  readonly scheduling: Scheduling;
+}
+
+const scheduleBody = Type.Object(
+  {
+    name: Type.Optional(Type.String({ pattern: "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" })),
+    machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set, resolved each time" }),
+    ...targetFields,
+    mode: assignmentMode,
+    at: Type.String({
+      pattern: "^([01][0-9]|2[0-3]):[0-5][0-9]$",
+      description: "time of day in the server's time zone, e.g. 12:00",
+    }),
+    days: Type.Array(Type.Unsafe<Weekday>(Type.Union(weekdays.map((day) => Type.Literal(day)))), {
+      minItems: 1,
+      maxItems: 7,
+      uniqueItems: true,
+      default: [...weekdays],
+    }),
+  },
+  { additionalProperties: false },
+);
+
+/** `lab225-desktop`, of letters that a name may have. */
+function plainNameOf(machines: string, target: string): string {
+  const plain = `${machines}-${target}`.replaceAll(/[^A-Za-z0-9._]+/g, "-").replaceAll(/^[-._]+|-+$/g, "");
+  return plain.slice(0, 56) || "schedule";
+}
+
+/** Assignments at a time of day. */
+export function registerScheduleApi(app: FastifyInstance, { scheduling }: ScheduleApiDeps): void {
+  const view = (schedule: Schedule) => ({
+    name: schedule.name,
+    machines: schedule.machines,
+    target: describeTarget(schedule.target),
+    mode: schedule.mode,
+    at: new Date(schedule.atMinute * 60_000).toISOString().slice(11, 16),
+    days: schedule.days,
+    createdAt: isoTime(schedule.createdAt),
+    createdBy: schedule.createdBy,
+    next: scheduling.nextTimes(schedule).map((at) => isoTime(at)),
+    problem: scheduling.problemOf(schedule) ?? null,
+  });
+  const tags = ["schedules"];
+
+  app.get<{ Querystring: Static<typeof listQuery> }>(
+    "/schedules",
+    { config: { scopes: readers }, schema: { summary: "All schedules", tags, querystring: listQuery } },
+    (request) => {
+      const { items, next } = page(scheduling.all(), ({ name }) => name, request.query);
+      return { items: items.map(view), next };
+    },
+  );
+  app.get<{ Params: { name: string } }>(
+    "/schedules/:name",
+    { config: { scopes: readers }, schema: { summary: "One schedule, with its next times", tags } },
+    (request) => view(scheduling.get(request.params.name)),
+  );
+  app.post<{ Body: Static<typeof scheduleBody> }>(
+    "/schedules",
+    {
+      config: { scopes: operators, audit: "own" },
+      schema: { summary: "Assign at a time of day, on some days of the week", tags, body: scheduleBody },
+    },
+    async (request, reply) => {
+      const { machines, mode, at, days, name } = request.body;
+      const target = targetOf(request.body);
+      const taken = new Set(scheduling.all().map((one) => one.name));
+      const base = plainNameOf(machines, target.kind === "role" ? target.role : "script");
+      let free = base;
+      for (let number = 2; taken.has(free); number++) free = `${base}-${number}`;
+      const [hours = 0, minutes = 0] = at.split(":").map(Number);
+      const schedule = await scheduling.add({
+        name: name ?? free,
+        machines,
+        target,
+        mode,
+        atMinute: hours * 60 + minutes,
+        days: weekdays.filter((day) => days.includes(day)),
+        createdBy: request.actor,
+      });
+      return reply.code(201).send(view(schedule));
+    },
+  );
+  app.delete<{ Params: { name: string } }>(
+    "/schedules/:name",
+    {
+      config: { scopes: operators, audit: "own" },
+      schema: { summary: "Remove a schedule", tags },
+    },
+    async (request, reply) => {
+      await scheduling.remove(request.params.name, request.actor);
+      return reply.code(204).send();
+    },
+  );
+}

@@ -1,0 +1,153 @@
+import { describeTarget } from "../domain/assignment.ts";
+import type { Clock, EpochMs, Log } from "../domain/capabilities.ts";
+import { ScheduleNotFound } from "../domain/error-catalogue.ts";
+import { RollcallError } from "../domain/errors.ts";
+import type { RecordEvent } from "../domain/event.ts";
+import { type Due, dueNow, nextTimes, type OffsetAt, type Schedule, seenTooFar } from "../domain/schedule.ts";
+import type { ScheduleRepository } from "../store/schedules.ts";
+import type { Assigning, AssignRequest } from "./assigning.ts";
+import type { Exams } from "./exams.ts";
+
+export interface SchedulingDeps {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly record: RecordEvent;
+  readonly schedules: ScheduleRepository;
+  readonly assigning: Pick<Assigning, "plan" | "assign" | "machinesOf">;
+  readonly exams: Pick<Exams, "refuse">;
+  readonly offsetAt: OffsetAt;
+}
+
+export type NewSchedule = Omit<Schedule, "createdAt" | "seenUntil">;
+
+type SchedulingEvent = "schedule.fired" | "schedule.missed" | "schedule.failed";
+
+/** The clock is looked at this often at least: it may be put forward, and a machine may sleep, ms. */
+const lookEveryMs = 30_000;
+/** Next times that are told. */
+const toldTimes = 3;
+
+/** Assigns at the times that people named. What it does follows from the clock and the table alone, whenever it looks. */
+export function createScheduling(deps: SchedulingDeps) {
+  const { clock, log, record, schedules, assigning, exams, offsetAt } = deps;
+  const requestOf = ({ name, machines, target, mode }: NewSchedule): AssignRequest => ({
+    machines,
+    target,
+    mode,
+    actor: `schedule:${name}`,
+  });
+
+  /** Why it would fail now; undefined: nothing speaks against it. */
+  function problemOf(schedule: Schedule): string | undefined {
+    try {
+      assigning.plan(requestOf(schedule));
+      return undefined;
+    } catch (error) {
+      if (error instanceof RollcallError) return error.message;
+      throw error;
+    }
+  }
+
+  function tell(schedule: Schedule, type: SchedulingEvent, rest: string, data: object): void {
+    record({
+      type,
+      level: type === "schedule.fired" ? "info" : "warning",
+      actor: `schedule:${schedule.name}`,
+      message: `schedule ${schedule.name} (${schedule.machines} -> ${describeTarget(schedule.target)}) ${rest}`,
+      data: { name: schedule.name, ...data },
+    });
+  }
+
+  /** @throws ExamUnderWay, and what an assignment is refused for */
+  async function assign(request: AssignRequest): Promise<unknown[]> {
+    exams.refuse(assigning.machinesOf(request.machines), { actor: request.actor, overridesExam: false });
+    return assigning.assign(request);
+  }
+
+  async function settle(schedule: Schedule, { kind, at }: Due): Promise<void> {
+    const time = new Date(at).toISOString();
+    if (kind === "missed") {
+      await schedules.see(schedule.name, at);
+      return tell(schedule, "schedule.missed", `was missed at ${time}: the server was off`, { at: time });
+    }
+    // Both are asked for in one turn, so that they stand in one commit: what was done is not done again after a crash.
+    const assigned = assign(requestOf(schedule));
+    const seen = schedules.see(schedule.name, at);
+    const [result] = await Promise.allSettled([assigned, seen]);
+    if (result.status === "fulfilled")
+      return tell(schedule, "schedule.fired", `assigned ${result.value.length} machines`, { at: time });
+    const { reason } = result as { reason: Error };
+    await seen;
+    tell(schedule, "schedule.failed", `could not assign: ${reason.message}`, { at: time });
+  }
+
+  /** Sees to all that is due; one that fails stops no other. */
+  async function look(): Promise<void> {
+    const now = clock.now();
+    for (const schedule of schedules.all()) {
+      try {
+        if (seenTooFar(schedule, now)) await schedules.see(schedule.name, now);
+        const due = dueNow(schedule, now, offsetAt);
+        if (due) await settle(schedule, due);
+      } catch (error) {
+        log.warn({ err: error, schedule: schedule.name }, "failed to see to a schedule");
+      }
+    }
+  }
+
+  let cancel = () => {};
+  let isStopped = false;
+  let looking: Promise<void> = Promise.resolve();
+  function lookAgain(): void {
+    if (isStopped) return;
+    cancel();
+    const now = clock.now();
+    const next = schedules.all().flatMap((one) => nextTimes(one, now, 1, offsetAt));
+    cancel = clock.after(Math.max(1, Math.min(lookEveryMs, ...next.map((at) => at - now))), lookSoon);
+  }
+  function lookSoon(): void {
+    looking = looking.then(look).then(lookAgain);
+  }
+
+  return {
+    problemOf,
+    all: schedules.all,
+    nextTimes: (schedule: Schedule): EpochMs[] => nextTimes(schedule, clock.now(), toldTimes, offsetAt),
+    /** @throws ScheduleNotFound */
+    get(name: string): Schedule {
+      const schedule = schedules.find(name);
+      if (!schedule) throw ScheduleNotFound({ name });
+      return schedule;
+    },
+    /** @throws ScheduleNameTaken, and what an assignment would be refused for */
+    async add(asked: NewSchedule): Promise<Schedule> {
+      assigning.plan(requestOf(asked));
+      const now = clock.now();
+      const schedule: Schedule = { ...asked, createdAt: now, seenUntil: now };
+      await schedules.add(schedule);
+      record({
+        type: "schedule.added",
+        actor: asked.createdBy,
+        message: `schedule ${asked.name} added: ${asked.machines} -> ${describeTarget(asked.target)}`,
+        data: { name: asked.name },
+      });
+      lookAgain();
+      return schedule;
+    },
+    /** @throws ScheduleNotFound */
+    async remove(name: string, actor: string): Promise<void> {
+      if (!(await schedules.remove(name))) throw ScheduleNotFound({ name });
+      record({ type: "schedule.removed", actor, message: `schedule ${name} removed`, data: { name } });
+      lookAgain();
+    },
+    start: lookSoon,
+    /** When all that is under way is done. */
+    settled: () => looking,
+    async stop(): Promise<void> {
+      isStopped = true;
+      cancel();
+      await looking;
+    },
+  };
+}
+export type Scheduling = ReturnType<typeof createScheduling>;

@@ -1,0 +1,303 @@
+import t from "tap";
+import { readDays } from "../server/cli/commands/schedule.ts";
+import {
+  dueNow,
+  momentOf,
+  nextTimes,
+  offsetsOf,
+  type Schedule,
+  weekdays,
+} from "../server/domain/schedule.ts";
+import { createScheduling } from "../server/inventory/schedules.ts";
+import { silentLog } from "../server/platform/logger.ts";
+import { boot } from "./support/boot-command.ts";
+import { createBootLab } from "./support/boot-lab.ts";
+import { plain, startServer } from "./support/http-fixture.ts";
+import { macOf } from "./support/samples.ts";
+
+const berlin = offsetsOf("Europe/Berlin");
+const utc = () => 0;
+const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString());
+const hour = 3_600_000;
+const minutes = (text: string) => Number(text.slice(0, 2)) * 60 + Number(text.slice(3));
+
+t.test("a time of day is the moment when the clocks of the time zone show it", (t) => {
+  const cases: [string, string, string, string][] = [
+    ["an ordinary day", "Europe/Berlin", "2026-03-02T12:00:00Z", "2026-03-02T11:00:00.000Z"],
+    ["in summer", "Europe/Berlin", "2026-07-02T12:00:00Z", "2026-07-02T10:00:00.000Z"],
+    [
+      "a time that the clocks jump over: the first moment after",
+      "Europe/Berlin",
+      "2026-03-29T02:30:00Z",
+      "2026-03-29T01:00:00.000Z",
+    ],
+    ["the last minute before the jump", "Europe/Berlin", "2026-03-29T01:59:00Z", "2026-03-29T00:59:00.000Z"],
+    [
+      "a time that is shown twice: the first",
+      "Europe/Berlin",
+      "2026-10-25T02:30:00Z",
+      "2026-10-25T00:30:00.000Z",
+    ],
+    ["the hour after it", "Europe/Berlin", "2026-10-25T03:00:00Z", "2026-10-25T02:00:00.000Z"],
+    ["clocks that jump over midnight", "Africa/Cairo", "2024-04-26T00:30:00Z", "2024-04-25T22:00:00.000Z"],
+    [
+      "clocks that jump by half an hour",
+      "Australia/Lord_Howe",
+      "2026-10-04T02:15:00Z",
+      "2026-10-03T15:30:00.000Z",
+    ],
+    ["west of Greenwich", "America/New_York", "2026-03-08T02:30:00Z", "2026-03-08T07:00:00.000Z"],
+  ];
+  for (const [what, zone, local, moment] of cases)
+    t.equal(iso(momentOf(Date.parse(local), offsetsOf(zone))), moment, what);
+  t.end();
+});
+
+t.test("a schedule has one moment on each of its days, over the year and whatever the clocks do", (t) => {
+  for (const zone of ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]) {
+    const times = { atMinute: minutes("02:30"), days: weekdays };
+    const all = nextTimes(times, Date.UTC(2026, 0, 1, 12), 365, offsetsOf(zone));
+    t.equal(all.length, 365, zone);
+    t.ok(
+      all.every(
+        (at, index) =>
+          index === 0 || (at - (all[index - 1] ?? 0) >= 23 * hour && at - (all[index - 1] ?? 0) <= 25 * hour),
+      ),
+      `${zone}: they are a day apart`,
+    );
+  }
+  const lessons = { atMinute: minutes("12:00"), days: ["mon", "fri"] as const };
+  t.same(nextTimes(lessons, Date.parse("2026-03-27T11:00:00Z"), 3, berlin).map(iso), [
+    "2026-03-30T10:00:00.000Z",
+    "2026-04-03T10:00:00.000Z",
+    "2026-04-06T10:00:00.000Z",
+  ]);
+  t.end();
+});
+
+const base: Schedule = {
+  name: "noon",
+  machines: "lab225",
+  target: { kind: "role", role: "rescue", params: {} },
+  mode: "always",
+  atMinute: minutes("12:00"),
+  days: weekdays,
+  createdAt: 0,
+  createdBy: "anna",
+  seenUntil: Date.UTC(2026, 2, 2, 12),
+};
+
+t.test("what is due follows from the clock and from what was seen to", (t) => {
+  const at = (day: number, hours: number) => Date.UTC(2026, 2, day, hours);
+  const cases: [string, number, object | undefined][] = [
+    ["not yet", at(3, 12) - 1, undefined],
+    ["to the millisecond", at(3, 12), { kind: "fire", at: at(3, 12) }],
+    ["an hour late", at(3, 13), { kind: "fire", at: at(3, 12) }],
+    ["later than that", at(3, 13) + 1, { kind: "missed", at: at(3, 12) }],
+    ["only the latest of many", at(20, 12), { kind: "fire", at: at(20, 12) }],
+    ["a clock that was put back", at(2, 11), undefined],
+  ];
+  for (const [what, now, due] of cases) t.same(dueNow(base, now, utc), due, what);
+  t.end();
+});
+
+t.test("days are written as people write them", (t) => {
+  t.same(readDays("mon-fri"), ["mon", "tue", "wed", "thu", "fri"]);
+  t.same(readDays("sat,Sun"), ["sat", "sun"]);
+  t.same(readDays("sat-mon"), ["sat", "sun", "mon"]);
+  t.equal(readDays("daily").length, 7);
+  for (const wrong of ["", "monday", "mon-", "mon-tue-wed", "mon,"])
+    t.throws(() => readDays(wrong), /mon-fri/, JSON.stringify(wrong));
+  t.end();
+});
+
+async function lab(t: Parameters<typeof createBootLab>[0]) {
+  const room = await createBootLab(t);
+  await room.inventory.addGroup("lab225", "", "anna");
+  for (const seat of [1, 2])
+    await room.inventory.add({ name: `s${seat}`, macs: [macOf(seat)], group: "lab225" }, "anna");
+  const scheduling = () =>
+    createScheduling({
+      clock: room.clock,
+      log: silentLog,
+      record: room.record,
+      schedules: room.store.schedules,
+      assigning: room.assigning,
+      exams: room.exams,
+      offsetAt: utc,
+    });
+  const start = Date.UTC(2026, 2, 2, 11, 59);
+  room.clock.advanceMs(start - room.clock.now());
+  const at = (machines: string, role: string, name: string) => ({
+    ...base,
+    name,
+    machines,
+    target: { kind: "role" as const, role, params: {} },
+  });
+  return { ...room, scheduling, at };
+}
+
+t.test(
+  "at its time a schedule assigns once, as an actor of its own, and an undo takes it back",
+  async (t) => {
+    const room = await lab(t);
+    const scheduling = room.scheduling();
+    scheduling.start();
+    await scheduling.settled();
+    await scheduling.add(room.at("lab225", "rescue", "noon"));
+    t.same(scheduling.nextTimes(scheduling.get("noon")).map(iso).slice(0, 2), [
+      "2026-03-02T12:00:00.000Z",
+      "2026-03-03T12:00:00.000Z",
+    ]);
+    room.clock.advanceMs(60_000);
+    await scheduling.settled();
+    t.match(room.of("schedule.fired"), [{ actor: "schedule:noon", message: /assigned 2 machines$/ }]);
+    t.equal(room.of("assignment.set").length, 2);
+    room.clock.advanceMs(3 * 60_000);
+    await scheduling.settled();
+    t.equal(room.of("schedule.fired").length, 1, "its time is over");
+    await room.undoing.undo("ben");
+    t.same(room.store.assignments.all(), []);
+    t.match(room.undoing.history("s1", 10), [
+      { actor: "schedule:noon", message: "s1, s2 -> rescue", undoneBy: "ben" },
+    ]);
+    await scheduling.stop();
+    t.equal(room.clock.pendingTimers, 0);
+  },
+);
+
+t.test("a schedule whose time comes in an exam assigns nothing, and says why", async (t) => {
+  const room = await lab(t);
+  const scheduling = room.scheduling();
+  await scheduling.add(room.at("lab225", "menu", "noon"));
+  const target = { kind: "role", role: "rescue", params: {} } as const;
+  await room.exams.start("lab225", { target, endsAt: undefined }, { actor: "anna", overridesExam: false });
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.same(room.store.assignments.all(), []);
+  t.match(room.of("schedule.failed"), [{ message: /lab225 has an exam, started by anna/ }]);
+  await scheduling.stop();
+});
+
+t.test("what was missed while the server was off is done within the hour, and told after it", async (t) => {
+  const room = await lab(t);
+  const before = room.scheduling();
+  await before.add(room.at("s1", "rescue", "noon"));
+  await before.stop();
+  room.clock.advanceMs(30 * 60_000);
+  const soon = room.scheduling();
+  soon.start();
+  await soon.settled();
+  await soon.stop();
+  t.equal(room.of("schedule.fired").length, 1);
+  room.clock.advanceMs(50 * hour);
+  const late = room.scheduling();
+  late.start();
+  await late.settled();
+  await late.stop();
+  t.equal(room.of("schedule.fired").length, 1);
+  t.match(room.of("schedule.missed"), [{ level: "warning", message: /was missed at 2026-03-04T12:00/ }]);
+});
+
+t.test("a schedule whose machines are gone says so, and stops no other", async (t) => {
+  const room = await lab(t);
+  const scheduling = room.scheduling();
+  scheduling.start();
+  await scheduling.settled();
+  await scheduling.add(room.at("s1", "rescue", "a"));
+  await scheduling.add(room.at("s2", "rescue", "b"));
+  await t.rejects(scheduling.add(room.at("s2", "rescue", "b")), { code: "SCHEDULE_NAME_TAKEN" });
+  await t.rejects(scheduling.add(room.at("s9", "rescue", "c")), { code: "INVALID_HOST_SET" });
+  await t.rejects(scheduling.add(room.at("s2", "nobody", "c")), { code: "ROLE_NOT_FOUND" });
+  await room.inventory.remove(room.machine("s1"), "anna");
+  t.match(scheduling.problemOf(scheduling.get("a")), /s1/);
+  t.equal(scheduling.problemOf(scheduling.get("b")), undefined);
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.match(room.of("schedule.failed"), [{ level: "warning", data: { name: "a" } }]);
+  t.match(room.of("schedule.fired"), [{ data: { name: "b" } }]);
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.equal(room.of("schedule.failed").length, 1, "told once");
+  await scheduling.stop();
+});
+
+t.test(
+  "the history tells of changes that can be taken back no more, and these stay as they are",
+  async (t) => {
+    const room = await lab(t);
+    const assign = (machines: string) =>
+      room.assigning.assign({ machines, target: base.target, mode: "always", actor: "anna" });
+    await assign("s1");
+    for (let change = 0; change < 101; change++) await assign("s2");
+    t.equal(room.undoing.history(undefined, 1000).length, 102);
+    t.match(room.undoing.history("s1", 10), [{ actor: "anna", message: "s1 -> rescue" }]);
+    t.equal(room.store.assignments.changes().length, 100);
+    t.equal(room.undoing.history(undefined, 5).length, 5);
+    t.throws(() => room.undoing.history("s77", 5), { code: "INVALID_HOST_SET" });
+  },
+);
+
+t.test("over the API schedules are added, listed and removed, and outlive the server", async (t) => {
+  const server = await startServer(t);
+  const { api } = server;
+  await server.addImage();
+  await server.add(1, "s1", { group: "lab225" });
+  const asked = { machines: "lab225", role: "rescue", at: "07:05", days: ["fri", "mon"] };
+  const added = await api("POST", "/schedules", asked);
+  t.match(
+    [added.status, added.json],
+    [201, { name: "lab225-rescue", at: "07:05", days: ["mon", "fri"], createdBy: "admin", problem: null }],
+  );
+  t.equal((await api("POST", "/schedules", asked)).json["name"], "lab225-rescue-2");
+  t.match(
+    (await api("GET", "/schedules")).items.map(({ name }) => plain(name)),
+    ["lab225-rescue", "lab225-rescue-2"],
+  );
+  t.equal((await api("POST", "/schedules", { ...asked, at: "24:00" })).status, 400);
+  t.equal((await api("POST", "/schedules", { ...asked, days: [] })).status, 400);
+  t.equal((await api("POST", "/schedules", { ...asked, role: "nobody" })).status, 404);
+  t.equal((await api("DELETE", "/schedules/lab225-rescue-2")).status, 204);
+  t.match(await api("GET", "/schedules/lab225-rescue-2"), {
+    status: 404,
+    json: { code: "SCHEDULE_NOT_FOUND" },
+  });
+  await server.assign("s1", "rescue");
+  t.match((await api("GET", "/assignments/history?machines=s1")).items, [
+    { actor: "admin", message: "s1 -> rescue", undoneAt: null },
+  ]);
+  await server.stop();
+  const again = await startServer(t, { dataDir: server.dataDir });
+  t.match(again.store.schedules.all(), [{ name: "lab225-rescue", days: ["mon", "fri"], atMinute: 425 }]);
+});
+
+t.test("the boot command adds, lists, shows and removes schedules, and tells the history", async (t) => {
+  const server = await startServer(t);
+  const local = ["--data", server.dataDir];
+  await server.add(1, "s1", { group: "lab225" });
+  const add = ["schedule", "add", "lab225", "discover", "--at"];
+  const added = await boot([...local, ...add, "7:30", "--on", "mon-fri"]);
+  t.match(
+    [added.code, added.out],
+    [
+      0,
+      /^lab225-discover: lab225 -> discover, mon-fri 07:30\nAdded by the server's administrator\. Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC, /,
+    ],
+  );
+  await server.assign("s1", "discover");
+  await server.api("POST", "/assignments/undo", {});
+  const [list, show, history, wrong, late] = await Promise.all([
+    boot([...local, "schedule", "list"]),
+    boot([...local, "schedule", "show", "lab225-discover", "--output", "json"]),
+    boot([...local, "history", "lab225"]),
+    boot([...local, ...add, "24:00"]),
+    boot([...local, ...add, "12:00", "--on", "someday"]),
+  ]);
+  t.match(list.out, /^SCHEDULE .*\nlab225-discover +lab225 +discover +mon-fri 07:30 +\d{4}-.* UTC *\n$/);
+  t.match(JSON.parse(show.out), { name: "lab225-discover", at: "07:30", problem: null });
+  t.match(history.out, /^WHEN .*\n.* UTC +admin +s1 -> discover +.* by admin\n$/);
+  t.match([wrong.code, wrong.err], [2, /a time of day like 12:00/]);
+  t.match([late.code, late.err], [2, /mon-fri, or sat,sun, or daily/]);
+  t.match((await boot([...local, "schedule", "remove", "lab225-discover"])).out, /^Removed the schedule/);
+  t.same(server.store.schedules.all(), []);
+});
