@@ -23,11 +23,10 @@ import { steadyClock } from "./domain/steady-clock.ts";
 import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
-import { createAssigning } from "./inventory/assigning.ts";
-import { createUndoing } from "./inventory/undoing.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
+import { keepChanges, keepExams } from "./kept-changes.ts";
 import { keepCluster, openCluster } from "./kept-cluster.ts";
 import { keepDoctor } from "./kept-doctor.ts";
 import { keepPower } from "./kept-power.ts";
@@ -151,8 +150,11 @@ export async function createApp(deps: AppDeps) {
     loading: holds.digests,
     rules: config.assets,
   });
+  const changing = { clock, ids, record, store, inventory, roles, onChange: followRole };
+  const exams = keepExams(changing, () => boots);
   const power = await keepPower({ ...deps, store, record, addresses, roles });
   const boots = createBootService({
+    exams,
     sshKey: power.sshKey,
     nodes: await configuredNodes(config, {
       ids,
@@ -184,22 +186,8 @@ export async function createApp(deps: AppDeps) {
       for (const one of inventory.findByMac(mac)?.macs ?? [mac]) dhcp.machineProgressed(one, progress);
     },
   });
-  const changing = {
-    clock,
-    ids,
-    record,
-    inventory,
-    assignments: store.assignments,
-    select: boots.select,
-    onChange: followRole,
-  };
-  const assigning = createAssigning({
-    ...changing,
-    check: boots.check,
-    bootOf: (role) => roles().roles.get(role)?.boot,
-  });
-  const undoing = createUndoing(changing);
-  const scheduling = keepSchedules({ clock, log, record, store, assigning });
+  const changes = keepChanges(changing, boots, exams);
+  const scheduling = keepSchedules({ clock, log, record, store, exams, assigning: changes.assigning });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -244,8 +232,8 @@ export async function createApp(deps: AppDeps) {
     renderer,
     content,
     inventory,
-    assigning,
-    undoing,
+    ...changes,
+    exams,
     scheduling,
     roles,
     publicUrl,
@@ -331,6 +319,7 @@ export async function createApp(deps: AppDeps) {
   const sweep = () => {
     tracker.sweep();
     alarms.sweep();
+    exams.sweep().catch((error: unknown) => log.warn({ err: error }, "failed to end an exam"));
     stopSweeping = clock.after(sweepEveryMs, sweep);
   };
 
@@ -385,6 +374,7 @@ export async function createApp(deps: AppDeps) {
     async stop(): Promise<void> {
       isUp = false;
       stopSweeping();
+      exams.stop();
       for (const part of [scheduling, long, dhcp, tftp, cluster, registry, http]) await part?.stop();
       tracker.flush();
       alarms.sweep({ all: true });

@@ -59,6 +59,9 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "PUT /groups/{group}/role": operators,
   "DELETE /groups/{group}/role": operators,
   "GET /events": everybody,
+  "GET /exams": everybody,
+  "POST /exams": operators,
+  "DELETE /exams/{room}": operators,
   "GET /images": everybody,
   "POST /images/import": imageMakers,
   "DELETE /images/{image}": imageMakers,
@@ -142,15 +145,19 @@ t.test("who may call what", async (t) => {
     ["stranger", "a".repeat(26)],
   ]);
   for (const scope of scopes) tokens.set(scope, await tokenOf(server, scope));
+  let asked = 0;
   for (const [route, allowed] of Object.entries(table)) {
     const [method = "", path = ""] = route.split(" ");
     t.test(`${route}: ${allowed.join(", ")}`, async (t) => {
+      // An address that shows a wrong token again and again has to wait, so the stranger comes from another one each time.
+      const from = ++asked;
       for (const [caller, token] of tokens) {
         const { status, json, headers } = await server.ask(
           `/api/v1${path.replaceAll(/\{\w+\}/g, "nobody")}`,
           {
             method: method as Dispatcher.HttpMethod,
             token,
+            ...(caller === "stranger" ? { from } : {}),
             ...(method === "GET" ? {} : { body: "{}", headers: { "content-type": "application/json" } }),
           },
         );

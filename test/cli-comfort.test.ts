@@ -135,7 +135,7 @@ t.test("what may stand at the end of a line is completed", async (t) => {
     [["s1", "w"], ["worker"]],
     [
       ["lab225", "--o"],
-      ["--once", "--output"],
+      ["--once", "--override-exam", "--output"],
     ],
     [
       ["status", "l"],

@@ -53,8 +53,8 @@ t.test("the script of the role local follows the machine, its group, its role an
   t.same(
     lab.of("group.edited").map(({ data }) => data),
     [
-      { group: "lab1", localBoot: "sanboot" },
-      { group: "lab1", localBoot: null },
+      { group: "lab1", localBoot: "sanboot", before: { localBoot: undefined } },
+      { group: "lab1", localBoot: null, before: { localBoot: "sanboot" } },
     ],
   );
 });

@@ -123,6 +123,7 @@ async function lab(t: Parameters<typeof createBootLab>[0]) {
       record: room.record,
       schedules: room.store.schedules,
       assigning: room.assigning,
+      exams: room.exams,
       offsetAt: utc,
     });
   const start = Date.UTC(2026, 2, 2, 11, 59);
@@ -164,6 +165,19 @@ t.test(
     t.equal(room.clock.pendingTimers, 0);
   },
 );
+
+t.test("a schedule whose time comes in an exam assigns nothing, and says why", async (t) => {
+  const room = await lab(t);
+  const scheduling = room.scheduling();
+  await scheduling.add(room.at("lab225", "menu", "noon"));
+  const target = { kind: "role", role: "rescue", params: {} } as const;
+  await room.exams.start("lab225", { target, endsAt: undefined }, { actor: "anna", overridesExam: false });
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.same(room.store.assignments.all(), []);
+  t.match(room.of("schedule.failed"), [{ message: /lab225 has an exam, started by anna/ }]);
+  await scheduling.stop();
+});
 
 t.test("what was missed while the server was off is done within the hour, and told after it", async (t) => {
   const room = await lab(t);

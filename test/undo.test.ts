@@ -4,6 +4,8 @@ import t from "tap";
 import { request } from "undici";
 import type { Machine } from "../server/domain/machine.ts";
 import { type AssignmentApiDeps, registerAssignmentApi } from "../server/http/api/assignments.ts";
+import { createReach } from "../server/http/reach.ts";
+import type { Inventory } from "../server/inventory/inventory.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { plain, startServer } from "./support/http-fixture.ts";
 import { macOf } from "./support/samples.ts";
@@ -200,6 +202,7 @@ t.test("a diff of many machines lets what else the server does have its turn aft
   const turns: string[] = [];
   const app = Fastify();
   t.teardown(() => app.close());
+  app.decorateRequest("reach", { getter: () => createReach(undefined, {} as unknown as Inventory) });
   const target = (role: string) => ({ target: { kind: "role", role, params: {} } });
   const lines = ["s1", "s2"].map((name) => ({ machine: { name }, before: target("a"), after: target("b") }));
   registerAssignmentApi(app, {

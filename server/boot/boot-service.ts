@@ -17,6 +17,7 @@ import { filesOf } from "../domain/image.ts";
 import { type ServedKind, waitsForPeople } from "../domain/role.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import { isUnusableMac, type Mac } from "../net/mac.ts";
+import type { Exams } from "../inventory/exams.ts";
 import type { Inventory } from "../inventory/inventory.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { AddressBook } from "./address-book.ts";
@@ -59,6 +60,7 @@ export interface BootServiceDeps extends PlanSources {
   readonly hasContent: (sha256: string) => Promise<boolean>;
   readonly unknownMachines: UnknownPolicy;
   readonly defaultRole: string | undefined;
+  readonly exams: Pick<Exams, "selectionOf" | "isAny">;
   readonly localBoot: LocalDiskDeps["localBoot"];
   /** A machine loaded its first-stage program, or that program runs. */
   readonly onProgress: (mac: Mac, progress: FirstStageProgress) => void;
@@ -83,13 +85,15 @@ export function createBootService(deps: BootServiceDeps) {
   function select(machine: Machine, find: AssignmentRepository["find"] = assignments.find): Selection {
     const subject = { kind: "machine", machineId: machine.id } as const;
     return selectTarget({
+      exam: deps.exams.selectionOf(machine),
       once: find(subject, "once"),
       machine: find(subject, "always"),
       group:
         machine.group === undefined ? undefined : find({ kind: "group", group: machine.group }, "always"),
       // A laptop that strays into the network is not of the lab: only machines that somebody added or accepted have a default.
       defaultRole: machine.acceptedAt === undefined ? undefined : deps.defaultRole,
-      unknownPolicy: deps.unknownMachines,
+      unknownPolicy:
+        deps.unknownMachines === "menu" && deps.exams.isAny() ? "discover" : deps.unknownMachines,
     });
   }
 

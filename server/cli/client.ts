@@ -18,6 +18,8 @@ export class Refused extends Error {
 export interface ClientOptions {
   readonly server: string | undefined;
   readonly token: string | undefined;
+  /** An administrator's word that an exam shall not stop what is asked for. */
+  readonly overridesExam?: boolean;
   /** Data directories in which a running server's control socket may lie, in this order. */
   readonly dataDirs: readonly string[];
 }
@@ -55,7 +57,7 @@ export function addressOf(server: string): string {
 export type Client = ReturnType<typeof createClient>;
 
 /** Speaks to the API: at the URL that was named, or over the control socket of this machine's own server. */
-export function createClient({ server, token, dataDirs }: ClientOptions) {
+export function createClient({ server, token, overridesExam = false, dataDirs }: ClientOptions) {
   const socketPath =
     server === undefined
       ? dataDirs.map((directory) => resolve(directory, "control.sock")).find(isThere)
@@ -94,6 +96,7 @@ export function createClient({ server, token, dataDirs }: ClientOptions) {
         headers: {
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           ...(body === undefined || isStream ? {} : { "content-type": "application/json" }),
+          ...(overridesExam ? { "rollcall-override-exam": "true" } : {}),
           ...headers,
         },
         body: body === undefined ? null : isStream ? (body as Readable) : JSON.stringify(body),

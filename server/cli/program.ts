@@ -8,6 +8,7 @@ import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
 import { doctorCommand } from "./commands/doctor.ts";
 import { eventCommands } from "./commands/event.ts";
+import { examCommands } from "./commands/exam.ts";
 import { groupCommands } from "./commands/group.ts";
 import { imageCommands } from "./commands/image.ts";
 import { keyCommands } from "./commands/key.ts";
@@ -50,6 +51,9 @@ export function buildProgram(): Command {
         "data directory of the server on this machine (or ROLLCALL_DATA_DIR; default: the usual places)",
       ),
     )
+    .addOption(
+      new Option("--override-exam", "change machines of a room that has an exam; for administrators"),
+    )
     .addOption(new Option("--output <format>", "how answers are printed").choices(["table", "json", "yaml"]))
     .addHelpText(
       "after",
@@ -82,6 +86,7 @@ Examples:
     clusterCommands,
     studentCommands,
     eventCommands,
+    examCommands,
     tokenCommands,
     keyCommands,
     simulateCommand,

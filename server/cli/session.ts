@@ -30,6 +30,7 @@ export interface SessionOptions {
   readonly token?: string;
   readonly data?: string;
   readonly output?: OutputFormat;
+  readonly overrideExam?: boolean;
 }
 
 /**
@@ -63,6 +64,7 @@ export function createSession(
   const client = createClient({
     server: options.server ?? environment["ROLLCALL_SERVER"],
     token,
+    overridesExam: options.overrideExam === true,
     dataDirs: dataDirectories(options.data, environment),
   });
   const isTerminal = process.stdout.isTTY === true;

@@ -14,4 +14,6 @@ export interface ApiToken {
   readonly expiresAt: EpochMs | undefined;
   /** Repositories of the registry that an imagemaker's token may change, as patterns with `*`; undefined: all. */
   readonly repositories?: readonly string[] | undefined;
+  /** Groups whose machines a viewer's or operator's token reaches; undefined: all machines, and what is of the whole server. */
+  readonly rooms?: readonly string[] | undefined;
 }

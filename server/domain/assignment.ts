@@ -59,7 +59,7 @@ export interface PastChange extends Omit<AssignmentChange, "entries"> {
   readonly undoneBy: string | undefined;
 }
 
-export type SelectionSource = "once" | "machine" | "group" | "default" | "unknown-policy";
+export type SelectionSource = "exam" | "once" | "machine" | "group" | "default" | "unknown-policy";
 
 /** The answer to "what does this machine boot, and why?". */
 export interface Selection {
@@ -74,6 +74,8 @@ export interface Selection {
 export type UnknownPolicy = "ignore" | "discover" | "local" | "menu";
 
 export interface SelectionFacts {
+  /** What the exam of its room makes it boot, and why. */
+  readonly exam?: { readonly target: AssignedTarget; readonly why: string } | undefined;
   readonly once: Assignment | undefined;
   readonly machine: Assignment | undefined;
   readonly group: Assignment | undefined;
@@ -94,7 +96,7 @@ function byPerson(assignment: Assignment): string {
   return `assigned by ${describeActor(assignment.assignedBy)} on ${when} UTC`;
 }
 
-/** once > machine > group > default > policy for unknown machines. */
+/** exam > once > machine > group > default > policy for unknown machines. */
 export function selectTarget(facts: SelectionFacts): Selection {
   const candidates: {
     target: AssignedTarget;
@@ -102,6 +104,7 @@ export function selectTarget(facts: SelectionFacts): Selection {
     why: string;
     assignment?: Assignment;
   }[] = [];
+  if (facts.exam) candidates.push({ ...facts.exam, source: "exam" });
   if (facts.once)
     candidates.push({
       target: facts.once.target,

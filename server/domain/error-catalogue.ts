@@ -2,6 +2,7 @@ import { formatSize, formatUse, unitsOf } from "./byte-size.ts";
 import { defineError } from "./errors.ts";
 
 export * from "./errors-at-start.ts";
+export * from "./errors-of-access.ts";
 export * from "./errors-of-etcd.ts";
 export * from "./errors-of-inventory.ts";
 export * from "./errors-of-joining.ts";

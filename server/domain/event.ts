@@ -101,6 +101,12 @@ export const eventTypes = {
   "operation.step": "A machine took a step of an operation; told live only, `boot operation show` keeps it.",
   "operation.failed": "A machine did not get through an operation.",
   "operation.ended": "Long work on machines ended, or was cancelled.",
+  "exam.started":
+    "An exam began in a room: its machines boot one role, and nothing of them is changed until it ends.",
+  "exam.ended": "An exam ended, by its time or by a person.",
+  "exam.refused": "Somebody wanted to change machines of a room that has an exam.",
+  "api.changed": "Somebody did something by the API that has no event of its own.",
+  "token.failures": "An address showed so many wrong tokens that it has to wait.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

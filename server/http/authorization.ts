@@ -5,15 +5,26 @@ import type { ApiToken, TokenScope } from "../domain/api-token.ts";
 import { localActor } from "../domain/assignment.ts";
 import type { Clock } from "../domain/capabilities.ts";
 import { HostNotAllowed, ScopeMissing, TokenInvalid, TokenMissing } from "../domain/error-catalogue.ts";
+import type { Asker } from "../inventory/exams.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import type { LoginFailures } from "./login-failures.ts";
+import { createReach, type Reach, type RoomRule } from "./reach.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
     /** Scopes that may call this route; `admin` always may. */
     scopes?: readonly TokenScope[];
+    /** How it keeps tokens of some rooms within them; a route that says nothing takes a token without limits. */
+    rooms?: RoomRule;
   }
   interface FastifyRequest {
     /** Name of the token, or `local` for the control socket. */
     actor: string;
+    /** What of the lab the caller may see and change. */
+    reach: Reach;
+    isAdmin: boolean;
+    /** For changes that an exam refuses. */
+    asker: Asker;
     /** For answers that go on for hours: is what let the request in still there (token not revoked, not expired)? */
     isStillAuthorized: () => boolean;
   }
@@ -23,6 +34,8 @@ export interface AuthorizationDeps {
   readonly clock: Clock;
   readonly tokens: { findByHash(hash: string): ApiToken | undefined };
   readonly isControl: (request: FastifyRequest) => boolean;
+  readonly inventory: Inventory;
+  readonly failures: LoginFailures;
 }
 
 const neverAuthorized = () => false;
@@ -30,17 +43,25 @@ const neverAuthorized = () => false;
 /** Every route below this scope needs a token whose scope the route names; a route that names none is for admins only. */
 export function installAuthorization(
   app: FastifyInstance,
-  { clock, tokens, isControl }: AuthorizationDeps,
+  { clock, tokens, isControl, inventory, failures }: AuthorizationDeps,
 ): void {
   app.decorateRequest("actor", "");
+  app.decorateRequest("isAdmin", false);
+  app.decorateRequest("reach", null as unknown as Reach);
+  app.decorateRequest("asker", null as unknown as Asker);
   app.decorateRequest("isStillAuthorized", neverAuthorized);
   app.addHook("onRequest", (request, _reply, done) => {
     try {
-      const check = () => (isControl(request) ? localActor : authorize(request));
-      request.actor = check();
+      const check = () => (isControl(request) ? administrator : authorize(request));
+      const caller = isControl(request) ? administrator : authorizeCounted(request);
+      request.actor = caller.name;
+      request.isAdmin = caller.scope === "admin";
+      request.reach = createReach(caller.rooms, inventory);
+      request.asker = { actor: caller.name, overridesExam: overridesExam(request) };
+      if (request.routeOptions.config.rooms === undefined) request.reach.refuseLimited();
       request.isStillAuthorized = () => {
         try {
-          return check() === request.actor;
+          return check().name === request.actor;
         } catch {
           return false;
         }
@@ -51,7 +72,19 @@ export function installAuthorization(
     }
   });
 
-  function authorize(request: FastifyRequest): string {
+  /** Wrong tokens are counted by the address that shows them. @throws TooManyFailures */
+  function authorizeCounted(request: FastifyRequest): Caller {
+    const address = request.socket.remoteAddress ?? "";
+    if (request.headers.authorization !== undefined) failures.refuse(address);
+    try {
+      return authorize(request);
+    } catch (error) {
+      if (TokenInvalid.is(error)) failures.note(address);
+      throw error;
+    }
+  }
+
+  function authorize(request: FastifyRequest): Caller {
     const match = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(request.headers.authorization ?? "");
     if (!match?.[1]) throw TokenMissing({});
     const token = tokens.findByHash(createHash("sha256").update(match[1]).digest("hex"));
@@ -66,8 +99,18 @@ export function installAuthorization(
         needed: [...new Set<string>([...scopes, "admin"])],
       });
     }
-    return token.name;
+    return token;
   }
+}
+
+type Caller = Pick<ApiToken, "name" | "scope" | "rooms">;
+const administrator: Caller = { name: localActor, scope: "admin" };
+
+/** @throws ScopeMissing for whoever is no administrator */
+function overridesExam(request: FastifyRequest): boolean {
+  if (request.headers["rollcall-override-exam"] !== "true") return false;
+  if (!request.isAdmin) throw ScopeMissing({ scope: "less than admin", needed: ["admin"] });
+  return true;
 }
 
 /**

@@ -23,6 +23,7 @@ import {
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
+import { createLoginFailures } from "./login-failures.ts";
 import { type MetricsRouteDeps, registerMetrics } from "./metrics-routes.ts";
 import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
 import { clientAddress } from "./request-facts.ts";
@@ -174,7 +175,13 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerAuthority(scope, deps);
     registerHealth(scope, deps.ready);
   });
-  const authorization = { clock, tokens: deps.tokens, isControl };
+  const authorization = {
+    clock,
+    tokens: deps.tokens,
+    isControl,
+    inventory: deps.inventory,
+    failures: createLoginFailures(deps),
+  };
   await app.register(
     async (scope) => {
       installAuthorization(scope, authorization);

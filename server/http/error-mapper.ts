@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Ids, Log } from "../domain/capabilities.ts";
-import { InternalError, InvalidRequest, NotFound } from "../domain/error-catalogue.ts";
+import { InternalError, InvalidRequest, NotFound, TooManyFailures } from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 
 /** RFC 9457 problem document. `code` is stable; `type` is where docs/errors.md has it. */
@@ -52,6 +52,8 @@ export function installErrorMapper(
     }
     onRefusal(request, known);
     if (known.httpStatus === 503) void reply.header("retry-after", "2");
+    if (TooManyFailures.is(known))
+      void reply.header("retry-after", String(known.details["retryAfterSeconds"]));
     if (known.httpStatus === 401) void reply.header("www-authenticate", "Bearer");
     return reply
       .code(known.httpStatus)

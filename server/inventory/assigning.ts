@@ -28,7 +28,11 @@ export interface AssignRequest {
   readonly target: AssignedTarget;
   readonly mode: AssignmentMode;
   readonly actor: string;
+  /** Whom the host set may name, for a caller that does not see all; all machines unless given. */
+  readonly within?: Within;
 }
+
+export type Within = Pick<Inventory, "all" | "groupNames">;
 
 export interface AssigningDeps {
   readonly clock: Clock;
@@ -49,20 +53,21 @@ export interface AssigningDeps {
 export function createAssigning(deps: AssigningDeps) {
   const { clock, ids, record, inventory, assignments, select } = deps;
 
-  function machinesOf(hostSet: string): Machine[] {
-    return resolveHostSet(hostSet, inventory.all(), inventory.groupNames());
+  function machinesOf(hostSet: string, within: Within = inventory): Machine[] {
+    return resolveHostSet(hostSet, within.all(), within.groupNames());
   }
 
-  function plan({ machines, target, mode, actor }: AssignRequest): PlanLine[] {
+  function plan({ machines, target, mode, actor, within }: AssignRequest): PlanLine[] {
     refuseUnsafeUrl(target);
     deps.check(target);
     // What is assigned for one boot is used up by its end, and a wait has none.
     if (mode === "once" && target.kind === "role" && deps.bootOf(target.role) === "wait")
       throw OnceNeverUsedUp({ role: target.role });
-    return machinesOf(machines).map((machine) => {
+    return machinesOf(machines, within).map((machine) => {
       const before = select(machine);
+      const isExam = before.source === "exam";
       // A permanent assignment waits behind one for the next boot.
-      const waits = mode === "always" && before.source === "once";
+      const waits = isExam || (mode === "always" && before.source === "once");
       const after = waits
         ? { target: before.target, why: `${before.why}; then ${describeTarget(target)}` }
         : {
@@ -123,11 +128,12 @@ export function createAssigning(deps: AssigningDeps) {
     },
 
     /** Takes both kinds of assignment back. @returns the machines that had one */
-    async release(hostSet: string, actor: string): Promise<Machine[]> {
-      const released = machinesOf(hostSet).filter((machine) => {
+    async release(hostSet: string, actor: string, within?: Within): Promise<Machine[]> {
+      const released = machinesOf(hostSet, within).filter((machine) => {
         const subject = { kind: "machine", machineId: machine.id } as const;
         return assignments.find(subject, "always") ?? assignments.find(subject, "once");
       });
+      const before = new Map(released.map((machine) => [machine, select(machine).target]));
       await assignments.removeAll(
         released.flatMap((machine) => {
           const subject = { kind: "machine", machineId: machine.id } as const;
@@ -145,7 +151,7 @@ export function createAssigning(deps: AssigningDeps) {
           machineId: machine.id,
           actor,
           message: `${machine.name}: released, boots ${describeTarget(select(machine).target)}`,
-          data: {},
+          data: { before: before.get(machine), after: select(machine).target },
         });
       }
       return released;
@@ -155,6 +161,7 @@ export function createAssigning(deps: AssigningDeps) {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
       refuseUnsafeUrl(target);
       deps.check(target);
+      const before = assignments.find({ kind: "group", group }, "always")?.target;
       await assignments.saveAll(
         [assignment({ kind: "group", group }, { target, mode: "always", actor })],
         change(actor, `group ${group} -> ${describeTarget(target)}`),
@@ -164,18 +171,24 @@ export function createAssigning(deps: AssigningDeps) {
         type: "assignment.set",
         actor,
         message: `group ${group} -> ${describeTarget(target)}`,
-        data: { group, after: target },
+        data: { group, before, after: target },
       });
     },
 
     async releaseGroup(group: string, actor: string): Promise<void> {
       if (!inventory.groupNames().has(group)) throw GroupNotFound({ group });
+      const before = assignments.find({ kind: "group", group }, "always")?.target;
       await assignments.removeAll(
         [{ subject: { kind: "group", group }, mode: "always" }],
         change(actor, `group ${group} released`),
       );
       for (const machine of inventory.all()) if (machine.group === group) deps.onChange(machine);
-      record({ type: "assignment.released", actor, message: `group ${group}: released`, data: { group } });
+      record({
+        type: "assignment.released",
+        actor,
+        message: `group ${group}: released`,
+        data: { group, before },
+      });
     },
   };
 }

@@ -110,14 +110,20 @@ export function createListImport({
       return { format, plan: plan() };
     },
 
-    /** All of the list or nothing, in one transaction. @throws ListRefused, ListConflicts */
+    /**
+     * All of the list or nothing, in one transaction.
+     * @param refuse throws when these changes may not be made now
+     * @throws ListRefused, ListConflicts
+     */
     async run(
       request: ImportRequest,
       actor: string,
+      refuse: (plan: ImportPlan) => void = () => {},
     ): Promise<{ readonly format: ListFormat; readonly plan: ImportPlan }> {
       const { format, plan } = read(request);
       const first = plan();
       refuseProblems(first);
+      refuse(first);
       let done = first;
       // Asked for in one turn, groups and machines are one commit; planned once more inside it, since others may have been before us.
       await Promise.all([

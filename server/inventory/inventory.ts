@@ -29,6 +29,7 @@ import {
   needsMac,
   newMachine,
   readMacs,
+  replacedBy,
   withFacts,
   withInput,
 } from "./machine-input.ts";
@@ -66,8 +67,8 @@ export interface InventoryDeps {
 export function createInventory(deps: InventoryDeps) {
   const { clock, ids, log, record, machines, groups } = deps;
 
-  async function ensureGroup(name: string | null | undefined): Promise<void> {
-    if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", undefined);
+  async function ensureGroup(name: string | null | undefined, actor: string): Promise<void> {
+    if (typeof name === "string" && !groups.find(name)) await addGroup(name, "", actor);
   }
   async function addGroup(name: string, description: string, actor: string | undefined): Promise<void> {
     if (!isMachineName(name))
@@ -121,6 +122,7 @@ export function createInventory(deps: InventoryDeps) {
     all: () => machines.all(),
     findByMac: (mac: Mac) => machines.findByMac(mac),
     get: (nameOrMac: string) => machines.get(nameOrMac),
+    find: (id: string) => machines.find(id),
     reservationOf: (mac: Mac): Ipv4 | undefined => machines.findByMac(mac)?.address,
     /** The MACs that a reserved address is for. */
     ownerOf: (address: Ipv4): Mac | undefined => machines.findByAddress(address)?.macs[0],
@@ -205,7 +207,7 @@ export function createInventory(deps: InventoryDeps) {
       const macs = readMacs(input.macs ?? []);
       const [first] = macs;
       if (!first) throw needsMac();
-      await ensureGroup(input.group);
+      await ensureGroup(input.group, actor);
       const machine = seated(
         withInput(
           {
@@ -230,10 +232,10 @@ export function createInventory(deps: InventoryDeps) {
     },
 
     async edit(id: string, input: MachineInput, actor: string): Promise<Machine> {
-      await ensureGroup(input.group);
-      let formerGroup: string | undefined;
+      await ensureGroup(input.group, actor);
+      let former: Machine | undefined;
       const next = await machines.update(id, (before) => {
-        formerGroup = before.group;
+        former = before;
         return seated(withInput(before, input), before);
       });
       if (!next) throw MachineNotFound({ name: id });
@@ -242,9 +244,9 @@ export function createInventory(deps: InventoryDeps) {
         machineId: id,
         actor,
         message: `${next.name} edited`,
-        data: { ...input },
+        data: { ...input, before: former && replacedBy(former, input) },
       });
-      return next.group === formerGroup ? next : settleRole(next);
+      return next.group === former?.group ? next : settleRole(next);
     },
 
     async accept(id: string, name: string | undefined, actor: string): Promise<Machine> {
@@ -290,7 +292,7 @@ export function createInventory(deps: InventoryDeps) {
         type: "group.edited",
         actor,
         message: `group ${name} edited`,
-        data: { group: name, ...input },
+        data: { group: name, ...input, before: replacedBy(group, input) },
       });
     },
 

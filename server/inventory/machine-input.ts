@@ -78,6 +78,12 @@ export function withFacts(machine: Machine, facts: MachineFacts): Machine {
   };
 }
 
+/** What stood in the place of what was changed. */
+export function replacedBy<T extends object>(former: T, input: object): Partial<T> {
+  const changed = Object.entries(former).filter(([key]) => key in input);
+  return Object.fromEntries(changed) as Partial<T>;
+}
+
 /** @throws InvalidMac */
 export function readMacs(texts: readonly string[]): Mac[] {
   const macs = texts.map((text) => {

@@ -6,13 +6,15 @@ import type { RecordEvent } from "../domain/event.ts";
 import { type Due, dueNow, nextTimes, type OffsetAt, type Schedule, seenTooFar } from "../domain/schedule.ts";
 import type { ScheduleRepository } from "../store/schedules.ts";
 import type { Assigning, AssignRequest } from "./assigning.ts";
+import type { Exams } from "./exams.ts";
 
 export interface SchedulingDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly record: RecordEvent;
   readonly schedules: ScheduleRepository;
-  readonly assigning: Pick<Assigning, "plan" | "assign">;
+  readonly assigning: Pick<Assigning, "plan" | "assign" | "machinesOf">;
+  readonly exams: Pick<Exams, "refuse">;
   readonly offsetAt: OffsetAt;
 }
 
@@ -26,7 +28,8 @@ const lookEveryMs = 30_000;
 const toldTimes = 3;
 
 /** Assigns at the times that people named. What it does follows from the clock and the table alone, whenever it looks. */
-export function createScheduling({ clock, log, record, schedules, assigning, offsetAt }: SchedulingDeps) {
+export function createScheduling(deps: SchedulingDeps) {
+  const { clock, log, record, schedules, assigning, exams, offsetAt } = deps;
   const requestOf = ({ name, machines, target, mode }: NewSchedule): AssignRequest => ({
     machines,
     target,
@@ -55,6 +58,12 @@ export function createScheduling({ clock, log, record, schedules, assigning, off
     });
   }
 
+  /** @throws ExamUnderWay, and what an assignment is refused for */
+  async function assign(request: AssignRequest): Promise<unknown[]> {
+    exams.refuse(assigning.machinesOf(request.machines), { actor: request.actor, overridesExam: false });
+    return assigning.assign(request);
+  }
+
   async function settle(schedule: Schedule, { kind, at }: Due): Promise<void> {
     const time = new Date(at).toISOString();
     if (kind === "missed") {
@@ -62,7 +71,7 @@ export function createScheduling({ clock, log, record, schedules, assigning, off
       return tell(schedule, "schedule.missed", `was missed at ${time}: the server was off`, { at: time });
     }
     // Both are asked for in one turn, so that they stand in one commit: what was done is not done again after a crash.
-    const assigned = assigning.assign(requestOf(schedule));
+    const assigned = assign(requestOf(schedule));
     const seen = schedules.see(schedule.name, at);
     const [result] = await Promise.allSettled([assigned, seen]);
     if (result.status === "fulfilled")

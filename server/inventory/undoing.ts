@@ -6,7 +6,7 @@ import {
   type PastChange,
   type Selection,
 } from "../domain/assignment.ts";
-import type { Clock } from "../domain/capabilities.ts";
+import type { Clock, EpochMs } from "../domain/capabilities.ts";
 import { NothingToUndo } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { resolveHostSet } from "../domain/host-set.ts";
@@ -25,6 +25,9 @@ export interface UndoPlan {
   readonly left: readonly string[];
 }
 
+/** Does the caller reach this machine or group? A change that goes beyond is none of theirs. */
+export type MayTouch = (subject: Assignment["subject"]) => boolean;
+
 export interface UndoingDeps {
   readonly clock: Clock;
   readonly record: RecordEvent;
@@ -33,10 +36,13 @@ export interface UndoingDeps {
   /** What a machine boots when the assignments are as `find` says. */
   readonly select: (machine: Machine, find?: FindAssignment) => Selection;
   readonly onChange: (machine: Machine) => void;
+  /** When the last exam of a room began: what was assigned before is not taken back. */
+  readonly examStart?: (room: string | undefined) => EpochMs | undefined;
 }
 
 /** Takes the last change of the assignments back, whole, as far as nothing newer stands in its place. */
-export function createUndoing({ clock, record, inventory, assignments, select, onChange }: UndoingDeps) {
+export function createUndoing(deps: UndoingDeps) {
+  const { clock, record, inventory, assignments, select, onChange, examStart = () => undefined } = deps;
   /** Of machines and groups as they are now; a change may be of a whole building, so each is looked up, not looked for. */
   function createNames(): (entry: AssignmentChangeEntry) => string | undefined {
     const machines = new Map(inventory.all().map(({ id, name }) => [id, name]));
@@ -49,25 +55,38 @@ export function createUndoing({ clock, record, inventory, assignments, select, o
           : undefined;
   }
 
+  function createRooms(): (entry: AssignmentChangeEntry) => string | undefined {
+    const rooms = new Map(inventory.all().map(({ id, group }) => [id, group]));
+    return ({ subject }) => (subject.kind === "machine" ? rooms.get(subject.machineId) : subject.group);
+  }
+
   /** Newest first; a change of which nothing is left, e.g. a boot that was used up, is no change to take back. */
-  function findLast(): { change: AssignmentChange; entries: AssignmentChangeEntry[]; left: string[] } {
+  function findLast(mayTouch: MayTouch): {
+    change: AssignmentChange;
+    entries: AssignmentChangeEntry[];
+    left: string[];
+  } {
     const nameOf = createNames();
+    const roomOf = createRooms();
     for (const change of assignments.changes()) {
+      if (!change.entries.every(({ subject }) => mayTouch(subject))) continue;
       const left: string[] = [];
       const entries = change.entries.filter((entry) => {
         const name = nameOf(entry);
         const stands = assignments.find(entry.subject, entry.mode)?.id === entry.after?.id;
+        const isBeforeExam = change.at <= (examStart(roomOf(entry)) ?? Number.NEGATIVE_INFINITY);
         if (name === undefined) left.push("a machine or group that was removed since");
         else if (!stands) left.push(`${name}: assigned anew or used up since`);
-        return name !== undefined && stands;
+        else if (isBeforeExam) left.push(`${name}: its room had an exam since`);
+        return name !== undefined && stands && !isBeforeExam;
       });
       if (entries.length > 0) return { change, entries, left };
     }
     throw NothingToUndo({});
   }
 
-  function plan(): UndoPlan & { entries: readonly AssignmentChangeEntry[] } {
-    const { change, entries, left } = findLast();
+  function plan(mayTouch: MayTouch): UndoPlan & { entries: readonly AssignmentChangeEntry[] } {
+    const { change, entries, left } = findLast(mayTouch);
     const key = (subject: Assignment["subject"], mode: string) =>
       `${mode} ${subject.kind} ${subject.kind === "group" ? subject.group : subject.machineId}`;
     const restored = new Map(entries.map((entry) => [key(entry.subject, entry.mode), entry.before]));
@@ -109,15 +128,15 @@ export function createUndoing({ clock, record, inventory, assignments, select, o
   return {
     history,
     /** @throws NothingToUndo */
-    plan: (): UndoPlan => plan(),
+    plan: (mayTouch: MayTouch = () => true): UndoPlan => plan(mayTouch),
 
     /** @throws NothingToUndo */
-    async undo(actor: string): Promise<UndoPlan> {
-      const planned = plan();
+    async undo(actor: string, mayTouch: MayTouch = () => true): Promise<UndoPlan> {
+      const planned = plan(mayTouch);
       const { change, entries, lines } = planned;
       // Somebody else was quicker: then there is another last change.
       if (!(await assignments.takeBack({ id: change.id, entries }, clock.now(), actor)))
-        return this.undo(actor);
+        return this.undo(actor, mayTouch);
       for (const { machine, before, after } of lines) {
         onChange(machine);
         record({

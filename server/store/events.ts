@@ -35,6 +35,11 @@ export interface EventFilter {
   readonly machineId?: string;
   /** Type, or its beginning: `machine` finds `machine.phase`. */
   readonly type?: string;
+  readonly actor?: string;
+  /** Only events from this time on. */
+  readonly fromMs?: number;
+  /** Only events of these machines, and those that are of a room itself (`data.group`). */
+  readonly within?: { readonly machineIds: readonly string[]; readonly rooms: readonly string[] };
   readonly limit: number;
   /** The newest ones, still in order of time. */
   readonly newest?: boolean;
@@ -51,7 +56,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
     "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
   const where =
-    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.')";
+    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.') AND (@actor IS NULL OR actor = @actor) AND (@fromMs IS NULL OR at_ms >= @fromMs) AND (@machineIds IS NULL OR machine_id IN (SELECT value FROM json_each(@machineIds)) OR (machine_id IS NULL AND json_extract(data, '$.group') IN (SELECT value FROM json_each(@rooms))))";
   const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
   const selectNewest = db.prepare(
     `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
@@ -134,8 +139,17 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
         void barrier.then(done);
       });
     },
-    list({ since = 0, machineId, type, limit, newest = false }: EventFilter): Event[] {
-      const values = { since, machineId: machineId ?? null, type: type ?? null, limit };
+    list({ since = 0, machineId, type, actor, fromMs, within, limit, newest = false }: EventFilter): Event[] {
+      const values = {
+        since,
+        machineId: machineId ?? null,
+        type: type ?? null,
+        actor: actor ?? null,
+        fromMs: fromMs ?? null,
+        machineIds: within ? JSON.stringify(within.machineIds) : null,
+        rooms: within ? JSON.stringify(within.rooms) : null,
+        limit,
+      };
       return ((newest ? selectNewest : selectFirst).all(values) as Row[]).map(fromRow);
     },
     subscribe(listener: (event: Event) => void): () => void {

@@ -9,6 +9,7 @@ import { createClaimRepository } from "./claims.ts";
 import { createClusterRepository } from "./cluster.ts";
 import { CommitQueue } from "./commit-queue.ts";
 import { createEventLog } from "./events.ts";
+import { createExamRepository } from "./exams.ts";
 import { createGroupRepository } from "./groups.ts";
 import { createHardwareRepository } from "./hardware.ts";
 import { createImageRepository } from "./images.ts";
@@ -59,6 +60,7 @@ export function openStore(path: string, clock: Clock) {
     claims: createClaimRepository(db, queue, clock),
     cluster: createClusterRepository(db, queue),
     events: createEventLog(db, queue, clock),
+    exams: createExamRepository(db, queue),
     machinePower: createPowerRepository(db, queue),
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),

@@ -3,24 +3,29 @@ import type { ApiToken } from "../domain/api-token.ts";
 import { InvalidRequest } from "../domain/error-catalogue.ts";
 import type { CommitQueue } from "./commit-queue.ts";
 
+const listIn = (text: string | null): string[] | undefined =>
+  text === null ? undefined : (JSON.parse(text) as string[]);
+
 export function createTokenRepository(db: Database, queue: CommitQueue) {
   const byHash = new Map<string, ApiToken>();
   const rows = db
     .prepare(
-      "SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt, repositories FROM tokens",
+      "SELECT id, name, scope, hash, created_at_ms AS createdAt, expires_at_ms AS expiresAt, repositories, rooms FROM tokens",
     )
-    .all() as (Omit<ApiToken, "expiresAt" | "repositories"> & {
+    .all() as (Omit<ApiToken, "expiresAt" | "repositories" | "rooms"> & {
     expiresAt: number | null;
     repositories: string | null;
+    rooms: string | null;
   })[];
   for (const row of rows)
     byHash.set(row.hash, {
       ...row,
       expiresAt: row.expiresAt ?? undefined,
-      repositories: row.repositories === null ? undefined : (JSON.parse(row.repositories) as string[]),
+      repositories: listIn(row.repositories),
+      rooms: listIn(row.rooms),
     });
   const insert = db.prepare(
-    "INSERT INTO tokens (id, name, scope, hash, created_at_ms, expires_at_ms, repositories) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO tokens (id, name, scope, hash, created_at_ms, expires_at_ms, repositories, rooms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
   const drop = db.prepare("DELETE FROM tokens WHERE id = ?");
 
@@ -37,7 +42,7 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
             problem: `there is a token called ${token.name} already`,
             advice: `Choose another name, or revoke that one first: \`boot token revoke ${token.name}\`.`,
           });
-        const { id, name, scope, hash, createdAt, expiresAt, repositories } = token;
+        const { id, name, scope, hash, createdAt, expiresAt, repositories, rooms } = token;
         insert.run(
           id,
           name,
@@ -46,6 +51,7 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
           createdAt,
           expiresAt ?? null,
           repositories ? JSON.stringify(repositories) : null,
+          rooms ? JSON.stringify(rooms) : null,
         );
         byHash.set(token.hash, token);
         onRollback(() => byHash.delete(token.hash));

@@ -15,6 +15,7 @@ import { firmwareByCode } from "../../server/domain/firmware.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import type { Mac } from "../../server/net/mac.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
+import { createExams } from "../../server/inventory/exams.ts";
 import { createUndoing } from "../../server/inventory/undoing.ts";
 import { createInventory } from "../../server/inventory/inventory.ts";
 import type { MachineFacts } from "../../server/inventory/machine-input.ts";
@@ -121,7 +122,17 @@ export async function createBootLab(
   });
   const missing = new Set<string>();
   const progresses: [Mac, FirstStageProgress][] = [];
+  const exams = createExams({
+    clock,
+    record,
+    exams: store.exams,
+    inventory,
+    check: (target) => boots.check(target),
+    findRole: (role) => allRoles().roles.get(role),
+    onChange,
+  });
   const boots = createBootService({
+    exams,
     ids,
     log,
     record,
@@ -162,6 +173,7 @@ export async function createBootLab(
     assignments: store.assignments,
     select: boots.select,
     onChange,
+    examStart: exams.lastStart,
   });
 
   const lab = {
@@ -176,6 +188,7 @@ export async function createBootLab(
     assigning,
     undoing,
     record,
+    exams,
     events,
     steps,
     missing,

@@ -8,6 +8,7 @@ interface TokenView {
   createdAt: string;
   expiresAt: string | null;
   repositories: string[] | null;
+  rooms: string[];
 }
 
 function days(text: string): number {
@@ -27,12 +28,13 @@ export function tokenCommands(program: Command, open: () => Session): void {
       const session = open();
       const tokens = await session.client.list<TokenView>("/tokens");
       session.show(tokens, () => ({
-        columns: ["token", "scope", "made", "expires", "repositories"],
-        rows: tokens.map(({ name, scope, createdAt, expiresAt, repositories }) => [
+        columns: ["token", "scope", "made", "expires", "rooms", "repositories"],
+        rows: tokens.map(({ name, scope, createdAt, expiresAt, rooms, repositories }) => [
           name,
           scope,
           createdAt,
           expiresAt ?? "never",
+          rooms.join(" "),
           repositories?.join(" ") ?? "",
         ]),
         empty: "There is no token.",
@@ -47,26 +49,33 @@ export function tokenCommands(program: Command, open: () => Session): void {
         .default("viewer"),
     )
     .addOption(new Option("--expires-in <days>", "life in days; without it for ever").argParser(days))
+    .option("--room <group...>", "rooms that an operator or viewer reaches; without it everything")
     .option(
       "--repository <pattern...>",
       "repositories that an imagemaker may push to, e.g. 'p10/*'; without it all",
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot token create anna --scope operator --expires-in 120\n  boot token create builder --scope imagemaker --repository 'p10/*'",
+      "\nExamples:\n  boot token create anna --scope operator --expires-in 120\n  boot token create ben --scope operator --room lab225 --room lab226\n  boot token create builder --scope imagemaker --repository 'p10/*'",
     )
-    .action(async (name: string, options: { scope: string; expiresIn?: number; repository?: string[] }) => {
-      const session = open();
-      const expires =
-        options.expiresIn === undefined ? {} : { expiresInSeconds: Math.round(options.expiresIn * 86_400) };
-      const made = await session.client.post<TokenView & { token: string }>("/tokens", {
-        name,
-        scope: options.scope,
-        ...expires,
-        ...(options.repository && { repositories: options.repository }),
-      });
-      session.show(made, () => `Token ${made.name} (${made.scope}), shown this once:\n${made.token}\n`);
-    });
+    .action(
+      async (
+        name: string,
+        options: { scope: string; expiresIn?: number; repository?: string[]; room?: string[] },
+      ) => {
+        const session = open();
+        const expires =
+          options.expiresIn === undefined ? {} : { expiresInSeconds: Math.round(options.expiresIn * 86_400) };
+        const made = await session.client.post<TokenView & { token: string }>("/tokens", {
+          name,
+          scope: options.scope,
+          ...expires,
+          ...(options.room && { rooms: options.room }),
+          ...(options.repository && { repositories: options.repository }),
+        });
+        session.show(made, () => `Token ${made.name} (${made.scope}), shown this once:\n${made.token}\n`);
+      },
+    );
   token
     .command("revoke <name>")
     .description("revoke a token at once")

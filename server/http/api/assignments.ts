@@ -1,11 +1,11 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
 import { type AssignedTarget, describeTarget } from "../../domain/assignment.ts";
-import { InvalidRequest } from "../../domain/error-catalogue.ts";
+import { GroupNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
-import type { Undoing } from "../../inventory/undoing.ts";
-import type { Inventory } from "../../inventory/inventory.ts";
+import type { Exams } from "../../inventory/exams.ts";
+import type { MayTouch, Undoing } from "../../inventory/undoing.ts";
 import type { Operations } from "../../operations/operations.ts";
 import { operators, readers } from "../authorization.ts";
 import { historyView, planView, undoView } from "./views.ts";
@@ -15,7 +15,7 @@ import { type ServedKind, servedKinds } from "../../domain/role.ts";
 import { previewUrl } from "../request-facts.ts";
 
 export interface AssignmentApiDeps {
-  readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly assigning: Assigning;
   readonly undoing: Undoing;
   readonly boots: BootService;
@@ -96,13 +96,19 @@ export function targetOf(body: {
   });
 }
 
+type GroupRequest = Pick<FastifyRequest, "reach" | "asker"> & { readonly params: { group: string } };
+
 /** What becomes of the machines' power: waking switches on what is off, cycling restarts what is on too. */
 const actions = { none: undefined, wake: "on", cycle: "cycle" } as const;
 
 export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
-  const { inventory, assigning, undoing, boots, operations } = deps;
+  const { assigning, undoing, boots, operations, exams } = deps;
+  const refuseGroup = ({ reach, asker, params: { group } }: GroupRequest): void => {
+    if (!reach.inventory.groupNames().has(group)) throw GroupNotFound({ group });
+    exams.refuseRoom(group, asker);
+  };
   const change = (summary: string, body?: object) => ({
-    config: { scopes: operators },
+    config: { scopes: operators, rooms: "limited", audit: "own" } as const,
     schema: { summary, tags: ["assignments"], ...(body ? { body } : {}) },
   });
 
@@ -110,7 +116,8 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/machines/:machine/role",
     change("Assign a role or script", roleBody),
     async (request) => {
-      const machine = inventory.get(request.params.machine);
+      const machine = request.reach.inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
       const [line] = await assigning.assign({
         machines: machine.macs[0] ?? "",
         target: targetOf(request.body),
@@ -124,7 +131,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/machines/:machine/role",
     change("Take the assignment back"),
     async (request, reply) => {
-      await assigning.release(inventory.get(request.params.machine).macs[0] ?? "", request.actor);
+      const machine = request.reach.inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
+      await assigning.release(machine.macs[0] ?? "", request.actor);
       return reply.code(204).send();
     },
   );
@@ -134,7 +143,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Assign to a host set", assignBody),
     async (request) => {
       const { machines, mode, power, dryRun } = request.body;
-      const asked = { machines, target: targetOf(request.body), mode, actor: request.actor };
+      const { inventory: within } = request.reach;
+      const asked = { machines, target: targetOf(request.body), mode, actor: request.actor, within };
+      if (!dryRun) exams.refuse(assigning.machinesOf(machines, within), request.asker);
       const planned = assigning.plan(asked);
       if (dryRun) return { dryRun: true, plan: planned.map(planView) };
       const action = actions[power];
@@ -152,7 +163,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/assignments",
     change("Take assignments back for a host set", releaseBody),
     async (request) => {
-      const released = await assigning.release(request.body.machines, request.actor);
+      const { inventory: within } = request.reach;
+      exams.refuse(assigning.machinesOf(request.body.machines, within), request.asker);
+      const released = await assigning.release(request.body.machines, request.actor, within);
       return { released: released.map((machine) => machine.name) };
     },
   );
@@ -176,7 +189,16 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Take the last change back", undoBody),
     async (request) => {
       const { dryRun } = request.body;
-      const undone = dryRun ? undoing.plan() : await undoing.undo(request.actor);
+      const { reach } = request;
+      const mayTouch: MayTouch = (subject) =>
+        subject.kind === "group" ? reach.hasRoom(subject.group) : reach.hasMachine(subject.machineId);
+      const planned = undoing.plan(reach.rooms && mayTouch);
+      if (!dryRun)
+        exams.refuse(
+          planned.lines.map(({ machine }) => machine),
+          request.asker,
+        );
+      const undone = dryRun ? planned : await undoing.undo(request.actor, reach.rooms && mayTouch);
       return { dryRun, ...undoView(undone) };
     },
   );
@@ -184,7 +206,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/assignments/diff",
     {
       ...change("What would be served otherwise if this were assigned, secrets masked", diffBody),
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited", audit: "none" },
     },
     async (request) => {
       const { machines, documents } = request.body;
@@ -193,6 +215,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
         target: targetOf(request.body),
         mode: "always",
         actor: request.actor,
+        within: request.reach.inventory,
       });
       const url = previewUrl(request, deps);
       const rendered = (machine: Machine, kind: ServedKind, target: AssignedTarget) => {
@@ -225,6 +248,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/groups/:group/role",
     change("Assign to a group", groupBody),
     async (request, reply) => {
+      refuseGroup(request);
       await assigning.assignGroup(request.params.group, targetOf(request.body), request.actor);
       return reply.code(204).send();
     },
@@ -233,6 +257,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     "/groups/:group/role",
     change("Take a group's assignment back"),
     async (request, reply) => {
+      refuseGroup(request);
       await assigning.releaseGroup(request.params.group, request.actor);
       return reply.code(204).send();
     },

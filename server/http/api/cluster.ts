@@ -8,6 +8,7 @@ import type { ClusterNode } from "../../domain/cluster-node.ts";
 import type { ClusterTransition } from "../../domain/cluster-record.ts";
 import type { DeclaredStatus } from "../../domain/declared-object.ts";
 import { InvalidRequest, NoCluster, NodeNotResettable } from "../../domain/error-catalogue.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import { operators, readers } from "../authorization.ts";
@@ -18,6 +19,7 @@ export interface ClusterApiDeps {
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
   readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly boots: BootService;
   readonly roles: () => LoadedRoles;
 }
@@ -120,7 +122,7 @@ function transitionView(transition: ClusterTransition, nameOf: (id: string) => s
 }
 
 export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): void {
-  const { inventory, roles } = deps;
+  const { inventory, roles, exams } = deps;
   const tags = ["cluster"];
   const serviceOf = (): ClusterService => {
     if (!deps.cluster) throw NoCluster({});
@@ -177,7 +179,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         body: joinBody,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, audit: ["name"] },
     },
     async (request, reply) => {
       const { command, expiresAt } = await serviceOf().joinCommand(request.body.name);
@@ -196,7 +198,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         body: armBody,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, audit: "own" },
     },
     async (request) => {
       const { code, minutes } = request.body;
@@ -220,7 +222,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
     "/cluster/release",
     {
       schema: { summary: "Let a machine that was given up try again", tags, body: releaseBody },
-      config: { scopes: operators },
+      config: { scopes: operators, audit: ["machine"] },
     },
     async (request) => ({
       released: await serviceOf().release(inventory.get(request.body.machine), request.actor),
@@ -236,14 +238,21 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
         tags,
         body: resetBody,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, audit: ["machine", "destroyCluster"] },
     },
     async (request, reply) => {
       const { machine: name, destroyCluster } = request.body;
       const service = serviceOf();
-      if (name === undefined) await service.reset(destroyCluster, request.actor);
-      else {
+      if (name === undefined) {
+        const ids = new Set(service.nodes().map(({ machineId }) => machineId));
+        exams.refuse(
+          inventory.all().filter(({ id }) => ids.has(id)),
+          request.asker,
+        );
+        await service.reset(destroyCluster, request.actor);
+      } else {
         const machine = inventory.get(name);
+        exams.refuse([machine], request.asker);
         const mayEnd = destroyCluster !== undefined && destroyCluster === service.cluster.name;
         if (!(await service.resetNode(machine, request.actor, mayEnd)))
           throw NodeNotResettable({

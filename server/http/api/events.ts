@@ -1,11 +1,12 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { Clock } from "../../domain/capabilities.ts";
-import { ServerBusy } from "../../domain/error-catalogue.ts";
+import { InvalidRequest, ServerBusy } from "../../domain/error-catalogue.ts";
 import type { Event } from "../../domain/event.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
-import type { EventLog } from "../../store/events.ts";
+import type { EventFilter, EventLog } from "../../store/events.ts";
 import { readers } from "../authorization.ts";
+import type { Reach } from "../reach.ts";
 import { eventView } from "./views.ts";
 
 export interface EventApiDeps {
@@ -25,6 +26,12 @@ const query = Type.Object(
     machine: Type.Optional(Type.String({ maxLength: 200 })),
     type: Type.Optional(
       Type.String({ maxLength: 60, description: "type or its beginning: machine, machine.phase" }),
+    ),
+    actor: Type.Optional(
+      Type.String({ maxLength: 63, description: "who did it: name of a token, or local" }),
+    ),
+    from: Type.Optional(
+      Type.String({ maxLength: 40, description: "time as in ISO 8601: only events from then on" }),
     ),
     cursor: Type.Optional(
       Type.String({
@@ -75,7 +82,7 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
   app.get<{ Querystring: Static<typeof query> }>(
     "/events",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: {
         summary: "The event log; with Accept: text/event-stream live",
         tags: ["events"],
@@ -83,9 +90,19 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       },
     },
     async (request, reply) => {
-      const { machine, type, limit, cursor } = request.query;
-      const machineId = machine === undefined ? undefined : inventory.get(machine).id;
-      const filter = { ...(machineId ? { machineId } : {}), ...(type ? { type } : {}) };
+      const { reach } = request;
+      const { machine, type, limit, cursor, actor } = request.query;
+      const machineId = machine === undefined ? undefined : reach.inventory.get(machine).id;
+      const filter = {
+        ...(machineId ? { machineId } : {}),
+        ...(type ? { type } : {}),
+        ...(actor ? { actor } : {}),
+        ...(request.query.from === undefined ? {} : { fromMs: timeIn(request.query.from) }),
+      };
+      // By what machines there are in the rooms now, anew for each look.
+      const list = (more: Pick<EventFilter, "since" | "newest" | "limit">) =>
+        events.list({ ...filter, ...withinOf(reach), ...more });
+      const view = (event: Event) => eventView(reach.rooms ? withoutOthers(event) : event, nameOf(event));
       // A HEAD would hold a stream that nothing is ever written to.
       const isLive = request.method === "GET" && isEventStream(request);
       const since =
@@ -94,13 +111,13 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       if (!isLive) {
         await events.settled();
         if (since === undefined) {
-          const newest = events.list({ ...filter, newest: true, limit });
-          return { items: newest.map((event) => eventView(event, nameOf(event))), next: null };
+          const newest = list({ newest: true, limit });
+          return { items: newest.map(view), next: null };
         }
-        const found = events.list({ ...filter, since, limit: limit + 1 });
+        const found = list({ since, limit: limit + 1 });
         const taken = found.slice(0, limit);
         return {
-          items: taken.map((event) => eventView(event, nameOf(event))),
+          items: taken.map(view),
           next: found.length > limit ? String(taken.at(-1)?.seq) : null,
         };
       }
@@ -119,13 +136,17 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       stream.flushHeaders();
       beat(stream, request.isStillAuthorized);
       const write = (event: Event) =>
-        stream.write(
-          `id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(eventView(event, nameOf(event)))}\n\n`,
-        );
-      if (since === undefined) events.list({ ...filter, newest: true, limit }).forEach(write);
+        stream.write(`id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(view(event))}\n\n`);
+      if (since === undefined) list({ newest: true, limit }).forEach(write);
       else if (!(await catchUp(stream, since))) return reply;
       // Nothing is stored between the last look into the log and this line, so nothing is told twice or left out.
       const unsubscribe = events.subscribe((event) => {
+        // Nothing is told to a token that was revoked, not even that: the event of it comes by here too.
+        if (!request.isStillAuthorized())
+          return void (stream.writableNeedDrain ? stream.destroy() : stream.end());
+        if (!reach.seesEvent(event)) return;
+        if (actor !== undefined && event.actor !== actor) return;
+        if (filter.fromMs !== undefined && event.at < filter.fromMs) return;
         if (machineId !== undefined && event.machineId !== machineId) return;
         if (type !== undefined && event.type !== type && !event.type.startsWith(`${type}.`)) return;
         if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
@@ -137,7 +158,11 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       /** Tells all that is stored, as fast as the watcher reads. @returns false when it has gone */
       async function catchUp(to: FastifyReply["raw"], after: number): Promise<boolean> {
         for (let from = after; ;) {
-          const part = events.list({ ...filter, since: from, limit: catchUpEvents });
+          if (!request.isStillAuthorized()) {
+            stream.end();
+            return false;
+          }
+          const part = list({ since: from, limit: catchUpEvents });
           part.forEach(write);
           from = part.at(-1)?.seq ?? from;
           const mustWait = to.writableNeedDrain;
@@ -150,6 +175,34 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       }
     },
   );
+}
+
+/** @throws InvalidRequest */
+function timeIn(text: string): number {
+  const at = Date.parse(text);
+  if (Number.isNaN(at))
+    throw InvalidRequest({
+      problem: `from: ${JSON.stringify(text)} is no time`,
+      advice: "Write it as in ISO 8601, e.g. 2026-01-31T12:00:00Z.",
+    });
+  return at;
+}
+
+/** For a caller of some rooms: events of their machines, and of the rooms themselves. */
+function withinOf({ rooms, inventory }: Reach): Pick<EventFilter, "within"> {
+  return rooms ? { within: { machineIds: inventory.all().map(({ id }) => id), rooms } } : {};
+}
+
+/** Without what names machines of other rooms: those of a change that was taken back, those with the same UUID. */
+function withoutOthers(event: Event): Event {
+  if (event.type === "machine.uuid-shared")
+    return {
+      ...event,
+      message: "another machine says the same UUID of itself: machines are told apart by their MACs",
+      data: { uuid: event.data["uuid"] },
+    };
+  const { change: _change, ...data } = event.data;
+  return { ...event, data };
 }
 
 function isEventStream(request: FastifyRequest): boolean {

@@ -1,10 +1,11 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { BootService } from "../../boot/boot-service.ts";
 import { describeTarget } from "../../domain/assignment.ts";
 import { GroupNotFound } from "../../domain/error-catalogue.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { placeOf, type RoomPlan } from "../../domain/room.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { AssignmentRepository } from "../../store/assignments.ts";
 import { operators, readers } from "../authorization.ts";
@@ -14,6 +15,7 @@ import { isoTime } from "./views.ts";
 
 export interface GroupApiDeps {
   readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly boots: BootService;
   readonly assignments: Pick<AssignmentRepository, "find">;
 }
@@ -72,14 +74,12 @@ function planView(plan: RoomPlan, members: readonly Machine[], roleOf: (machine:
   };
 }
 
+type GroupRequest = Pick<FastifyRequest, "reach"> & { readonly params: { group: string } };
+
 export function registerGroupApi(
   app: FastifyInstance,
-  { inventory, boots, assignments }: GroupApiDeps,
+  { inventory, boots, assignments, exams }: GroupApiDeps,
 ): void {
-  const changing = (summary: string) => ({
-    config: { scopes: operators },
-    schema: { summary, tags: ["groups"] },
-  });
   const roleOf = (machine: Machine) => describeTarget(boots.select(machine).target);
   const groupView = (name: string) => {
     const group = inventory.groups().find((group) => group.name === name);
@@ -103,30 +103,39 @@ export function registerGroupApi(
       plan: group.plan ? planView(group.plan, members, roleOf) : null,
     };
   };
+  /** One that is none of the caller's is as if it were not there. */
+  const seenGroup = ({ reach, params }: GroupRequest) => {
+    if (!reach.inventory.groupNames().has(params.group)) throw GroupNotFound({ group: params.group });
+    return groupView(params.group);
+  };
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/groups",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: { summary: "All groups", tags: ["groups"], querystring: listQuery },
     },
     (request) => {
-      const { items, next } = page(inventory.groups(), (group) => group.name, request.query);
+      const { items, next } = page(request.reach.inventory.groups(), (group) => group.name, request.query);
       return { items: items.map((group) => groupView(group.name)), next };
     },
   );
   app.get<{ Params: { group: string } }>(
     "/groups/:group",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: { summary: "One group, with the plan of the room", tags: ["groups"] },
     },
-    (request) => groupView(request.params.group),
+    (request) => seenGroup(request),
   );
   app.post<{ Body: Static<typeof groupBody> }>(
     "/groups",
-    { config: { scopes: operators }, schema: { summary: "Add a group", tags: ["groups"], body: groupBody } },
+    {
+      config: { scopes: operators, audit: "own" },
+      schema: { summary: "Add a group", tags: ["groups"], body: groupBody },
+    },
     async (request, reply) => {
+      exams.refuseRoom(request.body.name, request.asker);
       await inventory.addGroup(request.body.name, request.body.description ?? "", request.actor);
       return reply.code(201).send(groupView(request.body.name));
     },
@@ -134,7 +143,7 @@ export function registerGroupApi(
   app.patch<{ Params: { group: string }; Body: Static<typeof groupEdit> }>(
     "/groups/:group",
     {
-      config: { scopes: operators },
+      config: { scopes: operators, rooms: "limited", audit: "own" },
       schema: {
         summary: "Change a group: what it is, its plan, and how its machines boot",
         tags: ["groups"],
@@ -142,15 +151,21 @@ export function registerGroupApi(
       },
     },
     async (request) => {
+      seenGroup(request);
+      exams.refuseRoom(request.params.group, request.asker);
       await inventory.editGroup(request.params.group, request.body, request.actor);
       return groupView(request.params.group);
     },
   );
   app.delete<{ Params: { group: string } }>(
     "/groups/:group",
-    changing("Remove a group; its machines stay"),
+    {
+      config: { scopes: operators, audit: "own" },
+      schema: { summary: "Remove a group; its machines stay", tags: ["groups"] },
+    },
     async (request, reply) => {
       groupView(request.params.group);
+      exams.refuseRoom(request.params.group, request.asker);
       await inventory.removeGroup(request.params.group, request.actor);
       return reply.code(204).send();
     },

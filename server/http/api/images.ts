@@ -17,6 +17,7 @@ import {
 } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
 import { type Image, previousVersion } from "../../domain/image.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import type { ImageRepository } from "../../store/images.ts";
@@ -31,6 +32,7 @@ export interface ImageApiDeps {
   readonly holds: Pick<ImageHolds, "all">;
   readonly images: ImageRepository;
   readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly tracker: BootTracker;
   readonly record: RecordEvent;
   readonly roles: () => LoadedRoles;
@@ -87,7 +89,7 @@ const collectBody = Type.Object(
 );
 
 export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void {
-  const { clock, content, collector, holds, images, inventory, tracker, record, roles, boots } = deps;
+  const { clock, content, collector, holds, images, inventory, tracker, record, roles, boots, exams } = deps;
 
   /** Versions of an image that machines are booting right now, with these machines. */
   function versionsInUse(name: string) {
@@ -194,7 +196,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   app.post<{ Body: Static<typeof imageBody> }>(
     "/images/import",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: "own" },
       schema: {
         summary: "Register an image; it becomes the version that machines boot",
         tags: ["images"],
@@ -221,6 +223,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
         isCurrent,
         currentSince: isCurrent ? now : undefined,
       } as Image;
+      if (isCurrent) exams.refuseImage(image.name, request.asker);
       await images.save(image);
       collector.settle(image);
       collector.collectSoon();
@@ -237,7 +240,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   app.put<{ Params: { image: string }; Body: Static<typeof currentBody> }>(
     "/images/:image/current",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: "own" },
       schema: {
         summary: "Choose the version that machines boot; boots under way go on with theirs",
         tags: ["images"],
@@ -247,6 +250,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
     async (request) => {
       const { image: name } = request.params;
       const { version } = request.body;
+      exams.refuseImage(name, request.asker);
       const chosen = await images.switchTo(() => images.find(name, version), clock.now());
       if (!chosen) throw ImageNotFound({ image: `${name} ${version}` });
       tellSwitch(chosen, request.actor);
@@ -257,7 +261,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   app.post<{ Params: { image: string } }>(
     "/images/:image/rollback",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: "own" },
       schema: {
         summary: "Go back to the version that was booted before; a second time goes forward again",
         tags: ["images"],
@@ -266,6 +270,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
     async (request) => {
       const { image: name } = request.params;
       if (!images.findCurrent(name)) throw ImageNotFound({ image: name });
+      exams.refuseImage(name, request.asker);
       const chosen = await images.switchTo((all) => previousVersion(all, name), clock.now());
       if (!chosen) throw NoPreviousVersion({ image: name });
       tellSwitch(chosen, request.actor);
@@ -276,7 +281,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   app.post<{ Body: Static<typeof collectBody> }>(
     "/assets/gc",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: ["dryRun"] },
       schema: { summary: "Remove content that nothing needs", tags: ["images"], body: collectBody },
     },
     (request) => collector.collect({ isDry: request.body.dryRun }),
@@ -285,7 +290,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
   app.delete<{ Params: { image: string }; Querystring: Static<typeof removeQuery> }>(
     "/images/:image",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: "own" },
       schema: { summary: "Remove an image", tags: ["images"], querystring: removeQuery },
     },
     async (request, reply) => {
@@ -297,6 +302,7 @@ export function registerImageApi(app: FastifyInstance, deps: ImageApiDeps): void
       const inUse = versionsInUse(request.params.image).filter(
         (used) => version === undefined || used.version === version,
       );
+      exams.refuseImage(request.params.image, request.asker);
       if (inUse.length > 0) throw ImageInUse({ image: request.params.image, versions: inUse });
       if (!isForced && found.length === versions.length) refuseNeeded(request.params.image);
       for (const image of found) await images.remove(image);

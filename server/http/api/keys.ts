@@ -94,6 +94,7 @@ export function registerKeyApi(app: FastifyInstance, { signers }: KeyApiDeps): v
     "/keys",
     {
       bodyLimit: 1_000_000,
+      config: { audit: "own" },
       schema: { summary: "Add a signer, or a key or scope of one", tags: ["keys"], body: keyBody },
     },
     async (request, reply) => {
@@ -113,12 +114,18 @@ export function registerKeyApi(app: FastifyInstance, { signers }: KeyApiDeps): v
   );
   app.post<{ Params: { name: string } }>(
     "/keys/:name/revoke",
-    { schema: { summary: "Revoke a signer: its signatures count no more", tags: ["keys"] } },
+    {
+      config: { audit: "own" },
+      schema: { summary: "Revoke a signer: its signatures count no more", tags: ["keys"] },
+    },
     async (request) => signerView(await signers.revoke(request.params.name, request.actor)),
   );
   app.delete<{ Params: { name: string } }>(
     "/keys/:name",
-    { schema: { summary: "Remove a signer as if it had never been", tags: ["keys"] } },
+    {
+      config: { audit: "own" },
+      schema: { summary: "Remove a signer as if it had never been", tags: ["keys"] },
+    },
     async (request, reply) => {
       await signers.remove(request.params.name, request.actor);
       return reply.code(204).send();

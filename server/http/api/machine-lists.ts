@@ -3,6 +3,7 @@ import { type Static, Type } from "typebox";
 import { InvalidRequest } from "../../domain/error-catalogue.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { changesOf, type ImportPlan } from "../../inventory/import-plan.ts";
+import type { Asker, Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import { listFormats, type ListFormat } from "../../inventory/lists/listed-host.ts";
 import type { NamingLine } from "../../inventory/naming.ts";
@@ -10,6 +11,7 @@ import { operators } from "../authorization.ts";
 
 export interface MachineListApiDeps {
   readonly inventory: Inventory;
+  readonly exams: Exams;
 }
 
 /** A list of 5000 machines has half of it. */
@@ -96,11 +98,21 @@ const namingView = (lines: readonly NamingLine[], applied: boolean) => ({
 });
 
 /** Many machines at once: out of a list, or accepted with names by a rule. */
-export function registerMachineListApi(app: FastifyInstance, { inventory }: MachineListApiDeps): void {
+export function registerMachineListApi(app: FastifyInstance, { inventory, exams }: MachineListApiDeps): void {
+  /** Machines that are in the room of an exam, and those that would come into it. @throws ExamUnderWay */
+  const refuseExams = ({ lines }: ImportPlan, asker: Asker): void => {
+    const changed = lines.filter(({ action }) => action !== "same");
+    exams.refuse(
+      changed.flatMap(({ before }) => before ?? []),
+      asker,
+    );
+    for (const { next } of changed) exams.refuseRoom(next?.group, asker);
+  };
+
   app.post<{ Body: Static<typeof importBody> }>(
     "/machines/import",
     {
-      config: { scopes: operators },
+      config: { scopes: operators, audit: "own" },
       bodyLimit: 2 * listLimitBytes,
       schema: {
         summary: "Import machines from CSV, an ISC dhcpd.conf or dnsmasq's dhcp-host lines: all or none",
@@ -112,7 +124,7 @@ export function registerMachineListApi(app: FastifyInstance, { inventory }: Mach
       const { dryRun = false, ...list } = request.body;
       const { format, plan } = dryRun
         ? inventory.lists.plan(list)
-        : await inventory.lists.run(list, request.actor);
+        : await inventory.lists.run(list, request.actor, (planned) => refuseExams(planned, request.asker));
       return importView(format, plan, !dryRun);
     },
   );
@@ -120,7 +132,7 @@ export function registerMachineListApi(app: FastifyInstance, { inventory }: Mach
   app.post<{ Body: Static<typeof acceptBody> }>(
     "/machines/accept",
     {
-      config: { scopes: operators },
+      config: { scopes: operators, audit: "own" },
       schema: {
         summary: "Accept machines, with names by a rule: all or none",
         tags: ["machines"],
@@ -138,6 +150,7 @@ export function registerMachineListApi(app: FastifyInstance, { inventory }: Mach
           problem: "no machine waits to be accepted",
           advice: "Switch them on with network boot first; `boot machine list` shows what was seen.",
         });
+      if (!dryRun) exams.refuse(chosen, request.asker);
       const naming = { machines: chosen, pattern, start };
       const lines = dryRun
         ? inventory.naming.plan(naming)

@@ -2,12 +2,14 @@ import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import { powerMethods } from "../../domain/power.ts";
 import type { PowerSettings } from "../../domain/power-settings.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { PowerSettingsService } from "../../power/power-settings.ts";
 import { readers } from "../authorization.ts";
 
 export interface MachinePowerApiDeps {
   readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly powerSettings: PowerSettingsService;
 }
 
@@ -55,27 +57,32 @@ export function powerView(settings: PowerSettings | undefined) {
 /** How a machine is switched. Who may give orders is no operator's to widen: only admins say where passwords go. */
 export function registerMachinePowerApi(
   app: FastifyInstance,
-  { inventory, powerSettings }: MachinePowerApiDeps,
+  { inventory, exams, powerSettings }: MachinePowerApiDeps,
 ): void {
   const schema = (summary: string) => ({ summary, tags: ["machines"], params: machineParams });
   app.get<Params>(
     "/machines/:machine/power",
-    { config: { scopes: readers }, schema: schema("How its power is switched") },
-    (request) => ({ settings: powerView(powerSettings.of(inventory.get(request.params.machine).id)) }),
+    { config: { scopes: readers, rooms: "limited" }, schema: schema("How its power is switched") },
+    (request) => ({
+      settings: powerView(powerSettings.of(request.reach.inventory.get(request.params.machine).id)),
+    }),
   );
   app.put<Params & { Body: Static<typeof settingsBody> }>(
     "/machines/:machine/power",
-    { schema: { ...schema("Set how its power is switched"), body: settingsBody } },
+    { config: { audit: "own" }, schema: { ...schema("Set how its power is switched"), body: settingsBody } },
     async (request) => {
       const machine = inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
       return { settings: powerView(await powerSettings.set(machine, request.body, request.actor)) };
     },
   );
   app.delete<Params>(
     "/machines/:machine/power",
-    { schema: schema("Forget how its power is switched") },
+    { config: { audit: "own" }, schema: schema("Forget how its power is switched") },
     async (request, reply) => {
-      await powerSettings.remove(inventory.get(request.params.machine), request.actor);
+      const machine = inventory.get(request.params.machine);
+      exams.refuse([machine], request.asker);
+      await powerSettings.remove(machine, request.actor);
       return reply.code(204).send();
     },
   );

@@ -1,4 +1,4 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { ClusterService } from "../../cluster/cluster-service.ts";
 import type { BootService } from "../../boot/boot-service.ts";
@@ -18,6 +18,7 @@ import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { describeTarget } from "../../domain/assignment.ts";
 import { servedKinds } from "../../domain/role.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { BootPosition, BootRepository } from "../../store/boots.ts";
@@ -35,6 +36,7 @@ export interface DriverInForce extends Preference<DriverChoice> {
 
 export interface MachineApiDeps {
   readonly inventory: Inventory;
+  readonly exams: Exams;
   readonly boots: BootService;
   readonly tracker: BootTracker;
   /** Undefined: no cluster is configured. */
@@ -101,6 +103,7 @@ const machineParams = {
   params: Type.Object({ machine: Type.String({ maxLength: 200, description: "name, MAC or id" }) }),
 };
 type Params = { Params: { machine: string } };
+type MachineRequest = Pick<FastifyRequest, "reach" | "asker"> & { readonly params: { machine: string } };
 
 const cursorOf = ({ startedAt, id }: BootPosition) => `${startedAt}-${id}`;
 function positionOf(cursor: string): BootPosition {
@@ -109,7 +112,14 @@ function positionOf(cursor: string): BootPosition {
 }
 
 export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): void {
-  const { inventory, boots, tracker, bootHistory } = deps;
+  const { inventory, boots, tracker, bootHistory, exams } = deps;
+  const seen = ({ reach, params }: MachineRequest): Machine => reach.inventory.get(params.machine);
+  /** One that is to be changed. */
+  const changed = (request: MachineRequest): Machine => {
+    const machine = seen(request);
+    exams.refuse([machine], request.asker);
+    return machine;
+  };
   const view = (machine: Machine) => ({
     ...plainView(machine),
     /** Where it was last seen; `address` is its reservation. */
@@ -144,26 +154,27 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     }
   };
   const read = (summary: string) => ({
-    config: { scopes: readers },
+    config: { scopes: readers, rooms: "limited" } as const,
     schema: { summary, tags: ["machines"], ...machineParams },
   });
   const change = (summary: string) => ({
-    config: { scopes: operators },
+    config: { scopes: operators, rooms: "limited", audit: "own" } as const,
     schema: { summary, tags: ["machines"], ...machineParams },
   });
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/machines",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: { summary: "All machines, or those of a host set", tags: ["machines"], querystring: listQuery },
     },
     (request) => {
       const { machines } = request.query;
+      const { inventory: visible } = request.reach;
       const all =
         machines === undefined
-          ? inventory.all()
-          : resolveHostSet(machines, inventory.all(), inventory.groupNames());
+          ? visible.all()
+          : resolveHostSet(machines, visible.all(), visible.groupNames());
       const { items, next } = page(
         all,
         (machine) => `${naturalKey(machine.name)} ${machine.name}`,
@@ -175,20 +186,24 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
   app.post<{ Body: Static<typeof addBody> }>(
     "/machines",
     {
-      config: { scopes: operators },
+      config: { scopes: operators, audit: "own" },
       schema: { summary: "Add a machine", tags: ["machines"], body: addBody },
     },
-    async (request, reply) => reply.code(201).send(view(await inventory.add(request.body, request.actor))),
+    async (request, reply) => {
+      exams.refuseRoom(request.body.group, request.asker);
+      return reply.code(201).send(view(await inventory.add(request.body, request.actor)));
+    },
   );
-  app.get<Params>("/machines/:machine", read("One machine"), (request) =>
-    view(inventory.get(request.params.machine)),
-  );
+  app.get<Params>("/machines/:machine", read("One machine"), (request) => view(seen(request)));
   app.get<Params>("/machines/:machine/hardware", read("What its own system found in it"), (request) => {
-    const machine = inventory.get(request.params.machine);
+    const machine = seen(request);
     const hardware = inventory.hardwareOf(machine);
-    const ownerOf = (mac: Mac) => inventory.findByMac(mac)?.name;
+    // Names of machines that the caller does not see are told nowhere.
+    const nameOf = (other: Machine | undefined) =>
+      other && request.reach.hasMachine(other.id) ? [other.name] : [];
+    const ownerOf = (mac: Mac) => nameOf(inventory.findByMac(mac))[0];
     return {
-      sharesUuidWith: inventory.sharersOf(machine).map(({ name }) => name),
+      sharesUuidWith: inventory.sharersOf(machine).flatMap(nameOf),
       hardware: hardware ? hardwareView(hardware, ownerOf) : null,
     };
   });
@@ -198,11 +213,19 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       ...change("Change facts of a machine"),
       schema: { ...change("Change facts of a machine").schema, body: addBody },
     },
-    async (request) =>
-      view(await inventory.edit(inventory.get(request.params.machine).id, request.body, request.actor)),
+    async (request) => {
+      const machine = changed(request);
+      const { name, macs, address, group } = request.body;
+      // What is unique in the whole lab would tell whoever tries it what there is in other rooms.
+      if ([name, macs, address, group].some((fact) => fact !== undefined)) request.reach.refuseLimited();
+      exams.refuseRoom(group, request.asker);
+      return view(await inventory.edit(machine.id, request.body, request.actor));
+    },
   );
   app.delete<Params>("/machines/:machine", change("Remove a machine"), async (request, reply) => {
-    await inventory.remove(inventory.get(request.params.machine), request.actor);
+    const machine = changed(request);
+    request.reach.refuseLimited();
+    await inventory.remove(machine, request.actor);
     return reply.code(204).send();
   });
   app.post<Params & { Body: Static<typeof acceptBody> }>(
@@ -211,20 +234,21 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       ...change("Accept a discovered machine"),
       schema: { ...change("Accept a discovered machine").schema, body: acceptBody },
     },
-    async (request) =>
-      view(
-        await inventory.accept(inventory.get(request.params.machine).id, request.body.name, request.actor),
-      ),
+    async (request) => {
+      const machine = changed(request);
+      if (request.body.name !== undefined) request.reach.refuseLimited();
+      return view(await inventory.accept(machine.id, request.body.name, request.actor));
+    },
   );
   app.get<Params>("/machines/:machine/explain", read("Which role, and why"), (request) => {
-    const machine = inventory.get(request.params.machine);
+    const machine = seen(request);
     const selection = boots.select(machine);
     return { ...explainView(machine, selection), roleProblem: roleProblem(selection.target) };
   });
   app.get<{ Params: { machine: string; kind: string } }>(
     "/machines/:machine/preview/:kind",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: { summary: "What the machine would be served now, secrets masked", tags: ["machines"] },
     },
     (request, reply) => {
@@ -235,7 +259,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
           advice: "Name one of them, e.g. `boot preview MACHINE user-data`; without one it is ipxe.",
         });
       const url = previewUrl(request, deps);
-      const machine = inventory.get(request.params.machine);
+      const machine = seen(request);
       const text = boots.preview(machine, kind, url);
       if (text === undefined && kind === "node")
         throw InvalidRequest({
@@ -260,7 +284,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       schema: { ...read("Boot attempts, newest first").schema, querystring: bootsQuery },
     },
     (request) => {
-      const machine = inventory.get(request.params.machine);
+      const machine = seen(request);
       tracker.flush();
       const { limit, cursor } = request.query;
       const found = bootHistory.ofMachine(
@@ -282,10 +306,14 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
   );
   app.get<{ Params: { id: string } }>(
     "/boots/:id",
-    { config: { scopes: readers }, schema: { summary: "One boot as a timeline", tags: ["machines"] } },
+    {
+      config: { scopes: readers, rooms: "limited" },
+      schema: { summary: "One boot as a timeline", tags: ["machines"] },
+    },
     (request) => {
       const stored = bootHistory.find(request.params.id);
-      if (!stored) throw BootNotFound({ id: request.params.id });
+      if (!stored || !request.reach.hasMachine(stored.machineId))
+        throw BootNotFound({ id: request.params.id });
       const machine = inventory.get(stored.machineId);
       const current = tracker.current(machine.id);
       return bootView(current?.id === stored.id ? current : stored, machine.name);

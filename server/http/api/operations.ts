@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import type { ClusterService } from "../../cluster/cluster-service.ts";
 import {
@@ -6,6 +6,7 @@ import {
   InvalidRequest,
   LastMaster,
   NoCluster,
+  OperationNotFound,
   StudentsNotKept,
 } from "../../domain/error-catalogue.ts";
 import { RollcallError } from "../../domain/errors.ts";
@@ -19,10 +20,12 @@ import {
 } from "../../domain/operation.ts";
 import { type Power, powerActions } from "../../domain/power.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
-import type { Assigning } from "../../inventory/assigning.ts";
+import type { Assigning, Within } from "../../inventory/assigning.ts";
+import type { Exams } from "../../inventory/exams.ts";
 import type { Operations } from "../../operations/operations.ts";
 import type { OperationPosition } from "../../store/operations.ts";
 import { operators, readers } from "../authorization.ts";
+import type { Reach } from "../reach.ts";
 import { isoTime } from "./views.ts";
 
 export interface OperationApiDeps {
@@ -30,6 +33,7 @@ export interface OperationApiDeps {
   readonly power: Power;
   readonly keepsStudents: boolean;
   readonly assigning: Assigning;
+  readonly exams: Exams;
   readonly inventory: Inventory;
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
@@ -119,6 +123,16 @@ function positionOf(cursor: string): OperationPosition {
   return { startedAt: Number(cursor.slice(0, dash)), id: cursor.slice(dash + 1) };
 }
 
+type OperationRequest = Pick<FastifyRequest, "reach"> & { readonly params: { id: string } };
+
+/** Does a caller see it? One of which a machine is elsewhere, or that is a matter of the whole cluster, is as if it were not there. */
+const isSeen = ({ machines: subjects, order }: Operation, { rooms, hasMachine }: Reach): boolean =>
+  rooms === undefined ||
+  (subjects.length > 0 &&
+    subjects.every(({ machineId }) => hasMachine(machineId)) &&
+    !order.students &&
+    order.destroyCluster === undefined);
+
 export function registerOperationApi(app: FastifyInstance, deps: OperationApiDeps): void {
   const { operations, power, cluster } = deps;
   const tags = ["operations"];
@@ -127,22 +141,48 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     return operationView(operation, (id) => seats.get(id));
   }
   const change = (summary: string, body?: object) => ({
-    config: { scopes: operators },
+    config: { scopes: operators, rooms: "limited", audit: "own" } as const,
     schema: { summary, tags, ...(body ? { body } : {}) },
   });
   const read = (summary: string, more: object = {}) => ({
-    config: { scopes: readers },
+    config: { scopes: readers, rooms: "limited" } as const,
     schema: { summary, tags, ...more },
   });
 
-  function machinesOf(hostSet: string): Machine[] {
-    const found = deps.assigning.machinesOf(hostSet);
+  function machinesOf(hostSet: string, within: Within): Machine[] {
+    const found = deps.assigning.machinesOf(hostSet, within);
     if (found.length === 0)
       throw InvalidRequest({
         problem: "no machine is in this host set",
         advice: "`boot machine list` shows all of them; -name leaves one out.",
       });
     return found;
+  }
+
+  /** Machines that a whole cluster's end touches, whoever was named. */
+  function nodesOfCluster(): Machine[] {
+    const ids = new Set(cluster?.nodes().map(({ machineId }) => machineId));
+    return deps.inventory.all().filter(({ id }) => ids.has(id));
+  }
+
+  /** @throws OperationNotFound */
+  function seen({ params, reach }: OperationRequest): Operation {
+    const found = operations.get(params.id);
+    if (!isSeen(found, reach)) throw OperationNotFound({ id: params.id });
+    return found;
+  }
+
+  /** A page of those that the caller sees; what lies between them is not told. */
+  function newestSeen(reach: Reach, limit: number, before?: OperationPosition): Operation[] {
+    const found: Operation[] = [];
+    let from = before;
+    while (found.length < limit) {
+      const more = operations.newest(limit, from);
+      found.push(...more.filter((one) => isSeen(one, reach)));
+      from = more.at(-1);
+      if (more.length < limit) break;
+    }
+    return found.slice(0, limit);
   }
 
   /** What can't go well is refused before anything is touched. @throws StudentsNotKept, ClusterNameNotConfirmed, LastMaster */
@@ -179,7 +219,8 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     change("Reset machines: students, cluster, claims, power cycle, proof", resetBody),
     async (request, reply) => {
       const { students, destroyCluster, wait: isWaited } = request.body;
-      const asked = machinesOf(request.body.machines);
+      if (students || destroyCluster !== undefined) request.reach.refuseLimited();
+      const asked = machinesOf(request.body.machines, request.reach.inventory);
       const order = {
         kind: "reset" as const,
         ...(students ? { students } : {}),
@@ -192,6 +233,10 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
         const plan = asked.map(({ name }) => ({ machine: name, steps: each }));
         return reply.send({ dryRun: true, steps: common, plan });
       }
+      deps.exams.refuse(
+        destroyCluster === undefined ? asked : [...asked, ...nodesOfCluster()],
+        request.asker,
+      );
       return answer(reply, await operations.begin(order, asked, request.actor), { isWaited });
     },
   );
@@ -201,7 +246,8 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     change("Switch machines on or off, or power-cycle them", powerBody),
     async (request, reply) => {
       const { action, wait: isWaited } = request.body;
-      const asked = machinesOf(request.body.machines);
+      const asked = machinesOf(request.body.machines, request.reach.inventory);
+      deps.exams.refuse(asked, request.asker);
       return answer(reply, await operations.begin({ kind: "power", action }, asked, request.actor), {
         isWaited,
       });
@@ -213,7 +259,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     read("Which machines are on", { querystring: powerQuery }),
     async (request) => {
       const signal = AbortSignal.timeout(60_000);
-      const states = machinesOf(request.query.machines).map(async (machine) => {
+      const states = machinesOf(request.query.machines, request.reach.inventory).map(async (machine) => {
         try {
           const { method, state } = await power.status(machine, signal);
           return { machine: machine.name, method, state, code: null, problem: null };
@@ -233,8 +279,19 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     (request) => {
       const { limit, cursor, state } = request.query;
       if (state === "running")
-        return { items: operations.running().toReversed().map(summaryView), next: null };
-      const found = operations.newest(limit + 1, cursor === undefined ? undefined : positionOf(cursor));
+        return {
+          items: operations
+            .running()
+            .filter((one) => isSeen(one, request.reach))
+            .toReversed()
+            .map(summaryView),
+          next: null,
+        };
+      const found = newestSeen(
+        request.reach,
+        limit + 1,
+        cursor === undefined ? undefined : positionOf(cursor),
+      );
       const taken = found.slice(0, limit);
       const last = taken.at(-1);
       return {
@@ -246,11 +303,14 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
   app.get<{ Params: { id: string } }>(
     "/operations/:id",
     read("One operation, with the steps of each machine"),
-    (request) => view(operations.get(request.params.id)),
+    (request) => view(seen(request)),
   );
   app.post<{ Params: { id: string } }>(
     "/operations/:id/cancel",
-    change("Begin nothing more; what was ordered goes on by itself"),
-    async (request) => view(await operations.cancel(request.params.id)),
+    {
+      ...change("Begin nothing more; what was ordered goes on by itself"),
+      config: { scopes: operators, rooms: "limited" },
+    },
+    async (request) => view(await operations.cancel(seen(request).id)),
   );
 }

@@ -38,7 +38,7 @@ export function registerPrewarmApi(app: FastifyInstance, { upstreams }: PrewarmA
   app.post<{ Body: Static<typeof prewarmBody> }>(
     "/registry/prewarm",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: ["references", "platform"] },
       schema: {
         summary: "Fetch images of upstream registries",
         description: "Answers at once; the operation tells how far it is.",

@@ -1,9 +1,11 @@
 import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
+import { installAudit } from "./audit.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
+import { type ExamApiDeps, registerExamApi } from "./exams.ts";
 import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
@@ -35,6 +37,7 @@ export interface ApiDeps
     ClusterApiDeps,
     StudentApiDeps,
     KeyApiDeps,
+    ExamApiDeps,
     OperationApiDeps,
     PrewarmApiDeps,
     ScheduleApiDeps {
@@ -49,6 +52,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
     deps.settle();
     done();
   });
+  installAudit(app, deps.record);
   registerMachineApi(app, deps);
   registerMachineListApi(app, deps);
   registerGroupApi(app, deps);
@@ -65,6 +69,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerStudentApi(app, deps);
   registerKeyApi(app, deps);
   registerPrewarmApi(app, deps);
+  registerExamApi(app, deps);
   registerOperationApi(app, deps);
   registerScheduleApi(app, deps);
 }

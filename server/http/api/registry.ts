@@ -43,7 +43,7 @@ export function registerRegistryApi(app: FastifyInstance, { registry }: Registry
   app.post<{ Body: Static<typeof checkBody> }>(
     "/registry/check",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: ["deep", "repair"] },
       schema: {
         summary:
           "Compare what the registry knows with what lies on the disk; the answer comes when it is done",
@@ -63,7 +63,7 @@ export function registerRegistryApi(app: FastifyInstance, { registry }: Registry
   app.post<{ Body: Static<typeof collectBody> }>(
     "/registry/collect",
     {
-      config: { scopes: imageMakers },
+      config: { scopes: imageMakers, audit: ["dryRun"] },
       schema: {
         summary: "Remove manifests and blobs of the registry that nobody needs",
         tags: ["registry"],

@@ -3,6 +3,7 @@ import type { Static } from "typebox";
 import { RoleNotFound } from "../../domain/error-catalogue.ts";
 import type { LoadedRoles } from "../../render/load-roles.ts";
 import { readers } from "../authorization.ts";
+import type { RoomRule } from "../reach.ts";
 import { listQuery, page } from "./paging.ts";
 import { roleView } from "./views.ts";
 
@@ -11,15 +12,15 @@ export interface RoleApiDeps {
 }
 
 export function registerRoleApi(app: FastifyInstance, { roles }: RoleApiDeps): void {
-  const reading = (summary: string, tag: string) => ({
-    config: { scopes: readers },
+  const reading = (summary: string, tag: string, rooms: RoomRule) => ({
+    config: { scopes: readers, rooms },
     schema: { summary, tags: [tag] },
   });
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/roles",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "free" },
       schema: { summary: "All roles", tags: ["roles"], querystring: listQuery },
     },
     (request) => {
@@ -28,7 +29,7 @@ export function registerRoleApi(app: FastifyInstance, { roles }: RoleApiDeps): v
       return { items: items.map(roleView), next, problems: loaded.problems };
     },
   );
-  app.get<{ Params: { role: string } }>("/roles/:role", reading("One role", "roles"), (request) => {
+  app.get<{ Params: { role: string } }>("/roles/:role", reading("One role", "roles", "free"), (request) => {
     const loaded = roles();
     const role = loaded.roles.get(request.params.role);
     if (!role) throw RoleNotFound({ role: request.params.role, known: [...loaded.roles.keys()] });

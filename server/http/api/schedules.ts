@@ -70,7 +70,7 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
   app.post<{ Body: Static<typeof scheduleBody> }>(
     "/schedules",
     {
-      config: { scopes: operators },
+      config: { scopes: operators, audit: "own" },
       schema: { summary: "Assign at a time of day, on some days of the week", tags, body: scheduleBody },
     },
     async (request, reply) => {
@@ -95,7 +95,10 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
   );
   app.delete<{ Params: { name: string } }>(
     "/schedules/:name",
-    { config: { scopes: operators }, schema: { summary: "Remove a schedule", tags } },
+    {
+      config: { scopes: operators, audit: "own" },
+      schema: { summary: "Remove a schedule", tags },
+    },
     async (request, reply) => {
       await scheduling.remove(request.params.name, request.actor);
       return reply.code(204).send();

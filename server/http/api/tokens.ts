@@ -3,8 +3,9 @@ import { type Static, Type } from "typebox";
 import { hashSecret } from "../../boot/claims.ts";
 import { type ApiToken, tokenScopes } from "../../domain/api-token.ts";
 import type { Clock, Ids } from "../../domain/capabilities.ts";
-import { InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
+import { GroupNotFound, InvalidRequest, TokenNotFound } from "../../domain/error-catalogue.ts";
 import type { RecordEvent } from "../../domain/event.ts";
+import type { Inventory } from "../../inventory/inventory.ts";
 import type { TokenRepository } from "../../store/tokens.ts";
 import { localActor } from "../../domain/assignment.ts";
 import { listQuery, page } from "./paging.ts";
@@ -15,6 +16,7 @@ export interface TokenApiDeps {
   readonly ids: Ids;
   readonly tokens: TokenRepository;
   readonly record: RecordEvent;
+  readonly inventory: Inventory;
 }
 
 const tokenBody = Type.Object(
@@ -24,6 +26,12 @@ const tokenBody = Type.Object(
     expiresInSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 315_360_000 })),
     repositories: Type.Optional(
       Type.Array(Type.String({ pattern: "^[a-z0-9._/*-]{1,255}$" }), { minItems: 1, maxItems: 100 }),
+    ),
+    rooms: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 63 }), {
+        maxItems: 100,
+        description: "groups that an operator or viewer reaches; empty or left out: everything",
+      }),
     ),
   },
   { additionalProperties: false },
@@ -37,11 +45,15 @@ function tokenView(token: ApiToken): object {
     createdAt: isoTime(token.createdAt),
     expiresAt: isoTime(token.expiresAt),
     repositories: token.repositories ?? null,
+    rooms: token.rooms ?? [],
   };
 }
 
 /** Only admins make and revoke tokens; a secret is in the answer that makes it and nowhere else. */
-export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, record }: TokenApiDeps): void {
+export function registerTokenApi(
+  app: FastifyInstance,
+  { clock, ids, tokens, record, inventory }: TokenApiDeps,
+): void {
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/tokens",
     {
@@ -54,9 +66,13 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
   );
   app.post<{ Body: Static<typeof tokenBody> }>(
     "/tokens",
-    { schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody } },
+    {
+      config: { audit: "own" },
+      schema: { summary: "Make a token; its secret is shown once", tags: ["tokens"], body: tokenBody },
+    },
     async (request, reply) => {
       const { name, scope, expiresInSeconds, repositories } = request.body;
+      const rooms = [...new Set(request.body.rooms)];
       if (name === localActor)
         throw InvalidRequest({
           problem: `the name ${name} is what the event log calls this server's own administrator`,
@@ -67,6 +83,13 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
           problem: `a token with the scope ${scope} is not bound to repositories`,
           advice: "Only imagemaker's can be.",
         });
+      if (rooms.length > 0 && scope !== "operator" && scope !== "viewer")
+        throw InvalidRequest({
+          problem: `a token with the scope ${scope} is not limited to rooms: what it may do is of the whole server`,
+          advice: "Only operator's and viewer's can be.",
+        });
+      const missing = rooms.find((room) => !inventory.groupNames().has(room));
+      if (missing !== undefined) throw GroupNotFound({ group: missing });
       const secret = ids.secret();
       const now = clock.now();
       const token: ApiToken = {
@@ -77,13 +100,14 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
         createdAt: now,
         expiresAt: expiresInSeconds === undefined ? undefined : now + expiresInSeconds * 1000,
         repositories,
+        rooms: rooms.length > 0 ? rooms : undefined,
       };
       await tokens.add(token);
       record({
         type: "token.created",
         actor: request.actor,
         message: `token ${name} (${scope}) made`,
-        data: { name, scope },
+        data: { name, scope, rooms, repositories, expiresAt: isoTime(token.expiresAt) },
       });
       return reply
         .code(201)
@@ -93,7 +117,7 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
   );
   app.delete<{ Params: { token: string } }>(
     "/tokens/:token",
-    { schema: { summary: "Revoke a token", tags: ["tokens"] } },
+    { config: { audit: "own" }, schema: { summary: "Revoke a token", tags: ["tokens"] } },
     async (request, reply) => {
       const token = tokens.findByName(request.params.token);
       if (!token) throw TokenNotFound({ id: request.params.token });
@@ -102,7 +126,7 @@ export function registerTokenApi(app: FastifyInstance, { clock, ids, tokens, rec
         type: "token.revoked",
         actor: request.actor,
         message: `token ${token.name} revoked`,
-        data: { name: token.name },
+        data: { before: tokenView(token) },
       });
       return reply.code(204).send();
     },

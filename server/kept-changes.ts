@@ -1,0 +1,56 @@
+/** What people change of who boots what: assignments, what takes them back, exams that lock them; put together. */
+import type { BootService } from "./boot/boot-service.ts";
+import type { Clock, Ids } from "./domain/capabilities.ts";
+import type { RecordEvent } from "./domain/event.ts";
+import type { Machine } from "./domain/machine.ts";
+import { createAssigning } from "./inventory/assigning.ts";
+import { createExams, type Exams } from "./inventory/exams.ts";
+import type { Inventory } from "./inventory/inventory.ts";
+import { createUndoing } from "./inventory/undoing.ts";
+import type { LoadedRoles } from "./render/load-roles.ts";
+import type { Store } from "./store/open-store.ts";
+
+export interface KeptChangesDeps {
+  readonly clock: Clock;
+  readonly ids: Ids;
+  readonly record: RecordEvent;
+  readonly store: Pick<Store, "assignments" | "exams">;
+  readonly inventory: Inventory;
+  readonly roles: () => LoadedRoles;
+  readonly onChange: (machine: Machine) => void;
+}
+
+/** @param boots comes later: what machines boot asks for the exams itself */
+export function keepExams(
+  { clock, record, store, inventory, roles, onChange }: KeptChangesDeps,
+  boots: () => Pick<BootService, "check">,
+): Exams {
+  return createExams({
+    clock,
+    record,
+    exams: store.exams,
+    inventory,
+    check: (target) => boots().check(target),
+    findRole: (role) => roles().roles.get(role),
+    onChange,
+  });
+}
+
+export function keepChanges(
+  deps: KeptChangesDeps,
+  boots: Pick<BootService, "check" | "select">,
+  exams: Pick<Exams, "lastStart">,
+) {
+  const { assignments } = deps.store;
+  const { select, check } = boots;
+  return {
+    assigning: createAssigning({
+      ...deps,
+      assignments,
+      select,
+      check,
+      bootOf: (role) => deps.roles().roles.get(role)?.boot,
+    }),
+    undoing: createUndoing({ ...deps, assignments, select, examStart: exams.lastStart }),
+  };
+}
