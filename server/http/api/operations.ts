@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { type Static, Type } from "typebox";
+import type { BootService } from "../../boot/boot-service.ts";
 import type { ClusterService } from "../../cluster/cluster-service.ts";
+import { describeTarget } from "../../domain/assignment.ts";
 import {
   ClusterNameNotConfirmed,
   InvalidRequest,
@@ -21,8 +23,10 @@ import { type Power, powerActions } from "../../domain/power.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { Assigning } from "../../inventory/assigning.ts";
 import type { Operations } from "../../operations/operations.ts";
+import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { OperationPosition } from "../../store/operations.ts";
 import { operators, readers } from "../authorization.ts";
+import { powerView } from "./machine-power.ts";
 import { isoTime } from "./views.ts";
 
 export interface OperationApiDeps {
@@ -31,6 +35,8 @@ export interface OperationApiDeps {
   readonly keepsStudents: boolean;
   readonly assigning: Assigning;
   readonly inventory: Inventory;
+  readonly boots: BootService;
+  readonly powerSettings: PowerSettingsService;
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
 }
@@ -189,7 +195,12 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
       if (!same) refuseHopeless(order, asked);
       if (request.body.dryRun) {
         const { common, each } = planSteps(order);
-        const plan = asked.map(({ name }) => ({ machine: name, steps: each }));
+        const plan = asked.map((machine) => ({
+          machine: machine.name,
+          role: describeTarget(deps.boots.select(machine).target),
+          power: powerView(deps.powerSettings.of(machine.id)),
+          steps: each,
+        }));
         return reply.send({ dryRun: true, steps: common, plan });
       }
       return answer(reply, await operations.begin(order, asked, request.actor), { isWaited });
