@@ -45,7 +45,7 @@ export const MachineNotBack = defineError("MACHINE_NOT_BACK", {
   httpStatus: 504,
   message: (d: { problem: string }) => d.problem,
   advice:
-    "Go to the machine: is it on, is its cable in, does its firmware boot from the network first? Then run the same command again.",
+    "`boot doctor NAME` says how far it came. If it was not heard of, go there: is it on, is its cable in, does its firmware boot from the network first? Then run the same command again.",
 });
 export const BootFailed = defineError("BOOT_FAILED", {
   kind: "operational",

@@ -28,11 +28,29 @@ t.test("the boot command and operations", async (t) => {
     t.notMatch(out, "\u001b", "no colours into a pipe");
   });
 
+  t.test("a plan with power tells what would be switched", async (t) => {
+    const plans = ["wake", "cycle"].map((how) =>
+      boot([...local, "s1", "rescue", "--power", how, "--dry-run"]),
+    );
+    const [wake, cycle] = await Promise.all(plans);
+    t.match(
+      wake?.out,
+      /Nothing was changed \(--dry-run\)\. For real it also switches on those that are off\.\n$/,
+    );
+    t.match(cycle?.out, /\. For real it also restarts all of them, and switches on those that are off\.\n$/);
+  });
+
   t.test("a reset asks, and where nobody can answer it wants --yes", async (t) => {
     const asked = await boot([...local, "reset", "s[1-2]"]);
     t.match([asked.code, asked.err], [2, /restarts 2 machines .*: s1, s2\. If it is meant, add --yes\./]);
     const tried = await boot([...local, "reset", "s[1-2]", "--dry-run"]);
-    t.match([tried.code, tried.out], [0, /s1 +drain, revoke, power, boot, ready, proof\n/]);
+    t.match(
+      [tried.code, tried.out],
+      [
+        0,
+        /s1 +worker +SSH while it runs, Wake-on-LAN while it is off +drain, revoke, power, boot, ready, proof\n/,
+      ],
+    );
     const { code, out } = await boot([...local, "reset", "s[1-2]", "--yes"]);
     t.match([code, out], [0, /s1: proof done: debian-node 1, root [0-9a-f]{12} in RAM, .*claim spent\n/]);
   });

@@ -124,7 +124,14 @@ t.test("what can't go well is refused before a machine is touched", async (t) =>
   t.match((await reset(server, "-lab225")).json, { code: "INVALID_REQUEST" });
   t.match((await reset(server, "lab225", { dryRun: true })).json, {
     dryRun: true,
-    plan: [{ machine: "s1", steps: ["drain", "revoke", "power", "boot", "ready", "proof"] }],
+    plan: [
+      {
+        machine: "s1",
+        role: "worker",
+        power: null,
+        steps: ["drain", "revoke", "power", "boot", "ready", "proof"],
+      },
+    ],
   });
   t.same(fake.orders, []);
   t.same(

@@ -99,6 +99,13 @@ interface AssignOptions {
   param: readonly GivenParameter[];
 }
 
+/** What --power would do after the assignment, for a plan. */
+const powerInPlan: Readonly<Record<string, string>> = {
+  none: "",
+  wake: " For real it also switches on those that are off.",
+  cycle: " For real it also restarts all of them, and switches on those that are off.",
+};
+
 interface Assigned {
   readonly dryRun: boolean;
   readonly operation?: string;
@@ -123,7 +130,7 @@ async function assign(
   // One answer for programs: what the machines came to.
   if (!isSwitched || session.format === "table") session.show(answer, () => planTable(answer.plan));
   if (isSwitched) await seeThrough(session, answer.operation, { isWaited: options.wait });
-  else if (answer.dryRun) session.say("Nothing was changed (--dry-run).");
+  else if (answer.dryRun) session.say(`Nothing was changed (--dry-run).${powerInPlan[options.power] ?? ""}`);
   else
     session.say(
       `Assigned. ${answer.plan.length === 1 ? "It boots" : "They boot"} this at the next power-on; a machine that waits begins now. Watch: boot status --watch`,

@@ -2,10 +2,17 @@ import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
 import { seeThrough } from "../follow-operation.ts";
 import type { Session } from "../session.ts";
+import { powerInWords, type PowerSettingsView } from "./machine-power.ts";
 
 interface ResetPlan {
   readonly steps: readonly string[];
-  readonly plan: readonly { readonly machine: string; readonly steps: readonly string[] }[];
+  readonly plan: readonly {
+    readonly machine: string;
+    /** What it boots into. */
+    readonly role: string;
+    readonly power: PowerSettingsView | null;
+    readonly steps: readonly string[];
+  }[];
 }
 interface ResetOptions {
   students?: boolean;
@@ -60,8 +67,13 @@ export function resetCommand(program: Command, open: () => Session): void {
       const names = plan.plan.map(({ machine }) => machine);
       if (options.dryRun) {
         session.show(plan, () => ({
-          columns: ["machine", "steps"],
-          rows: plan.plan.map(({ machine, steps }) => [machine, [...plan.steps, ...steps].join(", ")]),
+          columns: ["machine", "boots into", "switched by", "steps"],
+          rows: plan.plan.map(({ machine, role, power, steps }) => [
+            machine,
+            role,
+            powerInWords(power),
+            [...plan.steps, ...steps].join(", "),
+          ]),
           empty: "No machine is in this host set.",
         }));
         return session.say("Nothing was changed (--dry-run).");

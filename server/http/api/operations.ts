@@ -1,6 +1,8 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
+import type { BootService } from "../../boot/boot-service.ts";
 import type { ClusterService } from "../../cluster/cluster-service.ts";
+import { describeTarget } from "../../domain/assignment.ts";
 import {
   ClusterNameNotConfirmed,
   InvalidRequest,
@@ -23,9 +25,11 @@ import type { Inventory } from "../../inventory/inventory.ts";
 import type { Assigning, Within } from "../../inventory/assigning.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { Operations } from "../../operations/operations.ts";
+import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { OperationPosition } from "../../store/operations.ts";
 import { operators, readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
+import { powerView } from "./machine-power.ts";
 import { isoTime } from "./views.ts";
 
 export interface OperationApiDeps {
@@ -35,6 +39,8 @@ export interface OperationApiDeps {
   readonly assigning: Assigning;
   readonly exams: Exams;
   readonly inventory: Inventory;
+  readonly boots: BootService;
+  readonly powerSettings: PowerSettingsService;
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
 }
@@ -230,7 +236,12 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
       if (!same) refuseHopeless(order, asked);
       if (request.body.dryRun) {
         const { common, each } = planSteps(order);
-        const plan = asked.map(({ name }) => ({ machine: name, steps: each }));
+        const plan = asked.map((machine) => ({
+          machine: machine.name,
+          role: describeTarget(deps.boots.select(machine).target),
+          power: powerView(deps.powerSettings.of(machine.id)),
+          steps: each,
+        }));
         return reply.send({ dryRun: true, steps: common, plan });
       }
       deps.exams.refuse(
