@@ -216,6 +216,7 @@ t.test(
         record: room.record,
         schedules: room.store.schedules,
         assigning: room.assigning,
+        exams: room.exams,
         offsetAt: utc,
       });
       scheduling.start();
