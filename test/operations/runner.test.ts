@@ -255,6 +255,22 @@ t.test("where the students can't be removed, no machine is touched", async (t) =
   t.same([tries, power.orders], [quickLimits.tries, []]);
 });
 
+t.test("students who do not go are named when their time is up", async (t) => {
+  const world = createWorld(t, 1, {
+    power: createFakePower(),
+    students: { removeAll: async () => ["anna", "boris"] },
+  });
+  await world.begin({ kind: "reset", students: true });
+  await world.until(({ steps: [step] }) => step?.message?.startsWith("anna") === true);
+  const { steps } = await world.ended(1000);
+  t.match(steps, [
+    {
+      code: "STEP_TIMED_OUT",
+      message: "students are not gone after 10 minutes: anna and 1 more still have objects in the cluster",
+    },
+  ]);
+});
+
 t.test("students go first, then the machines", async (t) => {
   const power = createFakePower();
   const order: string[] = [];
