@@ -2,7 +2,7 @@ import { describeTarget, type Selection } from "../domain/assignment.ts";
 import { type Boot, furthestStep } from "../domain/boot.ts";
 import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
-import { BootFailed, MachineNotBack, PowerNotConfigured } from "../domain/error-catalogue.ts";
+import { BootFailed, MachineNotBack, PowerNotConfigured, PowerTooSoon } from "../domain/error-catalogue.ts";
 import type { Machine } from "../domain/machine.ts";
 import { findStep, type Operation, type OperationStep, type StepName } from "../domain/operation.ts";
 import type { Power, PowerAction } from "../domain/power.ts";
@@ -101,6 +101,9 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
       const done = action === "cycle" ? "power-cycled" : `switched ${action}`;
       return { state: "done", message: `${done} by ${method}`, facts: { method, state, role } };
     } catch (error) {
+      // Its node is drained and its claim revoked by now: a minute is waited for, not left to a person.
+      if (operation.order.kind === "reset" && PowerTooSoon.is(error))
+        return { state: "waiting", message: error.message };
       if (operation.order.kind !== "reset" || !PowerNotConfigured.is(error)) throw error;
       if (deps.nodeOf(machine.id)?.state === "rebooting")
         return { state: "done", message: "its agent reboots it", facts: { method: byAgent, role } };
@@ -112,10 +115,12 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
   return {
     power: {
       async look(context) {
-        const { machine, operation, startedAt, isResumed, elapsedMs } = context;
+        const { machine, operation, startedAt, isResumed, failures, elapsedMs } = context;
         const action = actionOf(operation);
         const role = describeTarget(deps.select(machine).target);
-        if (action !== "off" && bootSince(machine, startedAt))
+        // Only where an order may have been given: a boot that begins before it is none of ours, and what runs on the machine can feign one.
+        const mayBeOrdered = isResumed || failures > 0;
+        if (mayBeOrdered && action !== "off" && bootSince(machine, startedAt))
           return { state: "done", message: "it boots", facts: { role } };
         // To switch on or off twice is the same as once. A cycle that was given is not given again while its boot may still come.
         if (action === "cycle" && isResumed && elapsedMs < limits.orderGraceMs)

@@ -72,8 +72,14 @@ export function judgeProof({ boot, claim, orderedRole, expected, wasSeenWhole }:
     if (expected.documents[document] !== digest)
       problems.push(`the ${document} that it was served is not what its role gives now`);
   }
-  if (compared.length === 0 && Object.keys(expected.documents).length > 0 && wasSeenWhole)
-    problems.push("it fetched no config in this boot");
+  const hasConfig = compared.length > 0 || Object.keys(expected.documents).length === 0;
+  if (!hasConfig && wasSeenWhole) problems.push("it fetched no config in this boot");
+  // What nobody saw is no problem after a restart of the server, and is never told as shown.
+  const unseen = [
+    ...(image ? unseenFiles(boot, image).map(([step]) => step) : []),
+    ...(hasConfig ? [] : ["config"]),
+  ];
+  const rootStep = image?.files.rootfs ? "rootfs" : "initrd";
   if (claim?.bootId !== boot.id) problems.push("the claim of this boot is gone");
   else if (claim.spentAt === undefined) open.push("its claim is not spent yet");
   return {
@@ -85,24 +91,36 @@ export function judgeProof({ boot, claim, orderedRole, expected, wasSeenWhole }:
       ...(image
         ? {
             image: `${image.name} ${image.version}`,
-            kernel: image.files.kernel.sha256,
-            root: image.files.rootfs?.sha256 ?? image.files.initrd?.sha256 ?? "",
+            ...(unseen.includes("kernel") ? {} : { kernel: image.files.kernel.sha256 }),
+            ...(unseen.includes(rootStep)
+              ? {}
+              : { root: image.files.rootfs?.sha256 ?? image.files.initrd?.sha256 ?? "" }),
           }
         : {}),
+      ...(unseen.length === 0 ? {} : { unseen: unseen.join(", ") }),
       ...(compared[0] === undefined ? {} : { config: compared[0] }),
       claim: claim?.bootId === boot.id && claim.spentAt !== undefined ? "spent" : "open",
     },
   };
 }
 
-function imageProblems(boot: Boot, { name, files }: BootedImage, wasSeenWhole: boolean): string[] {
-  const problems: string[] = [];
+const seenOf = (boot: Boot, step: BootStepName) =>
+  boot.steps.filter((entry) => entry.step === step && entry.detail["sha256"] !== undefined);
+
+/** What the image has, and nobody saw the machine fetch. */
+const unseenFiles = (boot: Boot, { files }: BootedImage) =>
+  fetched.filter(
+    ([step, filesOf]) => filesOf(files).some((file) => file !== undefined) && seenOf(boot, step).length === 0,
+  );
+
+function imageProblems(boot: Boot, image: BootedImage, wasSeenWhole: boolean): string[] {
+  const { name, files } = image;
+  const missing = wasSeenWhole ? unseenFiles(boot, image) : [];
+  const problems = missing.map(([step]) => `it did not fetch the ${step} of ${name} from here`);
   for (const [step, filesOf] of fetched) {
     const wanted = filesOf(files).filter((file) => file !== undefined);
     if (wanted.length === 0) continue;
-    const seen = boot.steps.filter((entry) => entry.step === step && entry.detail["sha256"] !== undefined);
-    if (seen.length === 0 && wasSeenWhole) problems.push(`it did not fetch the ${step} of ${name} from here`);
-    for (const { detail } of seen) {
+    for (const { detail } of seenOf(boot, step)) {
       const digest = String(detail["sha256"]);
       if (!wanted.some(({ sha256 }) => sha256 === digest))
         problems.push(
@@ -115,11 +133,12 @@ function imageProblems(boot: Boot, { name, files }: BootedImage, wasSeenWhole: b
 
 /** `debian-node 7, root 1a2b3c4d5e6f in RAM, config 9f8e7d6c5b4a, claim spent` */
 export function describeProof({ facts }: Proof): string {
-  const { image, root, config } = facts;
+  const { image, root, config, unseen } = facts;
   return [
     String(image ?? "no image"),
     ...(root ? [`root ${short(String(root))} in RAM`] : []),
     ...(config ? [`config ${short(String(config))}`] : []),
     "claim spent",
+    ...(unseen === undefined ? [] : [`not seen since the server was started anew in this boot: ${unseen}`]),
   ].join(", ");
 }

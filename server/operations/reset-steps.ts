@@ -58,7 +58,10 @@ export function createCommonSteps(deps: ResetStepDeps): Record<"students" | "clu
         return { state: "waiting", message: `${left[0] ?? ""}${more} still have objects in the cluster` };
       },
       limitMs: () => studentsLimitMs,
-      timedOut: () => StepTimedOut({ problem: `students are not gone after ${inWords(studentsLimitMs)}` }),
+      timedOut: ({ step }) => {
+        const who = step.message === undefined ? "" : `: ${step.message}`;
+        return StepTimedOut({ problem: `students are not gone after ${inWords(studentsLimitMs)}${who}` });
+      },
     },
     cluster: {
       async look({ operation, step, isResumed }): Promise<Look> {

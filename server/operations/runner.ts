@@ -165,7 +165,7 @@ export function createRunner(deps: RunnerDeps) {
     const isResumed = findStep(one.operation, place)?.state === "running";
     if (!isResumed) await commit(one, place, { state: "running" });
     for (let failures = 0; isLive(one);) {
-      const found = await lookInTurn(one, place, { begunMs, isResumed });
+      const found = await lookInTurn(one, place, { begunMs, isResumed, failures });
       if (!isLive(one) || found === undefined) return;
       if ("thrown" in found) {
         const error = asKnown(found.thrown, place);
@@ -191,7 +191,7 @@ export function createRunner(deps: RunnerDeps) {
   async function lookInTurn(
     one: Active,
     place: StepPlace,
-    { begunMs, isResumed }: { begunMs: DurationMs; isResumed: boolean },
+    { begunMs, ...before }: { begunMs: DurationMs } & Pick<CommonContext, "isResumed" | "failures">,
   ): Promise<Look | { thrown: unknown } | undefined> {
     const step = findStep(one.operation, place);
     if (!step) return undefined;
@@ -208,7 +208,7 @@ export function createRunner(deps: RunnerDeps) {
         step,
         startedAt: step.startedAt ?? clock.now(),
         elapsedMs: clock.monotonicMs() - begunMs,
-        isResumed,
+        ...before,
         signal: AbortSignal.any([signal, limit.signal]),
       };
       return await Promise.race([judge(place, context), untilAborted(context.signal)]);
@@ -272,12 +272,14 @@ export function createRunner(deps: RunnerDeps) {
     /** @returns undefined: it is not under way */
     async cancel(id: string): Promise<Operation | undefined> {
       const one = active.get(id);
-      if (one?.operation.state !== "running") return undefined;
-      const cancelled = cancelOperation(one.operation, clock.now());
+      // One that was cancelled and could not be written down is still here, and may be cancelled again.
+      if (one?.operation.state !== "running" && one?.operation.state !== "cancelled") return undefined;
+      const cancelled =
+        one.operation.state === "running" ? cancelOperation(one.operation, clock.now()) : one.operation;
       one.operation = cancelled;
       one.controller.abort();
       await operations.saveEnd(cancelled);
-      settle(one);
+      if (active.has(id)) settle(one);
       return cancelled;
     },
     /** Nothing is begun any more; what is under way is taken up at the next start. */

@@ -21,6 +21,8 @@ export interface CommonContext {
   readonly elapsedMs: DurationMs;
   /** The server ended in the middle of this step: nobody knows whether its order was given. */
   readonly isResumed: boolean;
+  /** How often this process tried the step and failed; what failed may have been done all the same. */
+  readonly failures: number;
   readonly signal: AbortSignal;
 }
 export interface MachineContext extends CommonContext {

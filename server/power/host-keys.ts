@@ -7,7 +7,7 @@ import type { PowerRepository } from "../store/power.ts";
 export interface HostKeysDeps {
   readonly clock: Clock;
   readonly record: RecordEvent;
-  readonly store: Pick<PowerRepository, "hostKeyOf" | "saveHostKey">;
+  readonly store: Pick<PowerRepository, "saveHostKey">;
 }
 
 /** Whose callback it was, as its claim says. */
@@ -28,19 +28,22 @@ export function createHostKeys({ clock, record, store }: HostKeysDeps) {
     async note({ machine, bootId, address, user = "root", text }: HostKeyReport): Promise<void> {
       const hostKey = parseHostKey(text);
       if (hostKey === undefined || !isPowerAddress(address) || !isPowerUser(user)) return;
-      const known = store.hostKeyOf(machine.id);
-      if (known?.bootId === bootId) {
-        if (known.hostKey === hostKey) return;
-        return record({
-          type: "machine.host-key",
-          level: "alarm",
-          machineId: machine.id,
-          bootId,
-          message: `${machine.name} told a second SSH host key in the same boot; the first one counts`,
-          data: { address, reason: "second key" },
-        });
-      }
-      await store.saveHostKey(machine.id, { bootId, hostKey, address, user, toldAt: clock.now() });
+      const counting = await store.saveHostKey(machine.id, {
+        bootId,
+        hostKey,
+        address,
+        user,
+        toldAt: clock.now(),
+      });
+      if (counting.hostKey === hostKey) return;
+      record({
+        type: "machine.host-key",
+        level: "alarm",
+        machineId: machine.id,
+        bootId,
+        message: `${machine.name} told a second SSH host key in the same boot; the first one counts`,
+        data: { address, reason: "second key" },
+      });
     },
   };
 }

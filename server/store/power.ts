@@ -77,11 +77,15 @@ export function createPowerRepository(db: Database, queue: CommitQueue) {
         drop.run(machineId);
         onRollback(put(settings, machineId, undefined));
       }),
-    saveHostKey: (machineId: string, value: SshHostKey): Promise<void> =>
+    /** The first key of a boot stays, also where two are told in the same moment. @returns the one that counts */
+    saveHostKey: (machineId: string, value: SshHostKey): Promise<SshHostKey> =>
       queue.run(({ onRollback }) => {
+        const known = hostKeys.get(machineId);
+        if (known?.bootId === value.bootId) return known;
         const { bootId, hostKey, address, user, toldAt } = value;
         upsertKey.run(machineId, bootId, hostKey, address, user, toldAt);
         onRollback(put(hostKeys, machineId, value));
+        return value;
       }),
   };
 }

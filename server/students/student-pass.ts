@@ -55,6 +55,8 @@ export function createStudentPass(deps: StudentPassDeps) {
   const { clock, log, record, random, store, namespaces, rules } = deps;
   const entries = new Map<string, Entry>();
   let generation = 0;
+  /** Told of the cluster since this process began; before, generation 0 says nothing. */
+  let isTold = false;
   let setUps = 0;
   let isUp = false;
   let isStopped = false;
@@ -141,10 +143,13 @@ export function createStudentPass(deps: StudentPassDeps) {
     });
   }
 
-  /** Those of whom no cluster has anything are gone with their row. */
+  /**
+   * Those of whom no cluster has anything are gone with their row. Not on the word of a server that has just begun: namespaces and tokens
+   * would stay, and nobody would know of them any more.
+   */
   async function forgetAbsent(): Promise<void> {
     for (const student of store.all())
-      if (student.leaving && (generation === 0 || !student.isInCluster))
+      if (student.leaving && ((isTold && generation === 0) || !student.isInCluster))
         await forget(student, "no cluster has anything of theirs");
   }
 
@@ -193,6 +198,7 @@ export function createStudentPass(deps: StudentPassDeps) {
     },
     follow(now: { readonly generation: number; readonly setUps: number; readonly isUp: boolean }): void {
       isUp = now.isUp;
+      isTold = true;
       if (now.generation !== generation || now.setUps !== setUps) {
         ({ generation, setUps } = now);
         entries.clear();

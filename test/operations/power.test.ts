@@ -54,3 +54,26 @@ t.test(
     ]);
   },
 );
+
+t.test("machines that could not be asked in time stand beside those that could", async (t) => {
+  const power = createFakePower();
+  const server = await startServer(t, {
+    orders: {
+      power: {
+        ...power,
+        status: (machine, signal) =>
+          machine.name === "s2"
+            ? Promise.reject(new DOMException("The operation was aborted due to timeout", "TimeoutError"))
+            : power.status(machine, signal),
+      },
+      operationLimits: quickLimits,
+    },
+  });
+  for (const number of [1, 2]) await server.add(number, `s${number}`);
+  const { status, items } = await server.api("GET", "/power?machines=s[1-2]");
+  t.equal(status, 200);
+  t.match(items, [
+    { machine: "s1", problem: null },
+    { machine: "s2", state: "unknown", problem: /no answer within 60 s/ },
+  ]);
+});

@@ -1,7 +1,7 @@
 import t from "tap";
 import type { Boot } from "../../server/domain/boot.ts";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
-import { PowerNotConfigured, StoreFailed } from "../../server/domain/error-catalogue.ts";
+import { PowerNotConfigured, PowerTooSoon, StoreFailed } from "../../server/domain/error-catalogue.ts";
 import type { NewEvent } from "../../server/domain/event.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import { planOperation, type Operation, type OperationOrder } from "../../server/domain/operation.ts";
@@ -62,7 +62,10 @@ function createWorld(
     expected: () => ({ image, documents: {}, diskRoots: [] }),
     servesSince: Number.MAX_SAFE_INTEGER,
   };
-  const record = (event: NewEvent) => void events.push(event);
+  const record = (event: NewEvent) => {
+    events.push(event);
+    world.onStep?.(event.message);
+  };
   const runner = createRunner({
     clock,
     ids: { id: (prefix) => `${prefix}_1`, secret: () => "" },
@@ -133,6 +136,7 @@ function createWorld(
     events,
     boot,
     setNode,
+    onStep: undefined as ((message: string) => void) | undefined,
     async begin(order: OperationOrder): Promise<Operation> {
       const operation = planOperation(order, [...machines.values()], {
         id: "op_1",
@@ -251,6 +255,22 @@ t.test("where the students can't be removed, no machine is touched", async (t) =
   t.same([tries, power.orders], [quickLimits.tries, []]);
 });
 
+t.test("students who do not go are named when their time is up", async (t) => {
+  const world = createWorld(t, 1, {
+    power: createFakePower(),
+    students: { removeAll: async () => ["anna", "boris"] },
+  });
+  await world.begin({ kind: "reset", students: true });
+  await world.until(({ steps: [step] }) => step?.message?.startsWith("anna") === true);
+  const { steps } = await world.ended(1000);
+  t.match(steps, [
+    {
+      code: "STEP_TIMED_OUT",
+      message: "students are not gone after 10 minutes: anna and 1 more still have objects in the cluster",
+    },
+  ]);
+});
+
 t.test("students go first, then the machines", async (t) => {
   const power = createFakePower();
   const order: string[] = [];
@@ -308,6 +328,59 @@ t.test("a boot that stops on its way fails with what is known of it", async (t) 
     message:
       /^s1 is not ready .* after the order: it loaded its first-stage program and was not heard of again/,
   });
+});
+
+t.test("a boot that begins before the order is given does not stand for it", async (t) => {
+  const power = createFakePower();
+  const world = createWorld(t, 1, { power });
+  // What runs on a machine can ask for a boot's files whenever it likes, and be spared the order.
+  world.onStep = (message) => {
+    if (message === "s1: power running") world.boot({ id: "m_1" });
+  };
+  await world.begin({ kind: "reset" });
+  await world.until((one) => stepOf(one, "power")?.state === "done");
+  t.match(power.orders, [{ machine: "s1", action: "cycle" }]);
+  t.equal(power.orders.length, 1);
+});
+
+t.test("a reset of a machine that was restarted a moment ago waits for its turn", async (t) => {
+  let refusals = 5;
+  const tooSoon = PowerTooSoon({ machine: "s1", seconds: 40 });
+  const power = createFakePower({ refuse: () => (refusals-- > 0 ? tooSoon : undefined) });
+  const world = createWorld(t, 1, { power });
+  await world.begin({ kind: "reset" });
+  const { state } = await world.until((one) => stepOf(one, "power")?.state === "done");
+  t.equal(state, "running");
+  world.boot({ id: "m_1" });
+  t.equal((await world.ended()).state, "done");
+});
+
+t.test("a proof says what the server did not see", async (t) => {
+  const world = createWorld(t, 1, { power: createFakePower() });
+  await world.begin({ kind: "reset" });
+  await world.until((one) => stepOf(one, "power")?.state === "done");
+  world.boot({ id: "m_1" });
+  const proof = stepOf(await world.ended(), "proof");
+  t.match(proof, {
+    state: "done",
+    message: /not seen since the server was started anew in this boot: kernel/,
+  });
+  t.notMatch(proof?.message, /in RAM/, "nobody saw its root file system");
+  t.notOk(proof?.facts["root"]);
+});
+
+t.test("a cancellation that could not be written down can be asked for again", async (t) => {
+  const world = createWorld(t, 1, { power: createFakePower() });
+  await world.begin({ kind: "reset" });
+  await world.until((one) => stepOf(one, "boot")?.state === "running");
+  const { saveEnd } = world.store.operations;
+  world.store.operations.saveEnd = () => Promise.reject(StoreFailed({ reason: "the disk is full" }));
+  await t.rejects(world.runner.cancel("op_1"), { code: "STORE_FAILED" });
+  world.store.operations.saveEnd = saveEnd;
+  t.equal((await world.runner.cancel("op_1"))?.state, "cancelled");
+  t.equal(world.store.operations.find("op_1")?.state, "cancelled");
+  t.same(world.runner.running(), [], "its machines are free");
+  t.equal(await world.runner.cancel("op_1"), undefined);
 });
 
 t.test("cancelled, it begins nothing more and waits for nothing", async (t) => {

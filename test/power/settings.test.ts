@@ -2,8 +2,13 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
+import type { NewEvent } from "../../server/domain/event.ts";
+import { createHostKeys } from "../../server/power/host-keys.ts";
 import { makeKey } from "../../server/power/own-key.ts";
+import { openStore } from "../../server/store/open-store.ts";
 import { plain, startServer } from "../support/http-fixture.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { sampleMachine } from "../support/samples.ts";
 
 const canary = "canary-7f3a";
 const board = { method: "ipmi", address: "10.0.0.50", user: "admin", password: canary };
@@ -151,6 +156,36 @@ t.test("a machine's callback pins its host key, with the account of the role tha
   t.equal(stranger.status, 403);
   t.equal(server.store.machinePower.hostKeyOf(id)?.hostKey, `${type} ${blob}`);
 });
+
+t.test(
+  "of two host keys that are told in the same moment the first counts, and the other is an alarm",
+  async (t) => {
+    const clock = new ManualClock();
+    const store = openStore(":memory:", clock);
+    t.teardown(() => store.close());
+    await store.machines.add(sampleMachine(1));
+    const events: NewEvent[] = [];
+    const hostKeys = createHostKeys({
+      clock,
+      record: (event) => void events.push(event),
+      store: store.machinePower,
+    });
+    const { id } = sampleMachine(1);
+    const keys = [makeKey().publicKey, makeKey().publicKey];
+    const note = (text: string) =>
+      hostKeys.note({
+        machine: { id, name: "s1" },
+        bootId: "b_1",
+        address: "10.0.0.1",
+        user: undefined,
+        text,
+      });
+    await Promise.all(keys.map(note));
+    t.equal(store.machinePower.hostKeyOf(id)?.hostKey, keys[0]?.split(" ").slice(0, 2).join(" "));
+    t.match(events, [{ type: "machine.host-key", level: "alarm" }]);
+    t.equal(events.length, 1);
+  },
+);
 
 t.test(
   "roles that take SSH keys get the server's own, which may restart and stop the machine alone",

@@ -376,6 +376,30 @@ t.test(
   },
 );
 
+t.test("a server that has just begun forgets nobody of whom a cluster may have something", async (t) => {
+  const lab = await createLab(t);
+  await lab.pass();
+  await lab.students.create(["anna", "boris"], "ivan");
+  await lab.students.settled();
+  await lab.pass(1, false);
+  await lab.students.remove("anna", "ivan");
+  await lab.students.settled();
+  await lab.restart();
+  // Asked for before the first pass of the cluster.
+  await lab.students.remove("boris", "ivan");
+  await lab.students.create(["celina"], "ivan");
+  await lab.students.settled();
+  t.match(await lab.states(), {
+    anna: /leaving/,
+    boris: /leaving/,
+    celina: /waiting/,
+  });
+  t.same(await lab.students.removeAll("ivan", lab.clock.now()), ["anna", "boris", "celina"]);
+  await lab.passFor(6);
+  t.same([lab.cluster.tracesOf("anna"), lab.cluster.tracesOf("boris")], [[], []]);
+  t.same(await lab.states(), {});
+});
+
 t.test("a token is of the account, ends by itself and is written down nowhere", async (t) => {
   const lab = await createLab(t);
   await t.rejects(lab.students.issueToken("anna", undefined, "ivan"), { code: "STUDENT_NOT_FOUND" });

@@ -123,6 +123,16 @@ export function operationView(operation: Operation, seatOf: (machineId: string) 
   };
 }
 
+/** All machines of one question are asked within this, ms. */
+const statusLimitMs = 60_000;
+/** One machine that was not asked in time is told as such, beside those that were. @throws what nobody foresaw */
+function statusFailure(error: unknown): { code: string | null; message: string } {
+  if (error instanceof RollcallError) return error;
+  if (!(error instanceof DOMException && error.name === "TimeoutError")) throw error;
+  const message = `no answer within ${statusLimitMs / 1000} s: ask for fewer machines at once`;
+  return { code: null, message };
+}
+
 const cursorOf = ({ startedAt, id }: OperationPosition) => `${startedAt}-${id}`;
 function positionOf(cursor: string): OperationPosition {
   const dash = cursor.indexOf("-");
@@ -269,14 +279,13 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     "/power",
     read("Which machines are on", { querystring: powerQuery }),
     async (request) => {
-      const signal = AbortSignal.timeout(60_000);
+      const signal = AbortSignal.timeout(statusLimitMs);
       const states = machinesOf(request.query.machines, request.reach.inventory).map(async (machine) => {
         try {
           const { method, state } = await power.status(machine, signal);
           return { machine: machine.name, method, state, code: null, problem: null };
         } catch (error) {
-          if (!(error instanceof RollcallError)) throw error;
-          const { code, message } = error;
+          const { code, message } = statusFailure(error);
           return { machine: machine.name, method: null, state: "unknown", code, problem: message };
         }
       });
