@@ -94,14 +94,15 @@ t.test("a machine that does not know our key says so", async (t) => {
 });
 
 t.test("a host that is not there, one that says nothing, and an order that is cancelled", async (t) => {
-  const { ssh, target, privateDirectory } = await playing(t, { limitMs: 400 });
+  const { ssh, target, privateDirectory } = await playing(t);
+  const { ssh: impatient } = await playing(t, { limitMs: 400 });
   const silent = createServer((socket) => {
     t.teardown(() => socket.destroy());
   });
   await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
   t.teardown(() => silent.close());
   const { port } = silent.address() as AddressInfo;
-  await t.rejects(ssh({ ...target, port }, "reboot", endless), {
+  await t.rejects(impatient({ ...target, port }, "reboot", endless), {
     code: "MACHINE_UNREACHABLE",
     message: /no end within 0.4 s/,
   });

@@ -84,7 +84,8 @@ export async function startSshPeer(
     child.once("spawn", () => socket.destroy());
     if (!goesDown) return;
     const watcher = watch(directory, (_, name) => {
-      if (name === "orders") child.kill("SIGKILL");
+      // The shell makes the file first, and writes into it then.
+      if (name === "orders" && readFileSync(file(name), "utf8").endsWith("\n")) child.kill("SIGKILL");
     });
     child.once("exit", () => watcher.close());
   });
