@@ -72,14 +72,16 @@ t.test("the boot command and operations", async (t) => {
     at.boots = false;
     const child = spawn(process.execPath, [launcher, ...local, "reset", "s1", "--yes"], { stdio: "pipe" });
     let told = "";
+    let shown = "";
     child.stderr.on("data", (chunk) => (told += String(chunk)));
     await new Promise<void>((resolve) => {
       child.stdout.on("data", (chunk) => {
-        if (String(chunk).includes("boot running")) resolve();
+        shown += String(chunk);
+        if (shown.includes("boot running")) resolve();
       });
     });
     child.kill("SIGINT");
-    const code = await new Promise((resolve) => child.on("exit", resolve));
+    const code = await new Promise((resolve) => child.on("close", resolve));
     const [id = ""] = /op_[a-z0-9]+/.exec(told) ?? [];
     t.match(
       [code, told],
