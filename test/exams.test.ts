@@ -115,6 +115,7 @@ t.test("over the API", async (t) => {
       ["POST", "/images/debian-node/rollback"],
       ["POST", "/assignments", { machines: "s1", role: "worker", power: "cycle" }],
       ["POST", "/power", { machines: "s1,s2", action: "off" }],
+      ["POST", "/power", { machines: "s1,s2", action: "cycle" }],
       ["POST", "/resets", { machines: "s1" }],
       ["POST", "/machines/accept", { machines: "s1", name: "pc{n}" }],
       ["POST", "/machines/import", { text: `name,mac,seat\ns1,${macOf(1)},B1\n` }],
@@ -132,6 +133,8 @@ t.test("over the API", async (t) => {
         `${method} ${path}`,
       );
     t.equal((await api("POST", "/assignments", { machines: "s2", role: "worker" }, olga)).status, 200);
+    const late = await api("POST", "/power", { machines: "s1", action: "on" });
+    t.equal(late.status, 202, "whoever is late is switched on");
     t.match(await api("POST", "/machines/import", { text: `name,mac\ns5,${macOf(5)}\n` }), { status: 200 });
     const planned = { text: `name,mac,seat\ns1,${macOf(1)},B1\n`, dryRun: true };
     t.equal((await api("POST", "/machines/import", planned)).status, 200, "a plan changes nothing");
