@@ -13,6 +13,7 @@ import { clientOptions, macOf, requestMessage } from "../support/dhcp-messages.t
 import type { DhcpProcessOptions } from "../support/dhcp-server-process.ts";
 import { createLan, type Lan } from "../support/namespaces.ts";
 import { createUdpProbe } from "../support/udp-probe-client.ts";
+import { temporaryDirectory } from "../support/samples.ts";
 
 const serverScript = resolve(import.meta.dirname, "../support/dhcp-server-process.ts");
 const everybody = { address: "255.255.255.255", port: 67 };
@@ -271,7 +272,9 @@ t.test("proxy: beside a real DHCP server, which gives the addresses", async (t) 
       "--no-ping",
       "--user=root",
       "--dhcp-range=10.72.0.50,10.72.0.60,1h",
-      `--dhcp-leasefile=${join(t.testdir({}), "leases")}`,
+      // A place of its own: the script of udhcpc makes the test's directory anew while dnsmasq starts.
+      `--dhcp-leasefile=${join(temporaryDirectory(t), "leases")}`,
+      "--pid-file=",
       "--log-facility=/dev/null",
     ],
     ["ignore", "ignore", "ignore"],
