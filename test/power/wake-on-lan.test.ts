@@ -100,10 +100,13 @@ t.test("the packet is on the wire of the served device, and of no other one", as
     let heard = "";
     tcpdump.stdout?.on("data", (text: Buffer) => (heard += text.toString()));
     let said = "";
-    for await (const text of tcpdump.stderr ?? []) {
-      said += String(text);
-      if (said.includes("listening on")) break;
-    }
+    // Read to its end: a pipe that is closed ends tcpdump at its next word.
+    await new Promise<void>((resolve) => {
+      tcpdump.stderr?.on("data", (text: Buffer) => {
+        said += text.toString();
+        if (said.includes("listening on")) resolve();
+      });
+    });
     return () => heard;
   };
   const [lab, campus] = [await listen("asleep"), await listen("campus")];
