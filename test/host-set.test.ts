@@ -4,35 +4,11 @@ import { expandRanges, resolveHostSet } from "../server/domain/host-set.ts";
 import { isMachineName, type Machine, nameFromMac } from "../server/domain/machine.ts";
 import { isRoleName } from "../server/domain/role.ts";
 import type { Mac } from "../server/net/mac.ts";
+import { sampleMachine } from "./support/samples.ts";
 
 function machine(name: string, facts: Partial<Machine> = {}): Machine {
   const digits = Array.from(name).reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 0xffffff, 7);
-  const hex = digits.toString(16).padStart(6, "0");
-  return {
-    id: `m_${name}`,
-    name,
-    macs: [`52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4)}` as Mac],
-    uuid: undefined,
-    serial: undefined,
-    manufacturer: undefined,
-    product: undefined,
-    arch: undefined,
-    firmware: undefined,
-    secureBoot: undefined,
-    group: undefined,
-    seat: undefined,
-    labels: {},
-    address: undefined,
-    ramBytes: undefined,
-    localBoot: undefined,
-    driver: undefined,
-    ramCheck: undefined,
-    phase: "accepted",
-    createdAt: 0,
-    acceptedAt: undefined,
-    lastSeenAt: undefined,
-    ...facts,
-  };
+  return sampleMachine(digits, { id: `m_${name}`, name, createdAt: 0, ...facts });
 }
 
 t.test("host sets", (t) => {

@@ -6,7 +6,8 @@ import type { AssignedTarget, Assignment } from "../../server/domain/assignment.
 import type { Claim } from "../../server/domain/claim.ts";
 import type { Image } from "../../server/domain/image.ts";
 import type { Lease } from "../../server/domain/lease.ts";
-import { type Machine, nameFromMac } from "../../server/domain/machine.ts";
+import type { Machine } from "../../server/domain/machine.ts";
+import { newMachine } from "../../server/inventory/machine-input.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import type { Mac } from "../../server/net/mac.ts";
 import type { Group } from "../../server/store/groups.ts";
@@ -28,29 +29,9 @@ export function addressOf(number: number): Ipv4 {
 }
 
 export function sampleMachine(number: number, facts: Partial<Machine> = {}): Machine {
-  const mac = macOf(number);
   return {
-    id: `m_${number}`,
-    name: nameFromMac(mac),
-    macs: [mac],
-    uuid: undefined,
-    serial: undefined,
-    manufacturer: undefined,
-    product: undefined,
-    arch: undefined,
-    firmware: undefined,
-    secureBoot: undefined,
-    group: undefined,
-    seat: undefined,
-    labels: {},
-    address: undefined,
-    ramBytes: undefined,
-    localBoot: undefined,
-    driver: undefined,
-    ramCheck: undefined,
+    ...newMachine(`m_${number}`, macOf(number), sampleTime),
     phase: "accepted",
-    createdAt: sampleTime,
-    acceptedAt: undefined,
     lastSeenAt: undefined,
     ...facts,
   };
