@@ -16,7 +16,7 @@ import { configuredNodes } from "./configured-cluster.ts";
 import { createRateLimitedLog } from "./domain/rate-limited-log.ts";
 import { createDhcpServer } from "./dhcp/server.ts";
 import { preferDriver } from "./domain/boot-preferences.ts";
-import type { Clock, Ids, Log, Udp } from "./domain/capabilities.ts";
+import type { Clock, FileSender, Ids, Log, Udp } from "./domain/capabilities.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import { NotReady } from "./domain/error-catalogue.ts";
 import { steadyClock } from "./domain/steady-clock.ts";
@@ -52,6 +52,7 @@ export interface AppDeps extends Pick<KeptOperationsDeps, "power" | "operationLi
   readonly udp: Udp;
   /** Plays TFTP transfers; the sockets of `udp` do unless told otherwise. */
   readonly tftpEngine?: TransferEngine | undefined;
+  readonly fileSender?: FileSender | undefined;
   /** Served interfaces with the address that machines there reach us by. */
   readonly interfaces: readonly ServedInterface[];
   readonly readNeighbourTable: () => string;

@@ -6,7 +6,7 @@ import type { CollectorDeps } from "./content/asset-collector.ts";
 import type { ContentStore } from "./content/content-store.ts";
 import type { RegistryAddress } from "./domain/container-images.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
-import type { Clock, Ids, Log } from "./domain/capabilities.ts";
+import type { Clock, FileSender, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import type { Access } from "./http/v2/access.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
@@ -40,6 +40,7 @@ export interface KeptRegistryDeps {
   readonly log: Log;
   readonly record: RecordEvent;
   readonly connections?: ConnectionShares | undefined;
+  readonly fileSender?: FileSender | undefined;
   readonly content: ContentStore;
   readonly store: KeptSignaturesDeps["store"] & {
     readonly registry: RegistryRepository;

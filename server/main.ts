@@ -17,6 +17,7 @@ import { forwardsIpv6, servedInterfaces } from "./platform/network-devices.ts";
 import { createNeighbourReader } from "./platform/neighbours.ts";
 import { openFileLimit } from "./platform/open-file-limit.ts";
 import { tidyHeap } from "./platform/tidy-heap.ts";
+import { openFileSender } from "./platform/send-file.ts";
 import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
 import { startTftpThread } from "./tftp-thread.ts";
@@ -80,6 +81,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
     ids: systemIds,
     log,
     udp,
+    fileSender: await openFileSender(),
     tftpEngine: tftpThread?.engine,
     readNeighbourTable: createNeighbourReader(log),
     version: readVersion(),

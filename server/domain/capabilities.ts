@@ -42,6 +42,22 @@ export interface Udp {
   bind(binding: UdpBinding): Promise<UdpSocket>;
 }
 
+/** Sends files in the kernel, past this process. */
+export interface FileSender {
+  /** @returns undefined where the kernel can't, such as over TLS */
+  open(socket: unknown): DirectWay | undefined;
+}
+
+/** One socket as the kernel has it; to be closed by whoever opened it. */
+export interface DirectWay {
+  /**
+   * @param file its descriptor @param from octet to begin with
+   * @returns octets that the socket took, up to `length`; fewer when it was full, gone, or the file can't be sent so: nobody tells which
+   */
+  send(file: number, from: number, length: number): Promise<number>;
+  close(): void;
+}
+
 export interface Ids {
   /** 128 random bits, 26 characters of base32 (lower case): for claims and tokens. */
   secret(): string;

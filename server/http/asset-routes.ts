@@ -5,7 +5,7 @@ import type { BootTracker } from "../boot/tracker.ts";
 import type { ContentStore } from "../content/content-store.ts";
 import { createRecentContent } from "../content/recent-content.ts";
 import type { BootStepName } from "../domain/boot.ts";
-import type { Clock, Log } from "../domain/capabilities.ts";
+import type { Clock, FileSender, Log } from "../domain/capabilities.ts";
 import { AssetNotFound } from "../domain/error-catalogue.ts";
 import { type Image, imageFileKinds } from "../domain/image.ts";
 import { smallBytes, stream, StreamCount, type StreamLimits } from "./content-stream.ts";
@@ -19,6 +19,8 @@ export interface AssetRouteDeps {
   readonly boots: Pick<BootService, "machineAt" | "fileServed" | "disk" | "firstStageServed">;
   readonly tracker: BootTracker;
   readonly log: Pick<Log, "error">;
+  /** Undefined: files are read and written. */
+  readonly fileSender?: FileSender | undefined;
   /** First-stage binaries, for firmware that boots over HTTP. */
   readonly nbp: (name: string) => { content: Uint8Array; sha256: string } | undefined;
   /** Other limits, for tests. */
@@ -189,8 +191,10 @@ async function sendFile(
     request.raw.socket.setTimeout(deps.stallMs);
     if (isHead || source === undefined) response.end();
     else if (source instanceof Uint8Array) response.end(source.subarray(from, to + 1));
-    else if (await stream(source, response, request.raw.socket, { from, to, chunk: Math.min(chunk, length) }))
-      response.end();
+    else {
+      const part = { from, to, chunk: Math.min(chunk, length), sender: deps.fileSender };
+      if (await stream(source, response, request.raw.socket, part)) response.end();
+    }
   } catch (error) {
     // The disk failed after the header had left: only a broken connection tells the client, who resumes or asks again.
     deps.log.error({ err: error, sha256 }, "failed to read content");

@@ -1,10 +1,13 @@
 import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { DirectWay, FileSender } from "../domain/capabilities.ts";
 import { ServerBusy } from "../domain/error-catalogue.ts";
 import { giveBack } from "../domain/give-back.ts";
 
 /** As much of a file as those who send it need. */
 export interface ReadableFile {
+  /** Its descriptor, where all of it is there to be sent; undefined: it is to be read. */
+  readonly fd?: number;
   /** @returns 0 octets behind its end */
   read(
     buffer: Buffer,
@@ -61,15 +64,76 @@ export class StreamCount {
   }
 }
 
+/** A part of a file, first and last octet, and in what pieces it is read, octets. */
+interface Part {
+  readonly from: number;
+  readonly to: number;
+  readonly chunk: number;
+}
+
 /**
- * Writes a part of a file. Reads one chunk ahead of the socket: while one buffer is written, the other is filled.
+ * Writes a part of a file, by the kernel alone where that can be.
  * @returns false when the client is gone, or the file is shorter than it was; then nothing more can be said on this connection
  */
 export async function stream(
   file: ReadableFile,
   response: ServerResponse,
   socket: Socket,
-  { from, to, chunk }: { readonly from: number; readonly to: number; readonly chunk: number },
+  { sender, ...part }: Part & { readonly sender: FileSender | undefined },
+): Promise<boolean> {
+  const { fd } = file;
+  const way = fd !== undefined && part.to - part.from >= smallBytes ? sender?.open(socket) : undefined;
+  if (fd === undefined || !way) return readAndWrite(file, response, socket, part);
+  try {
+    return await handOver(file, response, socket, { ...part, fd, way });
+  } finally {
+    way.close();
+  }
+}
+
+/** As much as the kernel is asked for at once: a call is over in a millisecond, and a file that is not in memory is read in a thread. */
+const handedOverBytes = 1024 * 1024;
+/** After so many octets Node writes some itself: its limit of silence knows only of what it wrote. */
+const unseenBytes = 16 * 1024 * 1024;
+
+/**
+ * Node writes what begins a part, with the header before it, and what comes after the socket was full: it is told when there is room again.
+ * All else goes from the file to the socket in the kernel. What the kernel can't do, and why, shows in Node's own reading and writing.
+ */
+async function handOver(
+  file: ReadableFile,
+  response: ServerResponse,
+  socket: Socket,
+  { from, to, fd, way }: Omit<Part, "chunk"> & { readonly fd: number; readonly way: DirectWay },
+): Promise<boolean> {
+  const buffer = Buffer.allocUnsafe(smallBytes);
+  for (let at = from; at <= to;) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(smallBytes, to + 1 - at), at);
+    // Never a short 200, as below.
+    if (bytesRead === 0) {
+      response.destroy();
+      return false;
+    }
+    at += bytesRead;
+    if (!(await write(response, socket, buffer.subarray(0, bytesRead)))) return false;
+    for (const until = Math.min(to + 1, at + unseenBytes); at < until && !socket.destroyed;) {
+      const wanted = Math.min(handedOverBytes, until - at);
+      const sent = await way.send(fd, at, wanted);
+      at += sent;
+      if (sent < wanted) break;
+    }
+    if (socket.destroyed) return false;
+  }
+  giveBack(buffer);
+  return true;
+}
+
+/** Reads one chunk ahead of the socket: while one buffer is written, the other is filled. */
+async function readAndWrite(
+  file: ReadableFile,
+  response: ServerResponse,
+  socket: Socket,
+  { from, to, chunk }: Part,
 ): Promise<boolean> {
   const buffers: Buffer[] = [];
   let turn = 0;

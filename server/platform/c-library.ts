@@ -1,4 +1,4 @@
-/** The C library's socket calls, by koffi, an optional dependency: what Node's own sockets can't do, or do slowly. */
+/** The C library's calls for sockets, by koffi, an optional dependency: what Node's own sockets can't do, or do slowly. */
 import { constants } from "node:os";
 
 /** A call of the C library that failed. */
@@ -14,7 +14,12 @@ export class SystemCallError extends Error {
   }
 }
 
-type SystemCall = (...values: (number | Uint8Array)[]) => number;
+type Value = number | Uint8Array;
+interface SystemCall {
+  (...values: Value[]): number;
+  /** The same in a thread of the pool; what is passed has to stay as it is until then. */
+  async(...values: [...Value[], (error: Error | null, result: number) => void]): void;
+}
 
 const declarations = {
   socket: "int socket(int domain, int type, int protocol)",
@@ -32,6 +37,8 @@ const declarations = {
   eventfd: "int eventfd(uint32_t value, int flags)",
   read: "int read(int fd, void *data, size_t length)",
   write: "int write(int fd, const void *data, size_t length)",
+  fcntl: "int fcntl(int fd, int command, int value)",
+  sendfile: "int64_t sendfile(int to, int from, void *offset, size_t length)",
 } as const;
 
 export type CLibrary = Readonly<Record<keyof typeof declarations, SystemCall>> & {

@@ -56,6 +56,7 @@ export class CommitQueue {
   /** Somebody waits for the next commit of all that is pending. */
   #isUrgent = false;
   #lastCommitMs = 0;
+  #commits = 0;
   #soon: NodeJS.Immediate | undefined;
   #spaced: NodeJS.Timeout | undefined;
   #later: NodeJS.Timeout | undefined;
@@ -74,6 +75,11 @@ export class CommitQueue {
     this.#commit = db.prepare("COMMIT");
     this.#savepoint = db.prepare("SAVEPOINT work");
     this.#release = db.prepare("RELEASE work");
+  }
+
+  /** How often something was committed, or failed to be: what was read is as it is in the database until this grows. */
+  get commits(): number {
+    return this.#commits;
   }
 
   /** Runs `work` inside the next commit. @throws StoreFailed when the commit fails, or what `work` throws */
@@ -175,12 +181,14 @@ export class CommitQueue {
         for (const pending of group) settled.push(this.#runOne(pending, undos));
       this.#commit.run();
     } catch (error) {
+      this.#commits++;
       if (this.#db.inTransaction) this.#db.exec("ROLLBACK");
       for (const undo of undos.reverse()) undo();
       const failure = StoreFailed({ reason: error instanceof Error ? error.message : String(error) });
       for (const pending of group) pending.reject(failure);
       return;
     }
+    this.#commits++;
     this.#committed.push({ settled, group, undos });
     if (this.#durability) this.#startSync();
     else this.#tell(this.#take());

@@ -1,4 +1,5 @@
 import type { Database } from "better-sqlite3";
+import { LRUCache } from "lru-cache";
 import { SignaturePositionInvalid, SignaturesTooMany } from "../domain/error-catalogue.ts";
 import {
   attachmentTag,
@@ -29,7 +30,10 @@ const columns = `repository, digest, format, position, id, fingerprint, referenc
 export const isAttachmentTag = (column: string): string =>
   `${column} GLOB 'sha256-*.sig' AND length(${column}) = 75`;
 
-/** Signatures of images. There may be many, and each is read at its place in the table, so none is kept in memory. */
+/** What a room asks for at once is read once, until the next commit: octets with their keys. */
+const recentBytes = 2 * 1024 * 1024;
+
+/** Signatures of images. There may be many, and each is read at its place in the table, so none is kept in memory for long. */
 export function createSignatureRepository(db: Database, queue: CommitQueue) {
   const ofImage = db.prepare(
     `SELECT ${columns} FROM image_signatures WHERE repository = ? AND digest = ? ORDER BY format, position`,
@@ -39,6 +43,23 @@ export function createSignatureRepository(db: Database, queue: CommitQueue) {
       "SELECT octets FROM image_signatures WHERE repository = ? AND digest = ? AND format = 'openpgp' AND position = ?",
     )
     .pluck();
+  const recent = new LRUCache<string, { readonly octets: Buffer | undefined }>({
+    maxSize: recentBytes,
+    sizeCalculation: ({ octets }, key) => key.length + (octets?.length ?? 0) + 100,
+  });
+  let recentAt = 0;
+  function octets(repository: string, digest: string, position: number): Buffer | undefined {
+    if (recentAt !== queue.commits) {
+      recent.clear();
+      recentAt = queue.commits;
+    }
+    const key = `${repository}@${digest}/${position}`;
+    const known = recent.get(key);
+    if (known) return known.octets;
+    const read = octetsAt.get(repository, digest, position) as Buffer | undefined;
+    recent.set(key, { octets: read });
+    return read;
+  }
   const insert = db.prepare(
     `INSERT INTO image_signatures (repository, digest, format, position, id, fingerprint, reference, signed_at_ms, expires_at_ms, added_at_ms, added_by, octets)
      VALUES (@repository, @digest, @format, @position, @id, @fingerprint, @reference, @signedAt, @expiresAt, @addedAt, @addedBy, @octets)`,
@@ -81,8 +102,7 @@ export function createSignatureRepository(db: Database, queue: CommitQueue) {
     /** By format, and in the order of their positions: 1, 2, 3, … */
     list,
     /** Of an OpenPGP signature. */
-    octets: (repository: string, digest: string, position: number): Buffer | undefined =>
-      octetsAt.get(repository, digest, position) as Buffer | undefined,
+    octets,
     /**
      * Puts an OpenPGP signature behind the others; one that is there already stays where it is.
      * @param position of the one that it replaces, or the next one; undefined: the next one

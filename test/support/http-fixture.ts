@@ -12,6 +12,7 @@ import { macWithHyphens } from "../../server/net/mac.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { systemIds } from "../../server/platform/ids.ts";
 import { silentLog } from "../../server/platform/logger.ts";
+import { openFileSender } from "../../server/platform/send-file.ts";
 import { writeFiles } from "./boot-lab.ts";
 import { loopbackUdp } from "./loopback-udp.ts";
 import { macOf, temporaryDirectory, neighbourTable, sampleNumbers } from "./samples.ts";
@@ -138,6 +139,7 @@ export async function startServer(
     clock: options.clock ?? systemClock,
     ids: systemIds,
     udp: loopbackUdp,
+    fileSender: await openFileSender(),
     interfaces: [{ address: "127.0.0.1" as Ipv4 }],
     readNeighbourTable: () =>
       neighbourTable([

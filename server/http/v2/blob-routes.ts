@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import type { Log } from "../../domain/capabilities.ts";
+import type { FileSender, Log } from "../../domain/capabilities.ts";
 import { type Digest, parseDigest } from "../../registry/digest.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import type { Reader, Registry } from "../../registry/registry.ts";
@@ -25,6 +25,8 @@ export interface BlobRouteDeps {
   readonly access: Access;
   readonly log: Pick<Log, "error">;
   readonly count: StreamCount;
+  /** Undefined: files are read and written. */
+  readonly fileSender?: FileSender | undefined;
   /** A client that takes nothing for so long is gone, ms. */
   readonly stallMs: number;
 }
@@ -40,7 +42,7 @@ export function readDigest(text: string | null): Digest {
 /** GET and HEAD of a blob: spec.md, "Pulling blobs". */
 export async function getBlob(
   exchange: Exchange,
-  { registry, access, log, count, stallMs }: BlobRouteDeps & { readonly registry: BlobSource },
+  { registry, access, log, count, stallMs, fileSender }: BlobRouteDeps & { readonly registry: BlobSource },
 ): Promise<void> {
   const { request, response, target } = exchange;
   const digest = readDigest(target.reference);
@@ -77,7 +79,7 @@ export async function getBlob(
     request.socket.setTimeout(stallMs);
     for (const { from, to, head } of answer.parts) {
       if (head !== "") response.write(head);
-      const part = { from, to, chunk: Math.min(chunk, to - from + 1) };
+      const part = { from, to, chunk: Math.min(chunk, to - from + 1), sender: fileSender };
       if (!(await stream(file, response, request.socket, part))) return;
     }
     response.end(answer.end);

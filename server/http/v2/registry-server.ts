@@ -1,5 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { Clock, Log } from "../../domain/capabilities.ts";
+import type { Clock, FileSender, Log } from "../../domain/capabilities.ts";
 import { maximumConnections } from "../../domain/connection-shares.ts";
 import type { ImageGate } from "../../registry/image-gate.ts";
 import { OciError } from "../../registry/oci-error.ts";
@@ -38,6 +38,7 @@ export interface RegistryServerDeps {
     observe(request: IncomingMessage, response: ServerResponse, route: string): void;
     cacheAsked(upstream: string, isHit: boolean): void;
   };
+  readonly fileSender?: FileSender | undefined;
   readonly maxConnections?: number | undefined;
   /** Where it listens. */
   readonly host: string;
@@ -64,6 +65,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     log,
     count: new StreamCount(streamLimits),
     stallMs: streamLimits.stallMs,
+    fileSender: deps.fileSender,
     gate: deps.gate,
   };
   const reads = (handler: Handler): Handler => {
