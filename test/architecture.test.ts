@@ -45,7 +45,7 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   store: {
     imports: ["domain", "net"],
-    libraries: ["better-sqlite3", "node:crypto", "node:fs", "node:path"],
+    libraries: ["better-sqlite3", "lru-cache", "node:crypto", "node:fs", "node:path"],
   },
   "inventory/lists": { imports: [], libraries: [], pure: true },
   inventory: { imports: ["inventory/lists", "domain", "net", "store"], libraries: [] },
@@ -243,7 +243,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["metrics"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
-  "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "registry", "upstream"],
+  "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "registry", "store", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };
