@@ -2,6 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import type { Event, EventLevel, EventType, NewEvent } from "../domain/event.ts";
 import type { CommitQueue } from "./commit-queue.ts";
+import { createEventQueries, type EventFilter } from "./event-queries.ts";
 
 interface Row {
   seq: number;
@@ -29,22 +30,6 @@ function fromRow(row: Row): Event {
   };
 }
 
-export interface EventFilter {
-  /** Only events after this one. */
-  readonly since?: number;
-  readonly machineId?: string;
-  /** Type, or its beginning: `machine` finds `machine.phase`. */
-  readonly type?: string;
-  readonly actor?: string;
-  /** Only events from this time on. */
-  readonly fromMs?: number;
-  /** Only events of these machines, and those that are of a room itself (`data.group`). */
-  readonly within?: { readonly machineIds: readonly string[]; readonly rooms: readonly string[] };
-  readonly limit: number;
-  /** The newest ones, still in order of time. */
-  readonly newest?: boolean;
-}
-
 /** How many events are kept, the newest ones: about half a gigabyte, and years of a room that nobody attacks. */
 const keptEvents = 1_000_000;
 /** After so many new events up to twice as many old ones go, so that no commit takes long and a log that is too long becomes shorter. */
@@ -55,12 +40,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
   const insert = db.prepare(
     "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
-  const where =
-    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.') AND (@actor IS NULL OR actor = @actor) AND (@fromMs IS NULL OR at_ms >= @fromMs) AND (@machineIds IS NULL OR machine_id IN (SELECT value FROM json_each(@machineIds)) OR (machine_id IS NULL AND json_extract(data, '$.group') IN (SELECT value FROM json_each(@rooms))))";
-  const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
-  const selectNewest = db.prepare(
-    `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
-  );
+  const find = createEventQueries<Row>(db);
   const trim = db.prepare(
     "DELETE FROM events WHERE seq <= @cutoff AND seq < (SELECT min(seq) FROM events) + @atOnce",
   );
@@ -139,19 +119,7 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
         void barrier.then(done);
       });
     },
-    list({ since = 0, machineId, type, actor, fromMs, within, limit, newest = false }: EventFilter): Event[] {
-      const values = {
-        since,
-        machineId: machineId ?? null,
-        type: type ?? null,
-        actor: actor ?? null,
-        fromMs: fromMs ?? null,
-        machineIds: within ? JSON.stringify(within.machineIds) : null,
-        rooms: within ? JSON.stringify(within.rooms) : null,
-        limit,
-      };
-      return ((newest ? selectNewest : selectFirst).all(values) as Row[]).map(fromRow);
-    },
+    list: (filter: EventFilter): Event[] => find(filter).map(fromRow),
     subscribe(listener: (event: Event) => void): () => void {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -3,8 +3,10 @@ import { type Static, Type } from "typebox";
 import type { Clock } from "../../domain/capabilities.ts";
 import { InvalidRequest, ServerBusy } from "../../domain/error-catalogue.ts";
 import type { Event } from "../../domain/event.ts";
+import { eventInRoom } from "../../domain/event-in-room.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
-import type { EventFilter, EventLog } from "../../store/events.ts";
+import type { EventFilter } from "../../store/event-queries.ts";
+import type { EventLog } from "../../store/events.ts";
 import { readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
 import { eventView } from "./views.ts";
@@ -102,7 +104,7 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       // By what machines there are in the rooms now, anew for each look.
       const list = (more: Pick<EventFilter, "since" | "newest" | "limit">) =>
         events.list({ ...filter, ...withinOf(reach), ...more });
-      const view = (event: Event) => eventView(reach.rooms ? withoutOthers(event) : event, nameOf(event));
+      const view = (event: Event) => eventView(reach.rooms ? eventInRoom(event) : event, nameOf(event));
       // A HEAD would hold a stream that nothing is ever written to.
       const isLive = request.method === "GET" && isEventStream(request);
       const since =
@@ -191,18 +193,6 @@ function timeIn(text: string): number {
 /** For a caller of some rooms: events of their machines, and of the rooms themselves. */
 function withinOf({ rooms, inventory }: Reach): Pick<EventFilter, "within"> {
   return rooms ? { within: { machineIds: inventory.all().map(({ id }) => id), rooms } } : {};
-}
-
-/** Without what names machines of other rooms: those of a change that was taken back, those with the same UUID. */
-function withoutOthers(event: Event): Event {
-  if (event.type === "machine.uuid-shared")
-    return {
-      ...event,
-      message: "another machine says the same UUID of itself: machines are told apart by their MACs",
-      data: { uuid: event.data["uuid"] },
-    };
-  const { change: _change, ...data } = event.data;
-  return { ...event, data };
 }
 
 function isEventStream(request: FastifyRequest): boolean {
