@@ -11,15 +11,16 @@ import type { Boot } from "./domain/boot.ts";
 import type { Clock, DurationMs } from "./domain/capabilities.ts";
 import { RollcallError } from "./domain/errors.ts";
 import type { Event } from "./domain/event.ts";
+import { eventInRoom } from "./domain/event-in-room.ts";
 import type { Machine } from "./domain/machine.ts";
 import type { Inventory } from "./inventory/inventory.ts";
-import type { Mac } from "./net/mac.ts";
+import { type Mac, parseMac } from "./net/mac.ts";
 import type { Store } from "./store/open-store.ts";
 
 /** Of a machine, the newest ones. */
 const machineEvents = 300;
 const machineBoots = 12;
-/** Events that name no machine are looked for among so many of the newest: there is no index for them. */
+/** Events that name no machine count among so many of the newest: what is older says nothing of this boot. */
 const searchedEvents = 20_000;
 const foundEvents = 200;
 /** The room that a machine is compared with. */
@@ -37,6 +38,8 @@ export interface KeptDoctorDeps {
   readonly sightings: Sightings;
   readonly cluster: { readonly service: ClusterService } | undefined;
 }
+
+type Sees = (machineId: string) => boolean;
 
 export function keepDoctor(deps: KeptDoctorDeps) {
   const { config, clock, store, boots, tracker, inventory, sightings } = deps;
@@ -84,7 +87,7 @@ export function keepDoctor(deps: KeptDoctorDeps) {
     }
   }
 
-  function clusterOf(machine: Machine | undefined): ClusterEvidence | undefined {
+  function clusterOf(machine: Machine | undefined, sees: Sees): ClusterEvidence | undefined {
     const cluster = deps.cluster?.service;
     if (!cluster) return undefined;
     const { host, port } = cluster.cluster.endpoint;
@@ -92,14 +95,16 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       state: cluster.record.state,
       endpoint: `${host}:${port}`,
       readyMasters: cluster.readyMasters(),
-      unarmedMasters: cluster.nodes().flatMap(({ state, name }) => (state === "unarmed" ? [name] : [])),
+      unarmedMasters: cluster
+        .nodes()
+        .flatMap(({ state, name, machineId }) => (state === "unarmed" && sees(machineId) ? [name] : [])),
       node: machine && cluster.node(machine.id),
     };
   }
 
-  function evidenceOf(mac: Mac, machine: Machine | undefined): Evidence {
+  function evidenceOf(mac: Mac, machine: Machine | undefined, sees: Sees = () => true): Evidence {
     const claim = machine && store.claims.ofMachine(machine.id);
-    const cluster = clusterOf(machine);
+    const cluster = clusterOf(machine, sees);
     const addresses = new Set(
       [machine && boots.addressOf(machine), claim?.address, cluster?.node?.address].flatMap(
         (one) => one ?? [],
@@ -134,14 +139,28 @@ export function keepDoctor(deps: KeptDoctorDeps) {
   }
 
   return {
-    /** Why this machine did not boot; of one that nobody recorded, by what was heard of its MAC. */
-    async examine(mac: Mac, machine: Machine | undefined): Promise<Verdict> {
+    /**
+     * Why this machine did not boot; of one that nobody recorded, by what was heard of its MAC.
+     * @param sees for whoever sees some machines alone: no other one is named in the evidence
+     */
+    async examine(mac: Mac, machine: Machine | undefined, sees?: Sees): Promise<Verdict> {
       await store.events.settled();
-      return diagnose(evidenceOf(mac, machine));
+      const evidence = evidenceOf(mac, machine, sees);
+      return diagnose(sees ? withoutOthers(evidence) : evidence);
     },
   };
 }
 export type KeptDoctor = ReturnType<typeof keepDoctor>;
+
+/** Without events' words on other machines, and what one asked for that had the address before. */
+function withoutOthers(evidence: Evidence): Evidence {
+  const { machine, events, seenAt } = evidence;
+  const requests = seenAt.requests.filter(({ path }) => {
+    const asked = parseMac(/^\/boot\/([^/]+)/.exec(path)?.[1] ?? "");
+    return asked === undefined || machine?.macs.includes(asked);
+  });
+  return { ...evidence, events: events.map(eventInRoom), seenAt: { ...seenAt, requests } };
+}
 
 function inOrder<T extends { readonly at: number }>(items: readonly T[]): readonly T[] {
   return items.toSorted((left, right) => left.at - right.at);

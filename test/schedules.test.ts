@@ -82,6 +82,7 @@ const base: Schedule = {
   mode: "always",
   atMinute: minutes("12:00"),
   days: weekdays,
+  rooms: undefined,
   createdAt: 0,
   createdBy: "anna",
   seenUntil: Date.UTC(2026, 2, 2, 12),
@@ -123,6 +124,7 @@ async function lab(t: Parameters<typeof createBootLab>[0]) {
       record: room.record,
       schedules: room.store.schedules,
       assigning: room.assigning,
+      inventory: room.inventory,
       exams: room.exams,
       offsetAt: utc,
     });
@@ -165,6 +167,20 @@ t.test(
     t.equal(room.clock.pendingTimers, 0);
   },
 );
+
+t.test("a schedule of some rooms stays within them, whatever its host set comes to mean", async (t) => {
+  const room = await lab(t);
+  await room.inventory.addGroup("cellar", "", "anna");
+  const scheduling = room.scheduling();
+  await scheduling.add({ ...room.at("all", "rescue", "noon"), rooms: ["lab225"] });
+  await room.inventory.add({ name: "s3", macs: [macOf(3)], group: "cellar" }, "anna");
+  await room.inventory.edit(room.inventory.get("s2").id, { group: "cellar" }, "anna");
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.match(room.of("schedule.fired"), [{ message: /assigned 1 machines$/, data: { group: "lab225" } }]);
+  t.match(room.of("assignment.set"), [{ message: /^s1: / }]);
+  await scheduling.stop();
+});
 
 t.test("a schedule whose time comes in an exam assigns nothing, and says why", async (t) => {
   const room = await lab(t);
@@ -216,6 +232,7 @@ t.test(
         record: room.record,
         schedules: room.store.schedules,
         assigning: room.assigning,
+        inventory: room.inventory,
         exams: room.exams,
         offsetAt: utc,
       });

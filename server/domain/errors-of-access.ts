@@ -4,8 +4,10 @@ import { defineError } from "./errors.ts";
 export const RoomsLimited = defineError("ROOMS_LIMITED", {
   kind: "user",
   httpStatus: 403,
-  message: (d: { rooms: readonly string[] }) =>
-    `this token is for ${d.rooms.join(", ")} alone, and this is a matter of the whole server`,
+  message: (d: { rooms: readonly string[]; matter?: "cluster" }) =>
+    d.matter === "cluster"
+      ? `this token is for ${d.rooms.join(", ")} alone, and the cluster is that of all rooms: students' pods run on any of its machines`
+      : `this token is for ${d.rooms.join(", ")} alone, and this is a matter of the whole server`,
   advice:
     "Work with the machines of these rooms, or ask an administrator: a token without `--room` reaches everything.",
 });
@@ -13,7 +15,7 @@ export const TooManyFailures = defineError("TOO_MANY_FAILURES", {
   kind: "user",
   httpStatus: 429,
   message: (d: { address: string; retryAfterSeconds: number }) =>
-    `${d.address} showed too many wrong tokens; it is answered again in ${d.retryAfterSeconds} s`,
+    `${d.address} showed too many wrong tokens or passwords; it is answered again in ${d.retryAfterSeconds} s`,
   advice:
     "Look for a program there that shows an old token, and give it a new one. Other addresses and commands on the server itself go on.",
 });

@@ -14,6 +14,8 @@ export interface Schedule {
   /** Minute of the day, 0 to 1439, on the clock of the server's time zone. */
   readonly atMinute: number;
   readonly days: readonly Weekday[];
+  /** Groups that it stays within, whatever the host set comes to mean: those of the token that added it; undefined: all machines. */
+  readonly rooms: readonly string[] | undefined;
   readonly createdAt: EpochMs;
   readonly createdBy: string;
   /** Times up to this one have been seen to. */

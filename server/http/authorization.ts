@@ -58,7 +58,8 @@ export function installAuthorization(
       request.isAdmin = caller.scope === "admin";
       request.reach = createReach(caller.rooms, inventory);
       request.asker = { actor: caller.name, overridesExam: overridesExam(request) };
-      if (request.routeOptions.config.rooms === undefined) request.reach.refuseLimited();
+      const { rooms } = request.routeOptions.config;
+      if (rooms === undefined || rooms === "cluster") request.reach.refuseLimited(rooms);
       request.isStillAuthorized = () => {
         try {
           return check().name === request.actor;

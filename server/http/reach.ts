@@ -2,11 +2,14 @@ import { MachineNotFound, RoomsLimited } from "../domain/error-catalogue.ts";
 import type { Event } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { Inventory } from "../inventory/inventory.ts";
+import { withinRooms } from "../inventory/within-rooms.ts";
 
 /** How far a route goes, for tokens that are limited to rooms. A route that says nothing takes a token without limits. */
 export type RoomRule =
   /** It works on `request.reach.inventory` and nothing else of machines: what is outside is as if it were not there. */
   | "limited"
+  /** It is a matter of the cluster, which is that of all rooms: refused, and the error says so. */
+  | "cluster"
   /** It tells nothing of any machine, group or person. */
   | "free";
 
@@ -21,8 +24,8 @@ export interface Reach {
   hasMachine(machineId: string): boolean;
   hasRoom(room: string): boolean;
   seesEvent(event: Event): boolean;
-  /** @throws RoomsLimited where what is asked for is a matter of the whole server */
-  refuseLimited(): void;
+  /** @throws RoomsLimited where what is asked for is a matter of the whole server, or of the cluster */
+  refuseLimited(matter?: "cluster"): void;
 }
 
 /** The one place that decides what a token of some rooms reaches. */
@@ -38,7 +41,6 @@ export function createReach(rooms: readonly string[] | undefined, inventory: Inv
     };
   const known = new Set(rooms);
   const isIn = ({ group }: Pick<Machine, "group">) => group !== undefined && known.has(group);
-  const all = () => inventory.all().filter(isIn);
   const hasMachine = (machineId: string) => {
     const machine = inventory.find(machineId);
     return machine !== undefined && isIn(machine);
@@ -46,7 +48,7 @@ export function createReach(rooms: readonly string[] | undefined, inventory: Inv
   return {
     rooms,
     inventory: {
-      all,
+      ...withinRooms(inventory, rooms),
       get(nameOrMac) {
         const machine = inventory.get(nameOrMac);
         // Word for word what is said of one that does not exist.
@@ -54,7 +56,6 @@ export function createReach(rooms: readonly string[] | undefined, inventory: Inv
         return machine;
       },
       groups: () => inventory.groups().filter(({ name }) => known.has(name)),
-      groupNames: () => new Set([...inventory.groupNames()].filter((name) => known.has(name))),
     },
     hasMachine,
     hasRoom: (room) => known.has(room),
@@ -62,8 +63,8 @@ export function createReach(rooms: readonly string[] | undefined, inventory: Inv
       if (machineId !== undefined) return hasMachine(machineId);
       return typeof data["group"] === "string" && known.has(data["group"]);
     },
-    refuseLimited() {
-      throw RoomsLimited({ rooms });
+    refuseLimited(matter) {
+      throw RoomsLimited({ rooms, ...(matter ? { matter } : {}) });
     },
   };
 }

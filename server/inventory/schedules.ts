@@ -7,6 +7,8 @@ import { type Due, dueNow, nextTimes, type OffsetAt, type Schedule, seenTooFar }
 import type { ScheduleRepository } from "../store/schedules.ts";
 import type { Assigning, AssignRequest } from "./assigning.ts";
 import type { Exams } from "./exams.ts";
+import type { Inventory } from "./inventory.ts";
+import { withinRooms } from "./within-rooms.ts";
 
 export interface SchedulingDeps {
   readonly clock: Clock;
@@ -15,6 +17,7 @@ export interface SchedulingDeps {
   readonly schedules: ScheduleRepository;
   readonly assigning: Pick<Assigning, "plan" | "assign" | "machinesOf">;
   readonly exams: Pick<Exams, "refuse">;
+  readonly inventory: Pick<Inventory, "all" | "groupNames">;
   readonly offsetAt: OffsetAt;
 }
 
@@ -27,15 +30,33 @@ const lookEveryMs = 30_000;
 /** Next times that are told. */
 const toldTimes = 3;
 
+/** Who is limited to a room is told of its own schedules in the event log. */
+const groupOf = ({ rooms }: Pick<Schedule, "rooms">) => (rooms?.length === 1 ? { group: rooms[0] } : {});
+
 /** Assigns at the times that people named. What it does follows from the clock and the table alone, whenever it looks. */
 export function createScheduling(deps: SchedulingDeps) {
-  const { clock, log, record, schedules, assigning, exams, offsetAt } = deps;
-  const requestOf = ({ name, machines, target, mode }: NewSchedule): AssignRequest => ({
+  const { clock, log, record, schedules, assigning, exams, offsetAt, inventory } = deps;
+  const requestOf = ({ name, machines, target, mode, rooms }: NewSchedule): AssignRequest => ({
     machines,
     target,
     mode,
     actor: `schedule:${name}`,
+    ...(rooms ? { within: withinRooms(inventory, rooms) } : {}),
   });
+
+  /** Does all that it assigns now lie in these rooms, and its host set name nothing else? */
+  function staysWithin(schedule: Schedule, rooms: readonly string[]): boolean {
+    const { machines, within } = requestOf(schedule);
+    const own = schedule.rooms?.filter((room) => rooms.includes(room)) ?? rooms;
+    if (own.length === schedule.rooms?.length) return true;
+    try {
+      const inside = assigning.machinesOf(machines, withinRooms(inventory, own)).length;
+      return inside > 0 && inside === assigning.machinesOf(machines, within).length;
+    } catch (error) {
+      if (error instanceof RollcallError) return false;
+      throw error;
+    }
+  }
 
   /** Why it would fail now; undefined: nothing speaks against it. */
   function problemOf(schedule: Schedule): string | undefined {
@@ -54,13 +75,16 @@ export function createScheduling(deps: SchedulingDeps) {
       level: type === "schedule.fired" ? "info" : "warning",
       actor: `schedule:${schedule.name}`,
       message: `schedule ${schedule.name} (${schedule.machines} -> ${describeTarget(schedule.target)}) ${rest}`,
-      data: { name: schedule.name, ...data },
+      data: { name: schedule.name, ...groupOf(schedule), ...data },
     });
   }
 
   /** @throws ExamUnderWay, and what an assignment is refused for */
   async function assign(request: AssignRequest): Promise<unknown[]> {
-    exams.refuse(assigning.machinesOf(request.machines), { actor: request.actor, overridesExam: false });
+    exams.refuse(assigning.machinesOf(request.machines, request.within), {
+      actor: request.actor,
+      overridesExam: false,
+    });
     return assigning.assign(request);
   }
 
@@ -124,6 +148,7 @@ export function createScheduling(deps: SchedulingDeps) {
 
   return {
     problemOf,
+    staysWithin,
     all: schedules.all,
     nextTimes: (schedule: Schedule): EpochMs[] => nextTimes(schedule, clock.now(), toldTimes, offsetAt),
     /** @throws ScheduleNotFound */
@@ -142,16 +167,18 @@ export function createScheduling(deps: SchedulingDeps) {
         type: "schedule.added",
         actor: asked.createdBy,
         message: `schedule ${asked.name} added: ${asked.machines} -> ${describeTarget(asked.target)}`,
-        data: { name: asked.name },
+        data: { name: asked.name, ...groupOf(asked) },
       });
       lookAgain();
       return schedule;
     },
     /** @throws ScheduleNotFound */
     async remove(name: string, actor: string): Promise<void> {
-      if (!(await schedules.remove(name))) throw ScheduleNotFound({ name });
+      const before = schedules.find(name);
+      if (!before || !(await schedules.remove(name))) throw ScheduleNotFound({ name });
       seenBefore.delete(name);
-      record({ type: "schedule.removed", actor, message: `schedule ${name} removed`, data: { name } });
+      const data = { name, ...groupOf(before) };
+      record({ type: "schedule.removed", actor, message: `schedule ${name} removed`, data });
       lookAgain();
     },
     start: lookSoon,

@@ -12,7 +12,7 @@ import type { RecordEvent } from "../domain/event.ts";
 import { resolveHostSet } from "../domain/host-set.ts";
 import type { Machine } from "../domain/machine.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
-import type { PlanLine } from "./assigning.ts";
+import type { PlanLine, Within } from "./assigning.ts";
 import type { Inventory } from "./inventory.ts";
 
 export type FindAssignment = AssignmentRepository["find"];
@@ -27,6 +27,13 @@ export interface UndoPlan {
 
 /** Does the caller reach this machine or group? A change that goes beyond is none of theirs. */
 export type MayTouch = (subject: Assignment["subject"]) => boolean;
+
+/** What a caller may look back on. */
+export interface HistoryReach {
+  /** Whom the host set may name. */
+  readonly within?: Within;
+  readonly mayTouch?: MayTouch | undefined;
+}
 
 export interface UndoingDeps {
   readonly clock: Clock;
@@ -108,10 +115,11 @@ export function createUndoing(deps: UndoingDeps) {
     return { change, entries, lines, left };
   }
 
-  /** Changes of these machines or of their groups as they are now. @throws InvalidHostSet */
-  function history(hostSet: string | undefined, limit: number): PastChange[] {
+  /** Changes of these machines or of their groups as they are now; of a limited caller's, those that touch nothing else. @throws InvalidHostSet */
+  function history(hostSet: string | undefined, limit: number, seen: HistoryReach = {}): PastChange[] {
+    const { within = inventory, mayTouch = () => true } = seen;
     const machines =
-      hostSet === undefined ? undefined : resolveHostSet(hostSet, inventory.all(), inventory.groupNames());
+      hostSet === undefined ? undefined : resolveHostSet(hostSet, within.all(), within.groupNames());
     const ids = new Set(machines?.map(({ id }) => id));
     const groups = new Set(machines?.map(({ group }) => group));
     const touches = ({ subjects }: PastChange) =>
@@ -119,7 +127,7 @@ export function createUndoing(deps: UndoingDeps) {
       subjects.some((one) => (one.kind === "machine" ? ids.has(one.machineId) : groups.has(one.group)));
     const found: PastChange[] = [];
     for (const change of assignments.history()) {
-      if (touches(change)) found.push(change);
+      if (touches(change) && change.subjects.every(mayTouch)) found.push(change);
       if (found.length >= limit) break;
     }
     return found;

@@ -12,6 +12,7 @@ interface Row {
   mode: AssignmentMode;
   at_minute: number;
   days: number;
+  rooms: string | null;
   created_at_ms: number;
   created_by: string;
   seen_until_ms: number;
@@ -24,6 +25,7 @@ const fromRow = (row: Row): Schedule => ({
   mode: row.mode,
   atMinute: row.at_minute,
   days: weekdays.filter((_, bit) => (row.days & (1 << bit)) !== 0),
+  rooms: row.rooms === null ? undefined : (JSON.parse(row.rooms) as string[]),
   createdAt: row.created_at_ms,
   createdBy: row.created_by,
   seenUntil: row.seen_until_ms,
@@ -35,8 +37,8 @@ export function createScheduleRepository(db: Database, queue: CommitQueue) {
   for (const row of db.prepare("SELECT * FROM schedules ORDER BY name").all() as Row[])
     schedules.set(row.name, fromRow(row));
   const insert = db.prepare(
-    `INSERT INTO schedules (name, machines, target, mode, at_minute, days, created_at_ms, created_by, seen_until_ms)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+    `INSERT INTO schedules (name, machines, target, mode, at_minute, days, rooms, created_at_ms, created_by, seen_until_ms)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const drop = db.prepare("DELETE FROM schedules WHERE name = ?");
   const seen = db.prepare("UPDATE schedules SET seen_until_ms = ? WHERE name = ?");
@@ -56,6 +58,7 @@ export function createScheduleRepository(db: Database, queue: CommitQueue) {
           schedule.mode,
           schedule.atMinute,
           schedule.days.reduce((bits, day) => bits | (1 << weekdays.indexOf(day)), 0),
+          schedule.rooms === undefined ? null : JSON.stringify(schedule.rooms),
           schedule.createdAt,
           schedule.createdBy,
           schedule.seenUntil,

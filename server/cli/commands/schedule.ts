@@ -13,6 +13,8 @@ interface ScheduleView {
   readonly mode: "always" | "once";
   readonly at: string;
   readonly days: readonly string[];
+  /** It stays within these groups; null: all machines. */
+  readonly rooms: readonly string[] | null;
   readonly createdBy: string;
   readonly next: readonly string[];
   /** Why it would fail now. */
@@ -62,6 +64,7 @@ function details(schedule: ScheduleView): string {
   return [
     `${schedule.name}: ${schedule.machines} -> ${schedule.target}${schedule.mode === "once" ? ", for one boot" : ""}, ${timesText(schedule)}`,
     `Added by ${describeActor(schedule.createdBy)}. Next: ${schedule.next.map(whenText).join(", ")}`,
+    ...(schedule.rooms === null ? [] : [`It stays within ${schedule.rooms.join(", ")}.`]),
     ...(schedule.problem === null ? [] : [`It would fail now: ${schedule.problem}`]),
     "",
   ]

@@ -8,6 +8,7 @@ import type { Exams } from "../../inventory/exams.ts";
 import type { MayTouch, Undoing } from "../../inventory/undoing.ts";
 import type { Operations } from "../../operations/operations.ts";
 import { operators, readers } from "../authorization.ts";
+import type { Reach } from "../reach.ts";
 import { historyView, planView, undoView } from "./views.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import type { Machine } from "../../domain/machine.ts";
@@ -101,6 +102,10 @@ type GroupRequest = Pick<FastifyRequest, "reach" | "asker"> & { readonly params:
 /** What becomes of the machines' power: waking switches on what is off, cycling restarts what is on too. */
 const actions = { none: undefined, wake: "on", cycle: "cycle" } as const;
 
+/** Undefined: everything, also what was of machines that are gone. */
+const mayTouchOf = ({ rooms, hasRoom, hasMachine }: Reach): MayTouch | undefined =>
+  rooms && ((subject) => (subject.kind === "group" ? hasRoom(subject.group) : hasMachine(subject.machineId)));
+
 export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiDeps): void {
   const { assigning, undoing, boots, operations, exams } = deps;
   const refuseGroup = ({ reach, asker, params: { group } }: GroupRequest): void => {
@@ -172,7 +177,7 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
   app.get<{ Querystring: Static<typeof historyQuery> }>(
     "/assignments/history",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: {
         summary: "Who changed which assignments, and when, newest first",
         tags: ["assignments"],
@@ -181,7 +186,9 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     },
     (request) => {
       const { machines, limit } = request.query;
-      return { items: undoing.history(machines, limit).map(historyView), next: null };
+      const { inventory: within } = request.reach;
+      const found = undoing.history(machines, limit, { within, mayTouch: mayTouchOf(request.reach) });
+      return { items: found.map(historyView), next: null };
     },
   );
   app.post<{ Body: Static<typeof undoBody> }>(
@@ -189,16 +196,14 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
     change("Take the last change back", undoBody),
     async (request) => {
       const { dryRun } = request.body;
-      const { reach } = request;
-      const mayTouch: MayTouch = (subject) =>
-        subject.kind === "group" ? reach.hasRoom(subject.group) : reach.hasMachine(subject.machineId);
-      const planned = undoing.plan(reach.rooms && mayTouch);
+      const mayTouch = mayTouchOf(request.reach);
+      const planned = undoing.plan(mayTouch);
       if (!dryRun)
         exams.refuse(
           planned.lines.map(({ machine }) => machine),
           request.asker,
         );
-      const undone = dryRun ? planned : await undoing.undo(request.actor, reach.rooms && mayTouch);
+      const undone = dryRun ? planned : await undoing.undo(request.actor, mayTouch);
       return { dryRun, ...undoView(undone) };
     },
   );

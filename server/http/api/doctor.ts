@@ -10,14 +10,16 @@ import { isoTime } from "./views.ts";
 
 export interface DoctorApiDeps {
   readonly inventory: Inventory;
-  readonly doctor: { examine(mac: Mac, machine: Machine | undefined): Promise<Verdict> };
+  readonly doctor: {
+    examine(mac: Mac, machine: Machine | undefined, sees?: (machineId: string) => boolean): Promise<Verdict>;
+  };
 }
 
 export function registerDoctorApi(app: FastifyInstance, { inventory, doctor }: DoctorApiDeps): void {
   app.get<{ Params: { machine: string } }>(
     "/machines/:machine/doctor",
     {
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "limited" },
       schema: {
         summary: "Why a machine did not boot: what happened, the evidence, what to do next",
         tags: ["machines"],
@@ -31,13 +33,16 @@ export function registerDoctorApi(app: FastifyInstance, { inventory, doctor }: D
     },
     async (request) => {
       const { machine: text } = request.params;
+      const { reach } = request;
       const mac = parseMac(text);
       const isMac = mac !== undefined && !isUnusableMac(mac);
-      const machine = isMac ? inventory.findByMac(mac) : inventory.get(text);
+      // Of a MAC that nobody added nothing says that it is of the caller's rooms.
+      const machine = isMac && !reach.rooms ? inventory.findByMac(mac) : reach.inventory.get(text);
       const first = machine?.macs[0] ?? mac;
       // Who is neither a MAC nor in the inventory was refused above.
       if (first === undefined) throw new Error(`no MAC for ${text}`);
-      return verdictView(await doctor.examine(first, machine), machine, first);
+      const verdict = await doctor.examine(first, machine, reach.rooms && reach.hasMachine);
+      return verdictView(verdict, machine, first);
     },
   );
 }

@@ -20,11 +20,12 @@ import {
   planSteps,
   verdictOf,
 } from "../../domain/operation.ts";
-import { type Power, powerActions } from "../../domain/power.ts";
+import { powerActions } from "../../domain/power.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { Assigning, Within } from "../../inventory/assigning.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { Operations } from "../../operations/operations.ts";
+import { type KnownStatus, statusLimitMs } from "../../power/known-status.ts";
 import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { OperationPosition } from "../../store/operations.ts";
 import { operators, readers } from "../authorization.ts";
@@ -34,7 +35,7 @@ import { isoTime } from "./views.ts";
 
 export interface OperationApiDeps {
   readonly operations: Operations;
-  readonly power: Power;
+  readonly powerStatus: Pick<KnownStatus, "of">;
   readonly keepsStudents: boolean;
   readonly assigning: Assigning;
   readonly exams: Exams;
@@ -123,8 +124,6 @@ export function operationView(operation: Operation, seatOf: (machineId: string) 
   };
 }
 
-/** All machines of one question are asked within this, ms. */
-const statusLimitMs = 60_000;
 /** One machine that was not asked in time is told as such, beside those that were. @throws what nobody foresaw */
 function statusFailure(error: unknown): { code: string | null; message: string } {
   if (error instanceof RollcallError) return error;
@@ -150,7 +149,7 @@ const isSeen = ({ machines: subjects, order }: Operation, { rooms, hasMachine }:
     order.destroyCluster === undefined);
 
 export function registerOperationApi(app: FastifyInstance, deps: OperationApiDeps): void {
-  const { operations, power, cluster } = deps;
+  const { operations, powerStatus, cluster } = deps;
   const tags = ["operations"];
   function view(operation: Operation) {
     const seats = new Map(deps.inventory.all().map(({ id, seat }) => [id, seat]));
@@ -235,7 +234,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     change("Reset machines: students, cluster, claims, power cycle, proof", resetBody),
     async (request, reply) => {
       const { students, destroyCluster, wait: isWaited } = request.body;
-      if (students || destroyCluster !== undefined) request.reach.refuseLimited();
+      if (students || destroyCluster !== undefined) request.reach.refuseLimited("cluster");
       const asked = machinesOf(request.body.machines, request.reach.inventory);
       const order = {
         kind: "reset" as const,
@@ -278,16 +277,29 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
 
   app.get<{ Querystring: Static<typeof powerQuery> }>(
     "/power",
-    read("Which machines are on", { querystring: powerQuery }),
+    read("Which machines are on, as found in the last ten seconds", { querystring: powerQuery }),
     async (request) => {
-      const signal = AbortSignal.timeout(statusLimitMs);
       const states = machinesOf(request.query.machines, request.reach.inventory).map(async (machine) => {
         try {
-          const { method, state } = await power.status(machine, signal);
-          return { machine: machine.name, method, state, code: null, problem: null };
+          const { method, state, askedAt } = await powerStatus.of(machine);
+          return {
+            machine: machine.name,
+            method,
+            state,
+            code: null,
+            problem: null,
+            askedAt: isoTime(askedAt),
+          };
         } catch (error) {
           const { code, message } = statusFailure(error);
-          return { machine: machine.name, method: null, state: "unknown", code, problem: message };
+          return {
+            machine: machine.name,
+            method: null,
+            state: "unknown",
+            code,
+            problem: message,
+            askedAt: null,
+          };
         }
       });
       return { items: await Promise.all(states), next: null };

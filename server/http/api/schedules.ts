@@ -1,9 +1,11 @@
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { describeTarget } from "../../domain/assignment.ts";
+import { ScheduleNotFound } from "../../domain/error-catalogue.ts";
 import { type Schedule, type Weekday, weekdays } from "../../domain/schedule.ts";
 import type { Scheduling } from "../../inventory/schedules.ts";
 import { operators, readers } from "../authorization.ts";
+import type { Reach } from "../reach.ts";
 import { assignmentMode, targetFields, targetOf } from "./assignments.ts";
 import { listQuery, page } from "./paging.ts";
 import { isoTime } from "./views.ts";
@@ -38,6 +40,8 @@ function plainNameOf(machines: string, target: string): string {
   return plain.slice(0, 56) || "schedule";
 }
 
+type NamedRequest = Pick<FastifyRequest, "reach"> & { readonly params: { name: string } };
+
 /** Assignments at a time of day. */
 export function registerScheduleApi(app: FastifyInstance, { scheduling }: ScheduleApiDeps): void {
   const view = (schedule: Schedule) => ({
@@ -47,30 +51,46 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
     mode: schedule.mode,
     at: new Date(schedule.atMinute * 60_000).toISOString().slice(11, 16),
     days: schedule.days,
+    rooms: schedule.rooms ?? null,
     createdAt: isoTime(schedule.createdAt),
     createdBy: schedule.createdBy,
     next: scheduling.nextTimes(schedule).map((at) => isoTime(at)),
     problem: scheduling.problemOf(schedule) ?? null,
   });
   const tags = ["schedules"];
+  const isSeen = (schedule: Schedule, { rooms }: Reach) =>
+    rooms === undefined || scheduling.staysWithin(schedule, rooms);
+  /** One that goes beyond the caller's rooms is as if it were not there. @throws ScheduleNotFound */
+  function seenSchedule({ params: { name }, reach }: NamedRequest): Schedule {
+    const schedule = scheduling.get(name);
+    if (!isSeen(schedule, reach)) throw ScheduleNotFound({ name });
+    return schedule;
+  }
 
   app.get<{ Querystring: Static<typeof listQuery> }>(
     "/schedules",
-    { config: { scopes: readers }, schema: { summary: "All schedules", tags, querystring: listQuery } },
+    {
+      config: { scopes: readers, rooms: "limited" },
+      schema: { summary: "All schedules", tags, querystring: listQuery },
+    },
     (request) => {
-      const { items, next } = page(scheduling.all(), ({ name }) => name, request.query);
+      const seen = scheduling.all().filter((one) => isSeen(one, request.reach));
+      const { items, next } = page(seen, ({ name }) => name, request.query);
       return { items: items.map(view), next };
     },
   );
   app.get<{ Params: { name: string } }>(
     "/schedules/:name",
-    { config: { scopes: readers }, schema: { summary: "One schedule, with its next times", tags } },
-    (request) => view(scheduling.get(request.params.name)),
+    {
+      config: { scopes: readers, rooms: "limited" },
+      schema: { summary: "One schedule, with its next times", tags },
+    },
+    (request) => view(seenSchedule(request)),
   );
   app.post<{ Body: Static<typeof scheduleBody> }>(
     "/schedules",
     {
-      config: { scopes: operators, audit: "own" },
+      config: { scopes: operators, rooms: "limited", audit: "own" },
       schema: { summary: "Assign at a time of day, on some days of the week", tags, body: scheduleBody },
     },
     async (request, reply) => {
@@ -88,6 +108,7 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
         mode,
         atMinute: hours * 60 + minutes,
         days: weekdays.filter((day) => days.includes(day)),
+        rooms: request.reach.rooms,
         createdBy: request.actor,
       });
       return reply.code(201).send(view(schedule));
@@ -96,11 +117,11 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
   app.delete<{ Params: { name: string } }>(
     "/schedules/:name",
     {
-      config: { scopes: operators, audit: "own" },
+      config: { scopes: operators, rooms: "limited", audit: "own" },
       schema: { summary: "Remove a schedule", tags },
     },
     async (request, reply) => {
-      await scheduling.remove(request.params.name, request.actor);
+      await scheduling.remove(seenSchedule(request).name, request.actor);
       return reply.code(204).send();
     },
   );

@@ -89,7 +89,7 @@ export function registerStudentApi(app: FastifyInstance, deps: StudentApiDeps): 
     "/students",
     {
       schema: { summary: "All students, and what of their shares is used", tags, querystring: listQuery },
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "cluster" },
     },
     async (request) => {
       const { items, next } = page(await studentsOf().list(), ({ student }) => student.name, request.query);
@@ -106,7 +106,7 @@ export function registerStudentApi(app: FastifyInstance, deps: StudentApiDeps): 
         tags,
         body: createBody,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, rooms: "cluster" },
     },
     async (request, reply) => {
       const made = await studentsOf().create(request.body.names, request.actor);
@@ -119,7 +119,7 @@ export function registerStudentApi(app: FastifyInstance, deps: StudentApiDeps): 
     "/students/:name",
     {
       schema: { summary: "One student: objects, quota, tokens that were given, problems", tags },
-      config: { scopes: readers },
+      config: { scopes: readers, rooms: "cluster" },
     },
     async (request) => descriptionView(await studentsOf().describe(request.params.name)),
   );
@@ -132,7 +132,7 @@ export function registerStudentApi(app: FastifyInstance, deps: StudentApiDeps): 
           "Delete a student with all that is in the namespace; the student is `leaving` until nothing is left in the cluster, and then not found",
         tags,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, rooms: "cluster" },
     },
     async (request, reply) => {
       const { name } = request.params;
@@ -150,7 +150,7 @@ export function registerStudentApi(app: FastifyInstance, deps: StudentApiDeps): 
         tags,
         body: tokenBody,
       },
-      config: { scopes: operators },
+      config: { scopes: operators, rooms: "cluster" },
     },
     async (request, reply) => {
       const { name, token, kubeconfig, expiresAt, isShortened } = await studentsOf().issueToken(
