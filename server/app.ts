@@ -23,6 +23,7 @@ import { steadyClock } from "./domain/steady-clock.ts";
 import type { NewEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import { buildHttpServer } from "./http/build-server.ts";
+import { createLoginFailures } from "./http/login-failures.ts";
 import { createInventory } from "./inventory/inventory.ts";
 import type { Ipv4 } from "./net/ipv4.ts";
 import type { Mac } from "./net/mac.ts";
@@ -140,8 +141,9 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, roles };
-  const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
+  const watched = { record, failures: createLoginFailures({ clock, record }) };
+  const kept = { ...watched, content, store, authority: opened?.authorities.agent, ownAddresses, roles };
+  const registry = await keepRegistry({ ...deps, ...kept, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({
     clock,
     log,
@@ -188,7 +190,7 @@ export async function createApp(deps: AppDeps) {
     },
   });
   const changes = keepChanges(changing, boots, exams);
-  const scheduling = keepSchedules({ clock, log, record, store, exams, assigning: changes.assigning });
+  const scheduling = keepSchedules({ ...changing, log, exams, assigning: changes.assigning });
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -227,7 +229,7 @@ export async function createApp(deps: AppDeps) {
     sightings,
     doctor: keepDoctor({ ...deps, store, boots, tracker, inventory, sightings, cluster }),
     tls: opened?.tls,
-    record,
+    ...watched,
     boots,
     tracker,
     renderer,

@@ -10,14 +10,15 @@ export interface KeptAccessDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly store: { readonly tokens: AccessDeps["tokens"] };
+  readonly failures: AccessDeps["failures"];
 }
 
-export function keepAccess({ config, clock, log, store: { tokens } }: KeptAccessDeps) {
+export function keepAccess({ config, clock, log, failures, store: { tokens } }: KeptAccessDeps) {
   const { htpasswdFile: file, users: bound, insecurePush, anonymousPull } = config.registry;
   const thread = createPasswordThread();
   const users = file === undefined ? undefined : createPasswordUsers({ ...thread, clock, log, file, bound });
   return {
-    access: createAccess({ clock, tokens, users, insecurePush, anonymousPull }),
+    access: createAccess({ clock, tokens, users, failures, insecurePush, anonymousPull }),
     stop: thread.stop,
   };
 }

@@ -8,6 +8,7 @@ import type { RegistryAddress } from "./domain/container-images.ts";
 import type { ConnectionShares } from "./domain/connection-shares.ts";
 import type { Clock, FileSender, Ids, Log } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
+import type { LoginFailures } from "./http/login-failures.ts";
 import type { Access } from "./http/v2/access.ts";
 import { createRegistryServer } from "./http/v2/registry-server.ts";
 import { createRegistryMetrics, type RegistryMetrics } from "./metrics/registry-metrics.ts";
@@ -39,6 +40,7 @@ export interface KeptRegistryDeps {
   readonly ids: Ids;
   readonly log: Log;
   readonly record: RecordEvent;
+  readonly failures: LoginFailures;
   readonly connections?: ConnectionShares | undefined;
   readonly fileSender?: FileSender | undefined;
   readonly content: ContentStore;

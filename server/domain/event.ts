@@ -106,7 +106,7 @@ export const eventTypes = {
   "exam.ended": "An exam ended, by its time or by a person.",
   "exam.refused": "Somebody wanted to change machines of a room that has an exam.",
   "api.changed": "Somebody did something by the API that has no event of its own.",
-  "token.failures": "An address showed so many wrong tokens that it has to wait.",
+  "token.failures": "An address showed so many wrong tokens or passwords that it has to wait.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

@@ -23,7 +23,7 @@ import {
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
-import { createLoginFailures } from "./login-failures.ts";
+import type { LoginFailures } from "./login-failures.ts";
 import { type MetricsRouteDeps, registerMetrics } from "./metrics-routes.ts";
 import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
 import { clientAddress } from "./request-facts.ts";
@@ -57,6 +57,8 @@ export interface HttpSettings {
   readonly clock: Clock;
   readonly ids: Ids;
   readonly log: Log;
+  /** Wrong tokens by address, the registry's too. */
+  readonly failures: LoginFailures;
   readonly port: number;
   /** Unix socket for the `boot` command on this machine: whoever may open it is the administrator. */
   readonly controlSocket: string;
@@ -180,7 +182,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     tokens: deps.tokens,
     isControl,
     inventory: deps.inventory,
-    failures: createLoginFailures(deps),
+    failures: deps.failures,
   };
   await app.register(
     async (scope) => {

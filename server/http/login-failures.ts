@@ -3,7 +3,7 @@ import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import { TooManyFailures } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 
-/** Wrong tokens that an address may show before it has to wait: a room behind one router has some old scripts. */
+/** Wrong tokens and passwords that an address may show before it has to wait: a room behind one router has some old scripts. */
 const freeFailures = 20;
 /** After so long without a failure an address is as good as new, ms. */
 const forgetAfterMs: DurationMs = 10 * 60_000;
@@ -23,7 +23,7 @@ export interface LoginFailuresDeps {
   readonly record: RecordEvent;
 }
 
-/** Wrong tokens by source address: after some the address waits, each time twice as long. Other addresses never notice. */
+/** Wrong tokens and passwords, of the API and the registry, by source address: after some the address waits, each time twice as long. Other addresses never notice. */
 export function createLoginFailures({ clock, record }: LoginFailuresDeps) {
   const byAddress = new LRUCache<string, Failures>({ max: capacity });
 
@@ -46,7 +46,7 @@ export function createLoginFailures({ clock, record }: LoginFailuresDeps) {
         record({
           type: "token.failures",
           level: "warning",
-          message: `${address} showed ${count} wrong API tokens; it has to wait ${waitMs / 1000} s`,
+          message: `${address} showed ${count} wrong tokens or passwords; it has to wait ${waitMs / 1000} s`,
           data: { address, failures: count },
         });
     },

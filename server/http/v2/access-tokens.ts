@@ -50,6 +50,13 @@ export function createAccessTokens(clock: Pick<Clock, "now">) {
   };
 }
 
+/**
+ * Does it look like one of these? Whoever guesses at them has to guess 256 bits, and after a restart, or five minutes late, every client
+ * shows one that is not valid any more: none of that is a wrong login.
+ */
+export const looksLikeAccessToken = (secret: string): boolean =>
+  /^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}$/.test(secret);
+
 /** `repository:<name>:<action>,<action>`, several of them parted by spaces; `*` is every action. What is none of that is left out. */
 export function parseScopes(texts: readonly string[]): Grant[] {
   return texts

@@ -5,7 +5,14 @@ import { localActor } from "../../domain/assignment.ts";
 import type { Clock } from "../../domain/capabilities.ts";
 import { OciError } from "../../registry/oci-error.ts";
 import { matchesPattern } from "../../registry/repository-name.ts";
-import { accessTokenLifeMs, type Bearer, createAccessTokens, type Grant } from "./access-tokens.ts";
+import type { LoginFailures } from "../login-failures.ts";
+import {
+  accessTokenLifeMs,
+  type Bearer,
+  createAccessTokens,
+  type Grant,
+  looksLikeAccessToken,
+} from "./access-tokens.ts";
 import type { Exchange } from "./exchange.ts";
 import { signatureSupport } from "./signature-routes.ts";
 
@@ -26,6 +33,8 @@ export interface AccessDeps {
     findByHash(hash: string): ApiToken | undefined;
     findByName(name: string): ApiToken | undefined;
   };
+  /** Addresses that show wrong tokens and passwords wait; the API counts in the same book. */
+  readonly failures: LoginFailures;
   /** Users with passwords; undefined: there are none. */
   readonly users: PasswordUsers | undefined;
   /** Pull without logging in. */
@@ -81,7 +90,7 @@ const isGranted = (bearer: Bearer | undefined, repository: string, action: strin
 
 /** Who may do what: everybody pulls, or everybody who logs in; tokens and users push. */
 export function createAccess(deps: AccessDeps) {
-  const { clock, tokens, users, anonymousPull, insecurePush } = deps;
+  const { clock, tokens, users, anonymousPull, insecurePush, failures } = deps;
   const accessTokens = createAccessTokens(clock);
   /** Whose password was found right, by the request that showed it. */
   const loggedIn = new WeakMap<IncomingMessage, Account>();
@@ -114,15 +123,30 @@ export function createAccess(deps: AccessDeps) {
     return login.user === "" ? undefined : users?.verify(login, request.socket.remoteAddress ?? "");
   }
 
+  /** Who shows nothing, or what is no guess, is answered whatever others at that address did. @throws TooManyFailures */
+  function refuseGuesses({ request }: Exchange, { secret }: Login): void {
+    if (secret !== "" && !looksLikeAccessToken(secret)) failures.refuse(request.socket.remoteAddress ?? "");
+  }
+
+  /** Requests whose wrong login is counted: one is looked at in several places. */
+  const counted = new WeakSet<IncomingMessage>();
+  function noteWrong({ request }: Exchange, { secret }: Login): void {
+    if (looksLikeAccessToken(secret) || counted.has(request)) return;
+    counted.add(request);
+    failures.note(request.socket.remoteAddress ?? "");
+  }
+
   /** @throws OciError UNAUTHORIZED */
   function callerOf(exchange: Exchange): Caller {
     const { request } = exchange;
     const { authorization } = request.headers;
     if (authorization === undefined) return nobody;
     const account = loggedIn.get(request);
-    const caller = account ? { account, bearer: undefined } : bySecret(loginIn(authorization).secret);
-    if (!caller) throw unauthorized(exchange, wrongLogin);
-    return caller;
+    const login = loginIn(authorization);
+    const caller = account ? { account, bearer: undefined } : bySecret(login.secret);
+    if (caller) return caller;
+    noteWrong(exchange, login);
+    throw unauthorized(exchange, wrongLogin);
   }
 
   /** Does the caller show a token that may push here? @throws OciError UNAUTHORIZED */
@@ -147,13 +171,15 @@ export function createAccess(deps: AccessDeps) {
 
     /**
      * Verifies a password, which takes its time; what this request may do is asked after that.
-     * @returns undefined: there is nothing to wait for @throws OciError TOOMANYREQUESTS
+     * @returns undefined: there is nothing to wait for @throws OciError TOOMANYREQUESTS, TooManyFailures
      */
     login(exchange: Exchange): Promise<void> | undefined {
       const { request } = exchange;
       const { authorization } = request.headers;
-      if (!users || authorization === undefined) return undefined;
+      if (authorization === undefined) return undefined;
       const login = loginIn(authorization);
+      refuseGuesses(exchange, login);
+      if (!users) return undefined;
       // Whoever asks for an access token is looked at there.
       if (exchange.target.kind === "token" || bySecret(login.secret)) return undefined;
       return byPassword(exchange, login).then((account) => {
@@ -204,10 +230,12 @@ export function createAccess(deps: AccessDeps) {
       return account.name;
     },
 
-    /** Makes an access token for what its owner may do of what is asked. @throws OciError UNAUTHORIZED, TOOMANYREQUESTS */
+    /** Makes an access token for what its owner may do of what is asked. @throws OciError UNAUTHORIZED, TOOMANYREQUESTS, TooManyFailures */
     async grant(exchange: Exchange, login: Login, asked: readonly Grant[]): Promise<string> {
+      refuseGuesses(exchange, login);
       const caller = bySecret(login.secret);
       const account = caller ? caller.account : await byPassword(exchange, login);
+      if (!caller && !account) noteWrong(exchange, login);
       // An access token for some repositories is no way to another one.
       if (caller?.bearer?.grants || (!caller && !account)) throw unauthorized(exchange, wrongLogin);
       if (!account && !anonymousPull)

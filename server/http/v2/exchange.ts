@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { longestManifestBytes } from "../../registry/manifest.ts";
 import { OciError } from "../../registry/oci-error.ts";
+import { TooManyFailures } from "../../domain/error-catalogue.ts";
 import { RollcallError } from "../../domain/errors.ts";
 import type { Clock, Log } from "../../domain/capabilities.ts";
 import type { Asker } from "../../upstream/audience.ts";
@@ -231,13 +232,15 @@ function asOciError(error: unknown) {
   if (error instanceof OciError)
     return { status: error.status, headers: error.headers, body: JSON.stringify(error) };
   if (!(error instanceof RollcallError)) return undefined;
-  const { httpStatus: status, message, advice, code: detail } = error;
-  const isBusy = status === 503;
-  const code = isBusy ? "TOOMANYREQUESTS" : "DENIED";
+  const { httpStatus, message, advice, code: detail } = error;
+  // The one status that clients try again after (containers/image).
+  const status = httpStatus === 503 ? 429 : httpStatus;
+  const mayTryAgain = status === 429;
+  const code = mayTryAgain ? "TOOMANYREQUESTS" : "DENIED";
+  const afterSeconds = TooManyFailures.is(error) ? Number(error.details["retryAfterSeconds"]) : 2;
   return {
-    // The one status that clients try again after (containers/image).
-    status: isBusy ? 429 : status,
-    headers: isBusy ? { "retry-after": "2" } : {},
+    status,
+    headers: mayTryAgain ? { "retry-after": String(afterSeconds) } : {},
     body: JSON.stringify({ errors: [{ code, message: `${message}. ${advice}`, detail: { code: detail } }] }),
   };
 }
