@@ -18,6 +18,7 @@ import { createOperations, type Operations } from "./operations/operations.ts";
 import type { Expected } from "./operations/proof.ts";
 import { type ClusterRemoval, createCommonSteps, createResetSteps } from "./operations/reset-steps.ts";
 import { createRunner, type RunnerLimits } from "./operations/runner.ts";
+import { createKnownStatus, type KnownStatus } from "./power/known-status.ts";
 import type { Store } from "./store/open-store.ts";
 
 export interface KeptOperationsDeps {
@@ -40,7 +41,7 @@ export interface KeptOperationsDeps {
 
 export interface KeptOperations {
   readonly operations: Operations;
-  readonly power: Power;
+  readonly powerStatus: KnownStatus;
   readonly keepsStudents: boolean;
   /** SHA-256 of a document that a machine in an operation was served, its secrets masked; undefined for any other machine. */
   digestServed(machine: Machine, kind: ServedKind): string | undefined;
@@ -55,7 +56,12 @@ const withoutPower: Power = {
 
 export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
   const { clock, store, boots, tracker, roles, cluster } = deps;
-  const power = deps.power ?? withoutPower;
+  const powerStatus = createKnownStatus({
+    clock,
+    power: deps.power ?? withoutPower,
+    settingsOf: (machineId) => JSON.stringify(store.machinePower.settingsOf(machineId) ?? null),
+  });
+  const power = powerStatus.orders;
   const bootOf = (machineId: string): Boot | undefined =>
     tracker.current(machineId) ?? store.boots.ofMachine(machineId, 1)[0];
   const nodeOf = (machineId: string) => cluster?.node(machineId);
@@ -136,7 +142,7 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
 
   return {
     operations,
-    power,
+    powerStatus,
     keepsStudents: cluster?.students !== undefined,
     digestServed(machine, kind) {
       if (!operations.isAtWorkOn(machine.id)) return undefined;

@@ -77,7 +77,15 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   power: {
     imports: ["domain", "net", "pki", "store"],
-    libraries: ["node:child_process", "node:crypto", "node:fs/promises", "node:net", "node:path", "node:tls"],
+    libraries: [
+      "lru-cache",
+      "node:child_process",
+      "node:crypto",
+      "node:fs/promises",
+      "node:net",
+      "node:path",
+      "node:tls",
+    ],
   },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
@@ -243,7 +251,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   "prom-client": ["metrics"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
-  "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "registry", "store", "upstream"],
+  "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "power", "registry", "store", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.
   typebox: ["config", "render", "http", "http/api"],
 };
