@@ -8,15 +8,16 @@ import { loopbackOf, plain, type TestServer } from "./http-fixture.ts";
 /**
  * Lets the server's cluster be up: its rows say that the machine 77 is its master, and at that machine's address stands `fakeCluster`, where
  * a master's API server would. For a server with `cluster.kubernetesVersion`.
+ * @param from whose address that is: each test file has another one, since several run at a time
  */
-export async function bringUpCluster(t: Test, server: TestServer) {
+export async function bringUpCluster(t: Test, server: TestServer, from = 77) {
   const now = Date.now();
   const authorities = await openClusterAuthorities(
     { dataDirectory: server.dataDir, passphrase: undefined },
     { now, keyAlgorithm: "ECDSA-P256" },
   );
   const cluster = fakeCluster();
-  const address = loopbackOf(77);
+  const address = loopbackOf(from);
   const { asked } = await fakeApiServer(t, authorities, cluster.answer, {
     at: { host: address, port: 6443 },
   });
