@@ -62,6 +62,8 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/bin/etcdctl": "etcd-client",
     "/usr/bin/cpio": "cpio",
     "/usr/bin/shellcheck": "shellcheck",
+    "/usr/bin/zsh": "zsh",
+    "/usr/bin/fish": "fish",
     "/usr/bin/rootlesskit": "rootlesskit",
     "/usr/bin/slirp4netns": "slirp4netns",
     "/usr/bin/newuidmap": "uidmap",

@@ -93,9 +93,9 @@ export async function complete(
   const { command, operands, awaiting, onlyOperands } = placeOf(program, words.slice(0, -1));
   const matching = (candidates: readonly Candidate[], typed = current) =>
     candidates.filter(({ word }) => word.startsWith(typed));
-  async function named(kinds: readonly NameKind[], isSet: boolean): Promise<Candidate[]> {
+  async function named(kinds: readonly NameKind[], isSet: boolean, typed = current): Promise<Candidate[]> {
     // In a host set the name after the last comma is being written; a `-` before it leaves it out.
-    const before = isSet ? (/^.*,-?|^-/.exec(current)?.[0] ?? "") : "";
+    const before = isSet ? (/^.*,-?|^-/.exec(typed)?.[0] ?? "") : "";
     const lists = await Promise.all(
       kinds.map(async (kind) =>
         (await namesOf(kind))
@@ -104,18 +104,28 @@ export async function complete(
       ),
     );
     const all = lists.flat();
-    return matching(all.filter(({ word }, index) => all.findIndex((one) => one.word === word) === index));
+    return matching(
+      all.filter(({ word }, index) => all.findIndex((one) => one.word === word) === index),
+      typed,
+    );
   }
 
-  if (awaiting !== undefined) {
-    const choices = (awaiting.argChoices ?? []).map((word) => ({ word, description: "" }));
-    return choices.length > 0 ? matching(choices) : named(optionKinds(awaiting), false);
+  async function valuesOf(option: Option, typed: string): Promise<Candidate[]> {
+    const choices = (option.argChoices ?? []).map((word) => ({ word, description: "" }));
+    if (choices.length > 0) return matching(choices, typed);
+    return named(optionKinds(option), false, typed);
   }
+  if (awaiting !== undefined) return valuesOf(awaiting, current);
   // `boot s4 worker` is short for `boot assign s4 worker`.
   const taker = command.parent === null ? command.commands.find((one) => one.name() === "assign") : command;
+  const options = optionsOf(operands.length > 0 && taker ? taker : command);
+  const [, assigned = "", typed = ""] = /^(--[a-z-]+)=(.*)$/.exec(current) ?? [];
+  const valued = options.find(({ long, required, optional }) => long === assigned && (required || optional));
+  if (valued !== undefined && !onlyOperands)
+    return (await valuesOf(valued, typed)).map((one) => ({ ...one, word: `${assigned}=${one.word}` }));
   if (current.startsWith("-") && !onlyOperands)
     return matching(
-      optionsOf(operands.length > 0 && taker ? taker : command).map((one) => ({
+      options.map((one) => ({
         word: one.long ?? one.flags,
         description: one.description,
       })),
@@ -150,16 +160,22 @@ _boot() {
 complete -F _boot boot
 `,
   zsh: `#compdef boot
-# zsh completion of boot; boot completion zsh > a file _boot in a directory of $fpath
+# zsh completion of boot; boot completion zsh > a file _boot in a directory of $fpath, or after compinit: source <(boot completion zsh)
 _boot() {
-    local line
+    local word description
     local -a candidates
     while IFS=$'\\t' read -r word description; do
         candidates+=("\${word//:/\\\\:}\${description:+:$description}")
-    done < <("\${words[1]}" __complete -- "\${(@)words[2,CURRENT]}" 2>/dev/null)
+    done < <("\${words[1]}" __complete -- "\${(@Q)words[2,CURRENT]}" 2>/dev/null)
     _describe boot candidates
 }
-if [ "$funcstack[1]" = "_boot" ]; then _boot "$@"; else compdef _boot boot; fi
+if [ "$funcstack[1]" = "_boot" ]; then
+    _boot "$@"
+elif (( $+functions[compdef] )); then
+    compdef _boot boot
+else
+    print -u2 'boot: run compinit before this: autoload -U compinit; compinit'
+fi
 `,
   fish: `# fish completion of boot; boot completion fish > ~/.config/fish/completions/boot.fish
 function __boot_complete

@@ -101,6 +101,9 @@ const termLines = (rows: readonly (readonly string[])[]) =>
 export function manualPage(program: Command, version: string): string {
   return `${[
     `.TH BOOT 1 "" "Rollcall ${roff(version)}" "User Commands"`,
+    // Names of variables and arguments are not broken at the end of a line, nor lines stretched.
+    ".nh",
+    ".ad l",
     ".SH NAME",
     "boot \\- boots rooms of diskless PCs over the network",
     ".SH SYNOPSIS",

@@ -24,26 +24,71 @@ export function safeLines(text: string): string {
 /** Columns whose words are phases or the like, and have colours. */
 const paintedColumns: ReadonlySet<string> = new Set(["phase", "state"]);
 
-/** Columns padded to their widest cell; the last one is not padded. */
-export function formatTable({ columns, rows, empty }: Table, paint: Paint = plainPaint): string {
+/** No column is made narrower than this. */
+const narrowest = 16;
+const gap = 2;
+
+/** Widths with which a table fits: the widest columns give way. @param room characters of a line */
+function fittingWidths(widths: readonly number[], room: number): number[] {
+  const fitting = [...widths];
+  const total = () => fitting.reduce((sum, width) => sum + width, gap * (fitting.length - 1));
+  while (total() > room) {
+    const widest = Math.max(...fitting);
+    if (widest <= narrowest) break;
+    fitting[fitting.indexOf(widest)] = widest - 1;
+  }
+  return fitting;
+}
+
+/** Lines of whole words; one that is longer than a line, such as a URL, stays whole, so that it can be copied. */
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(" ")) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/**
+ * Columns padded to their widest cell; the last one is not padded.
+ * @param room characters of a line of the terminal: longer cells go on below; undefined: each row is one line, for programs
+ */
+export function formatTable(
+  { columns, rows, empty }: Table,
+  paint: Paint = plainPaint,
+  room?: number,
+): string {
   if (rows.length === 0) return `${empty}\n`;
   const cells = [
     columns.map((name) => name.toUpperCase()),
     ...rows.map((row) => row.map((cell) => safeText(String(cell ?? "-")))),
   ];
-  const widths = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? "").length)));
-  return (
-    cells
-      .map((row, line) =>
-        row
-          .map((cell, index) => {
-            const padded = index === row.length - 1 ? cell : cell.padEnd(widths[index] ?? 0);
-            return line > 0 && paintedColumns.has(columns[index] ?? "") ? paint(padded) : padded;
-          })
-          .join("  "),
-      )
-      .join("\n") + "\n"
-  );
+  const natural = columns.map((_, index) => Math.max(...cells.map((row) => (row[index] ?? "").length)));
+  const widths = room === undefined ? natural : fittingWidths(natural, room);
+  const isPainted = columns.map((name) => paintedColumns.has(name));
+  const line = (parts: readonly string[], mayPaint: boolean) =>
+    parts
+      .map((part, index) => {
+        const padded = index === parts.length - 1 ? part : part.padEnd(widths[index] ?? 0);
+        return mayPaint && isPainted[index] ? paint(padded) : padded;
+      })
+      .join(" ".repeat(gap));
+  const text = cells.flatMap((row, number) => {
+    const isWhole = row.every((cell, index) => cell.length <= (widths[index] ?? 0));
+    if (isWhole) return [line(row, number > 0)];
+    const parts = row.map((cell, index) => wrapped(cell, widths[index] ?? 0));
+    const height = Math.max(...parts.map(({ length }) => length));
+    return Array.from({ length: height }, (_, at) =>
+      line(
+        parts.map((part) => part[at] ?? ""),
+        number > 0,
+      ).trimEnd(),
+    );
+  });
+  return `${text.join("\n")}\n`;
 }
 
 export function formatValue(value: unknown, format: "json" | "yaml"): string {

@@ -6,6 +6,9 @@ import { colourPaint, mayColour, type Paint, plainPaint } from "./colour.ts";
 import { configFiles } from "./config-files.ts";
 import { formatTable, formatValue, type OutputFormat, type Table } from "./output.ts";
 
+/** Characters of a line of the terminal; undefined: it is none. */
+const lineRoom = (): number | undefined => (process.stdout.isTTY ? process.stdout.columns : undefined);
+
 /** What every command gets: the server, and where its words go. */
 export interface Session {
   readonly client: Client;
@@ -80,7 +83,7 @@ export function createSession(
     show(value, table) {
       if (format !== "table") return void process.stdout.write(formatValue(value, format));
       const drawn = table();
-      process.stdout.write(typeof drawn === "string" ? drawn : formatTable(drawn, paint));
+      process.stdout.write(typeof drawn === "string" ? drawn : formatTable(drawn, paint, lineRoom()));
     },
     say(text) {
       if (format === "table") process.stdout.write(`${text}\n`);
