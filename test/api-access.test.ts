@@ -159,19 +159,19 @@ t.test("who may call what", async (t) => {
       // An address that shows a wrong token again and again has to wait, so the stranger comes from another one each time.
       const from = ++asked;
       for (const [caller, token] of tokens) {
-        const answer = await server.ask(
-          `/api/v1${path.replaceAll(/\{\w+\}/g, "nobody")}`,
-          {
-            method: method as Dispatcher.HttpMethod,
-            token,
-            ...(caller === "stranger" ? { from } : {}),
-            ...(method === "GET" ? {} : { body: "{}", headers: { "content-type": "application/json" } }),
-          },
-        );
+        const answer = await server.ask(`/api/v1${path.replaceAll(/\{\w+\}/g, "nobody")}`, {
+          method: method as Dispatcher.HttpMethod,
+          token,
+          ...(caller === "stranger" ? { from } : {}),
+          ...(method === "GET" ? {} : { body: "{}", headers: { "content-type": "application/json" } }),
+        });
         const { status, headers } = answer;
         if (open.has(route)) t.equal(status, 400, caller);
         else if (caller === "nobody")
-          t.match([status, answer.json, headers["www-authenticate"]], [401, { code: "TOKEN_MISSING" }, "Bearer"]);
+          t.match(
+            [status, answer.json, headers["www-authenticate"]],
+            [401, { code: "TOKEN_MISSING" }, "Bearer"],
+          );
         else if (caller === "stranger") t.match([status, answer.json], [401, { code: "TOKEN_INVALID" }]);
         else if ((allowed as readonly string[]).includes(caller))
           t.notMatch(String(status), /^(401|403|5\d\d)$/, caller);
