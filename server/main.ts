@@ -1,10 +1,11 @@
-import { mkdirSync } from "node:fs";
+import { existsSync, mkdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { createApp } from "./app.ts";
 import { type ConfigSources, loadConfig, refuseOwnAddresses } from "./config/load.ts";
 import type { Config } from "./config/schema.ts";
 import { shareConnections } from "./domain/connection-shares.ts";
 import type { Event } from "./domain/event.ts";
+import { dashboardPath } from "./http/dashboard/pages.ts";
 import type { KeptRegistry } from "./kept-registry.ts";
 import { createRouterDiscovery } from "./ndp/router-discovery.ts";
 import { readVersion, root } from "./platform/checkout.ts";
@@ -22,13 +23,19 @@ import { createUdp } from "./platform/udp.ts";
 import { stopOnSignals } from "./stop-signals.ts";
 import { startTftpThread } from "./tftp-thread.ts";
 
-/** The command that shows this server's roll, as it works from the directory that the server was started in. */
-export function commandFor(dataDir: string, from = process.cwd()): string {
+/** A command of this server's, as it works from the directory that the server was started in. */
+export function commandFor(dataDir: string, from = process.cwd(), command = "status"): string {
   const quoted = (path: string) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`);
   const checkout = resolve(from) === root ? "" : ` --prefix ${quoted(root)}`;
   const data = resolve(dataDir);
-  return `npm run${checkout} boot -- ${data === resolve(root, "data") ? "" : `--data ${quoted(data)} `}status`;
+  return `npm run${checkout} boot -- ${data === resolve(root, "data") ? "" : `--data ${quoted(data)} `}${command}`;
 }
+
+/** How to get into the dashboard, or why that is no use yet. */
+const signInHint = (dataDir: string): string =>
+  existsSync(resolve(root, "dist/web/index.html"))
+    ? `sign in with a token, or by a link: ${commandFor(dataDir, process.cwd(), "dashboard")}`
+    : "not built: node server/build-dashboard.mjs";
 
 /** Where images and their signatures are; empty: the registry is switched off. */
 export function registryLine(
@@ -108,6 +115,7 @@ export async function serve(sources: ConfigSources): Promise<number> {
   process.stderr.on("error", () => undefined);
   const output = createLineWriter(1, () => "");
   output.write(`Rollcall is up: ${app.publicUrl()}/\n`);
+  output.write(`  Dashboard: ${app.publicUrl()}${dashboardPath} (${signInHint(config.dataDir)})\n`);
   output.write(`  DHCP ${config.dhcp.mode} and TFTP on ${served}; data in ${resolve(config.dataDir)}\n`);
   output.write(registryLine(config, interfaces[0]?.address ?? "127.0.0.1", app.addresses));
   if (config.cluster.kubernetesVersion !== undefined)

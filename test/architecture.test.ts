@@ -128,6 +128,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "render",
       "store",
       "http/api",
+      "http/dashboard",
     ],
     libraries: [
       "fastify",
@@ -165,6 +166,10 @@ const rooms: Readonly<Record<string, Room>> = {
       "signatures",
     ],
     libraries: ["fastify", "typebox"],
+  },
+  "http/dashboard": {
+    imports: ["boot", "domain", "http", "http/api", "store"],
+    libraries: ["node:fs", "node:path"],
   },
   "http/v2": {
     imports: ["domain", "http", "registry", "signatures", "upstream"],
@@ -210,6 +215,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "endpoint",
       "etcd",
       "http",
+      "http/dashboard",
       "http/v2",
       "inventory",
       "kubeadm",
@@ -249,11 +255,13 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   openpgp: ["signatures"],
   bcryptjs: ["http/v2"],
   "prom-client": ["metrics"],
-  fastify: ["http", "http/api"],
+  fastify: ["http", "http/api", "http/dashboard"],
+  "@fastify/cookie": ["http/dashboard"],
+  "@fastify/static": ["http/dashboard"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
   "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "power", "registry", "store", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.
-  typebox: ["config", "render", "http", "http/api"],
+  typebox: ["config", "render", "http", "http/api", "http/dashboard"],
 };
 
 /** Files that are pure beside the shell of their room. */

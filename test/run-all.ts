@@ -284,6 +284,7 @@ const partRunners: Readonly<Record<Part, (updateGoldens: boolean) => Promise<Res
   async check() {
     const results = [
       await step("types", bin("tsc"), ["--noEmit"]),
+      await step("types of the dashboard", bin("tsc"), ["--noEmit", "--project", "server/web"]),
       await step("lint", bin("oxlint"), ["--type-aware", "--quiet", "server", "test"]),
       await step("format", bin("prettier"), ["--check", "--log-level", "warn", "."]),
     ];
@@ -341,6 +342,10 @@ const filled = await run(node, [
   "fill",
 ]);
 if (filled !== 0) total.failed++;
+if (chosen.some((part) => part !== "check")) {
+  const built = await step("dashboard", node, [join(root, "server/build-dashboard.mjs")]);
+  total.failed += built.failed;
+}
 for (const part of chosen) {
   say(`\n== ${part}`);
   const result = await partRunners[part](values["update-goldens"]);

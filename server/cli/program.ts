@@ -3,6 +3,7 @@ import { readVersion } from "../platform/checkout.ts";
 import { assetCommands } from "./commands/asset.ts";
 import { assignCommands } from "./commands/assign.ts";
 import { clusterCommands } from "./commands/cluster.ts";
+import { dashboardCommand } from "./commands/dashboard.ts";
 import { diffCommand } from "./commands/diff.ts";
 import { configCommands } from "./commands/config.ts";
 import { demoCommand } from "./commands/demo.ts";
@@ -70,6 +71,7 @@ Examples:
   for (const add of [
     overviewCommand,
     statusCommand,
+    dashboardCommand,
     assignCommands,
     scheduleCommands,
     diffCommand,

@@ -19,6 +19,35 @@ export const TooManyFailures = defineError("TOO_MANY_FAILURES", {
   advice:
     "Look for a program there that shows an old token, and give it a new one. Other addresses and commands on the server itself go on.",
 });
+export const SessionEnded = defineError("SESSION_ENDED", {
+  kind: "user",
+  httpStatus: 401,
+  message: () =>
+    "you are not signed in any more: the session is over, somebody signed it out, or its token was revoked",
+  advice: "Sign in again with a token, or with a link that `boot dashboard` prints on the server.",
+});
+export const LinkInvalid = defineError("LINK_INVALID", {
+  kind: "user",
+  httpStatus: 401,
+  message: () => "this link for signing in is unknown, was used before, or is older than 5 minutes",
+  advice: "Make a new one: `boot dashboard` prints it. A link is good for one time.",
+});
+export const SessionNotEnough = defineError("SESSION_NOT_ENOUGH", {
+  kind: "user",
+  httpStatus: 403,
+  message: () => "a page that is signed in makes no links for signing in",
+  advice: "Run `boot dashboard` on the server, or with --token where you are.",
+});
+export const CrossSiteRequest = defineError("CROSS_SITE_REQUEST", {
+  kind: "user",
+  httpStatus: 403,
+  message: (d: { origin: string | undefined }) =>
+    d.origin === undefined
+      ? "a signed-in browser asked for this without saying which page did: it may have been another site's"
+      : `a page of ${d.origin.slice(0, 100)} asked for this with the cookie of somebody who is signed in here`,
+  advice:
+    "Use the dashboard at this server's own address. A program shows a token in `Authorization: Bearer TOKEN` and no cookie; behind a proxy, the proxy must keep the Host header.",
+});
 export const ExamUnderWay = defineError("EXAM_UNDER_WAY", {
   kind: "user",
   httpStatus: 409,

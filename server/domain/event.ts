@@ -107,6 +107,11 @@ export const eventTypes = {
   "exam.refused": "Somebody wanted to change machines of a room that has an exam.",
   "api.changed": "Somebody did something by the API that has no event of its own.",
   "token.failures": "An address showed so many wrong tokens or passwords that it has to wait.",
+  "session.started": "Somebody signed in to the dashboard.",
+  "session.ended": "Somebody signed out of the dashboard.",
+  "session.refused":
+    "Somebody could not sign in to the dashboard, or a page of another site asked for something in the name of somebody who is.",
+  "session.link": "A link was made that signs in to the dashboard once.",
   "token.created": "An API token was made.",
   "token.revoked": "An API token was revoked.",
 } as const satisfies Record<string, string>;

@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { isIPv4, isIPv6 } from "node:net";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import type { ApiToken, TokenScope } from "../domain/api-token.ts";
-import { localActor } from "../domain/assignment.ts";
 import type { Clock } from "../domain/capabilities.ts";
 import { HostNotAllowed, ScopeMissing, TokenInvalid, TokenMissing } from "../domain/error-catalogue.ts";
 import type { Asker } from "../inventory/exams.ts";
 import type { Inventory } from "../inventory/inventory.ts";
+import type { CookieSessions } from "./dashboard/session-cookie.ts";
+import { localAdministrator, scopeHere, type SignedIn } from "./dashboard/sign-in.ts";
 import type { LoginFailures } from "./login-failures.ts";
 import { createReach, type Reach, type RoomRule } from "./reach.ts";
 
@@ -20,6 +21,7 @@ declare module "fastify" {
   interface FastifyRequest {
     /** Name of the token, or `local` for the control socket. */
     actor: string;
+    caller: SignedIn;
     /** What of the lab the caller may see and change. */
     reach: Reach;
     isAdmin: boolean;
@@ -36,6 +38,8 @@ export interface AuthorizationDeps {
   readonly isControl: (request: FastifyRequest) => boolean;
   readonly inventory: Inventory;
   readonly failures: LoginFailures;
+  /** Those who are signed in to the dashboard; undefined: this scope takes no cookies. */
+  readonly cookies?: CookieSessions | undefined;
 }
 
 const neverAuthorized = () => false;
@@ -43,17 +47,19 @@ const neverAuthorized = () => false;
 /** Every route below this scope needs a token whose scope the route names; a route that names none is for admins only. */
 export function installAuthorization(
   app: FastifyInstance,
-  { clock, tokens, isControl, inventory, failures }: AuthorizationDeps,
+  { clock, tokens, isControl, inventory, failures, cookies }: AuthorizationDeps,
 ): void {
   app.decorateRequest("actor", "");
+  app.decorateRequest("caller", null as unknown as SignedIn);
   app.decorateRequest("isAdmin", false);
   app.decorateRequest("reach", null as unknown as Reach);
   app.decorateRequest("asker", null as unknown as Asker);
   app.decorateRequest("isStillAuthorized", neverAuthorized);
   app.addHook("onRequest", (request, _reply, done) => {
     try {
-      const check = () => (isControl(request) ? administrator : authorize(request));
-      const caller = isControl(request) ? administrator : authorizeCounted(request);
+      const check = () => (isControl(request) ? localAdministrator : authorize(request));
+      const caller = isControl(request) ? localAdministrator : authorizeCounted(request);
+      request.caller = caller;
       request.actor = caller.name;
       request.isAdmin = caller.scope === "admin";
       request.reach = createReach(caller.rooms, inventory);
@@ -74,7 +80,7 @@ export function installAuthorization(
   });
 
   /** Wrong tokens are counted by the address that shows them. @throws TooManyFailures */
-  function authorizeCounted(request: FastifyRequest): Caller {
+  function authorizeCounted(request: FastifyRequest): SignedIn {
     const address = request.socket.remoteAddress ?? "";
     if (request.headers.authorization !== undefined) failures.refuse(address);
     try {
@@ -85,27 +91,29 @@ export function installAuthorization(
     }
   }
 
-  function authorize(request: FastifyRequest): Caller {
-    const match = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(request.headers.authorization ?? "");
-    if (!match?.[1]) throw TokenMissing({});
-    const token = tokens.findByHash(createHash("sha256").update(match[1]).digest("hex"));
-    if (!token || (token.expiresAt !== undefined && clock.now() > token.expiresAt)) throw TokenInvalid({});
+  /** @throws TokenMissing, TokenInvalid, ScopeMissing, SessionEnded, CrossSiteRequest */
+  function authorize(request: FastifyRequest): SignedIn {
+    const caller = cookies?.callerOf(request) ?? bearerOf(request);
     const scopes = request.routeOptions.config.scopes ?? [];
-    // A token for some repositories of the registry is no token for what machines boot: here it may look, and nothing else.
-    const scope = token.repositories === undefined ? token.scope : "viewer";
+    const scope = scopeHere(caller);
     if (scope !== "admin" && !scopes.includes(scope)) {
-      const bound = token.repositories === undefined ? "" : ` for ${token.repositories.join(", ")} alone`;
+      const bound = caller.repositories === undefined ? "" : ` for ${caller.repositories.join(", ")} alone`;
       throw ScopeMissing({
-        scope: `${token.scope}${bound}`,
+        scope: `${caller.scope}${bound}`,
         needed: [...new Set<string>([...scopes, "admin"])],
       });
     }
+    return caller;
+  }
+
+  function bearerOf({ headers }: FastifyRequest): ApiToken {
+    const match = /^Bearer +([A-Za-z0-9._~+/-]+=*)$/i.exec(headers.authorization ?? "");
+    if (!match?.[1]) throw TokenMissing({});
+    const token = tokens.findByHash(createHash("sha256").update(match[1]).digest("hex"));
+    if (!token || (token.expiresAt !== undefined && clock.now() > token.expiresAt)) throw TokenInvalid({});
     return token;
   }
 }
-
-type Caller = Pick<ApiToken, "name" | "scope" | "rooms">;
-const administrator: Caller = { name: localActor, scope: "admin" };
 
 /** @throws ScopeMissing for whoever is no administrator */
 function overridesExam(request: FastifyRequest): boolean {

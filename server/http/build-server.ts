@@ -26,6 +26,10 @@ import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import type { LoginFailures } from "./login-failures.ts";
 import { type MetricsRouteDeps, registerMetrics } from "./metrics-routes.ts";
 import { type NodeRouteDeps, registerNodeRoutes } from "./node-routes.ts";
+import { dashboardPath, type PageDeps, registerPages, wantsPage } from "./dashboard/pages.ts";
+import { acceptCookies, createCookieSessions } from "./dashboard/session-cookie.ts";
+import { registerSessions, registerSignIn, type SessionRouteDeps } from "./dashboard/session-routes.ts";
+import { createSignIn, type SignInDeps } from "./dashboard/sign-in.ts";
 import { clientAddress } from "./request-facts.ts";
 import { createTlsListener, type TlsSettings } from "./tls-listener.ts";
 import { TitledResponse } from "./titled-response.ts";
@@ -49,6 +53,9 @@ export type HttpDeps = BootRouteDeps &
   NodeRouteDeps &
   MetricsRouteDeps &
   AuthorityRouteDeps &
+  PageDeps &
+  SignInDeps &
+  Pick<SessionRouteDeps, "publicUrl"> &
   HttpSettings;
 
 export interface HttpSettings {
@@ -93,11 +100,11 @@ export interface BodyLimits {
 }
 const bodyLimits: BodyLimits = { bodyMs: 60_000, uploadSilenceMs: 60_000 };
 
-/** Stands where the dashboard will be. */
+/** For whoever asks for the server itself and is no browser. */
 const landingPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Rollcall</title>
 <h1>Rollcall is up</h1>
-<p>The roll: <code>boot status</code>. The API: <a href="/api/docs">/api/docs</a>.</p></html>
+<p>The roll: <a href="${dashboardPath}">${dashboardPath}</a> or <code>boot status</code>. The API: <a href="/api/docs">/api/docs</a>.</p></html>
 `;
 
 /** The HTTP server on its port, and the same routes on the control socket. */
@@ -151,8 +158,8 @@ export async function buildHttpServer(deps: HttpDeps) {
   installHostCheck(app, { hostname: await ownHostname(), configured: deps.names ?? [], isControl });
   acceptForms(app);
   installErrorMapper(app, log, ids, (request, { code, httpStatus }) => {
-    // What people ask by the API is no matter of a machine's.
-    if (request.url.startsWith("/api/") || control.owns(request)) return;
+    // What people ask is no matter of a machine's.
+    if (/^\/(api|dashboard)\//.test(request.url) || control.owns(request)) return;
     const { method, url } = request;
     deps.sightings?.refusal(clientAddress(request), { method, url, status: httpStatus, code });
   });
@@ -184,10 +191,18 @@ export async function buildHttpServer(deps: HttpDeps) {
     inventory: deps.inventory,
     failures: deps.failures,
   };
+  const signIn = createSignIn(deps);
+  const cookies = createCookieSessions(signIn, deps.record);
+  const signingIn = { ...deps, signIn, failures: authorization.failures };
   await app.register(
     async (scope) => {
-      installAuthorization(scope, authorization);
-      await registerApi(scope, deps);
+      await acceptCookies(scope);
+      await scope.register(async (open) => registerSignIn(open, signingIn));
+      await scope.register(async (closed) => {
+        installAuthorization(closed, { ...authorization, cookies });
+        registerSessions(closed, signingIn);
+        await registerApi(closed, deps);
+      });
     },
     { prefix: "/api/v1" },
   );
@@ -195,9 +210,12 @@ export async function buildHttpServer(deps: HttpDeps) {
     installAuthorization(scope, authorization);
     registerMetrics(scope, deps);
   });
-  app.get("/", { schema: { hide: true } }, (_request, reply) =>
-    reply.type("text/html; charset=utf-8").send(landingPage),
-  );
+  registerPages(app, deps);
+  app.get("/", { schema: { hide: true } }, (request, reply) => {
+    void reply.header("vary", "accept");
+    if (wantsPage(request)) return reply.redirect(dashboardPath, 302);
+    return reply.type("text/html; charset=utf-8").send(landingPage);
+  });
   app.get("/api/openapi.json", { schema: { hide: true } }, () => app.swagger());
 
   let tlsPort: number | undefined;

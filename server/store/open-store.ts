@@ -21,6 +21,7 @@ import { createPowerRepository } from "./power.ts";
 import { createProbe } from "./probe.ts";
 import { createRegistryRepository } from "./registry.ts";
 import { createScheduleRepository } from "./schedules.ts";
+import { createSessionRepository } from "./sessions.ts";
 import { createSignatureRepository } from "./signatures.ts";
 import { createSignerRepository } from "./signers.ts";
 import { createStudentRepository } from "./students.ts";
@@ -67,6 +68,7 @@ export function openStore(path: string, clock: Clock) {
     operations: createOperationRepository(db, queue),
     registry: createRegistryRepository(db, queue),
     schedules: createScheduleRepository(db, queue),
+    sessions: createSessionRepository(db, queue),
     signers: createSignerRepository(db, queue),
     signatures: createSignatureRepository(db, queue),
     students: createStudentRepository(db, queue),

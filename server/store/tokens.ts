@@ -32,6 +32,7 @@ export function createTokenRepository(db: Database, queue: CommitQueue) {
   return {
     all: (): ApiToken[] => [...byHash.values()],
     findByHash: (hash: string): ApiToken | undefined => byHash.get(hash),
+    findById: (id: string): ApiToken | undefined => [...byHash.values()].find((token) => token.id === id),
     findByName: (name: string): ApiToken | undefined =>
       [...byHash.values()].find((token) => token.name === name || token.id === name),
     /** @throws InvalidRequest when the name is taken: it is what the event log knows a token by */

@@ -59,6 +59,8 @@ export interface ServerOptions {
   readonly clock?: Clock;
   /** First-stage programs that there are; snponly.efi alone unless told otherwise. */
   readonly bootAssets?: readonly string[];
+  /** Built pages of the dashboard, by path below dist/web; none unless told. */
+  readonly pages?: Readonly<Record<string, string>>;
   /** The machine at 127.0.0.1, where programs of this host ask from. */
   readonly machineHere?: number;
   /** More of the config, by key. */
@@ -105,6 +107,7 @@ export async function startServer(
       })),
     }),
   });
+  writeFiles(join(root, "dist/web"), options.pages ?? {});
   symlinkSync(join(checkout, "templates"), join(root, "templates"));
   mkdirSync(rolesDir);
   mkdirSync(dataDir, { recursive: true });
