@@ -59,6 +59,7 @@ const table: Readonly<Record<string, readonly Scope[]>> = {
   "PUT /groups/{group}/role": operators,
   "DELETE /groups/{group}/role": operators,
   "GET /events": everybody,
+  "GET /live": everybody,
   "GET /exams": everybody,
   "POST /exams": operators,
   "DELETE /exams/{room}": operators,

@@ -39,6 +39,7 @@ const withinRooms = new Set([
   "PUT /groups/{group}/role",
   "DELETE /groups/{group}/role",
   "GET /events",
+  "GET /live",
   "GET /exams",
   "POST /exams",
   "DELETE /exams/{room}",

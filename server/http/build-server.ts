@@ -21,6 +21,7 @@ import {
   listenError,
 } from "./connection-limits.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
+import { createDownloads } from "./downloads.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import { createLoginFailures } from "./login-failures.ts";
@@ -44,8 +45,7 @@ declare module "fastify" {
 
 export type HttpDeps = BootRouteDeps &
   CallbackRouteDeps &
-  AssetRouteDeps &
-  ApiDeps &
+  Omit<AssetRouteDeps & ApiDeps, "downloads"> &
   NodeRouteDeps &
   MetricsRouteDeps &
   AuthorityRouteDeps &
@@ -101,6 +101,7 @@ const landingPage = `<!doctype html>
 /** The HTTP server on its port, and the same routes on the control socket. */
 export async function buildHttpServer(deps: HttpDeps) {
   const { clock, ids, log, tracker } = deps;
+  const downloads = createDownloads();
   const mayBegin = createPipelineLimit();
   const limited =
     (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
@@ -171,7 +172,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerGrubRoutes(scope, deps);
     registerCallbackRoutes(scope, deps);
     registerNodeRoutes(scope, deps);
-    registerAssetRoutes(scope, deps);
+    registerAssetRoutes(scope, { ...deps, downloads });
     registerAuthority(scope, deps);
     registerHealth(scope, deps.ready);
   });
@@ -185,7 +186,7 @@ export async function buildHttpServer(deps: HttpDeps) {
   await app.register(
     async (scope) => {
       installAuthorization(scope, authorization);
-      await registerApi(scope, deps);
+      await registerApi(scope, { ...deps, downloads });
     },
     { prefix: "/api/v1" },
   );

@@ -4,11 +4,13 @@ import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { installAudit } from "./audit.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
+import { createEventStreams } from "./event-streams.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ExamApiDeps, registerExamApi } from "./exams.ts";
 import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
+import { type LiveApiDeps, registerLiveApi } from "./live.ts";
 import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type MachinePowerApiDeps, registerMachinePowerApi } from "./machine-power.ts";
@@ -30,6 +32,7 @@ export interface ApiDeps
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
+    LiveApiDeps,
     ImageApiDeps,
     RegistryApiDeps,
     ContainerImageApiDeps,
@@ -60,7 +63,9 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerMachinePowerApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
-  registerEventApi(app, deps);
+  const streams = createEventStreams(app, deps.clock);
+  registerEventApi(app, deps, streams);
+  registerLiveApi(app, deps, streams);
   registerImageApi(app, deps);
   registerRegistryApi(app, deps);
   registerContainerImageApi(app, deps);
