@@ -64,6 +64,10 @@ export function keepDoctor(deps: KeptDoctorDeps) {
     return store.boots.ofMachine(machineId, 4).find(({ outcome }) => outcome === "ready");
   }
 
+  /** The newest boots that came through of the other machines of its room. */
+  const roomBoots = ({ id, group }: Machine): readonly Boot[] =>
+    room(group).filter(({ machineId }) => machineId !== id);
+
   function bootsOf({ id }: Machine): readonly Boot[] {
     tracker.flush();
     const current = tracker.current(id);
@@ -129,11 +133,12 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       networkEvents: unnamed(undefined).network,
       cluster,
       firstLoadBytes: kernel && kernel.sizeBytes + (initrd?.sizeBytes ?? 0),
-      roomBoots: machine ? room(machine.group).filter(({ machineId }) => machineId !== machine.id) : [],
+      roomBoots: machine ? roomBoots(machine) : [],
     };
   }
 
   return {
+    roomBoots,
     /** Why this machine did not boot; of one that nobody recorded, by what was heard of its MAC. */
     async examine(mac: Mac, machine: Machine | undefined): Promise<Verdict> {
       await store.events.settled();

@@ -155,6 +155,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "upstream",
       "http",
       "signatures",
+      "signatures/policy",
     ],
     libraries: ["fastify", "typebox"],
   },

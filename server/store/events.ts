@@ -55,12 +55,17 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
   const insert = db.prepare(
     "INSERT INTO events (at_ms, type, level, machine_id, boot_id, actor, message, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
   );
-  const where =
-    "FROM events WHERE seq > @since AND (@machineId IS NULL OR machine_id = @machineId) AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.') AND (@actor IS NULL OR actor = @actor) AND (@fromMs IS NULL OR at_ms >= @fromMs) AND (@machineIds IS NULL OR machine_id IN (SELECT value FROM json_each(@machineIds)) OR (machine_id IS NULL AND json_extract(data, '$.group') IN (SELECT value FROM json_each(@rooms))))";
-  const selectFirst = db.prepare(`SELECT * ${where} ORDER BY seq LIMIT @limit`);
-  const selectNewest = db.prepare(
-    `SELECT * FROM (SELECT * ${where} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
-  );
+  const where = (ofMachine: string) =>
+    `FROM events WHERE seq > @since AND ${ofMachine} AND (@type IS NULL OR type = @type OR substr(type, 1, length(@type) + 1) = @type || '.') AND (@actor IS NULL OR actor = @actor) AND (@fromMs IS NULL OR at_ms >= @fromMs) AND (@machineIds IS NULL OR machine_id IN (SELECT value FROM json_each(@machineIds)) OR (machine_id IS NULL AND json_extract(data, '$.group') IN (SELECT value FROM json_each(@rooms))))`;
+  const selects = (ofMachine: string) => ({
+    first: db.prepare(`SELECT * ${where(ofMachine)} ORDER BY seq LIMIT @limit`),
+    newest: db.prepare(
+      `SELECT * FROM (SELECT * ${where(ofMachine)} ORDER BY seq DESC LIMIT @limit) ORDER BY seq`,
+    ),
+  });
+  // SQLite plans before it knows the values: one statement for both would read the whole log for one machine's events.
+  const ofAll = selects("@machineId IS NULL");
+  const ofOne = selects("machine_id = @machineId");
   const trim = db.prepare(
     "DELETE FROM events WHERE seq <= @cutoff AND seq < (SELECT min(seq) FROM events) + @atOnce",
   );
@@ -150,7 +155,8 @@ export function createEventLog(db: Database, queue: CommitQueue, clock: Clock, k
         rooms: within ? JSON.stringify(within.rooms) : null,
         limit,
       };
-      return ((newest ? selectNewest : selectFirst).all(values) as Row[]).map(fromRow);
+      const select = machineId === undefined ? ofAll : ofOne;
+      return ((newest ? select.newest : select.first).all(values) as Row[]).map(fromRow);
     },
     subscribe(listener: (event: Event) => void): () => void {
       listeners.add(listener);

@@ -17,7 +17,7 @@ import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { describeTarget } from "../../domain/assignment.ts";
-import { servedKinds } from "../../domain/role.ts";
+import { type ServedKind, servedKinds } from "../../domain/role.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { PowerSettingsService } from "../../power/power-settings.ts";
@@ -245,6 +245,23 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     const selection = boots.select(machine);
     return { ...explainView(machine, selection), roleProblem: roleProblem(selection.target) };
   });
+  app.get<Params>(
+    "/machines/:machine/preview",
+    read("The documents that the machine would be served now; what is wrong with one that can't be made"),
+    (request) => {
+      const machine = seen(request);
+      const url = previewUrl(request, deps);
+      const documentOf = (kind: ServedKind) => {
+        try {
+          return boots.preview(machine, kind, url) === undefined ? [] : [{ kind, problem: null }];
+        } catch (error) {
+          if (error instanceof RollcallError) return [{ kind, problem: error.message }];
+          throw error;
+        }
+      };
+      return { items: servedKinds.flatMap(documentOf), next: null };
+    },
+  );
   app.get<{ Params: { machine: string; kind: string } }>(
     "/machines/:machine/preview/:kind",
     {

@@ -20,33 +20,33 @@ import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerStudentApi, type StudentApiDeps } from "./students.ts";
 import { registerScheduleApi, type ScheduleApiDeps } from "./schedules.ts";
+import { registerTimelineApi, type TimelineApiDeps } from "./timeline.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
-export interface ApiDeps
-  extends
-    MachineApiDeps,
-    MachineListApiDeps,
-    GroupApiDeps,
-    DoctorApiDeps,
-    MachinePowerApiDeps,
-    AssignmentApiDeps,
-    RoleApiDeps,
-    EventApiDeps,
-    LiveApiDeps,
-    ImageApiDeps,
-    RegistryApiDeps,
-    ContainerImageApiDeps,
-    TokenApiDeps,
-    ClusterApiDeps,
-    StudentApiDeps,
-    KeyApiDeps,
-    ExamApiDeps,
-    OperationApiDeps,
-    PrewarmApiDeps,
-    ScheduleApiDeps {
-  /** Writes down what waits for the next commit. */
-  readonly settle: () => void;
-}
+export type ApiDeps = MachineApiDeps &
+  MachineListApiDeps &
+  GroupApiDeps &
+  DoctorApiDeps &
+  MachinePowerApiDeps &
+  TimelineApiDeps &
+  AssignmentApiDeps &
+  RoleApiDeps &
+  EventApiDeps &
+  LiveApiDeps &
+  ImageApiDeps &
+  RegistryApiDeps &
+  ContainerImageApiDeps &
+  TokenApiDeps &
+  ClusterApiDeps &
+  StudentApiDeps &
+  KeyApiDeps &
+  ExamApiDeps &
+  OperationApiDeps &
+  PrewarmApiDeps &
+  ScheduleApiDeps & {
+    /** Writes down what waits for the next commit. */
+    readonly settle: () => void;
+  };
 
 /** /api/v1: one file per noun. */
 export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<void> {
@@ -61,6 +61,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerGroupApi(app, deps);
   registerDoctorApi(app, deps);
   registerMachinePowerApi(app, deps);
+  registerTimelineApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   const streams = createEventStreams(app, deps.clock);
