@@ -14,7 +14,7 @@ import type { AssignmentRepository } from "../../store/assignments.ts";
 import type { Group } from "../../store/groups.ts";
 import type { Downloads } from "../downloads.ts";
 import type { GroupLive, MachineLive, OperationLive, ProgressLive } from "./live-messages.ts";
-import { isoTime } from "./views.ts";
+import { isoTime, nodeInBoot, runsOf } from "./views.ts";
 
 export interface LiveBoardDeps {
   readonly inventory: Pick<Inventory, "all" | "groups">;
@@ -155,7 +155,7 @@ export function createLiveBoard(deps: LiveBoardDeps) {
   ): MachineLive {
     const { boot } = now;
     const { target, source } = boots.select(machine);
-    const node = now.node && (boot?.id ?? now.node.bootId) === now.node.bootId ? now.node : undefined;
+    const node = nodeInBoot(now.node, boot);
     return {
       id: machine.id,
       name: machine.name,
@@ -164,7 +164,7 @@ export function createLiveBoard(deps: LiveBoardDeps) {
       phase: machine.phase,
       role: describeTarget(target),
       roleSource: source,
-      runs: boot?.outcome === "running" || boot?.outcome === "ready" ? (boot.target ?? null) : null,
+      runs: runsOf(boot),
       address: machine.address ?? null,
       currentAddress: now.address ?? null,
       lastSeenAt: isoTime(machine.lastSeenAt),

@@ -29,9 +29,10 @@ interface Audience {
   operations: ReadonlyMap<string, Told>;
 }
 
-/** One object of values that are JSON already; an array of them is an array. */
-function jsonOf<T>(fields: { readonly [key in keyof T]: readonly string[] | string }): string {
-  const parts = Object.entries<readonly string[] | string>(fields).map(
+/** The members of `T`, each as JSON already; an array of such is an array. */
+type InJson<T> = Readonly<Record<keyof T, readonly string[] | string>>;
+function jsonOf(fields: Readonly<Record<string, readonly string[] | string>>): string {
+  const parts = Object.entries(fields).map(
     ([key, value]) => `"${key}":${typeof value === "string" ? value : `[${value.join(",")}]`}`,
   );
   return `{${parts.join(",")}}`;
@@ -45,11 +46,11 @@ function changesMessage(
   removed: readonly string[],
 ): string {
   if (changed.length === 0 && removed.length === 0) return "";
-  const json = jsonOf<LiveMessages[typeof name]>({
+  const fields = {
     changed: changed.map((one) => one.json),
     removed: removed.map((key) => JSON.stringify(key)),
-  });
-  return message(name, json);
+  } satisfies InJson<LiveMessages[typeof name]>;
+  return message(name, jsonOf(fields));
 }
 
 /** What the rooms of a caller have of all that changed. */
@@ -77,12 +78,12 @@ export function registerLiveApi(app: FastifyInstance, deps: LiveApiDeps, streams
 
   function snapshot(reach: Reach, operations: ReadonlyMap<string, Told>): string {
     const seen = (all: Iterable<Told>) => [...all].flatMap((one) => (sees(reach, one) ? [one.json] : []));
-    return jsonOf<LiveMessages["snapshot"]>({
+    return jsonOf({
       at: JSON.stringify(isoTime(clock.now())),
       machines: seen(board.machines()),
       groups: seen(board.groups()),
       operations: [...operations.values()].map(({ json }) => json),
-    });
+    } satisfies InJson<LiveMessages["snapshot"]>);
   }
 
   function lookSoon(): void {
@@ -125,9 +126,9 @@ export function registerLiveApi(app: FastifyInstance, deps: LiveApiDeps, streams
     // Nobody has looked for a while: what is told first must not be old.
     if (!isLooking) board.look();
     const key = JSON.stringify(reach.rooms?.toSorted() ?? null);
-    const audience = audiences.get(key) ?? {
+    const audience: Audience = audiences.get(key) ?? {
       reach,
-      watchers: new Set<Watcher>(),
+      watchers: new Set(),
       operations: operationsSeenBy(reach),
     };
     audiences.set(key, audience);
