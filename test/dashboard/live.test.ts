@@ -100,7 +100,7 @@ t.test("a token of a room watches that room and nothing else", async (t) => {
     act: () => ordered.promise,
     status: () => Promise.resolve({ method: "wol", state: "off" } as const),
   };
-  const server = await startServer(t, { orders: { power, operationLimits: quickLimits } });
+  const server = await startServer(t, { orders: { power, operationLimits: { ...quickLimits, lookMs: 600_000 } } });
   await server.add(1, "s1", { group: "lab225" });
   await server.add(2, "s2", { group: "lab225" });
   await server.add(9, "far9", { group: "cellar" });
@@ -194,14 +194,14 @@ t.test("a watcher that does not read is cut off, and the others are not", async 
   );
   await once(stuck, "readable");
   // Beyond what the kernel takes for it (tcp_wmem, tcp_rmem) and the megabyte that is kept for it here.
-  const rounds = 120;
+  const rounds = 80;
   for (let round = 1; round <= rounds; round++) {
     changeAll(round * 1000);
     clock.advanceMs(250);
     await reader.until(() => reader.machines.get("s300")?.lastSeenAt === new Date(round * 1000).toISOString());
   }
   let got = "";
-  stuck.on("data", (chunk: Buffer) => (got += chunk.toString("latin1")));
+  stuck.on("data", (chunk: Buffer) => void (got += chunk.toString("latin1"))).resume();
   await once(stuck, "close");
   t.match(got, /event: snapshot/);
   t.notMatch(got, new Date(rounds * 1000).toISOString());
