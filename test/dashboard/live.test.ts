@@ -100,7 +100,8 @@ t.test("a token of a room watches that room and nothing else", async (t) => {
     act: () => ordered.promise,
     status: () => Promise.resolve({ method: "wol", state: "off" } as const),
   };
-  const server = await startServer(t, { orders: { power, operationLimits: { ...quickLimits, lookMs: 600_000 } } });
+  const operationLimits = { ...quickLimits, lookMs: 600_000 };
+  const server = await startServer(t, { orders: { power, operationLimits } });
   await server.add(1, "s1", { group: "lab225" });
   await server.add(2, "s2", { group: "lab225" });
   await server.add(9, "far9", { group: "cellar" });
@@ -124,7 +125,8 @@ t.test("a token of a room watches that room and nothing else", async (t) => {
 
   const own = await begin("s1");
   await room.until(() => toldOf(room, own).length > 0);
-  t.match(toldOf(room, own)[0], { kind: "power", action: "on", actor: "admin", state: "running", done: 0, total: 1 });
+  const begun = { kind: "power", action: "on", actor: "admin", state: "running", done: 0, total: 1 };
+  t.match(toldOf(room, own)[0], begun);
   const leaving = await begin("s2");
   await room.until(() => toldOf(room, leaving).length > 0);
   await server.api("PATCH", "/machines/s2", { group: "cellar" });
@@ -198,7 +200,8 @@ t.test("a watcher that does not read is cut off, and the others are not", async 
   for (let round = 1; round <= rounds; round++) {
     changeAll(round * 1000);
     clock.advanceMs(250);
-    await reader.until(() => reader.machines.get("s300")?.lastSeenAt === new Date(round * 1000).toISOString());
+    const seenAt = new Date(round * 1000).toISOString();
+    await reader.until(() => reader.machines.get("s300")?.lastSeenAt === seenAt);
   }
   let got = "";
   stuck.on("data", (chunk: Buffer) => void (got += chunk.toString("latin1"))).resume();

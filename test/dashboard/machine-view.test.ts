@@ -1,11 +1,11 @@
 import t from "tap";
 import type { Boot, BootStep, BootStepName } from "../../server/domain/boot.ts";
-import { plain, startServer } from "../support/http-fixture.ts";
+import { type Json, plain, startServer } from "../support/http-fixture.ts";
 import { macOf, sampleTime } from "../support/samples.ts";
 
 const startedAt = sampleTime;
 /** A boot whose parts take so many seconds, those of before the callback in the order of the field. */
-function bootOf(machineId: string, id: string, seconds: Readonly<Record<string, number>>, more: Partial<Boot> = {}): Boot {
+function bootOf(machineId: string, id: string, seconds: Readonly<Record<string, number>>): Boot {
   const reported = new Set<string>(["network", "verify", "switch-root"]);
   let at = startedAt;
   const steps = Object.entries(seconds).map(([step, took]) => {
@@ -24,7 +24,6 @@ function bootOf(machineId: string, id: string, seconds: Readonly<Record<string, 
     phases: [],
     steps,
     verdict: undefined,
-    ...more,
   };
 }
 const room = { discover: 0, request: 1, nbp: 2, script: 3, initrd: 4, network: 5, verify: 6, "switch-root": 7 };
@@ -80,8 +79,8 @@ t.test("the API tells a machine's boots part by part", async (t) => {
     });
     const { parts, ...rest } = await timeline("s1");
     t.match(rest, { compared: 3, boot: { id: "b_own", outcome: "ready" }, underWay: null });
-    const rows = (parts as unknown as { part: string; startMs: number; ms: number; medianMs: number; medianOf: number }[]).map(
-      ({ part, startMs, ms, medianMs, medianOf }) => [part, startMs, ms, medianMs, medianOf],
+    const rows = (parts as unknown as readonly Json[]).map((row) =>
+      ["part", "startMs", "ms", "medianMs", "medianOf"].map((key) => row[key]),
     );
     t.same(rows, [
       ["firmware", -7000, 7000, null, 0],
@@ -152,5 +151,6 @@ t.test("the API tells what nodes are told to trust", async (t) => {
     others: "refused",
     scopes: [{ scope: "registry.k8s.io", needsSignature: false, signers: [] }],
   });
-  t.match((json["files"] as unknown as { path: string }[])[0], { path: "/etc/containers/policy.json", text: /reject/ });
+  const [policy] = json["files"] as unknown as readonly Json[];
+  t.match(policy, { path: "/etc/containers/policy.json", text: /reject/ });
 });

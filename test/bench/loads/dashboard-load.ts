@@ -59,7 +59,10 @@ function watch(): () => void {
   return () => void asked.destroy();
 }
 
-async function boot({ mac, address, claim }: DashboardLoad["machines"][number], place: number): Promise<string> {
+async function boot(
+  { mac, address, claim }: DashboardLoad["machines"][number],
+  place: number,
+): Promise<string> {
   const http = createHttpClient(address as Ipv4);
   try {
     if (claim === undefined) {

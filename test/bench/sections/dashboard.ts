@@ -2,7 +2,14 @@ import { type BenchLab, serverAddress } from "../bench-lab.ts";
 import type { DashboardLoad, DashboardLoadResult } from "../loads/dashboard-load.ts";
 import type { Bench, Section } from "../main.ts";
 import { atMost, ours, type Results } from "../results.ts";
-import { addMachines, importSampleImage, macOf, type Rollcall, simulate, startRollcall } from "../rollcall.ts";
+import {
+  addMachines,
+  importSampleImage,
+  macOf,
+  type Rollcall,
+  simulate,
+  startRollcall,
+} from "../rollcall.ts";
 import { runLoad } from "./registry-server.ts";
 
 const machines = 300;
