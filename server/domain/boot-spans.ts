@@ -1,4 +1,4 @@
-import { type Boot, type BootStepName, bootSteps } from "./boot.ts";
+import { type Boot, type BootStepName, bootSteps, furthestStep } from "./boot.ts";
 import type { DurationMs } from "./capabilities.ts";
 
 /** A boot's timeline, as `GET /machines/{name}/boots` answers it. */
@@ -109,9 +109,15 @@ export function bootSpans(poweredOnAt: number, boot: TimedBoot): BootSpan[] {
   });
 }
 
-/** The part that a boot under way is in, after the last one that is done; undefined: none follows. */
-export function partUnderWay(last: BootPart): BootPart | undefined {
-  return bootParts[bootParts.indexOf(last) + 1];
+/** The part that a boot under way is in, by the furthest station that it has passed. */
+export function partUnderWay(boot: Boot): BootPart | undefined {
+  // It is given its script when it has a role.
+  if (boot.steps.at(-1)?.step === "wait") return "script";
+  const furthest = order.get(furthestStep(boot) ?? "") ?? -1;
+  return bootParts.find((part) => {
+    const { until } = parts[part];
+    return until !== "first packet" && ("phase" in until || (order.get(until.step) ?? 0) > furthest);
+  });
 }
 
 /** The parts of a stored boot. @param poweredOnAt epoch ms; undefined: nobody saw it, and the firmware's part is left out */

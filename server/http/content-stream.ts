@@ -127,7 +127,8 @@ async function handOver(
     for (const until = Math.min(to + 1, at + unseenBytes); at < until && !socket.destroyed;) {
       const wanted = Math.min(handedOverBytes, until - at);
       const sent = await way.send(fd, at, wanted);
-      place.at = at += sent;
+      at += sent;
+      place.at = at;
       if (sent < wanted) break;
     }
     if (socket.destroyed) return false;

@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import t from "tap";
 import type { Boot, BootStep, BootStepName } from "../../server/domain/boot.ts";
 import { type Json, plain, startServer } from "../support/http-fixture.ts";
@@ -97,6 +98,9 @@ t.test("the API tells a machine's boots part by part", async (t) => {
   });
 
   t.test("of a boot under way also the part that it is in, and of an older one by its id", async (t) => {
+    await server.script(3);
+    t.match(await timeline("s3"), { underWay: { part: "script", medianMs: 3000 } }, "it waits for a role");
+    await server.assign("s2", "worker");
     await server.script(2);
     const { boot, underWay } = await timeline("s2");
     t.match(boot, { outcome: "running" });
@@ -143,14 +147,21 @@ t.test("the API lists the documents that a machine would get, and what is wrong 
 });
 
 t.test("the API tells what nodes are told to trust", async (t) => {
-  const server = await startServer(t, {
-    settings: { "cluster.unsignedImages": ["registry.k8s.io"] },
+  const server = await startServer(t);
+  const policy = async () => (await server.api("GET", "/registry/policy")).json;
+  t.match(await policy(), { others: "taken", scopes: [] }, "anything, as long as nobody may sign");
+  const { publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { status } = await server.api("POST", "/keys", {
+    name: "anna",
+    publicKey: publicKey.export({ type: "spki", format: "pem" }),
+    scopes: ["registry.local/p10"],
   });
-  const { json } = await server.api("GET", "/registry/policy");
-  t.match(json, {
+  t.equal(status, 201);
+  const after = await policy();
+  t.match(after, {
     others: "refused",
-    scopes: [{ scope: "registry.k8s.io", needsSignature: false, signers: [] }],
+    scopes: [{ scope: "registry.local/p10", needsSignature: true, signers: ["anna"], former: [] }],
   });
-  const [policy] = json["files"] as unknown as readonly Json[];
-  t.match(policy, { path: "/etc/containers/policy.json", text: /reject/ });
+  const [file] = after["files"] as unknown as readonly Json[];
+  t.match(file, { path: "/etc/containers/policy.json", text: /reject/ });
 });

@@ -136,7 +136,7 @@ export function registerTimelineApi(app: FastifyInstance, deps: TimelineApiDeps)
 function timelineOf(boot: Boot, others: readonly Boot[], poweredOnAt: EpochMs | undefined) {
   const spans = spansOf(boot, poweredOnAt);
   const usual = usualTimes(others);
-  const underWay = boot.outcome === "running" ? partUnderWay(spans.at(-1)?.part ?? "firmware") : undefined;
+  const underWay = boot.outcome === "running" ? partUnderWay(boot) : undefined;
   const last = spans.at(-1);
   return {
     boot: {
