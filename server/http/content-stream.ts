@@ -111,7 +111,13 @@ async function handOver(
   file: ReadableFile,
   response: ServerResponse,
   socket: Socket,
-  { from, to, fd, way, place = { at: from } }: Omit<Part, "chunk"> & { readonly fd: number; readonly way: DirectWay },
+  {
+    from,
+    to,
+    fd,
+    way,
+    place = { at: from },
+  }: Omit<Part, "chunk"> & { readonly fd: number; readonly way: DirectWay },
 ): Promise<boolean> {
   const buffer = Buffer.allocUnsafe(smallBytes);
   for (let at = from; at <= to;) {

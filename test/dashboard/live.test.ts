@@ -168,23 +168,26 @@ async function fullRoom(t: Parameters<typeof startServer>[0], size: number) {
   return { clock, server, changeAll };
 }
 
-t.test("300 machines that change all the time are one message a look, the same for all watchers", async (t) => {
-  const { clock, server, changeAll } = await fullRoom(t, 300);
-  const watchers = await Promise.all([1, 2, 3].map(() => watchLive(t, server, server.adminToken)));
-  for (let change = 1; change <= 5; change++) changeAll(change * 1000);
-  clock.advanceMs(250);
-  for (const { until, messages } of watchers) {
-    await until(() => messages("machines").length > 0);
-    t.equal(messages("machines")[0]?.changed.length, 300);
-  }
-  changeAll(6000);
-  clock.advanceMs(1000);
-  for (const { until, machines } of watchers)
-    await until(() => machines.get("s300")?.lastSeenAt === new Date(6000).toISOString());
-  const toldTo = ({ text }: LiveWatcher) => text().slice(text().indexOf("event: machines"));
-  t.equal(new Set(watchers.map(toldTo)).size, 1);
-  t.equal(watchers[0]?.messages("machines").length, 2);
-});
+t.test(
+  "300 machines that change all the time are one message a look, the same for all watchers",
+  async (t) => {
+    const { clock, server, changeAll } = await fullRoom(t, 300);
+    const watchers = await Promise.all([1, 2, 3].map(() => watchLive(t, server, server.adminToken)));
+    for (let change = 1; change <= 5; change++) changeAll(change * 1000);
+    clock.advanceMs(250);
+    for (const { until, messages } of watchers) {
+      await until(() => messages("machines").length > 0);
+      t.equal(messages("machines")[0]?.changed.length, 300);
+    }
+    changeAll(6000);
+    clock.advanceMs(1000);
+    for (const { until, machines } of watchers)
+      await until(() => machines.get("s300")?.lastSeenAt === new Date(6000).toISOString());
+    const toldTo = ({ text }: LiveWatcher) => text().slice(text().indexOf("event: machines"));
+    t.equal(new Set(watchers.map(toldTo)).size, 1);
+    t.equal(watchers[0]?.messages("machines").length, 2);
+  },
+);
 
 t.test("a watcher that does not read is cut off, and the others are not", async (t) => {
   const { clock, server, changeAll } = await fullRoom(t, 300);

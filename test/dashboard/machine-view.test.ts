@@ -27,7 +27,16 @@ function bootOf(machineId: string, id: string, seconds: Readonly<Record<string, 
     verdict: undefined,
   };
 }
-const room = { discover: 0, request: 1, nbp: 2, script: 3, initrd: 4, network: 5, verify: 6, "switch-root": 7 };
+const room = {
+  discover: 0,
+  request: 1,
+  nbp: 2,
+  script: 3,
+  initrd: 4,
+  network: 5,
+  verify: 6,
+  "switch-root": 7,
+};
 
 t.test("the API tells a machine's boots part by part", async (t) => {
   const server = await startServer(t);
