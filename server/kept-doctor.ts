@@ -67,6 +67,10 @@ export function keepDoctor(deps: KeptDoctorDeps) {
     return store.boots.ofMachine(machineId, 4).find(({ outcome }) => outcome === "ready");
   }
 
+  /** The newest boots that came through of the other machines of its room. */
+  const roomBoots = ({ id, group }: Machine): readonly Boot[] =>
+    room(group).filter(({ machineId }) => machineId !== id);
+
   function bootsOf({ id }: Machine): readonly Boot[] {
     tracker.flush();
     const current = tracker.current(id);
@@ -134,11 +138,12 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       networkEvents: unnamed(undefined).network,
       cluster,
       firstLoadBytes: kernel && kernel.sizeBytes + (initrd?.sizeBytes ?? 0),
-      roomBoots: machine ? room(machine.group).filter(({ machineId }) => machineId !== machine.id) : [],
+      roomBoots: machine ? roomBoots(machine) : [],
     };
   }
 
   return {
+    roomBoots,
     /**
      * Why this machine did not boot; of one that nobody recorded, by what was heard of its MAC.
      * @param sees for whoever sees some machines alone: no other one is named in the evidence

@@ -164,6 +164,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "upstream",
       "http",
       "signatures",
+      "signatures/policy",
     ],
     libraries: ["fastify", "typebox"],
   },

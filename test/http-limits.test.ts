@@ -12,6 +12,7 @@ import * as assets from "../server/http/asset-routes.ts";
 import * as authorization from "../server/http/authorization.ts";
 import * as building from "../server/http/build-server.ts";
 import type { StreamLimits } from "../server/http/content-stream.ts";
+import { createDownloads } from "../server/http/downloads.ts";
 import * as connections from "../server/http/connection-limits.ts";
 import { installErrorMapper } from "../server/http/error-mapper.ts";
 import { systemClock } from "../server/platform/clock.ts";
@@ -95,6 +96,7 @@ async function assetServer(t: Test, limits: StreamLimits, content: Uint8Array) {
     // No machine is known at any address, so nothing is told to it.
     tracker: {} as assets.AssetRouteDeps["tracker"],
     log: silentLog,
+    downloads: createDownloads(),
     nbp: () => undefined,
     streamLimits: limits,
   });

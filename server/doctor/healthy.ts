@@ -1,5 +1,5 @@
-import { type Boot, type BootStepName, isHandedOver } from "../domain/boot.ts";
-import { bootSpans } from "../domain/boot-spans.ts";
+import { type BootStepName, isHandedOver } from "../domain/boot.ts";
+import { medianOf, spansOf, usualTimes } from "../domain/boot-spans.ts";
 import type { DurationMs } from "../domain/capabilities.ts";
 import type { Rule } from "./diagnosis.ts";
 import type { Reading } from "./evidence.ts";
@@ -13,31 +13,14 @@ export interface PartTime {
   readonly medianMs: DurationMs | undefined;
 }
 
-function partsOf({ startedAt, steps }: Boot): { what: string; milliseconds: number }[] {
-  const timed = {
-    startedAt: new Date(startedAt).toISOString(),
-    steps: steps.map(({ step, at, detail }) => ({ step, detail, afterMs: at - startedAt })),
-  };
-  // What comes before the first packet nobody has seen.
-  return bootSpans(startedAt, timed).slice(1);
-}
-
-function median(values: readonly number[]): number | undefined {
-  const sorted = values.toSorted((left, right) => left - right);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle];
-  const lower = sorted.length % 2 === 0 ? sorted[middle - 1] : upper;
-  return upper === undefined || lower === undefined ? undefined : Math.round((upper + lower) / 2);
-}
-
 /** Where the time of the machine's last boot went, each part with the room's median. */
 export function partTimes({ boot, roomBoots }: Pick<Reading, "boot" | "roomBoots">): readonly PartTime[] {
   if (!boot) return [];
-  const room = roomBoots.map(partsOf);
-  return partsOf(boot).map(({ what, milliseconds }) => ({
+  const usual = usualTimes(roomBoots);
+  return spansOf(boot).map(({ part, what, milliseconds }) => ({
     what,
     ms: milliseconds,
-    medianMs: median(room.flatMap((parts) => parts.find((part) => part.what === what)?.milliseconds ?? [])),
+    medianMs: usual.get(part)?.medianMs,
   }));
 }
 
@@ -128,7 +111,7 @@ const underWay: Rule = {
       silentMs > underWayMs
     )
       return undefined;
-    const whole = median(roomBoots.map(({ startedAt, endedAt }) => (endedAt ?? startedAt) - startedAt));
+    const whole = medianOf(roomBoots.map(({ startedAt, endedAt }) => (endedAt ?? startedAt) - startedAt));
     const room = whole === undefined ? "" : `; the room's other machines took ${span(whole)}`;
     return {
       certainty: "certain",

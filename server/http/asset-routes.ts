@@ -9,6 +9,7 @@ import type { Clock, FileSender, Log } from "../domain/capabilities.ts";
 import { AssetNotFound } from "../domain/error-catalogue.ts";
 import { type Image, imageFileKinds } from "../domain/image.ts";
 import { smallBytes, stream, StreamCount, type StreamLimits } from "./content-stream.ts";
+import type { Downloads } from "./downloads.ts";
 import { clientAddress } from "./request-facts.ts";
 import { parseRange } from "./range.ts";
 
@@ -21,6 +22,7 @@ export interface AssetRouteDeps {
   readonly log: Pick<Log, "error">;
   /** Undefined: files are read and written. */
   readonly fileSender?: FileSender | undefined;
+  readonly downloads: Pick<Downloads, "begin">;
   /** First-stage binaries, for firmware that boots over HTTP. */
   readonly nbp: (name: string) => { content: Uint8Array; sha256: string } | undefined;
   /** Other limits, for tests. */
@@ -100,35 +102,43 @@ const stepByKind: Readonly<Record<(typeof imageFileKinds)[number], BootStepName>
   rootfs: "rootfs",
 };
 
-/**
- * Tells which part of an image a machine loads; only the first request of each counts, the rest are resumptions.
- * @returns what is to be told once the answer has begun
- */
+/** A part of an image that a machine loads. */
+interface Loading {
+  readonly machineId: string;
+  /** Its name in the image. */
+  readonly file: string;
+  /** To be called once the answer has begun. */
+  readonly tell: () => void;
+}
+
+/** Notes which part of an image a machine loads; only the first request of each counts, the rest are resumptions. */
 function noteStep(
   request: FastifyRequest,
   sha256: string,
   { images, boots, tracker, log }: AssetRouteDeps,
-): (() => void) | undefined {
+): Loading | undefined {
   if (request.method !== "GET") return undefined;
   const machine = boots.machineAt(clientAddress(request));
   if (!machine) return undefined;
   for (const image of images.all()) {
     const kind = imageFileKinds.find((kind) => image.files[kind]?.sha256 === sha256);
-    if (!kind) continue;
+    const file = kind && image.files[kind];
+    if (!file) continue;
     if (stepByKind[kind] === "kernel") tracker.advance(machine.id, "kernel.requested");
     const step = stepByKind[kind];
     if (!tracker.hasStep(machine.id, step))
       request.bootStep = {
         machineId: machine.id,
         step,
-        detail: { sizeBytes: image.files[kind]?.sizeBytes ?? 0, sha256 },
+        detail: { sizeBytes: file.sizeBytes, sha256 },
       };
     else tracker.seen(machine.id);
-    return () => {
+    const tell = () => {
       boots
         .fileServed(machine, kind, image.files.initrd !== undefined)
         .catch((error: unknown) => log.error({ err: error }, "failed to end a boot"));
     };
+    return { machineId: machine.id, file: file.name, tell };
   }
   return undefined;
 }
@@ -156,10 +166,11 @@ async function sendFile(
   };
   const response = reply.raw;
   const begin = () => {
-    const tell = noteStep(request, sha256, deps);
+    const loading = noteStep(request, sha256, deps);
     reply.hijack();
     tellFirstOctet(request, reply);
-    tell?.();
+    loading?.tell();
+    return loading;
   };
   if (isKnown(request.headers["if-none-match"], etag)) {
     begin();
@@ -184,22 +195,28 @@ async function sendFile(
     isHead || length <= smallBytes
       ? { chunk: smallBytes, leave: () => {} }
       : deps.count.enter(clientAddress(request));
+  let endDownload = () => {};
   try {
-    begin();
+    const loading = begin();
     response.writeHead(range === "whole" ? 200 : 206, headers);
+    const { socket } = request.raw;
+    const place = { at: from };
+    if (loading && length > smallBytes)
+      endDownload = deps.downloads.begin(loading.machineId, { file: loading.file, total: size, place });
     // Node counts a part of a chunk that the kernel takes as progress, and puts its own limit back after the answer.
-    request.raw.socket.setTimeout(deps.stallMs);
+    socket.setTimeout(deps.stallMs);
     if (isHead || source === undefined) response.end();
     else if (source instanceof Uint8Array) response.end(source.subarray(from, to + 1));
     else {
-      const part = { from, to, chunk: Math.min(chunk, length), sender: deps.fileSender };
-      if (await stream(source, response, request.raw.socket, part)) response.end();
+      const part = { from, to, chunk: Math.min(chunk, length), sender: deps.fileSender, place };
+      if (await stream(source, response, socket, part)) response.end();
     }
   } catch (error) {
     // The disk failed after the header had left: only a broken connection tells the client, who resumes or asks again.
     deps.log.error({ err: error, sha256 }, "failed to read content");
     response.destroy();
   } finally {
+    endDownload();
     leave();
   }
 }

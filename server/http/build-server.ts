@@ -21,6 +21,7 @@ import {
   listenError,
 } from "./connection-limits.ts";
 import { type CallbackRouteDeps, registerCallbackRoutes } from "./callback-routes.ts";
+import { createDownloads } from "./downloads.ts";
 import { registerGrubRoutes } from "./grub-routes.ts";
 import { installErrorMapper, problemDocument } from "./error-mapper.ts";
 import type { LoginFailures } from "./login-failures.ts";
@@ -48,8 +49,7 @@ declare module "fastify" {
 
 export type HttpDeps = BootRouteDeps &
   CallbackRouteDeps &
-  AssetRouteDeps &
-  ApiDeps &
+  Omit<AssetRouteDeps & ApiDeps, "downloads"> &
   NodeRouteDeps &
   MetricsRouteDeps &
   AuthorityRouteDeps &
@@ -110,6 +110,7 @@ const landingPage = `<!doctype html>
 /** The HTTP server on its port, and the same routes on the control socket. */
 export async function buildHttpServer(deps: HttpDeps) {
   const { clock, ids, log, tracker } = deps;
+  const downloads = createDownloads();
   const mayBegin = createPipelineLimit();
   const limited =
     (answer: (request: IncomingMessage, response: ServerResponse) => void) =>
@@ -180,7 +181,7 @@ export async function buildHttpServer(deps: HttpDeps) {
     registerGrubRoutes(scope, deps);
     registerCallbackRoutes(scope, deps);
     registerNodeRoutes(scope, deps);
-    registerAssetRoutes(scope, deps);
+    registerAssetRoutes(scope, { ...deps, downloads });
     registerAuthority(scope, deps);
     registerHealth(scope, deps.ready);
   });
@@ -201,7 +202,7 @@ export async function buildHttpServer(deps: HttpDeps) {
       await scope.register(async (closed) => {
         installAuthorization(closed, { ...authorization, cookies });
         registerSessions(closed, signingIn);
-        await registerApi(closed, deps);
+        await registerApi(closed, { ...deps, downloads });
       });
     },
     { prefix: "/api/v1" },

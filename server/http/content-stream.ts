@@ -64,11 +64,18 @@ export class StreamCount {
   }
 }
 
+/** How far a stream is: its next octet that the kernel has not taken yet, kept up to date while it goes on. */
+export interface StreamPlace {
+  at: number;
+}
+
 /** A part of a file, first and last octet, and in what pieces it is read, octets. */
 interface Part {
   readonly from: number;
   readonly to: number;
   readonly chunk: number;
+  /** For whoever wants to know how far it is. */
+  readonly place?: StreamPlace;
 }
 
 /**
@@ -104,7 +111,13 @@ async function handOver(
   file: ReadableFile,
   response: ServerResponse,
   socket: Socket,
-  { from, to, fd, way }: Omit<Part, "chunk"> & { readonly fd: number; readonly way: DirectWay },
+  {
+    from,
+    to,
+    fd,
+    way,
+    place = { at: from },
+  }: Omit<Part, "chunk"> & { readonly fd: number; readonly way: DirectWay },
 ): Promise<boolean> {
   const buffer = Buffer.allocUnsafe(smallBytes);
   for (let at = from; at <= to;) {
@@ -116,10 +129,12 @@ async function handOver(
     }
     at += bytesRead;
     if (!(await write(response, socket, buffer.subarray(0, bytesRead)))) return false;
+    place.at = at;
     for (const until = Math.min(to + 1, at + unseenBytes); at < until && !socket.destroyed;) {
       const wanted = Math.min(handedOverBytes, until - at);
       const sent = await way.send(fd, at, wanted);
       at += sent;
+      place.at = at;
       if (sent < wanted) break;
     }
     if (socket.destroyed) return false;
@@ -133,7 +148,7 @@ async function readAndWrite(
   file: ReadableFile,
   response: ServerResponse,
   socket: Socket,
-  { from, to, chunk }: Part,
+  { from, to, chunk, place = { at: from } }: Part,
 ): Promise<boolean> {
   const buffers: Buffer[] = [];
   let turn = 0;
@@ -161,6 +176,7 @@ async function readAndWrite(
       await next?.catch(() => undefined);
       return false;
     }
+    place.at += bytesRead;
   }
   // After a broken connection the kernel or Node may still hold one, and it goes with them.
   buffers.forEach(giveBack);

@@ -10,6 +10,7 @@ import { ensurePeers } from "./packages.ts";
 import { createResults, type Results } from "./results.ts";
 import { building } from "./sections/building.ts";
 import { collector } from "./sections/collector.ts";
+import { dashboard } from "./sections/dashboard.ts";
 import { dhcp } from "./sections/dhcp.ts";
 import { http } from "./sections/http.ts";
 import { proxy } from "./sections/proxy.ts";
@@ -18,7 +19,7 @@ import { scripts } from "./sections/scripts.ts";
 import { tftp } from "./sections/tftp.ts";
 
 /** Tables of docs/performance.md, each between marks of its own. */
-type TableName = "boot" | "registry" | "collector";
+type TableName = "boot" | "registry" | "collector" | "dashboard";
 
 /** One part of the benchmarks. Each round runs all servers one after another, so that what disturbs one disturbs all. */
 export interface Section {
@@ -54,7 +55,17 @@ async function withTurn<T>(file: string | undefined, work: () => Promise<T>): Pr
   }
 }
 
-const sections: readonly Section[] = [dhcp, proxy, tftp, http, scripts, building, registry, collector];
+const sections: readonly Section[] = [
+  dhcp,
+  proxy,
+  tftp,
+  http,
+  scripts,
+  building,
+  registry,
+  collector,
+  dashboard,
+];
 const page = join(root, "docs/performance.md");
 const marksOf = (table: TableName) =>
   [

@@ -1,7 +1,6 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
-import type { Clock } from "../../domain/capabilities.ts";
-import { InvalidRequest, ServerBusy } from "../../domain/error-catalogue.ts";
+import { InvalidRequest } from "../../domain/error-catalogue.ts";
 import type { Event } from "../../domain/event.ts";
 import { eventInRoom } from "../../domain/event-in-room.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
@@ -9,10 +8,10 @@ import type { EventFilter } from "../../store/event-queries.ts";
 import type { EventLog } from "../../store/events.ts";
 import { readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
+import { type EventStreams, isEventStream } from "./event-streams.ts";
 import { eventView } from "./views.ts";
 
 export interface EventApiDeps {
-  readonly clock: Clock;
   readonly events: Pick<EventLog, "list" | "settled" | "subscribe">;
   readonly inventory: Inventory;
 }
@@ -46,40 +45,16 @@ const query = Type.Object(
   { additionalProperties: false },
 );
 
-/** A watcher that does not read is cut off rather than kept in memory. */
-const maximumBacklogBytes = 1024 * 1024;
-/** Keeps proxies from closing a quiet stream; as often the watcher's token is looked at again. */
-const heartbeatMs = 20_000;
-/** Live streams in all: some dozen dashboards and commands. Each event is written once to each of them. */
-const maximumStreams = 64;
 /** Stored events are told in parts of this size to whoever has much to catch up with. */
 const catchUpEvents = 500;
 
-export function registerEventApi(app: FastifyInstance, { clock, events, inventory }: EventApiDeps): void {
+export function registerEventApi(
+  app: FastifyInstance,
+  { events, inventory }: EventApiDeps,
+  streams: EventStreams,
+): void {
   const nameOf = (event: Event) =>
     event.machineId ? inventory.all().find((machine) => machine.id === event.machineId)?.name : undefined;
-
-  const streams = new Set<FastifyReply["raw"]>();
-  app.addHook("preClose", (done) => {
-    for (const stream of streams) stream.end();
-    done();
-  });
-
-  /** Writes a sign of life from time to time; ends the stream when its token is gone, or when nothing was read since the last one. */
-  function beat(stream: FastifyReply["raw"], isStillAuthorized: () => boolean): void {
-    let wasStuck = false;
-    const forgetStuck = () => void (wasStuck = false);
-    const onBeat = () => {
-      // What waits for a reader who does not read would hold the end up.
-      if (wasStuck || stream.writableEnded) return void stream.destroy();
-      if (!isStillAuthorized()) return void (stream.writableNeedDrain ? stream.destroy() : stream.end());
-      wasStuck = stream.writableNeedDrain;
-      if (!wasStuck) stream.write(": still here\n\n");
-      cancel = clock.after(heartbeatMs, onBeat);
-    };
-    let cancel = clock.after(heartbeatMs, onBeat);
-    stream.on("drain", forgetStuck).on("close", () => cancel());
-  }
 
   app.get<{ Querystring: Static<typeof query> }>(
     "/events",
@@ -105,8 +80,7 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
       const list = (more: Pick<EventFilter, "since" | "newest" | "limit">) =>
         events.list({ ...filter, ...withinOf(reach), ...more });
       const view = (event: Event) => eventView(reach.rooms ? eventInRoom(event) : event, nameOf(event));
-      // A HEAD would hold a stream that nothing is ever written to.
-      const isLive = request.method === "GET" && isEventStream(request);
+      const isLive = isEventStream(request);
       const since =
         (isLive ? lastEventId(request) : undefined) ??
         (cursor === undefined ? request.query.since : Number(cursor));
@@ -124,55 +98,36 @@ export function registerEventApi(app: FastifyInstance, { clock, events, inventor
         };
       }
 
-      if (streams.size >= maximumStreams)
-        throw ServerBusy({ what: "live event streams", limit: maximumStreams });
-      reply.hijack();
-      const stream = reply.raw;
-      streams.add(stream);
-      stream.on("close", () => streams.delete(stream));
-      stream.writeHead(200, {
-        "content-type": "text/event-stream",
-        "cache-control": "no-store",
-        connection: "close",
-      });
-      stream.flushHeaders();
-      beat(stream, request.isStillAuthorized);
+      const stream = streams.open(request, reply);
       const write = (event: Event) =>
         stream.write(`id: ${event.seq}\nevent: ${event.type}\ndata: ${JSON.stringify(view(event))}\n\n`);
       if (since === undefined) list({ newest: true, limit }).forEach(write);
-      else if (!(await catchUp(stream, since))) return reply;
+      else if (!(await catchUp(since))) return reply;
       // Nothing is stored between the last look into the log and this line, so nothing is told twice or left out.
       const unsubscribe = events.subscribe((event) => {
-        // Nothing is told to a token that was revoked, not even that: the event of it comes by here too.
-        if (!request.isStillAuthorized())
-          return void (stream.writableNeedDrain ? stream.destroy() : stream.end());
+        // The event of a token's end comes by here too.
+        if (!stream.isAllowed()) return;
         if (!reach.seesEvent(event)) return;
         if (actor !== undefined && event.actor !== actor) return;
         if (filter.fromMs !== undefined && event.at < filter.fromMs) return;
         if (machineId !== undefined && event.machineId !== machineId) return;
         if (type !== undefined && event.type !== type && !event.type.startsWith(`${type}.`)) return;
-        if (stream.writableLength > maximumBacklogBytes) return void stream.destroy();
-        write(event);
+        if (stream.keepsUp()) write(event);
       });
-      stream.on("close", unsubscribe);
+      stream.onEnd(unsubscribe);
       return reply;
 
       /** Tells all that is stored, as fast as the watcher reads. @returns false when it has gone */
-      async function catchUp(to: FastifyReply["raw"], after: number): Promise<boolean> {
+      async function catchUp(after: number): Promise<boolean> {
         for (let from = after; ;) {
-          if (!request.isStillAuthorized()) {
-            stream.end();
-            return false;
-          }
+          if (!stream.isAllowed()) return false;
           const part = list({ since: from, limit: catchUpEvents });
           part.forEach(write);
           from = part.at(-1)?.seq ?? from;
-          const mustWait = to.writableNeedDrain;
-          if (mustWait)
-            await new Promise<void>((resolve) => to.once("drain", resolve).once("close", resolve));
-          if (to.destroyed || to.writableEnded) return false;
+          const hasWaited = await stream.caughtUp();
+          if (stream.isOver()) return false;
           // More may have been stored while it waited.
-          if (!mustWait && part.length < catchUpEvents) return true;
+          if (!hasWaited && part.length < catchUpEvents) return true;
         }
       }
     },
@@ -193,10 +148,6 @@ function timeIn(text: string): number {
 /** For a caller of some rooms: events of their machines, and of the rooms themselves. */
 function withinOf({ rooms, inventory }: Reach): Pick<EventFilter, "within"> {
   return rooms ? { within: { machineIds: inventory.all().map(({ id }) => id), rooms } } : {};
-}
-
-function isEventStream(request: FastifyRequest): boolean {
-  return request.headers.accept?.includes("text/event-stream") ?? false;
 }
 
 /** Where a browser that lost the stream goes on by itself (HTML, "Server-sent events", s.9.2.4). */

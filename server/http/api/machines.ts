@@ -17,7 +17,7 @@ import { RollcallError } from "../../domain/errors.ts";
 import { resolveHostSet } from "../../domain/host-set.ts";
 import { type Machine, naturalKey } from "../../domain/machine.ts";
 import { describeTarget } from "../../domain/assignment.ts";
-import { servedKinds } from "../../domain/role.ts";
+import { type ServedKind, servedKinds } from "../../domain/role.ts";
 import type { Exams } from "../../inventory/exams.ts";
 import type { Inventory } from "../../inventory/inventory.ts";
 import type { PowerSettingsService } from "../../power/power-settings.ts";
@@ -27,7 +27,7 @@ import { previewUrl } from "../request-facts.ts";
 import { powerView } from "./machine-power.ts";
 import { page, pageQuery } from "./paging.ts";
 import type { Mac } from "../../net/mac.ts";
-import { bootView, explainView, hardwareView, machineView } from "./views.ts";
+import { bootView, explainView, hardwareView, machineView, nodeInBoot } from "./views.ts";
 
 /** Which driver people chose, and the one that the machine gets since it hung in another, where that is left to us. */
 export interface DriverInForce extends Preference<DriverChoice> {
@@ -137,11 +137,9 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
       cluster: clusterPlace(machine),
     };
   };
-  /** Where it stands in the cluster in its current boot; null: in none. */
   const clusterPlace = ({ id }: Machine) => {
-    const node = deps.cluster?.node(id);
-    const isCurrent = node && (tracker.current(id)?.id ?? node.bootId) === node.bootId;
-    return isCurrent ? { state: node.state, problem: node.problem ?? null } : null;
+    const node = nodeInBoot(deps.cluster?.node(id), tracker.current(id));
+    return node ? { state: node.state, problem: node.problem ?? null } : null;
   };
   /** Why its next boot would fail on the role itself: it is broken, gone, or without its image; null: it would not. */
   const roleProblem = (target: AssignedTarget): string | null => {
@@ -245,6 +243,23 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     const selection = boots.select(machine);
     return { ...explainView(machine, selection), roleProblem: roleProblem(selection.target) };
   });
+  app.get<Params>(
+    "/machines/:machine/preview",
+    read("The documents that the machine would be served now; what is wrong with one that can't be made"),
+    (request) => {
+      const machine = seen(request);
+      const url = previewUrl(request, deps);
+      const documentOf = (kind: ServedKind): { kind: ServedKind; problem: string | null }[] => {
+        try {
+          return boots.preview(machine, kind, url) === undefined ? [] : [{ kind, problem: null }];
+        } catch (error) {
+          if (error instanceof RollcallError) return [{ kind, problem: error.message }];
+          throw error;
+        }
+      };
+      return { items: servedKinds.flatMap(documentOf), next: null };
+    },
+  );
   app.get<{ Params: { machine: string; kind: string } }>(
     "/machines/:machine/preview/:kind",
     {

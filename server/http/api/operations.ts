@@ -141,7 +141,10 @@ function positionOf(cursor: string): OperationPosition {
 type OperationRequest = Pick<FastifyRequest, "reach"> & { readonly params: { id: string } };
 
 /** Does a caller see it? One of which a machine is elsewhere, or that is a matter of the whole cluster, is as if it were not there. */
-const isSeen = ({ machines: subjects, order }: Operation, { rooms, hasMachine }: Reach): boolean =>
+export const isSeenOperation = (
+  { machines: subjects, order }: Operation,
+  { rooms, hasMachine }: Reach,
+): boolean =>
   rooms === undefined ||
   (subjects.length > 0 &&
     subjects.every(({ machineId }) => hasMachine(machineId)) &&
@@ -183,7 +186,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
   /** @throws OperationNotFound */
   function seen({ params, reach }: OperationRequest): Operation {
     const found = operations.get(params.id);
-    if (!isSeen(found, reach)) throw OperationNotFound({ id: params.id });
+    if (!isSeenOperation(found, reach)) throw OperationNotFound({ id: params.id });
     return found;
   }
 
@@ -193,7 +196,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     let from = before;
     while (found.length < limit) {
       const more = operations.newest(limit, from);
-      found.push(...more.filter((one) => isSeen(one, reach)));
+      found.push(...more.filter((one) => isSeenOperation(one, reach)));
       from = more.at(-1);
       if (more.length < limit) break;
     }
@@ -315,7 +318,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
         return {
           items: operations
             .running()
-            .filter((one) => isSeen(one, request.reach))
+            .filter((one) => isSeenOperation(one, request.reach))
             .toReversed()
             .map(summaryView),
           next: null,

@@ -4,11 +4,13 @@ import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { installAudit } from "./audit.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
+import { createEventStreams } from "./event-streams.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
 import { type ExamApiDeps, registerExamApi } from "./exams.ts";
 import { type GroupApiDeps, registerGroupApi } from "./groups.ts";
 import { type ImageApiDeps, registerImageApi } from "./images.ts";
 import { type KeyApiDeps, registerKeyApi } from "./keys.ts";
+import { type LiveApiDeps, registerLiveApi } from "./live.ts";
 import { type MachineListApiDeps, registerMachineListApi } from "./machine-lists.ts";
 import { type MachineApiDeps, registerMachineApi } from "./machines.ts";
 import { type MachinePowerApiDeps, registerMachinePowerApi } from "./machine-power.ts";
@@ -18,32 +20,33 @@ import { type RegistryApiDeps, registerRegistryApi } from "./registry.ts";
 import { type RoleApiDeps, registerRoleApi } from "./roles.ts";
 import { registerStudentApi, type StudentApiDeps } from "./students.ts";
 import { registerScheduleApi, type ScheduleApiDeps } from "./schedules.ts";
+import { registerTimelineApi, type TimelineApiDeps } from "./timeline.ts";
 import { registerTokenApi, type TokenApiDeps } from "./tokens.ts";
 
-export interface ApiDeps
-  extends
-    MachineApiDeps,
-    MachineListApiDeps,
-    GroupApiDeps,
-    DoctorApiDeps,
-    MachinePowerApiDeps,
-    AssignmentApiDeps,
-    RoleApiDeps,
-    EventApiDeps,
-    ImageApiDeps,
-    RegistryApiDeps,
-    ContainerImageApiDeps,
-    TokenApiDeps,
-    ClusterApiDeps,
-    StudentApiDeps,
-    KeyApiDeps,
-    ExamApiDeps,
-    OperationApiDeps,
-    PrewarmApiDeps,
-    ScheduleApiDeps {
-  /** Writes down what waits for the next commit. */
-  readonly settle: () => void;
-}
+export type ApiDeps = MachineApiDeps &
+  MachineListApiDeps &
+  GroupApiDeps &
+  DoctorApiDeps &
+  MachinePowerApiDeps &
+  TimelineApiDeps &
+  AssignmentApiDeps &
+  RoleApiDeps &
+  EventApiDeps &
+  LiveApiDeps &
+  ImageApiDeps &
+  RegistryApiDeps &
+  ContainerImageApiDeps &
+  TokenApiDeps &
+  ClusterApiDeps &
+  StudentApiDeps &
+  KeyApiDeps &
+  ExamApiDeps &
+  OperationApiDeps &
+  PrewarmApiDeps &
+  ScheduleApiDeps & {
+    /** Writes down what waits for the next commit. */
+    readonly settle: () => void;
+  };
 
 /** /api/v1: one file per noun. */
 export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<void> {
@@ -58,9 +61,12 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerGroupApi(app, deps);
   registerDoctorApi(app, deps);
   registerMachinePowerApi(app, deps);
+  registerTimelineApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
-  registerEventApi(app, deps);
+  const streams = createEventStreams(app, deps.clock);
+  registerEventApi(app, deps, streams);
+  registerLiveApi(app, deps, streams);
   registerImageApi(app, deps);
   registerRegistryApi(app, deps);
   registerContainerImageApi(app, deps);

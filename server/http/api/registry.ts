@@ -4,7 +4,8 @@ import type { RegistryCheck } from "../../registry/check.ts";
 import type { GarbageCollection } from "../../registry/garbage-collection.ts";
 import type { Pins } from "../../registry/pins.ts";
 import { RegistryOff, TokenInvalid } from "../../domain/error-catalogue.ts";
-import { imageMakers } from "../authorization.ts";
+import { type ClientSettings, clientFiles, takesAnything } from "../../signatures/policy/client-files.ts";
+import { imageMakers, readers } from "../authorization.ts";
 import { isoTime } from "./views.ts";
 
 export interface RegistryApiDeps {
@@ -14,6 +15,8 @@ export interface RegistryApiDeps {
     readonly pins: Pick<Pins, "list">;
     /** Undefined: the registry is switched off. */
     readonly access: RegistryAccess | undefined;
+    /** What nodes that boot now are told. */
+    clientSettings(): ClientSettings;
   };
 }
 
@@ -39,7 +42,40 @@ const collectBody = Type.Object(
   { additionalProperties: false },
 );
 
+/** What nodes are told to trust: by scope, and as the files that they get. */
+function policyView(settings: ClientSettings) {
+  const names = (signers: readonly { readonly name: string }[]) => signers.map(({ name }) => name);
+  const unsigned = (settings.unsignedImages ?? []).filter((scope) => !settings.trust.has(scope));
+  const signed = [...settings.trust].map(([scope, { signers, former }]) => ({
+    scope,
+    needsSignature: true,
+    signers: names(signers),
+    former: names(former),
+  }));
+  return {
+    /** Of an image that falls under no scope. */
+    others: takesAnything(settings) ? "taken" : "refused",
+    scopes: [
+      ...signed,
+      ...unsigned.map((scope) => ({ scope, needsSignature: false, signers: [], former: [] })),
+    ].toSorted((one, other) => (one.scope < other.scope ? -1 : 1)),
+    files: clientFiles(settings),
+  };
+}
+
 export function registerRegistryApi(app: FastifyInstance, { registry }: RegistryApiDeps): void {
+  app.get(
+    "/registry/policy",
+    {
+      config: { scopes: readers },
+      schema: {
+        summary: "What nodes are told to trust: which images need whose signature, and the files that say so",
+        tags: ["registry"],
+      },
+    },
+    () => policyView(registry.clientSettings()),
+  );
+
   app.post<{ Body: Static<typeof checkBody> }>(
     "/registry/check",
     {

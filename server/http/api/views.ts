@@ -6,6 +6,7 @@ import {
   type Selection,
 } from "../../domain/assignment.ts";
 import { type Boot, serverTimeMs } from "../../domain/boot.ts";
+import type { ClusterNode } from "../../domain/cluster-node.ts";
 import type { Event } from "../../domain/event.ts";
 import type { ReportedHardware } from "../../domain/hardware.ts";
 import { filesOf, type Image } from "../../domain/image.ts";
@@ -21,6 +22,16 @@ export function isoTime(ms: number): string;
 export function isoTime(ms: number | undefined): string | null;
 export function isoTime(ms: number | undefined): string | null {
   return ms === undefined ? null : new Date(ms).toISOString();
+}
+
+/** What the boot that is under way or done has made of a machine; its `role` is what the next one makes. */
+export function runsOf(boot: Boot | undefined): string | null {
+  return boot?.outcome === "running" || boot?.outcome === "ready" ? (boot.target ?? null) : null;
+}
+
+/** Where a machine stands in the cluster in its current boot; undefined: in none. */
+export function nodeInBoot(node: ClusterNode | undefined, boot: Boot | undefined): ClusterNode | undefined {
+  return node && (boot?.id ?? node.bootId) === node.bootId ? node : undefined;
 }
 
 export function machineView(
@@ -51,8 +62,7 @@ export function machineView(
     phase: machine.phase,
     role: describeTarget(selection.target),
     roleSource: selection.source,
-    /** What the boot that is under way or done has made of it; `role` is what the next one makes. */
-    runs: boot?.outcome === "running" || boot?.outcome === "ready" ? (boot.target ?? null) : null,
+    runs: runsOf(boot),
     lastSeenAt: isoTime(machine.lastSeenAt),
     boot: boot
       ? {

@@ -97,9 +97,17 @@ export function policyJson(trust: Trust, keys: "paths" | "inline"): string {
   return policyText(nothing, requirementsOf(trust, keys));
 }
 
+/** Nobody may sign, and the config closes nothing: nodes take any image. */
+export function takesAnything({
+  trust,
+  unsignedImages,
+}: Pick<ClientSettings, "trust" | "unsignedImages">): boolean {
+  return unsignedImages === undefined && trust.size === 0;
+}
+
 /** The policy of a node. Its keys stand in it. */
 function nodePolicy({ trust, unsignedImages }: ClientSettings): string {
-  const isOpen = unsignedImages === undefined && trust.size === 0;
+  const isOpen = takesAnything({ trust, unsignedImages });
   const scopes = new Map<string, object>((unsignedImages ?? []).map((scope) => [scope, anything]));
   for (const [scope, requirement] of requirementsOf(trust, "inline")) scopes.set(scope, requirement);
   return policyText(isOpen ? anything : nothing, scopes);
