@@ -43,12 +43,13 @@ const sizes = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
 
 /** `17 MB`, by thousands */
 export function bytesText(bytes: number, language: string): string {
-  const power = Math.min(
-    Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)),
-    sizes.length - 1,
-  );
+  const power = Math.min(Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)), sizes.length - 1);
   const value = bytes / 1000 ** power;
-  return unitText(value < 10 && power > 0 ? Math.round(value * 10) / 10 : Math.round(value), sizes[power] ?? "byte", language);
+  return unitText(
+    value < 10 && power > 0 ? Math.round(value * 10) / 10 : Math.round(value),
+    sizes[power] ?? "byte",
+    language,
+  );
 }
 
 export function percentText(fraction: number, language: string): string {

@@ -125,7 +125,11 @@ function Reader() {
 
 function ConnectionMark() {
   const { state } = connection.value;
-  const word = { connecting: "connection.connecting", live: "connection.live", lost: "connection.connecting" } as const;
+  const word = {
+    connecting: "connection.connecting",
+    live: "connection.live",
+    lost: "connection.connecting",
+  } as const;
   return <span class={`connection is-${state}`}>{say(word[state])}</span>;
 }
 

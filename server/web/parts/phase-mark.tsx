@@ -7,7 +7,8 @@ const shapes: Readonly<Record<Phase, string>> = {
   // A question, a ring, a ring with a core.
   discovered: "M8 1 15 8 8 15 1 8ZM8 3.8 3.8 8 8 12.2 12.2 8ZM7 5h2v4H7ZM7 9.8h2v1.8H7Z",
   accepted: "M8 1a7 7 0 1 0 0 14A7 7 0 1 0 8 1ZM8 3a5 5 0 1 1 0 10A5 5 0 1 1 8 3Z",
-  assigned: "M8 1a7 7 0 1 0 0 14A7 7 0 1 0 8 1ZM8 3a5 5 0 1 1 0 10A5 5 0 1 1 8 3ZM8 6a2 2 0 1 0 0 4A2 2 0 1 0 8 6Z",
+  assigned:
+    "M8 1a7 7 0 1 0 0 14A7 7 0 1 0 8 1ZM8 3a5 5 0 1 1 0 10A5 5 0 1 1 8 3ZM8 6a2 2 0 1 0 0 4A2 2 0 1 0 8 6Z",
   // A quarter, a half, three quarters, and nearly all of the disc.
   netbooting: "M8 1a7 7 0 1 0 0 14A7 7 0 1 0 8 1ZM8 3a5 5 0 1 1 0 10A5 5 0 1 1 8 3ZM8 3V8H13A5 5 0 0 0 8 3Z",
   booting: "M8 1a7 7 0 1 0 0 14A7 7 0 1 0 8 1ZM8 3a5 5 0 1 1 0 10A5 5 0 1 1 8 3ZM8 3V13A5 5 0 0 0 8 3Z",

@@ -44,7 +44,9 @@ export function visibleText(text: string, limit = 200): string {
 /** @param limit characters of the original that are shown */
 export function cutText(text: string, limit: number): TextPiece[] {
   // Not by code points of the whole: it may be megabytes.
-  const head = Array.from(text.slice(0, limit * 2)).slice(0, limit).join("");
+  const head = Array.from(text.slice(0, limit * 2))
+    .slice(0, limit)
+    .join("");
   const pieces = visiblePieces(head);
   return head.length < text.length ? [...pieces, { text: "…", isEscape: true }] : pieces;
 }

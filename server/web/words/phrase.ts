@@ -14,7 +14,11 @@ export type Translation<English extends Readonly<Record<string, Phrase>>> = {
 type NamesIn<Text extends string> = Text extends `${string}{${infer Name}}${infer Rest}`
   ? Name | NamesIn<Rest>
   : never;
-type TextOf<P> = P extends string ? P : P extends { readonly other: infer Other extends string } ? Other : never;
+type TextOf<P> = P extends string
+  ? P
+  : P extends { readonly other: infer Other extends string }
+    ? Other
+    : never;
 /** The places of a phrase; one with plural forms has `count`, a number. */
 export type PlacesOf<P> = {
   readonly [Name in NamesIn<TextOf<P>> | (P extends string ? never : "count")]: Name extends "count"

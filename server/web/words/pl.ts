@@ -9,7 +9,6 @@ import { roomWords } from "./pl/room.ts";
 import { roomActionWords } from "./pl/room-actions.ts";
 import type { Translation } from "./phrase.ts";
 
-
 export const pl: Translation<typeof en> = {
   ...pageWords,
   ...roomWords,

@@ -9,7 +9,6 @@ import { roomWords } from "./ru/room.ts";
 import { roomActionWords } from "./ru/room-actions.ts";
 import type { Translation } from "./phrase.ts";
 
-
 export const ru: Translation<typeof en> = {
   ...pageWords,
   ...roomWords,

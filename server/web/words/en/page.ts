@@ -24,7 +24,8 @@ export const pageWords = {
   "connection.connecting": "Connecting…",
   "connection.live": "Live",
   "connection.lost": "Connection lost {ago}",
-  "connection.lostSince": "The connection to the server is lost since {time}. What is shown may be out of date; it is tried again by itself.",
+  "connection.lostSince":
+    "The connection to the server is lost since {time}. What is shown may be out of date; it is tried again by itself.",
   "problem.unreachable": "The server does not answer.",
   "problem.unreachableAdvice": "Check that it runs and that this device is in its network, then try again.",
   "problem.unforeseen": "Something went wrong that nobody foresaw.",
@@ -35,9 +36,11 @@ export const pageWords = {
   "signIn.title": "Sign in",
   "signIn.token": "Token",
   "signIn.submit": "Sign in",
-  "signIn.hint": "A token is made with “boot token add”. “boot dashboard” prints a link that signs in without one.",
+  "signIn.hint":
+    "A token is made with “boot token add”. “boot dashboard” prints a link that signs in without one.",
   "signIn.busy": "Signing in…",
-  "signIn.linkFailed": "This link did not sign in. It is good once and for 5 minutes: “boot dashboard” prints a new one.",
+  "signIn.linkFailed":
+    "This link did not sign in. It is good once and for 5 minutes: “boot dashboard” prints a new one.",
   "phase.discovered": "discovered",
   "phase.accepted": "accepted",
   "phase.assigned": "assigned",

@@ -23,9 +23,11 @@ export const pageWords = {
   "connection.connecting": "Łączenie…",
   "connection.live": "Na żywo",
   "connection.lost": "Utracono połączenie {ago}",
-  "connection.lostSince": "Brak połączenia z serwerem od {time}. Wyświetlane dane mogą być nieaktualne; kolejne próby następują samoczynnie.",
+  "connection.lostSince":
+    "Brak połączenia z serwerem od {time}. Wyświetlane dane mogą być nieaktualne; kolejne próby następują samoczynnie.",
   "problem.unreachable": "Serwer nie odpowiada.",
-  "problem.unreachableAdvice": "Sprawdź, czy działa i czy to urządzenie jest w jego sieci, a potem spróbuj ponownie.",
+  "problem.unreachableAdvice":
+    "Sprawdź, czy działa i czy to urządzenie jest w jego sieci, a potem spróbuj ponownie.",
   "problem.unforeseen": "Wystąpił nieprzewidziany błąd.",
   "scope.admin": "administrator",
   "scope.operator": "operator",
@@ -34,9 +36,11 @@ export const pageWords = {
   "signIn.title": "Logowanie",
   "signIn.token": "Token",
   "signIn.submit": "Zaloguj",
-  "signIn.hint": "Token tworzy polecenie „boot token add”. Polecenie „boot dashboard” wypisuje odnośnik, który loguje bez tokenu.",
+  "signIn.hint":
+    "Token tworzy polecenie „boot token add”. Polecenie „boot dashboard” wypisuje odnośnik, który loguje bez tokenu.",
   "signIn.busy": "Logowanie…",
-  "signIn.linkFailed": "Ten odnośnik nie zalogował. Działa raz i przez 5 minut: „boot dashboard” wypisze nowy.",
+  "signIn.linkFailed":
+    "Ten odnośnik nie zalogował. Działa raz i przez 5 minut: „boot dashboard” wypisze nowy.",
   "phase.discovered": "wykryty",
   "phase.accepted": "przyjęty",
   "phase.assigned": "z rolą",

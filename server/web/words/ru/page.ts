@@ -23,7 +23,8 @@ export const pageWords = {
   "connection.connecting": "Подключение…",
   "connection.live": "На связи",
   "connection.lost": "Связь потеряна {ago}",
-  "connection.lostSince": "Связи с сервером нет с {time}. Показанное могло устареть; попытки продолжаются сами.",
+  "connection.lostSince":
+    "Связи с сервером нет с {time}. Показанное могло устареть; попытки продолжаются сами.",
   "problem.unreachable": "Сервер не отвечает.",
   "problem.unreachableAdvice": "Проверьте, что он запущен и что это устройство в его сети, и повторите.",
   "problem.unforeseen": "Произошла непредвиденная ошибка.",
@@ -34,9 +35,11 @@ export const pageWords = {
   "signIn.title": "Вход",
   "signIn.token": "Токен",
   "signIn.submit": "Войти",
-  "signIn.hint": "Токен создаёт команда «boot token add». Команда «boot dashboard» печатает ссылку, по которой можно войти без него.",
+  "signIn.hint":
+    "Токен создаёт команда «boot token add». Команда «boot dashboard» печатает ссылку, по которой можно войти без него.",
   "signIn.busy": "Выполняется вход…",
-  "signIn.linkFailed": "По этой ссылке войти не удалось. Она действует один раз и 5 минут: «boot dashboard» напечатает новую.",
+  "signIn.linkFailed":
+    "По этой ссылке войти не удалось. Она действует один раз и 5 минут: «boot dashboard» напечатает новую.",
   "phase.discovered": "обнаружен",
   "phase.accepted": "принят",
   "phase.assigned": "назначен",

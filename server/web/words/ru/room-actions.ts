@@ -20,9 +20,18 @@ export const roomActionWords = {
   "assign.powerWake": "switch on those that are off",
   "assign.powerCycle": "restart them now",
   "assign.submit": { one: "Assign to {count} machine", other: "Assign to {count} machines" },
-  "assign.submitWake": { one: "Assign and switch on {count} machine", other: "Assign and switch on {count} machines" },
-  "assign.submitCycle": { one: "Assign and restart {count} machine", other: "Assign and restart {count} machines" },
-  "assign.done": { one: "{role} is assigned to {count} machine.", other: "{role} is assigned to {count} machines." },
+  "assign.submitWake": {
+    one: "Assign and switch on {count} machine",
+    other: "Assign and switch on {count} machines",
+  },
+  "assign.submitCycle": {
+    one: "Assign and restart {count} machine",
+    other: "Assign and restart {count} machines",
+  },
+  "assign.done": {
+    one: "{role} is assigned to {count} machine.",
+    other: "{role} is assigned to {count} machines.",
+  },
   "plan.title": "What will be done",
   "plan.machine": "Machine",
   "plan.before": "Boots now",
@@ -38,7 +47,10 @@ export const roomActionWords = {
   "plan.nothingChanges": "Nothing changes.",
   "plan.choose": "Choose a role to see the plan.",
   "plan.working": "Working out the plan…",
-  "plan.losesWork": { one: "{count} machine is ready and loses what runs on it.", other: "{count} machines are ready and lose what runs on them." },
+  "plan.losesWork": {
+    one: "{count} machine is ready and loses what runs on it.",
+    other: "{count} machines are ready and lose what runs on them.",
+  },
   "power.titleOn": { one: "Switch {count} machine on", other: "Switch {count} machines on" },
   "power.titleOff": { one: "Switch {count} machine off", other: "Switch {count} machines off" },
   "power.titleCycle": { one: "Power-cycle {count} machine", other: "Power-cycle {count} machines" },
@@ -49,7 +61,8 @@ export const roomActionWords = {
   "power.unknown": "not known",
   "power.problem": "Problem",
   "reset.title": { one: "Reset {count} machine", other: "Reset {count} machines" },
-  "reset.explained": "A reset ends what runs, revokes what the machine was trusted with, restarts it, and proves that it booted its role anew.",
+  "reset.explained":
+    "A reset ends what runs, revokes what the machine was trusted with, restarts it, and proves that it booted its role anew.",
   "reset.students": "Remove all students and their objects too, in the whole cluster",
   "reset.submit": { one: "Reset {count} machine", other: "Reset {count} machines" },
   "step.students": "remove students",
@@ -82,7 +95,8 @@ export const roomActionWords = {
   "exam.begin": "Begin exam…",
   "exam.end": "End exam…",
   "exam.beginTitle": "Begin an exam in {room}",
-  "exam.beginExplained": "All machines of the room boot this role, and nobody can assign, switch off or reset them until the exam ends.",
+  "exam.beginExplained":
+    "All machines of the room boot this role, and nobody can assign, switch off or reset them until the exam ends.",
   "exam.minutes": "Ends after, in minutes",
   "exam.minutesHint": "Leave it empty to end it by hand.",
   "exam.beginSubmit": "Begin the exam",
