@@ -1,6 +1,6 @@
 import type { PowerAction } from "../../domain/power.ts";
-import { api } from "../api.ts";
-import type { Machine, OperationBegun, Page, PowerState } from "../api-types.ts";
+import { api, type Page } from "../api.ts";
+import type { Machine, OperationBegun, PowerState } from "../api-types.ts";
 import type { MachineLive } from "../live-state.ts";
 import { Dialog } from "../parts/dialog.tsx";
 import { ForeignText } from "../parts/foreign-text.tsx";

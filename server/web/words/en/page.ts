@@ -37,7 +37,7 @@ export const pageWords = {
   "signIn.token": "Token",
   "signIn.submit": "Sign in",
   "signIn.hint":
-    "A token is made with “boot token add”. “boot dashboard” prints a link that signs in without one.",
+    "A token is made with “boot token create”. “boot dashboard” prints a link that signs in without one.",
   "signIn.busy": "Signing in…",
   "signIn.linkFailed":
     "This link did not sign in. It is good once and for 5 minutes: “boot dashboard” prints a new one.",

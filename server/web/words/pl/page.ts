@@ -37,7 +37,7 @@ export const pageWords = {
   "signIn.token": "Token",
   "signIn.submit": "Zaloguj",
   "signIn.hint":
-    "Token tworzy polecenie „boot token add”. Polecenie „boot dashboard” wypisuje odnośnik, który loguje bez tokenu.",
+    "Token tworzy polecenie „boot token create”. Polecenie „boot dashboard” wypisuje odnośnik, który loguje bez tokenu.",
   "signIn.busy": "Logowanie…",
   "signIn.linkFailed":
     "Ten odnośnik nie zalogował. Działa raz i przez 5 minut: „boot dashboard” wypisze nowy.",

@@ -36,7 +36,7 @@ export const pageWords = {
   "signIn.token": "Токен",
   "signIn.submit": "Войти",
   "signIn.hint":
-    "Токен создаёт команда «boot token add». Команда «boot dashboard» печатает ссылку, по которой можно войти без него.",
+    "Токен создаёт команда «boot token create». Команда «boot dashboard» печатает ссылку, по которой можно войти без него.",
   "signIn.busy": "Выполняется вход…",
   "signIn.linkFailed":
     "По этой ссылке войти не удалось. Она действует один раз и 5 минут: «boot dashboard» напечатает новую.",
