@@ -18,12 +18,10 @@ export const pageWords = {
   "nav.operations": "Operations",
   "action.close": "Close",
   "action.cancel": "Cancel",
-  "action.back": "Back",
   "action.retry": "Try again",
   "action.signOut": "Sign out",
   "connection.connecting": "Connecting…",
   "connection.live": "Live",
-  "connection.lost": "Connection lost {ago}",
   "connection.lostSince":
     "The connection to the server is lost since {time}. What is shown may be out of date; it is tried again by itself.",
   "problem.unreachable": "The server does not answer.",
@@ -33,7 +31,6 @@ export const pageWords = {
   "scope.operator": "operator",
   "scope.viewer": "viewer",
   "scope.imagemaker": "image maker",
-  "signIn.title": "Sign in",
   "signIn.token": "Token",
   "signIn.submit": "Sign in",
   "signIn.hint":

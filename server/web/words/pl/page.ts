@@ -17,12 +17,10 @@ export const pageWords = {
   "nav.operations": "Operacje",
   "action.close": "Zamknij",
   "action.cancel": "Anuluj",
-  "action.back": "Wstecz",
   "action.retry": "Spróbuj ponownie",
   "action.signOut": "Wyloguj",
   "connection.connecting": "Łączenie…",
   "connection.live": "Na żywo",
-  "connection.lost": "Utracono połączenie {ago}",
   "connection.lostSince":
     "Brak połączenia z serwerem od {time}. Wyświetlane dane mogą być nieaktualne; kolejne próby następują samoczynnie.",
   "problem.unreachable": "Serwer nie odpowiada.",
@@ -33,7 +31,6 @@ export const pageWords = {
   "scope.operator": "operator",
   "scope.viewer": "tylko podgląd",
   "scope.imagemaker": "twórca obrazów",
-  "signIn.title": "Logowanie",
   "signIn.token": "Token",
   "signIn.submit": "Zaloguj",
   "signIn.hint":

@@ -17,12 +17,10 @@ export const pageWords = {
   "nav.operations": "Операции",
   "action.close": "Закрыть",
   "action.cancel": "Отмена",
-  "action.back": "Назад",
   "action.retry": "Повторить",
   "action.signOut": "Выйти",
   "connection.connecting": "Подключение…",
   "connection.live": "На связи",
-  "connection.lost": "Связь потеряна {ago}",
   "connection.lostSince":
     "Связи с сервером нет с {time}. Показанное могло устареть; попытки продолжаются сами.",
   "problem.unreachable": "Сервер не отвечает.",
@@ -32,7 +30,6 @@ export const pageWords = {
   "scope.operator": "оператор",
   "scope.viewer": "только просмотр",
   "scope.imagemaker": "создатель образов",
-  "signIn.title": "Вход",
   "signIn.token": "Токен",
   "signIn.submit": "Войти",
   "signIn.hint":
