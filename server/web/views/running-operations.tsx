@@ -40,7 +40,7 @@ function OperationStrip({ operation }: { operation: OperationLive }) {
   const { isBusy, problem, run } = useAction();
   const name = operationText(operation);
   const isRunning = state === "running";
-  const tone = failed > 0 ? "failed" : isRunning ? "busy" : "ready";
+  const tone = isRunning ? "busy" : failed > 0 || state === "failed" ? "failed" : "ready";
   return (
     <div class={`operation-strip tone-ground-${tone}`} data-operation={id} data-state={state}>
       <div class="operation-line">

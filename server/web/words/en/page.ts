@@ -8,7 +8,7 @@ export const pageWords = {
   "page.signedInAs": "Signed in as {name}",
   "page.nowhere": "There is no such page.",
   "page.loading": "Loading…",
-  "theme.system": "As the system has them",
+  "theme.system": "System colours",
   "theme.light": "Light",
   "theme.dark": "Dark",
   "nav.rooms": "Rooms",

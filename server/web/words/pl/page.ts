@@ -7,7 +7,7 @@ export const pageWords = {
   "page.signedInAs": "Zalogowano jako {name}",
   "page.nowhere": "Nie ma takiej strony.",
   "page.loading": "Wczytywanie…",
-  "theme.system": "Jak w systemie",
+  "theme.system": "Kolory systemu",
   "theme.light": "Jasne",
   "theme.dark": "Ciemne",
   "nav.rooms": "Sale",

@@ -7,7 +7,7 @@ export const pageWords = {
   "page.signedInAs": "Вход выполнен: {name}",
   "page.nowhere": "Такой страницы нет.",
   "page.loading": "Загрузка…",
-  "theme.system": "Как в системе",
+  "theme.system": "Цвета системы",
   "theme.light": "Светлые",
   "theme.dark": "Тёмные",
   "nav.rooms": "Аудитории",
