@@ -36,6 +36,8 @@ setInterval(() => {
 
 /** Waits between attempts, ms; the last of them again and again. */
 const retriesMs = [500, 1000, 2000, 5000];
+/** A tab that nobody looks at lets its stream go after this, ms: browsers have six connections to a server for all tabs together. */
+const restAfterMs = 30_000;
 
 /** @returns ends it */
 export function watchLive(): () => void {
@@ -77,11 +79,35 @@ export function watchLive(): () => void {
     timer = setTimeout(() => void askSession().then(open, lost), wait);
   }
 
+  function stop(): void {
+    clearTimeout(timer);
+    source?.close();
+    source = undefined;
+  }
+
+  let resting: ReturnType<typeof setTimeout> | undefined;
+  let isResting = false;
+  function onVisibility(): void {
+    clearTimeout(resting);
+    if (document.hidden)
+      resting = setTimeout(() => {
+        isResting = true;
+        stop();
+      }, restAfterMs);
+    else if (isResting) {
+      isResting = false;
+      connection.value = { state: "connecting" };
+      open();
+    }
+  }
+
+  document.addEventListener("visibilitychange", onVisibility);
   open();
   return () => {
     isOver = true;
-    clearTimeout(timer);
-    source?.close();
+    document.removeEventListener("visibilitychange", onVisibility);
+    clearTimeout(resting);
+    stop();
     state.value = nothingLive;
     connection.value = { state: "connecting" };
   };

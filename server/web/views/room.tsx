@@ -1,5 +1,4 @@
 import { useComputed, useSignal } from "@preact/signals";
-import { useState } from "preact/hooks";
 import { connection, groups, machines } from "../live.ts";
 import { phases } from "../../domain/machine.ts";
 import { ForeignText } from "../parts/foreign-text.tsx";
@@ -28,7 +27,6 @@ export function RoomView({ room }: { room: string }) {
     return readingOrder(layout.value).flatMap((id) => (ids.has(id) ? [byId.get(id)] : [])).filter((one) => one !== undefined);
   });
   usePhaseNews(members.value);
-  const [areKeysShown, showKeys] = useState(false);
 
   const group = groups.value.get(room);
   if (!group && connection.value.state === "connecting") return <p>{say("page.loading")}</p>;
@@ -59,8 +57,6 @@ export function RoomView({ room }: { room: string }) {
               type="button"
               class="button is-small"
               onClick={() => select(readingOrder(layout.value))}
-              onFocus={() => showKeys(true)}
-              onBlur={() => showKeys(false)}
             >
               {say("room.selectAll")}
             </button>
@@ -74,7 +70,7 @@ export function RoomView({ room }: { room: string }) {
       {group.plan === null && <p class="hint">{say("room.noPlan", { room: visibleText(group.name, 63) })}</p>}
       {members.value.length === 0 && <p class="empty">{say("room.empty")}</p>}
       <RoomPlan room={room} layout={layout.value} selection={selection} />
-      <p class={areKeysShown ? "hint room-keys" : "hint room-keys is-wide"}>{say("room.keys")}</p>
+      <p class="hint room-keys">{say("room.keys")}</p>
       <WaitingMachines room={room} />
     </>
   );
