@@ -1,7 +1,13 @@
 import type { Page } from "playwright-core";
 import t from "tap";
 import { phases } from "../../server/domain/machine.ts";
-import { keepScreenshot, launchBrowser, type PageOptions, seriousProblems, tabTo } from "../support/browser.ts";
+import {
+  keepScreenshot,
+  launchBrowser,
+  type PageOptions,
+  seriousProblems,
+  tabTo,
+} from "../support/browser.ts";
 import { createSimulationLab } from "../support/simulation-lab.ts";
 
 const machines = 30;
@@ -69,17 +75,33 @@ t.test("the dashboard shows a room of 30 machines", async (t) => {
     await seatOf(page, "v30").waitFor();
     t.equal(await page.locator(".plan-row > .seat[data-machine]").count(), machines, "all sit on the plan");
     await page.evaluate(watchPhases);
-    const { report } = await lab.simulate("--machines", String(machines), "--within", "4", "--attempts", "100");
+    const { report } = await lab.simulate(
+      "--machines",
+      String(machines),
+      "--within",
+      "4",
+      "--attempts",
+      "100",
+    );
     t.same(report.arrived, { joined: machines });
-    await page.waitForFunction(`document.querySelectorAll('[data-phase="ready"].seat, .seat[data-phase="ready"]').length === ${machines}`);
+    await page.waitForFunction(
+      `document.querySelectorAll('[data-phase="ready"].seat, .seat[data-phase="ready"]').length === ${machines}`,
+    );
     const seen = await page.evaluate<Record<string, string[]>>("window.seenPhases");
     const order = (phase: string) => phases.findIndex((one) => one === phase);
     for (const [name, own] of Object.entries(seen)) {
       t.equal(own.at(-1), "ready", `${name}: ${own.join(", ")}`);
-      t.same(own, own.toSorted((one, other) => order(one) - order(other)), `${name}: in their order`);
+      t.same(
+        own,
+        own.toSorted((one, other) => order(one) - order(other)),
+        `${name}: in their order`,
+      );
     }
     const all = new Set(Object.values(seen).flat());
-    t.ok(["netbooting", "booting", "configuring", "ready"].every((phase) => all.has(phase)), [...all].join());
+    t.ok(
+      ["netbooting", "booting", "configuring", "ready"].every((phase) => all.has(phase)),
+      [...all].join(),
+    );
     await keepScreenshot(page, "room-ready");
     await page.context().close();
   });
@@ -152,7 +174,10 @@ t.test("the dashboard shows a room of 30 machines", async (t) => {
       route.fulfill({ contentType: "text/event-stream", body: hostileSnapshot() }),
     );
     await page.goto(`${home}rooms/evil`);
-    await page.locator(".seat[data-machine]").nth(hostile.length - 1).waitFor();
+    await page
+      .locator(".seat[data-machine]")
+      .nth(hostile.length - 1)
+      .waitFor();
     t.same(dialogs, []);
     t.same(outside, []);
     t.equal(await page.locator("main script, main img, main iframe, main a[href^=javascript]").count(), 0);
@@ -205,7 +230,9 @@ const watchPhases = `
 `;
 
 const selectedNames = (page: Page) =>
-  page.locator("[aria-selected=true]").evaluateAll((all) => all.map((seat) => seat.getAttribute("data-name")));
+  page
+    .locator("[aria-selected=true]")
+    .evaluateAll((all) => all.map((seat) => seat.getAttribute("data-name")));
 
 const hostile = [
   "<script>alert(1)</script>",
@@ -223,7 +250,15 @@ const hostile = [
 function hostileSnapshot(): string {
   const snapshot = {
     at: new Date().toISOString(),
-    groups: [{ name: "evil", description: hostile[0], role: hostile[1], exam: null, plan: { seats: [["A1", "A2"]] } }],
+    groups: [
+      {
+        name: "evil",
+        description: hostile[0],
+        role: hostile[1],
+        exam: null,
+        plan: { seats: [["A1", "A2"]] },
+      },
+    ],
     machines: hostile.map((text, index) => ({
       id: `m${index}`,
       name: text,

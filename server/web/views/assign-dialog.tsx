@@ -18,8 +18,16 @@ import "./action-dialogs.css";
 const modes = ["always", "once"] as const;
 const powers = ["none", "wake", "cycle"] as const;
 
-const powerWords = { none: "assign.powerNone", wake: "assign.powerWake", cycle: "assign.powerCycle" } as const;
-const submitWords = { none: "assign.submit", wake: "assign.submitWake", cycle: "assign.submitCycle" } as const;
+const powerWords = {
+  none: "assign.powerNone",
+  wake: "assign.powerWake",
+  cycle: "assign.powerCycle",
+} as const;
+const submitWords = {
+  none: "assign.submit",
+  wake: "assign.submitWake",
+  cycle: "assign.submitCycle",
+} as const;
 
 interface AssignmentOrder {
   readonly role: string;
@@ -28,7 +36,13 @@ interface AssignmentOrder {
 }
 
 /** What machines boot from now on: the plan follows each choice, and is done as it was shown. */
-export function AssignDialog({ machines, onClose }: { machines: readonly MachineLive[]; onClose: () => void }) {
+export function AssignDialog({
+  machines,
+  onClose,
+}: {
+  machines: readonly MachineLive[];
+  onClose: () => void;
+}) {
   const [order, setOrder] = useState<AssignmentOrder>({ role: "", mode: "always", power: "none" });
   const hostSet = hostSetOf(machines);
   const { role, mode, power } = order;
@@ -158,7 +172,13 @@ function Choice<T extends string>({
       <legend>{legend}</legend>
       {values.map((one) => (
         <label key={one}>
-          <input type="radio" name={name} value={one} checked={one === value} onChange={() => onChange(one)} />
+          <input
+            type="radio"
+            name={name}
+            value={one}
+            checked={one === value}
+            onChange={() => onChange(one)}
+          />
           {textOf(one)}
         </label>
       ))}

@@ -22,7 +22,9 @@ export function ExamBanner({ group: { exam } }: { group: GroupLive }) {
       <b>
         <ForeignText text={say("exam.underWay", { role: exam.role })} limit={80} />
       </b>
-      <span>{exam.endsAt === null ? say("exam.openEnd") : say("exam.until", { time: time(exam.endsAt) })}</span>
+      <span>
+        {exam.endsAt === null ? say("exam.openEnd") : say("exam.until", { time: time(exam.endsAt) })}
+      </span>
       <span>
         <ForeignText text={say("exam.startedBy", { actor: exam.startedBy })} limit={60} />
       </span>
@@ -40,7 +42,12 @@ export function ExamButton({ group }: { group: GroupLive }) {
       <button type="button" class="button is-small" onClick={() => setAsked(true)}>
         {group.exam ? say("exam.end") : say("exam.begin")}
       </button>
-      {isAsked && (group.exam ? <EndExam group={group} onClose={close} /> : <BeginExam group={group} onClose={close} />)}
+      {isAsked &&
+        (group.exam ? (
+          <EndExam group={group} onClose={close} />
+        ) : (
+          <BeginExam group={group} onClose={close} />
+        ))}
     </>
   );
 }

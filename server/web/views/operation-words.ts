@@ -23,7 +23,11 @@ export function stepText(name: string): string {
   return key === undefined ? visibleText(name, 40) : say(key);
 }
 
-const actions = { on: "operation.powerOn", off: "operation.powerOff", cycle: "operation.powerCycle" } as const;
+const actions = {
+  on: "operation.powerOn",
+  off: "operation.powerOff",
+  cycle: "operation.powerCycle",
+} as const;
 
 export function operationText({
   kind,

@@ -40,7 +40,10 @@ export function usePhaseNews(members: readonly Told[]): void {
 function newsOf(changed: readonly Told[]): string {
   const [only] = changed;
   if (only && changed.length === 1)
-    return say("room.changed", { machine: visibleText(only.name, 63), phase: say(keyOf("phase", only.phase)) });
+    return say("room.changed", {
+      machine: visibleText(only.name, 63),
+      phase: say(keyOf("phase", only.phase)),
+    });
   const summary = countPhases(changed, phases)
     .map(([phase, count]) => `${count} ${say(keyOf("phase", phase))}`)
     .join(", ");

@@ -15,7 +15,13 @@ import { followOperation } from "./running-operations.tsx";
 import { stepText } from "./operation-words.ts";
 
 /** Back to nothing and up again: each machine with the steps that it will go through. */
-export function ResetDialog({ machines, onClose }: { machines: readonly MachineLive[]; onClose: () => void }) {
+export function ResetDialog({
+  machines,
+  onClose,
+}: {
+  machines: readonly MachineLive[];
+  onClose: () => void;
+}) {
   const [students, setStudents] = useState(false);
   const order = { machines: hostSetOf(machines), ...(students ? { students } : {}) };
   const plan = useLoaded(

@@ -28,7 +28,11 @@ export function nextPlace(key: string, from: string, area: HTMLElement): string 
 }
 
 /** The seat straight above (-1) or below (1), or the one beside it in the first row there that has any. */
-function nearest(from: HTMLElement, seats: readonly HTMLElement[], direction: 1 | -1): HTMLElement | undefined {
+function nearest(
+  from: HTMLElement,
+  seats: readonly HTMLElement[],
+  direction: 1 | -1,
+): HTMLElement | undefined {
   const own = from.getBoundingClientRect();
   const distance = (seat: HTMLElement): number | undefined => {
     const place = seat.getBoundingClientRect();

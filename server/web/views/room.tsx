@@ -24,7 +24,9 @@ export function RoomView({ room }: { room: string }) {
   const selected = useComputed(() => {
     const { ids } = selection.value;
     const byId = machines.value;
-    return readingOrder(layout.value).flatMap((id) => (ids.has(id) ? [byId.get(id)] : [])).filter((one) => one !== undefined);
+    return readingOrder(layout.value)
+      .flatMap((id) => (ids.has(id) ? [byId.get(id)] : []))
+      .filter((one) => one !== undefined);
   });
   usePhaseNews(members.value);
 
@@ -37,7 +39,8 @@ export function RoomView({ room }: { room: string }) {
         <h1>{say("room.unknown", { room: visibleText(room, 80) })}</h1>
       </>
     );
-  const select = (ids: readonly string[]) => (selection.value = { ids: new Set(ids), anchor: ids[0], active: ids[0] });
+  const select = (ids: readonly string[]) =>
+    (selection.value = { ids: new Set(ids), anchor: ids[0], active: ids[0] });
   return (
     <>
       <RoomTabs room={room} />
@@ -53,11 +56,7 @@ export function RoomView({ room }: { room: string }) {
         <PhaseCounts members={members.value} onSelect={select} />
         <span class="room-head-actions">
           {members.value.length > 0 && (
-            <button
-              type="button"
-              class="button is-small"
-              onClick={() => select(readingOrder(layout.value))}
-            >
+            <button type="button" class="button is-small" onClick={() => select(readingOrder(layout.value))}>
               {say("room.selectAll")}
             </button>
           )}

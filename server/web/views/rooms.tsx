@@ -75,7 +75,9 @@ function SmallPlan({ group, members }: { group: GroupLive; members: readonly Mac
   const { rows, aisles, elsewhere } = layoutOf(group.plan, members);
   const perRow = Math.max(aisles.length, 12);
   const places = [
-    ...rows.flatMap(({ row, seats }) => seats.map(({ column, machine }) => ({ x: column - 1, y: row - 1, machine }))),
+    ...rows.flatMap(({ row, seats }) =>
+      seats.map(({ column, machine }) => ({ x: column - 1, y: row - 1, machine })),
+    ),
     ...elsewhere.map((machine, index) => ({
       x: index % perRow,
       y: rows.length + Math.floor(index / perRow) + (rows.length > 0 ? 0.5 : 0),

@@ -22,8 +22,8 @@ export function followOperation(id: string): void {
 
 /** Long work on machines that is under way, with its progress and its end. */
 export function RunningOperations() {
-  const shown = [...operations.value.values()].filter(
-    ({ id, state, total }) => state === "running" ? total > 0 : followed.value.includes(id),
+  const shown = [...operations.value.values()].filter(({ id, state, total }) =>
+    state === "running" ? total > 0 : followed.value.includes(id),
   );
   if (shown.length === 0) return null;
   return (

@@ -33,7 +33,8 @@ export function extendTo(before: Selection, id: string, layout: RoomLayout): Sel
 export function toggleAll(before: Selection, ids: readonly string[]): Selection {
   const after = new Set(before.ids);
   const areAll = ids.length > 0 && ids.every((id) => after.has(id));
-  for (const id of ids) if (areAll) after.delete(id);
+  for (const id of ids)
+    if (areAll) after.delete(id);
     else after.add(id);
   return { ...before, ids: after, active: before.active ?? ids[0] };
 }

@@ -40,7 +40,10 @@ export function WaitingMachines({ room }: { room?: string }) {
 }
 
 /** By id: a name for each, none twice. */
-function proposals(waiting: readonly MachineLive[], all: readonly MachineLive[]): ReadonlyMap<string, string> {
+function proposals(
+  waiting: readonly MachineLive[],
+  all: readonly MachineLive[],
+): ReadonlyMap<string, string> {
   const taken = all.map(({ name }) => name);
   return new Map(
     waiting.map(({ id, name }) => {
@@ -137,7 +140,12 @@ function Accept({ machine: { id, name }, proposed }: { machine: MachineLive; pro
           onInput={({ currentTarget }) => setTyped(currentTarget.value)}
         />
       )}
-      <button type="submit" class="button is-small" disabled={isBusy} aria-label={say("waiting.acceptOf", { machine })}>
+      <button
+        type="submit"
+        class="button is-small"
+        disabled={isBusy}
+        aria-label={say("waiting.acceptOf", { machine })}
+      >
         {say("waiting.accept")}
       </button>
       <ProblemMessage problem={problem} />

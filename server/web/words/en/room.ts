@@ -35,7 +35,10 @@ export const roomWords = {
   "room.downloads": "{file}: {done} of {total}",
   "room.downloading": "downloading {file}, {percent}",
   "room.changed": "{machine} is {phase}.",
-  "room.changedMany": { one: "{count} machine changed: {summary}.", other: "{count} machines changed: {summary}." },
+  "room.changedMany": {
+    one: "{count} machine changed: {summary}.",
+    other: "{count} machines changed: {summary}.",
+  },
   "exam.underWay": "Exam: {role}",
   "exam.until": "until {time}",
   "exam.openEnd": "until somebody ends it",

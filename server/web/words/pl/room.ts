@@ -1,10 +1,12 @@
 export const roomWords = {
   "rooms.title": "Sale",
-  "rooms.none": "Nie ma jeszcze żadnej sali. Tworzy ją „boot group add”, a „boot group edit NAZWA --plan 4x6” rysuje jej miejsca.",
+  "rooms.none":
+    "Nie ma jeszcze żadnej sali. Tworzy ją „boot group add”, a „boot group edit NAZWA --plan 4x6” rysuje jej miejsca.",
   "rooms.all": "Wszystkie sale",
   "rooms.without": "Bez sali",
   "waiting.title": "Czekają na przyjęcie",
-  "waiting.hint": "Te komputery pojawiły się w sieci i nikt ich jeszcze nie przyjął. Do tego czasu nie dostają od nas niczego do uruchomienia.",
+  "waiting.hint":
+    "Te komputery pojawiły się w sieci i nikt ich jeszcze nie przyjął. Do tego czasu nie dostają od nas niczego do uruchomienia.",
   "waiting.mac": "Adres MAC",
   "waiting.model": "Model",
   "waiting.seen": "Widziany",

@@ -1,10 +1,12 @@
 export const roomWords = {
   "rooms.title": "Аудитории",
-  "rooms.none": "Пока нет ни одной аудитории. Её создаёт «boot group add», а «boot group edit ИМЯ --plan 4x6» рисует её места.",
+  "rooms.none":
+    "Пока нет ни одной аудитории. Её создаёт «boot group add», а «boot group edit ИМЯ --plan 4x6» рисует её места.",
   "rooms.all": "Все аудитории",
   "rooms.without": "Вне аудиторий",
   "waiting.title": "Ждут приёма",
-  "waiting.hint": "Эти компьютеры появились в сети, и никто их ещё не принял. До тех пор они ничего от нас не загружают.",
+  "waiting.hint":
+    "Эти компьютеры появились в сети, и никто их ещё не принял. До тех пор они ничего от нас не загружают.",
   "waiting.mac": "MAC-адрес",
   "waiting.model": "Модель",
   "waiting.seen": "Замечен",
