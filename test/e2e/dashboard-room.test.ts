@@ -8,7 +8,7 @@ import {
   seriousProblems,
   tabTo,
 } from "../support/browser.ts";
-import { createSimulationLab } from "../support/simulation-lab.ts";
+import { createSimulationLab, serverAddress } from "../support/simulation-lab.ts";
 
 const machines = 30;
 const plan = ["A", "B", "C", "D", "E"].map((row) =>
@@ -19,10 +19,10 @@ const seats = plan.flat().filter((seat) => seat !== null);
 t.test("the dashboard shows a room of 30 machines", async (t) => {
   const lab = await createSimulationLab(`rcd${process.pid}`);
   t.teardown(() => lab.close());
-  const browser = await launchBrowser();
+  const browser = await launchBrowser(lab.lab);
   t.teardown(() => browser.close());
   const { client } = lab;
-  const home = `http://${await lab.lab.addUplink(`rcu${process.pid}`.slice(0, 15))}:8080/dashboard/`;
+  const home = `http://${serverAddress}:8080/dashboard/`;
   await lab.addMachines(1, machines);
   await client.patch("/groups/room", { description: "Room 225, first floor", plan: { seats: plan } });
   for (const [index, seat] of seats.entries()) await client.patch(`/machines/v${index + 1}`, { seat });

@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
+import type { VirtualLab } from "../../server/demo/virtual-lab.ts";
 import { root } from "../../server/platform/checkout.ts";
 
 /** Debian's. */
@@ -25,13 +26,16 @@ export interface PageOptions {
   readonly more?: BrowserContextOptions;
 }
 
-/** A real browser without a screen. As root it has no sandbox; it sees the pages of the test alone. */
-export async function launchBrowser(): Promise<TestBrowser> {
+/**
+ * A real browser without a screen. As root it has no sandbox; it sees the pages of the test alone.
+ * @param lab the network that it runs in; undefined: this host's
+ */
+export async function launchBrowser(lab?: Pick<VirtualLab, "directory" | "inside">): Promise<TestBrowser> {
   if (!existsSync(join(root, "dist/web/index.html")))
     throw new Error("the dashboard is not built: run `node server/build-dashboard.mjs`");
   mkdirSync(screenshotDirectory, { recursive: true });
   const browser: Browser = await chromium.launch({
-    executablePath: program,
+    executablePath: lab ? programInside(lab) : program,
     args: ["--no-sandbox", "--disable-gpu"],
     timeout: patienceMs,
   });
@@ -49,6 +53,13 @@ export async function launchBrowser(): Promise<TestBrowser> {
     },
     close: () => browser.close(),
   };
+}
+
+/** The one program that playwright starts, with words of its own behind it. */
+function programInside({ directory, inside }: Pick<VirtualLab, "directory" | "inside">): string {
+  const script = join(directory, "browser");
+  writeFileSync(script, `#!/bin/sh\nexec ${inside(program).join(" ")} "$@"\n`, { mode: 0o755 });
+  return script;
 }
 
 /** @param name of the file, without its ending */
