@@ -84,9 +84,10 @@ t.test("the dashboard shows a room of 30 machines", async (t) => {
       "100",
     );
     t.same(report.arrived, { joined: machines });
-    await page.waitForFunction(
-      `document.querySelectorAll('[data-phase="ready"].seat, .seat[data-phase="ready"]').length === ${machines}`,
-    );
+    await page
+      .locator('.seat[data-phase="ready"]')
+      .nth(machines - 1)
+      .waitFor();
     const seen = await page.evaluate<Record<string, string[]>>("window.seenPhases");
     const order = (phase: string) => phases.findIndex((one) => one === phase);
     for (const [name, own] of Object.entries(seen)) {
