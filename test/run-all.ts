@@ -87,6 +87,7 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/share/OVMF/OVMF_CODE_4M.fd": "ovmf",
     "/usr/share/AAVMF/AAVMF_CODE.fd": "qemu-efi-aarch64",
     "/usr/lib/u-boot/qemu_arm64/u-boot.bin": "u-boot-qemu",
+    "/usr/bin/chromium": "chromium",
     "/usr/bin/mmdebstrap": "mmdebstrap",
     "/usr/bin/mksquashfs": "squashfs-tools",
     "/usr/sbin/dnsmasq": "dnsmasq-base",

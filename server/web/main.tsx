@@ -1,0 +1,15 @@
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { startRouter } from "./router.ts";
+import { askSession } from "./session.ts";
+import { restoreSettings } from "./settings.ts";
+
+startRouter();
+const place = document.getElementById("app");
+// The texts of the reader's language first: nobody wants to read half a second of another.
+void restoreSettings().then(() => {
+  if (place) render(<App />, place);
+});
+void askSession().catch(() => {
+  // The page says that the connection is lost, and asks again.
+});

@@ -1,0 +1,62 @@
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+
+/** What was asked of the server once; `reload` asks again and keeps showing what there was. */
+export interface Loaded<T> {
+  /** Undefined: it has not come yet. */
+  readonly value: T | undefined;
+  /** What the last question was refused with, for `ProblemMessage`. */
+  readonly problem: unknown;
+  readonly isLoading: boolean;
+  readonly reload: () => void;
+}
+
+/**
+ * @param ask anew whenever one of `about` changes
+ * @example const roles = useLoaded(() => api.all<Role>("/roles"), []);
+ */
+export function useLoaded<T>(ask: (signal: AbortSignal) => Promise<T>, about: readonly unknown[]): Loaded<T> {
+  const [turn, setTurn] = useState(0);
+  const [answer, setAnswer] = useState<{ value?: T; problem?: unknown; isLoading: boolean }>({
+    isLoading: true,
+  });
+  const latest = useRef(ask);
+  latest.current = ask;
+  const key = JSON.stringify(about);
+  useEffect(() => {
+    const abort = new AbortController();
+    setAnswer((before) => ({ ...before, isLoading: true }));
+    latest.current(abort.signal).then(
+      (value) => {
+        if (!abort.signal.aborted) setAnswer({ value, isLoading: false });
+      },
+      (problem: unknown) => {
+        if (!abort.signal.aborted) setAnswer((before) => ({ ...before, problem, isLoading: false }));
+      },
+    );
+    return () => abort.abort();
+  }, [key, turn]);
+  const reload = useCallback(() => setTurn((before) => before + 1), []);
+  return { value: answer.value, problem: answer.problem, isLoading: answer.isLoading, reload };
+}
+
+/** Something that the reader set off: is it under way, and what was it refused with? */
+export function useAction(): {
+  readonly isBusy: boolean;
+  readonly problem: unknown;
+  /** @returns whether it went well */
+  readonly run: (act: () => Promise<void>) => Promise<boolean>;
+} {
+  const [state, setState] = useState<{ isBusy: boolean; problem?: unknown }>({ isBusy: false });
+  const run = useCallback(async (act: () => Promise<void>) => {
+    setState({ isBusy: true });
+    try {
+      await act();
+      setState({ isBusy: false });
+      return true;
+    } catch (problem) {
+      setState({ isBusy: false, problem });
+      return false;
+    }
+  }, []);
+  return { ...state, problem: state.problem, run };
+}

@@ -1,0 +1,3 @@
+export const clusterWords = {
+  "cluster.title": "Cluster",
+} as const;

@@ -1,0 +1,3 @@
+export const imagesWords = {
+  "images.title": "Images",
+} as const;

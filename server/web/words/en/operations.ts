@@ -1,0 +1,3 @@
+export const operationsWords = {
+  "operations.title": "Operations",
+} as const;

@@ -1,0 +1,3 @@
+export const clusterWords = {
+  "cluster.title": "Klaster",
+};

@@ -1,0 +1,3 @@
+export const imagesWords = {
+  "images.title": "Obrazy",
+};

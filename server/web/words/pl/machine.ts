@@ -1,0 +1,3 @@
+export const machineWords = {
+  "machine.title": "Komputer {name}",
+};

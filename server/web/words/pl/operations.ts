@@ -1,0 +1,3 @@
+export const operationsWords = {
+  "operations.title": "Operacje",
+};

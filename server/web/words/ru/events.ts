@@ -1,0 +1,3 @@
+export const eventsWords = {
+  "events.title": "События",
+};
