@@ -4,7 +4,6 @@ import type { Operation, OperationStep, OperationSummary } from "../api-types.ts
 import { operations } from "../live.ts";
 import { ForeignText } from "../parts/foreign-text.tsx";
 import { useAction, useLoaded } from "../parts/load.ts";
-import { operationName } from "../parts/operation-name.ts";
 import { ProblemMessage } from "../parts/problem-message.tsx";
 import { ProgressBar } from "../parts/progress-bar.tsx";
 import { Table } from "../parts/table.tsx";
@@ -12,6 +11,7 @@ import { ago, duration, time } from "../parts/text.ts";
 import { pathTo } from "../routes.ts";
 import { mayOperate } from "../session.ts";
 import { keyOf, say } from "../words.ts";
+import { operationText, stepText } from "./operation-words.ts";
 import "./operations.css";
 
 /** @param operation the one whose steps are shown; undefined: the list */
@@ -48,9 +48,7 @@ function OperationList() {
             {
               title: say("operations.what"),
               cell: (one) => (
-                <a href={pathTo({ view: "operation", operation: one.id })}>
-                  <ForeignText text={operationName(one)} />
-                </a>
+                <a href={pathTo({ view: "operation", operation: one.id })}>{operationText(one)}</a>
               ),
             },
             { title: say("operations.state"), cell: (one) => <StateMark state={one.state} /> },
@@ -111,7 +109,7 @@ function OperationDetails({ id }: { id: string }) {
       <p>
         <a href={pathTo({ view: "operations" })}>{say("operations.all")}</a>
       </p>
-      <h1>{value ? <ForeignText text={operationName(value)} /> : say("operations.one")}</h1>
+      <h1>{value ? operationText(value) : say("operations.one")}</h1>
       <ProblemMessage problem={problem} />
       {value && <Details operation={value} onChange={reload} />}
     </>
@@ -171,7 +169,7 @@ function Details({ operation, onChange }: { operation: Operation; onChange: () =
           },
           { title: say("operations.state"), cell: ({ state }) => <StateMark state={state} /> },
           ...names.map((name) => ({
-            title: say(keyOf("step", name as "boot")),
+            title: stepText(name),
             cell: ({ steps }: Operation["machines"][number]) => {
               const step = steps.find((one) => one.name === name);
               return step && <StepMark step={step} isNameless />;
@@ -216,7 +214,7 @@ function StateMark({ state }: { state: State }) {
 function StepMark({ step, isNameless = false }: { step: OperationStep; isNameless?: boolean }) {
   return (
     <>
-      {!isNameless && <strong>{say(keyOf("step", step.name as "boot"))} </strong>}
+      {!isNameless && <strong>{stepText(step.name)} </strong>}
       <StateMark state={step.state} />
     </>
   );
