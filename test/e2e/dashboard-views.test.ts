@@ -2,17 +2,17 @@ import type { Page } from "playwright-core";
 import t from "tap";
 import { keepScreenshot, launchBrowser, seriousProblems } from "../support/browser.ts";
 import { signedInPages } from "../support/dashboard-pages.ts";
-import { createSimulationLab } from "../support/simulation-lab.ts";
+import { createSimulationLab, serverAddress } from "../support/simulation-lab.ts";
 
 const machines = 6;
 
 t.test("the dashboard shows a machine, events, operations, images and the cluster", async (t) => {
   const lab = await createSimulationLab(`rcv${process.pid}`);
   t.teardown(() => lab.close());
-  const browser = await launchBrowser();
+  const browser = await launchBrowser(lab.lab);
   t.teardown(() => browser.close());
   const { client } = lab;
-  const home = `http://${await lab.lab.addUplink(`rcw${process.pid}`.slice(0, 15))}:8080/dashboard/`;
+  const home = `http://${serverAddress}:8080/dashboard/`;
   const open = signedInPages({ browser, client, home });
   await lab.addMachines(1, machines);
   const { report } = await lab.simulate("--machines", String(machines), "--within", "1", "--attempts", "100");
