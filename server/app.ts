@@ -188,7 +188,7 @@ export async function createApp(deps: AppDeps) {
     },
   });
   const changes = keepChanges(changing, boots, exams);
-  const scheduling = keepSchedules({ clock, log, record, store, exams, assigning: changes.assigning });
+  const scheduling = keepSchedules({ ...deps, ...changing, ...changes, exams }, () => long.operations);
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
