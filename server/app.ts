@@ -152,7 +152,7 @@ export async function createApp(deps: AppDeps) {
     rules: config.assets,
   });
   const changing = { clock, ids, record, store, inventory, roles, onChange: followRole };
-  const exams = keepExams(changing, () => boots);
+  const exams = keepExams(changing, { boots: () => boots, operations: () => long.operations });
   const power = await keepPower({ ...deps, store, record, addresses, roles });
   const boots = createBootService({
     exams,
@@ -214,7 +214,7 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
-  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service };
+  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service, exams };
   const long = keepOperations({ ...power, ...deps, ...served });
   const http = await buildHttpServer({
     ...deps,
