@@ -154,7 +154,7 @@ export async function createApp(deps: AppDeps) {
     rules: config.assets,
   });
   const changing = { clock, ids, record, store, inventory, roles, onChange: followRole };
-  const exams = keepExams(changing, () => boots);
+  const exams = keepExams(changing, { boots: () => boots, operations: () => long.operations });
   const power = await keepPower({ ...deps, store, record, addresses, roles });
   const boots = createBootService({
     exams,
@@ -190,7 +190,7 @@ export async function createApp(deps: AppDeps) {
     },
   });
   const changes = keepChanges(changing, boots, exams);
-  const scheduling = keepSchedules({ ...changing, log, exams, assigning: changes.assigning });
+  const scheduling = keepSchedules({ ...deps, ...changing, ...changes, exams }, () => long.operations);
   function followRole(machine: Machine): void {
     const hasRole = boots.select(machine).source !== "unknown-policy";
     tracker.advance(machine.id, hasRole ? "role.assigned" : "role.released");
@@ -216,7 +216,7 @@ export async function createApp(deps: AppDeps) {
       inventory,
       nodeRoleOf: (role) => roles().roles.get(role)?.node,
     });
-  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service };
+  const served = { record, store, boots, tracker, roles, publicUrl, cluster: cluster?.service, exams };
   const long = keepOperations({ ...power, ...deps, ...served });
   const http = await buildHttpServer({
     ...deps,

@@ -1,8 +1,10 @@
 /** What people change of who boots what: assignments, what takes them back, exams that lock them; put together. */
 import type { BootService } from "./boot/boot-service.ts";
+import { withoutExam } from "./domain/assignment.ts";
 import type { Clock, Ids } from "./domain/capabilities.ts";
 import type { RecordEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
+import type { Operation } from "./domain/operation.ts";
 import { createAssigning } from "./inventory/assigning.ts";
 import { createExams, type Exams } from "./inventory/exams.ts";
 import type { Inventory } from "./inventory/inventory.ts";
@@ -20,10 +22,15 @@ export interface KeptChangesDeps {
   readonly onChange: (machine: Machine) => void;
 }
 
-/** @param boots comes later: what machines boot asks for the exams itself */
+/** What comes later, as it asks for the exams itself. */
+interface AskedLater {
+  readonly boots: () => Pick<BootService, "check" | "select">;
+  readonly operations: () => { readonly running: () => readonly Operation[] };
+}
+
 export function keepExams(
   { clock, record, store, inventory, roles, onChange }: KeptChangesDeps,
-  boots: () => Pick<BootService, "check">,
+  { boots, operations }: AskedLater,
 ): Exams {
   return createExams({
     clock,
@@ -32,6 +39,8 @@ export function keepExams(
     inventory,
     check: (target) => boots().check(target),
     findRole: (role) => roles().roles.get(role),
+    targetWithoutExam: (machine) => withoutExam(boots().select(machine)),
+    operations: () => operations().running(),
     onChange,
   });
 }

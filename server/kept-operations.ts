@@ -13,6 +13,7 @@ import type { RecordEvent } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
 import type { Power } from "./domain/power.ts";
 import { documentKinds, type Role, type ServedKind, waitsForPeople } from "./domain/role.ts";
+import type { Exams } from "./inventory/exams.ts";
 import { type BootLimits, createBootSteps } from "./operations/boot-steps.ts";
 import { createOperations, type Operations } from "./operations/operations.ts";
 import type { Expected } from "./operations/proof.ts";
@@ -33,6 +34,7 @@ export interface KeptOperationsDeps {
   readonly publicUrl: () => string;
   /** Undefined: no cluster is configured. */
   readonly cluster: ClusterService | undefined;
+  readonly exams: Pick<Exams, "stopping">;
   /** Undefined: no machine has a method. */
   readonly power?: Power | undefined;
   /** Other limits, for tests. */
@@ -118,6 +120,13 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
     announce: store.events.announce,
     operations: store.operations,
     machineOf: store.machines.find,
+    refusal(operation, { machineId, name }) {
+      const own = machineId === undefined ? operation.machines.map((one) => one.machineId) : [machineId];
+      // The end of the cluster touches all of its nodes, whoever was named.
+      const nodes = name === "cluster" ? (cluster?.nodes() ?? []).map((node) => node.machineId) : [];
+      const machines = [...own, ...nodes].flatMap((id) => store.machines.find(id) ?? []);
+      return deps.exams.stopping(operation, machines);
+    },
     limits: deps.operationLimits,
     steps: {
       common: createCommonSteps(resetDeps),

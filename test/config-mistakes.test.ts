@@ -151,6 +151,11 @@ t.test("each mistake in the file is told with file, line, key and what is allowe
       'rollcall.yaml:2: store.url: "sqlite:" is not allowed; it must be sqlite:FILE',
     ],
     [
+      "a time zone that nobody knows",
+      "timezone: Moscow\n",
+      'rollcall.yaml:1: timezone: "Moscow" is no time zone; write its IANA name, like Europe/Moscow',
+    ],
+    [
       "a directory of roles that is not there",
       "rolesDir: /nonexistent/roles\n",
       "rollcall.yaml:1: rolesDir: there is no directory /nonexistent/roles",

@@ -216,11 +216,13 @@ t.test("environment", (t) => {
               ? '[{"subnet":"10.0.0.0/24"}]'
               : name === "store.url"
                 ? "sqlite:/x"
-                : name === "rolesDir"
-                  ? "/"
-                  : schema.type === "integer"
-                    ? String(Math.min(1234, schema.maximum ?? 1234))
-                    : "10.0.0.1");
+                : name === "timezone"
+                  ? "Europe/Moscow"
+                  : name === "rolesDir"
+                    ? "/"
+                    : schema.type === "integer"
+                      ? String(Math.min(1234, schema.maximum ?? 1234))
+                      : "10.0.0.1");
         const needed: Record<string, string> = {
           ...(name.startsWith("cluster.") && { ROLLCALL_CLUSTER__KUBERNETES_VERSION: "1.31.0" }),
           ...(name === "registry.users" && { ROLLCALL_REGISTRY__HTPASSWD_FILE: import.meta.filename }),

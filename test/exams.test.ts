@@ -6,6 +6,7 @@ import { boot } from "./support/boot-command.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { plain, startServer } from "./support/http-fixture.ts";
 import { ManualClock } from "./support/manual-clock.ts";
+import { createFakePower, quickLimits } from "./support/power-lab.ts";
 import { macOf, role, sampleAssignment } from "./support/samples.ts";
 
 const anna = { actor: "anna", overridesExam: false };
@@ -162,6 +163,72 @@ t.test("over the API", async (t) => {
   });
 });
 
+t.test("an exam stops what is at work on its room, unless that leads into its role", async (t) => {
+  const fake = createFakePower();
+  const orders = { power: fake, operationLimits: quickLimits };
+  const first = await startServer(t, { orders });
+  await first.addImage();
+  for (const [number, group] of [
+    [1, "lab225"],
+    [2, "lab225"],
+    [3, "lab225"],
+    [4, "lab226"],
+  ] as const)
+    await first.add(number, `s${number}`, { group });
+  await first.assign("s1,s3,s4", "worker");
+  await first.assign("s2", "rescue");
+  const begin = async (path: string, body: object) =>
+    plain((await first.api("POST", path, body)).json["operation"]);
+  const reset = await begin("/resets", { machines: "s[1-2],s4" });
+  const assigned = await begin("/assignments", { machines: "s3", role: "rescue", power: "cycle" });
+  const exam = { room: "lab225", role: "rescue", forSeconds: 3600 };
+  const stops = [{ operation: reset, kind: "reset", machines: ["s1"] }];
+  const planned = await first.api("POST", "/exams", { ...exam, dryRun: true });
+  t.match(planned, { status: 200, json: { dryRun: true, stops } });
+  t.same((await first.api("GET", "/exams")).json["items"], [], "a plan begins nothing");
+  t.match((await first.api("POST", "/exams", exam)).json, { room: "lab225", stops });
+  await first.store.probe();
+  t.match((await first.ask("/api/v1/events?type=exam.started", { token: first.adminToken })).items, [
+    { message: new RegExp(`it stops ${reset} \\(reset\\) on s1`), data: { stops: [{ machines: ["s1"] }] } },
+  ]);
+
+  type Step = { state: string; code: string | null };
+  type Report = { machines: { machine: string; state: string; steps: Step[] }[] };
+  const reportOf = async (server: typeof first, id: string): Promise<Report> =>
+    (await server.ask(`/api/v1/operations/${id}`, { token: first.adminToken })).json as unknown as Report;
+  const isOver = async (server: typeof first, name: string): Promise<Report> => {
+    for (;;) {
+      const report = await reportOf(server, reset);
+      const state = report.machines.find(({ machine }) => machine === name)?.state;
+      if (state !== "running" && state !== "waiting") return report;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  };
+  const { machines } = await isOver(first, "s1");
+  t.match(machines, [
+    { machine: "s1", state: "failed" },
+    { machine: "s2", state: "running" },
+    { machine: "s4", state: "running" },
+  ]);
+  t.equal(machines[0]?.steps.find(({ state }) => state === "failed")?.code, "EXAM_UNDER_WAY");
+  t.match(await reportOf(first, assigned), { machines: [{ machine: "s3", state: "running" }] });
+
+  const headers = { "rollcall-override-exam": "true" };
+  const body = { machines: "s1", action: "cycle", wait: true };
+  const allowed = await first.ask("/api/v1/power", {
+    method: "POST",
+    body,
+    headers,
+    token: first.adminToken,
+  });
+  t.match(allowed.json, { state: "done" }, "what is let through in the exam goes on");
+  t.match(
+    await first.api("POST", "/cluster/arm", { machine: "s1" }),
+    { status: 409, json: { code: "EXAM_UNDER_WAY" } },
+    "no machine is armed for the cluster",
+  );
+});
+
 t.test("12:00 is the next time that a clock shows it", (t) => {
   const now = new Date(2026, 0, 1, 13, 0);
   t.same(nextTime("14:30", now), new Date(2026, 0, 1, 14, 30));
@@ -179,6 +246,10 @@ t.test("the command", async (t) => {
     const { code, out, err } = await boot(words, environment);
     return { code, text: out + err };
   };
+  t.match(await say("exam", "start", "lab225", "rescue", "--for", "90m", "--dry-run"), {
+    code: 0,
+    text: /lab225 would have an exam until .*: every machine boots rescue/,
+  });
   t.match(await say("exam", "start", "lab225", "rescue", "--for", "90m"), {
     code: 0,
     text: /lab225 has an exam until .*: every machine boots rescue/,

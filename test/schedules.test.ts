@@ -8,7 +8,9 @@ import {
   type Schedule,
   weekdays,
 } from "../server/domain/schedule.ts";
-import { createScheduling } from "../server/inventory/schedules.ts";
+import type { Clock } from "../server/domain/capabilities.ts";
+import { OperationUnderWay } from "../server/domain/error-catalogue.ts";
+import { createScheduling, type Switching } from "../server/inventory/schedules.ts";
 import { silentLog } from "../server/platform/logger.ts";
 import { boot } from "./support/boot-command.ts";
 import { createBootLab } from "./support/boot-lab.ts";
@@ -80,22 +82,24 @@ const base: Schedule = {
   machines: "lab225",
   target: { kind: "role", role: "rescue", params: {} },
   mode: "always",
+  power: "none",
   atMinute: minutes("12:00"),
   days: weekdays,
   rooms: undefined,
   createdAt: 0,
   createdBy: "anna",
   seenUntil: Date.UTC(2026, 2, 2, 12),
+  settled: [],
 };
 
 t.test("what is due follows from the clock and from what was seen to", (t) => {
   const at = (day: number, hours: number) => Date.UTC(2026, 2, day, hours);
   const cases: [string, number, object | undefined][] = [
     ["not yet", at(3, 12) - 1, undefined],
-    ["to the millisecond", at(3, 12), { kind: "fire", at: at(3, 12) }],
-    ["an hour late", at(3, 13), { kind: "fire", at: at(3, 12) }],
-    ["later than that", at(3, 13) + 1, { kind: "missed", at: at(3, 12) }],
-    ["only the latest of many", at(20, 12), { kind: "fire", at: at(20, 12) }],
+    ["to the millisecond", at(3, 12), { kind: "fire", at: at(3, 12), local: "2026-03-03T12:00" }],
+    ["an hour late", at(3, 13), { kind: "fire", at: at(3, 12), local: "2026-03-03T12:00" }],
+    ["later than that", at(3, 13) + 1, { kind: "missed", at: at(3, 12), local: "2026-03-03T12:00" }],
+    ["only the latest of many", at(20, 12), { kind: "fire", at: at(20, 12), local: "2026-03-20T12:00" }],
     ["a clock that was put back", at(2, 11), undefined],
   ];
   for (const [what, now, due] of cases) t.same(dueNow(base, now, utc), due, what);
@@ -117,26 +121,54 @@ async function lab(t: Parameters<typeof createBootLab>[0]) {
   await room.inventory.addGroup("lab225", "", "anna");
   for (const seat of [1, 2])
     await room.inventory.add({ name: `s${seat}`, macs: [macOf(seat)], group: "lab225" }, "anna");
-  const scheduling = () =>
+  const switched: unknown[] = [];
+  const at: { refusal?: Error } = {};
+  const switching: Switching = {
+    findSame: () => {
+      if (at.refusal) throw at.refusal;
+      return undefined;
+    },
+    async begin(order, machines, actor) {
+      switched.push([order.action, order.target, machines.map(({ name }) => name), actor]);
+      return { id: `op_${switched.length}` };
+    },
+  };
+  const scheduling = ({ clock = room.clock, timeZone = "UTC" }: { clock?: Clock; timeZone?: string } = {}) =>
     createScheduling({
-      clock: room.clock,
+      clock,
       log: silentLog,
       record: room.record,
       schedules: room.store.schedules,
       assigning: room.assigning,
       inventory: room.inventory,
       exams: room.exams,
-      offsetAt: utc,
+      switching: () => switching,
+      timeZone,
     });
   const start = Date.UTC(2026, 2, 2, 11, 59);
   room.clock.advanceMs(start - room.clock.now());
-  const at = (machines: string, role: string, name: string) => ({
+  const named = (machines: string, role: string, name: string) => ({
     ...base,
     name,
     machines,
     target: { kind: "role" as const, role, params: {} },
   });
-  return { ...room, scheduling, at };
+  /** Behind by so much. */
+  let behindMs = 0;
+  const wrongClock: Clock = {
+    now: () => room.clock.now() - behindMs,
+    monotonicMs: () => room.clock.monotonicMs(),
+    after: (ms, call) => room.clock.after(ms, call),
+  };
+  return {
+    ...room,
+    scheduling,
+    switched,
+    refuse: (error: Error) => void (at.refusal = error),
+    at: named,
+    wrongClock,
+    isBehind: (ms: number) => void (behindMs = ms),
+  };
 }
 
 t.test(
@@ -215,54 +247,132 @@ t.test("what was missed while the server was off is done within the hour, and to
   t.match(room.of("schedule.missed"), [{ level: "warning", message: /was missed at 2026-03-04T12:00/ }]);
 });
 
-t.test(
-  "a server that starts with its clock in the past does nothing twice when it is set right",
-  async (t) => {
-    const room = await lab(t);
-    let behindMs = 0;
-    const clock = {
-      now: () => room.clock.now() - behindMs,
-      monotonicMs: () => room.clock.monotonicMs(),
-      after: (ms: number, call: () => void) => room.clock.after(ms, call),
-    };
-    const start = () => {
-      const scheduling = createScheduling({
-        clock,
-        log: silentLog,
-        record: room.record,
-        schedules: room.store.schedules,
-        assigning: room.assigning,
-        inventory: room.inventory,
-        exams: room.exams,
-        offsetAt: utc,
-      });
-      scheduling.start();
-      return scheduling;
-    };
-    const before = start();
-    await before.settled();
-    await before.add(room.at("s1", "rescue", "noon"));
-    room.clock.advanceMs(60_000);
-    await before.settled();
-    await before.stop();
-    t.equal(room.of("schedule.fired").length, 1);
+t.test("a clock that is wrong over two restarts does nothing twice when it is set right", async (t) => {
+  const room = await lab(t);
+  const start = () => {
+    const scheduling = room.scheduling({ clock: room.wrongClock });
+    scheduling.start();
+    return scheduling;
+  };
+  const before = start();
+  await before.settled();
+  await before.add(room.at("s1", "rescue", "noon"));
+  room.clock.advanceMs(60_000);
+  await before.settled();
+  await before.stop();
+  t.equal(room.of("schedule.fired").length, 1);
 
-    behindMs = 1000 * 24 * hour;
-    const after = start();
-    await after.settled();
-    room.clock.advanceMs(20 * 60_000);
-    await after.settled();
-    behindMs = 0;
-    room.clock.advanceMs(60_000);
-    await after.settled();
-    t.equal(room.of("schedule.fired").length, 1, "it was done before the restart");
-    t.equal(room.of("schedule.missed").length, 0);
-    room.clock.advanceMs(Date.UTC(2026, 2, 3, 12) - room.clock.now());
-    await after.settled();
-    t.equal(room.of("schedule.fired").length, 2, "the next day is as ever");
-    await after.stop();
-  },
-);
+  room.isBehind(1000 * 24 * hour);
+  for (let restart = 0; restart < 2; restart++) {
+    const between = start();
+    await between.settled();
+    room.clock.advanceMs(10 * 60_000);
+    await between.settled();
+    await between.stop();
+  }
+  const after = start();
+  await after.settled();
+  room.isBehind(0);
+  room.clock.advanceMs(60_000);
+  await after.settled();
+  t.equal(room.of("schedule.fired").length, 1, "it was done before the restarts");
+  t.equal(room.of("schedule.missed").length, 0);
+  room.clock.advanceMs(Date.UTC(2026, 2, 3, 12) - room.clock.now());
+  await after.settled();
+  t.equal(room.of("schedule.fired").length, 2, "the next day is as ever");
+  await after.stop();
+});
+
+t.test("a time that a clock ahead came to too early is done when its day really comes", async (t) => {
+  const room = await lab(t);
+  room.isBehind(-24 * hour);
+  const scheduling = room.scheduling({ clock: room.wrongClock });
+  scheduling.start();
+  await scheduling.settled();
+  await scheduling.add(room.at("s1", "rescue", "noon"));
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.match(room.of("schedule.fired"), [{ data: { at: "2026-03-03T12:00:00.000Z" } }]);
+  room.isBehind(0);
+  const walk = async (steps: number, stepMs: number) => {
+    for (let step = 0; step < steps; step++) {
+      room.clock.advanceMs(stepMs);
+      await scheduling.settled();
+    }
+  };
+  await walk(24 * 6 - 1, 10 * 60_000);
+  await walk(40, 30_000);
+  t.match(room.of("schedule.fired"), [{}, { data: { at: "2026-03-03T12:00:00.000Z" } }]);
+  await scheduling.stop();
+});
+
+t.test("a time of a day is done once, also when the time zone of the config changes after it", async (t) => {
+  const room = await lab(t);
+  const fired = async (timeZone: string): Promise<string[]> => {
+    const scheduling = room.scheduling({ timeZone });
+    if (room.store.schedules.all().length === 0) await scheduling.add(room.at("s1", "rescue", "noon"));
+    scheduling.start();
+    for (let step = 0; step < 2 * 6; step++) {
+      room.clock.advanceMs(10 * 60_000);
+      await scheduling.settled();
+    }
+    await scheduling.stop();
+    return room.of("schedule.fired").map(({ data }) => String(data?.["at"]));
+  };
+  t.same(await fired("UTC"), ["2026-03-02T12:00:00.000Z"]);
+  t.same(await fired("America/Sao_Paulo"), ["2026-03-02T12:00:00.000Z"], "15:00 UTC is noon there");
+});
+
+t.test("clocks that go back or jump over a time make it one all the same", async (t) => {
+  for (const [day, moment] of [
+    ["2026-10-25", "2026-10-25T00:30:00.000Z"],
+    ["2026-03-29", "2026-03-29T01:00:00.000Z"],
+  ] as const) {
+    const room = await lab(t);
+    room.clock.advanceMs(Date.parse(`${day}T00:00:00Z`) - 3 * hour - room.clock.now());
+    const scheduling = room.scheduling({ timeZone: "Europe/Berlin" });
+    await scheduling.add({ ...room.at("s1", "rescue", "night"), atMinute: minutes("02:30") });
+    scheduling.start();
+    for (let step = 0; step < 8 * 6; step++) {
+      room.clock.advanceMs(10 * 60_000);
+      await scheduling.settled();
+    }
+    t.match(room.of("schedule.fired"), [{ data: { at: moment } }], day);
+    t.equal(room.of("schedule.fired").length, 1, day);
+    await scheduling.stop();
+  }
+});
+
+t.test("a schedule with power switches its machines, unless it is late or they are at work", async (t) => {
+  const room = await lab(t);
+  const scheduling = room.scheduling();
+  scheduling.start();
+  await scheduling.add({ ...room.at("lab225", "rescue", "noon"), power: "cycle" });
+  await scheduling.add({ ...room.at("s1", "rescue", "wake"), atMinute: minutes("12:02"), power: "wake" });
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.same(room.switched, [["cycle", "rescue", ["s1", "s2"], "schedule:noon"]]);
+  t.match(room.of("schedule.fired"), [
+    { message: /assigned 2 machines, and began op_1$/, data: { operation: "op_1" } },
+  ]);
+  await room.undoing.undo("anna");
+  room.refuse(OperationUnderWay({ operation: "op_1", machines: "s1" }));
+  room.clock.advanceMs(2 * 60_000);
+  await scheduling.settled();
+  t.match(room.of("schedule.failed"), [{ message: /op_1 is at work on s1/ }]);
+  t.same(room.store.assignments.all(), [], "nothing was assigned");
+  await scheduling.stop();
+
+  room.clock.advanceMs(24 * hour + 10 * 60_000);
+  const late = room.scheduling();
+  late.start();
+  await late.settled();
+  await late.stop();
+  t.match(room.of("schedule.fired").at(-1), {
+    message: /assigned . machines?, and switched none: it is too late/,
+  });
+  t.equal(room.switched.length, 1);
+});
 
 t.test("a clock that ran ahead and was put back silences no schedule", async (t) => {
   const room = await lab(t);
@@ -319,15 +429,26 @@ t.test(
 );
 
 t.test("over the API schedules are added, listed and removed, and outlive the server", async (t) => {
-  const server = await startServer(t);
+  const server = await startServer(t, { settings: { timezone: "Asia/Tokyo" } });
   const { api } = server;
   await server.addImage();
   await server.add(1, "s1", { group: "lab225" });
-  const asked = { machines: "lab225", role: "rescue", at: "07:05", days: ["fri", "mon"] };
+  const asked = { machines: "lab225", role: "rescue", power: "cycle", at: "07:05", days: ["fri", "mon"] };
   const added = await api("POST", "/schedules", asked);
   t.match(
     [added.status, added.json],
-    [201, { name: "lab225-rescue", at: "07:05", days: ["mon", "fri"], createdBy: "admin", problem: null }],
+    [
+      201,
+      {
+        name: "lab225-rescue",
+        power: "cycle",
+        timezone: "Asia/Tokyo",
+        at: "07:05",
+        days: ["mon", "fri"],
+        createdBy: "admin",
+        problem: null,
+      },
+    ],
   );
   t.equal((await api("POST", "/schedules", asked)).json["name"], "lab225-rescue-2");
   t.match(
@@ -348,7 +469,9 @@ t.test("over the API schedules are added, listed and removed, and outlive the se
   ]);
   await server.stop();
   const again = await startServer(t, { dataDir: server.dataDir });
-  t.match(again.store.schedules.all(), [{ name: "lab225-rescue", days: ["mon", "fri"], atMinute: 425 }]);
+  t.match(again.store.schedules.all(), [
+    { name: "lab225-rescue", days: ["mon", "fri"], atMinute: 425, power: "cycle" },
+  ]);
 });
 
 t.test("the boot command adds, lists, shows and removes schedules, and tells the history", async (t) => {
@@ -356,12 +479,12 @@ t.test("the boot command adds, lists, shows and removes schedules, and tells the
   const local = ["--data", server.dataDir];
   await server.add(1, "s1", { group: "lab225" });
   const add = ["schedule", "add", "lab225", "discover", "--at"];
-  const added = await boot([...local, ...add, "7:30", "--on", "mon-fri"]);
+  const added = await boot([...local, ...add, "7:30", "--on", "mon-fri", "--power", "wake"]);
   t.match(
     [added.code, added.out],
     [
       0,
-      /^lab225-discover: lab225 -> discover, mon-fri 07:30\nAdded by the server's administrator\. Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC, /,
+      /^lab225-discover: lab225 -> discover, waking them, mon-fri 07:30\nAdded by the server's administrator\. Next: \d{4}-\d\d-\d\d \d\d:\d\d UTC, /,
     ],
   );
   await server.assign("s1", "discover");
@@ -373,7 +496,10 @@ t.test("the boot command adds, lists, shows and removes schedules, and tells the
     boot([...local, ...add, "24:00"]),
     boot([...local, ...add, "12:00", "--on", "someday"]),
   ]);
-  t.match(list.out, /^SCHEDULE .*\nlab225-discover +lab225 +discover +mon-fri 07:30 +\d{4}-.* UTC *\n$/);
+  t.match(
+    list.out,
+    /^SCHEDULE .*\nlab225-discover +lab225 +discover, wake +mon-fri 07:30 +\d{4}-.* UTC *\n$/,
+  );
   t.match(JSON.parse(show.out), { name: "lab225-discover", at: "07:30", problem: null });
   t.match(history.out, /^WHEN .*\n.* UTC +admin +s1 -> discover +.* by admin\n$/);
   t.match([wrong.code, wrong.err], [2, /a time of day like 12:00/]);

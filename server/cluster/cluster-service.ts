@@ -1,3 +1,4 @@
+import { atMost } from "../domain/at-most.ts";
 import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { ClusterSpec } from "../domain/cluster.ts";
 import type { ClusterNode, Instruction } from "../domain/cluster-node.ts";
@@ -11,6 +12,7 @@ import {
 } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
+import { createSlots } from "../domain/slots.ts";
 import { bootstrapTokenLifeMs, formatBootstrapToken } from "../kubeadm/bootstrap-token.ts";
 import type { ClusterAuthorities } from "../pki/cluster-authorities.ts";
 import { dayMs } from "../pki/certificates.ts";
@@ -18,7 +20,6 @@ import { authorityHash, createBootstrapToken } from "../pki/join-secrets.ts";
 import { administratorFile } from "../pki/master-files.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
 import type { Students } from "../students/students.ts";
-import { atMost } from "./at-most.ts";
 import type { DeclaredObjects } from "./declared-objects.ts";
 import { createGuestJoins } from "./guest-joins.ts";
 import { createMailbox } from "./mailbox.ts";
@@ -103,6 +104,8 @@ export function createClusterService(deps: ClusterServiceDeps) {
   const guests = createGuestJoins(clock);
   const { host, port } = cluster.endpoint;
   const joinWords = `kubeadm join ${host}:${port} --discovery-token-ca-cert-hash ${authorityHash(authorities.cluster.certificatePem)}`;
+  /** The check for the last master and the removal that it allows are one: of two at once the second sees what the first took. */
+  const removals = createSlots({ atOnce: 1 });
   const book = createNodeBook({ ...deps, mailbox, onChange: soon });
   const registrar = createRegistrar({
     ...deps,
@@ -260,18 +263,19 @@ export function createClusterService(deps: ClusterServiceDeps) {
     },
 
     /** Takes a machine out of the cluster, drained, and lets it boot anew. @throws NodeNotFound, LastMaster */
-    async resetNode(machine: Machine, by: string, mayEndCluster = false): Promise<boolean> {
-      const node = nodeOf(machine);
-      const others = store
-        .nodes()
-        .filter(
-          ({ role, state, machineId }) =>
-            role === "master" && state === "ready" && machineId !== node.machineId,
-        );
-      if (node.role === "master" && node.state === "ready" && others.length === 0 && !mayEndCluster)
-        throw LastMaster({ machine: machine.name });
-      return (await book.happen(node, "drain", `${by} resets it`)) !== undefined;
-    },
+    resetNode: (machine: Machine, by: string, mayEndCluster = false): Promise<boolean> =>
+      removals.run(new AbortController().signal, async () => {
+        const node = nodeOf(machine);
+        const others = store
+          .nodes()
+          .filter(
+            ({ role, state, machineId }) =>
+              role === "master" && state === "ready" && machineId !== node.machineId,
+          );
+        if (node.role === "master" && node.state === "ready" && others.length === 0 && !mayEndCluster)
+          throw LastMaster({ machine: machine.name });
+        return (await book.happen(node, "drain", `${by} resets it`)) !== undefined;
+      }),
 
     /** Takes the whole cluster back to nothing: its data, and every machine in it reboots. @throws ClusterNameNotConfirmed */
     async reset(name: string | undefined, by: string): Promise<void> {

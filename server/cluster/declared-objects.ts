@@ -1,3 +1,4 @@
+import { atMost } from "../domain/at-most.ts";
 import type { Clock, Log } from "../domain/capabilities.ts";
 import {
   type Declared,
@@ -20,7 +21,6 @@ import {
 } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { mostUnanswered, patientTries, retryWaitMs } from "../domain/patience.ts";
-import { atMost } from "./at-most.ts";
 import type { GenerationNow } from "./ports.ts";
 
 export interface DeclaredObjectsDeps {

@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { Value } from "typebox/value";
 import { readCluster } from "../domain/cluster.ts";
 import { ClusterInvalid } from "../domain/error-catalogue.ts";
+import { isTimeZone } from "../domain/schedule.ts";
 import { type Cidr, cidrContains, formatCidr, parseCidr } from "../net/cidr.ts";
 import { type Ipv4, ipv4ToNumber, parseIpv4 } from "../net/ipv4.ts";
 import { checkStudents } from "./check-students.ts";
@@ -118,7 +119,12 @@ export function checkMeaning(config: Config): ValueProblem[] {
       path: ["store", "url"],
       message: `${JSON.stringify(url)} is not allowed; it must be sqlite:FILE`,
     });
-  const { rolesDir } = config;
+  const { rolesDir, timezone } = config;
+  if (timezone !== undefined && !isTimeZone(timezone))
+    problems.push({
+      path: ["timezone"],
+      message: `${JSON.stringify(timezone)} is no time zone; write its IANA name, like Europe/Moscow`,
+    });
   if (rolesDir !== undefined && !isDirectory(rolesDir))
     problems.push({ path: ["rolesDir"], message: `there is no directory ${rolesDir}` });
   const controlSocket = resolve(config.dataDir, "control.sock");

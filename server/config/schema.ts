@@ -276,6 +276,13 @@ export const configSchema = Type.Object(
     defaultRole: Type.Optional(
       Type.String({ minLength: 1, description: "role of known machines that nobody assigned one" }),
     ),
+    timezone: Type.Optional(
+      Type.String({
+        minLength: 1,
+        description:
+          "time zone of `boot schedule`, by its IANA name, e.g. Europe/Moscow; default: that of the server's system",
+      }),
+    ),
     rolesDir: Type.Optional(
       Type.String({
         minLength: 1,

@@ -1,3 +1,4 @@
+import { atMost } from "../domain/at-most.ts";
 import type { Clock, Log, Udp, UdpBinding, UdpEndpoint, UdpSocket } from "../domain/capabilities.ts";
 import type { Driver } from "../domain/boot-preferences.ts";
 import type { BootStrategyRepository } from "../domain/boot-strategy.ts";
@@ -135,10 +136,7 @@ export function createDhcpServer(deps: DhcpServerDeps): DhcpServer {
     },
     async stop() {
       const stopped = Promise.all(probers.map((prober) => prober.stop()));
-      let cancel = (): void => {};
-      const late = new Promise<void>((resolve) => (cancel = clock.after(drainMs, resolve)));
-      await Promise.race([exchange.drain(), late]);
-      cancel();
+      await atMost(clock, drainMs, exchange.drain());
       exchange.end();
       await stopped;
       await close();

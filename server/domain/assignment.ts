@@ -148,6 +148,11 @@ export function selectTarget(facts: SelectionFacts): Selection {
   };
 }
 
+/** What would hold if the machine's room had no exam. */
+export function withoutExam({ source, target, instead }: Selection): AssignedTarget {
+  return source === "exam" ? (instead[0]?.target ?? target) : target;
+}
+
 /** `worker`, or the address of a script. */
 export function describeTarget(target: AssignedTarget): string {
   return target.kind === "role" ? target.role : target.url;

@@ -21,6 +21,14 @@ export const StudentLeaving = defineError("STUDENT_LEAVING", {
   message: (d: { student: string }) => `${d.student} is being deleted`,
   advice: "Wait until `boot student get` does not show the student any more, then create it anew.",
 });
+export const StudentNamesake = defineError("STUDENT_NAMESAKE", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { asked: string; student: string; other: string }) =>
+    `${d.asked} comes to ${d.student}, which ${d.other} has, and two persons can't share a namespace`,
+  advice:
+    "Ask with the very name that is there if it is the same person; `boot student describe NAME` tells who that is. For another one choose another name.",
+});
 export const StudentNamespaceTaken = defineError("STUDENT_NAMESPACE_TAKEN", {
   kind: "user",
   httpStatus: 409,

@@ -15,9 +15,19 @@ export interface PowerOutcome {
   readonly state: PowerState;
 }
 
+export interface PowerWishes {
+  /** The board before the system: what runs on the machine can't feign what its board does. It pulls the plug. */
+  readonly prefersBoard?: boolean;
+}
+
 /** Power over machines. Bounded parallelism, time limits and retries are inside; each failure is an error of the catalogue. */
 export interface Power {
   /** Resolves when the method took the order, which is not yet the machine's boot. */
-  readonly act: (machine: Machine, action: PowerAction, signal: AbortSignal) => Promise<PowerOutcome>;
+  readonly act: (
+    machine: Machine,
+    action: PowerAction,
+    signal: AbortSignal,
+    wishes?: PowerWishes,
+  ) => Promise<PowerOutcome>;
   readonly status: (machine: Machine, signal: AbortSignal) => Promise<PowerOutcome>;
 }

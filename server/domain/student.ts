@@ -3,6 +3,8 @@ import type { EpochMs } from "./capabilities.ts";
 /** Somebody with a namespace of their own, which each generation of the cluster has; the namespace has their name. */
 export interface Student {
   readonly name: string;
+  /** The name as it was asked for; undefined: from before it was kept. */
+  readonly asked: string | undefined;
   readonly createdAt: EpochMs;
   readonly createdBy: string;
   /** A cluster has been asked for objects of this student, so that there may be some. */

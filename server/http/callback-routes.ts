@@ -206,7 +206,10 @@ export function registerCallbackRoutes(
           problem: "a hardware report is a JSON object",
           advice: "docs/inventory.md says what is in it.",
         });
-      if (++useOf(machine.id, bootId).hardwareReports <= bootHardwareReports)
+      // A boot that is over tells what was in the machine then.
+      const newest = tracker.current(machine.id);
+      const isOver = newest !== undefined && newest.id !== bootId;
+      if (!isOver && ++useOf(machine.id, bootId).hardwareReports <= bootHardwareReports)
         await inventory.noteHardware(machine, found);
       return reply.code(204).send();
     },

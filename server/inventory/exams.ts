@@ -7,9 +7,11 @@ import {
   GroupNotFound,
   InvalidRequest,
 } from "../domain/error-catalogue.ts";
+import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
-import { describeExam, type Exam, isUnderWay, untilWhen } from "../domain/exam.ts";
+import { describeExam, type Exam, isUnderWay, leadsIntoExam, untilWhen } from "../domain/exam.ts";
 import type { Machine } from "../domain/machine.ts";
+import type { Operation } from "../domain/operation.ts";
 import type { Role } from "../domain/role.ts";
 import { waitsForPeople } from "../domain/role.ts";
 import type { ExamRepository } from "../store/exams.ts";
@@ -31,8 +33,30 @@ export interface ExamsDeps {
   /** Throws what a machine with this target would show on its screen. */
   readonly check: (target: AssignedTarget) => void;
   readonly findRole: (role: string) => Role | undefined;
+  /** What a machine would boot if there were no exam. */
+  readonly targetWithoutExam: (machine: Machine) => AssignedTarget;
+  /** Those under way. */
+  readonly operations: () => readonly Operation[];
   /** The machine may have a role now that it had not, or none any more. */
   readonly onChange: (machine: Machine) => void;
+}
+
+/** An operation that an exam stops, with those of its machines that stand in the room. */
+export interface StoppedOperation {
+  readonly operation: Operation;
+  readonly machines: readonly string[];
+}
+
+export interface ExamRequest {
+  readonly target: AssignedTarget;
+  /** Undefined: only when somebody ends it. */
+  readonly endsAt: EpochMs | undefined;
+}
+
+export interface StartedExam {
+  readonly exam: Exam;
+  /** At their next step. */
+  readonly stops: readonly StoppedOperation[];
 }
 
 /** A timer holds at most this much, ms; the next look sets the next one. */
@@ -60,11 +84,52 @@ export function createExams(deps: ExamsDeps) {
       message: `${what}: refused, ${exam.room} has an exam`,
       data: { group: exam.room },
     });
-    throw ExamUnderWay({
-      room: exam.room,
-      startedBy: describeActor(exam.startedBy),
-      until: untilWhen(exam),
+    throw underWayError(exam);
+  }
+
+  const underWayError = (exam: Exam): RollcallError =>
+    ExamUnderWay({ room: exam.room, startedBy: describeActor(exam.startedBy), until: untilWhen(exam) });
+
+  /** What began during the exam was let through by somebody who may. */
+  const isStopped = (exam: Exam, { order, startedAt }: Operation, machine: Machine): boolean =>
+    startedAt <= exam.startedAt &&
+    !leadsIntoExam(order, {
+      exam: describeTarget(exam.target),
+      otherwise: describeTarget(deps.targetWithoutExam(machine)),
     });
+
+  function stoppedBy(exam: Exam): StoppedOperation[] {
+    const members = new Map(membersOf(exam.room).map((machine) => [machine.id, machine]));
+    return deps.operations().flatMap((operation) => {
+      const machines = operation.machines.flatMap(({ machineId }) => {
+        const machine = members.get(machineId);
+        return machine && isStopped(exam, operation, machine) ? [machine.name] : [];
+      });
+      return machines.length === 0 ? [] : [{ operation, machines }];
+    });
+  }
+
+  /** @throws GroupNotFound, ExamRoleUnfit, InvalidRequest; what is wrong with the role */
+  function check(room: string, { target, endsAt }: ExamRequest, asker: Asker): Exam {
+    const now = clock.now();
+    if (!inventory.groupNames().has(room)) throw GroupNotFound({ group: room });
+    if (endsAt !== undefined && (endsAt <= now || endsAt - now > longestExamMs))
+      throw InvalidRequest({
+        problem: "an exam ends in the future, within seven days",
+        advice: "Write it like --until 12:00 or --for 90m; without both it goes on until `boot exam end`.",
+      });
+    deps.check(target);
+    const role = target.kind === "role" ? deps.findRole(target.role) : undefined;
+    if (role && waitsForPeople(role)) throw ExamRoleUnfit({ role: role.name, boot: role.boot });
+    return {
+      room,
+      target,
+      startedAt: now,
+      startedBy: asker.actor,
+      endsAt,
+      endedAt: undefined,
+      endedBy: undefined,
+    };
   }
 
   /** Looks for exams whose time is over, and comes again at the end of the next one. */
@@ -137,34 +202,26 @@ export function createExams(deps: ExamsDeps) {
           refuseExam(exam, asker, `image ${image}`);
     },
 
-    /**
-     * @param endsAt undefined: only when somebody ends it
-     * @throws GroupNotFound, ExamRoleUnfit, ExamUnderWay, InvalidRequest; what is wrong with the role
-     */
-    async start(
-      room: string,
-      { target, endsAt }: { readonly target: AssignedTarget; readonly endsAt: EpochMs | undefined },
-      asker: Asker,
-    ): Promise<Exam> {
-      const now = clock.now();
-      if (!inventory.groupNames().has(room)) throw GroupNotFound({ group: room });
-      if (endsAt !== undefined && (endsAt <= now || endsAt - now > longestExamMs))
-        throw InvalidRequest({
-          problem: "an exam ends in the future, within seven days",
-          advice: "Write it like --until 12:00 or --for 90m; without both it goes on until `boot exam end`.",
-        });
-      deps.check(target);
-      const role = target.kind === "role" ? deps.findRole(target.role) : undefined;
-      if (role && waitsForPeople(role)) throw ExamRoleUnfit({ role: role.name, boot: role.boot });
-      const exam: Exam = {
-        room,
-        target,
-        startedAt: now,
-        startedBy: asker.actor,
-        endsAt,
-        endedAt: undefined,
-        endedBy: undefined,
-      };
+    /** Why an operation does not go on with these machines: the exam of their room began after it. Undefined: it goes on. */
+    stopping(operation: Operation, machines: readonly Machine[]): RollcallError | undefined {
+      for (const machine of machines) {
+        const exam = find(machine.group);
+        if (exam && isStopped(exam, operation, machine)) return underWayError(exam);
+      }
+      return undefined;
+    },
+
+    /** What `start` would do now. @throws as `start` */
+    plan(room: string, request: ExamRequest, asker: Asker): StartedExam {
+      const exam = check(room, request, asker);
+      const other = find(room);
+      if (other) throw underWayError(other);
+      return { exam, stops: stoppedBy(exam) };
+    },
+
+    /** @throws GroupNotFound, ExamRoleUnfit, ExamUnderWay, InvalidRequest; what is wrong with the role */
+    async start(room: string, request: ExamRequest, asker: Asker): Promise<StartedExam> {
+      const exam = check(room, request, asker);
       const isFree = (before: Exam | undefined) => before === undefined || !isUnderWay(before, clock.now());
       // An exam that is over by its time and not yet told of is told of first.
       await sweep();
@@ -172,15 +229,22 @@ export function createExams(deps: ExamsDeps) {
         const other = find(room);
         if (other) refuseExam(other, { ...asker, overridesExam: false }, `another exam in ${room}`);
       }
+      const stops = stoppedBy(exam);
       for (const machine of membersOf(room)) deps.onChange(machine);
+      const stopped = stops.length === 0 ? "" : `; it stops ${stops.map(inWords).join("; ")}`;
       record({
         type: "exam.started",
         actor: asker.actor,
-        message: `${room}: exam ${untilWhen(exam)}, every machine boots ${describeTarget(target)}`,
-        data: { group: room, after: target, endsAt: endsAt ?? null },
+        message: `${room}: exam ${untilWhen(exam)}, every machine boots ${describeTarget(exam.target)}${stopped}`,
+        data: {
+          group: room,
+          after: exam.target,
+          endsAt: exam.endsAt ?? null,
+          stops: stops.map(({ operation, machines }) => ({ operation: operation.id, machines })),
+        },
       });
       await sweep();
-      return exam;
+      return { exam, stops };
     },
 
     /** By whoever started it, or an administrator. @throws ExamNotFound, ExamUnderWay */
@@ -193,5 +257,12 @@ export function createExams(deps: ExamsDeps) {
       await sweep();
     },
   };
+}
+
+/** `op_1 (reset) on s1, s2 and s3` */
+function inWords({ operation, machines }: StoppedOperation): string {
+  const last = machines.at(-1) ?? "";
+  const names = machines.length <= 1 ? last : `${machines.slice(0, -1).join(", ")} and ${last}`;
+  return `${operation.id} (${operation.order.kind}) on ${names}`;
 }
 export type Exams = ReturnType<typeof createExams>;

@@ -22,7 +22,8 @@ export interface ListImportDeps {
   readonly record: RecordEvent;
   readonly machines: MachineRepository;
   readonly groups: GroupRepository;
-  readonly addGroup: (name: string, description: string, actor: string | undefined) => Promise<void>;
+  /** Adds groups that nobody has; `names` is asked inside the commit, after what was asked for before. */
+  readonly addGroups: (names: () => readonly string[], actor: string) => Promise<void>;
   /** The machine's phase follows its role. */
   readonly settleRole: (machine: Machine) => Promise<Machine>;
 }
@@ -37,7 +38,7 @@ export function createListImport({
   record,
   machines,
   groups,
-  addGroup,
+  addGroups,
   settleRole,
 }: ListImportDeps) {
   /** @throws ListRefused where nobody can say what the list is, InvalidRequest */
@@ -125,15 +126,18 @@ export function createListImport({
       refuseProblems(first);
       refuse(first);
       let done = first;
-      // Asked for in one turn, groups and machines are one commit; planned once more inside it, since others may have been before us.
-      await Promise.all([
-        ...first.newGroups.map((name) => addGroup(name, "", actor)),
-        machines.saveAll(() => {
-          done = plan();
-          refuseProblems(done);
-          return done.lines.flatMap(({ action, next }) => (next && action !== "same" ? [next] : []));
-        }),
-      ]);
+      let newGroups: readonly string[] = [];
+      // Asked for in one turn, machines and groups are one commit; planned once more inside it, since others may have been before us. The
+      // groups come second: where the machines can't be saved nothing is left.
+      const saving = machines.saveAll(() => {
+        newGroups = [];
+        done = plan();
+        refuseProblems(done);
+        newGroups = done.newGroups;
+        return done.lines.flatMap(({ action, next }) => (next && action !== "same" ? [next] : []));
+      });
+      const counted = addGroups(() => newGroups, actor);
+      await Promise.all([saving, counted]);
       tell(done, actor);
       await Promise.all(
         done.lines.flatMap(({ action, next }) => (next && action !== "same" ? [settleRole(next)] : [])),

@@ -20,7 +20,7 @@ import { parseUuid } from "../net/uuid.ts";
 import type { AssignmentRepository } from "../store/assignments.ts";
 import type { ClaimRepository } from "../store/claims.ts";
 import type { ClusterRepository } from "../store/cluster.ts";
-import type { GroupRepository } from "../store/groups.ts";
+import type { Group, GroupRepository } from "../store/groups.ts";
 import type { HardwareRepository } from "../store/hardware.ts";
 import type { MachineRepository } from "../store/machines.ts";
 import {
@@ -76,16 +76,25 @@ export function createInventory(deps: InventoryDeps) {
         problem: `group ${JSON.stringify(name.slice(0, 70))}: a name is lower-case letters, digits and hyphens`,
         advice: "Write it like lab225 or second-floor.",
       });
-    const blank = {
-      name,
-      localBoot: undefined,
-      driver: undefined,
-      ramCheck: undefined,
-      plan: undefined,
-      createdAt: clock.now(),
-    };
-    await groups.save({ ...blank, ...groups.find(name), description });
+    await groups.save({ ...blankGroup(name), ...groups.find(name), description });
+    tellGroup(name, actor);
+  }
+  const blankGroup = (name: string): Group => ({
+    name,
+    description: "",
+    localBoot: undefined,
+    driver: undefined,
+    ramCheck: undefined,
+    plan: undefined,
+    createdAt: clock.now(),
+  });
+  const tellGroup = (name: string, actor: string | undefined): void =>
     record({ type: "group.added", actor, message: `group ${name} added`, data: { group: name } });
+  /** @param names asked inside the commit, after what was asked for before */
+  async function addGroups(names: () => readonly string[], actor: string): Promise<void> {
+    let added: readonly string[] = [];
+    await groups.saveAll(() => (added = names()).map(blankGroup));
+    for (const name of added) tellGroup(name, actor);
   }
 
   /**
@@ -115,7 +124,7 @@ export function createInventory(deps: InventoryDeps) {
   const leaving = new Set<string>();
   const unknown = createUnknownMachines(deps);
   const uuids = createSharedUuids(deps);
-  const lists = createListImport({ ...deps, addGroup, settleRole });
+  const lists = createListImport({ ...deps, addGroups, settleRole });
   const naming = createNaming({ ...deps, settleRole });
 
   return {

@@ -1,14 +1,36 @@
 import { describeTarget } from "../domain/assignment.ts";
-import type { Clock, EpochMs, Log } from "../domain/capabilities.ts";
+import type { Clock, DurationMs, EpochMs, Log } from "../domain/capabilities.ts";
 import { ScheduleNotFound } from "../domain/error-catalogue.ts";
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
-import { type Due, dueNow, nextTimes, type OffsetAt, type Schedule, seenTooFar } from "../domain/schedule.ts";
+import type { Machine } from "../domain/machine.ts";
+import type { Operation, OperationOrder } from "../domain/operation.ts";
+import type { PowerAction } from "../domain/power.ts";
+import {
+  type Due,
+  dueNow,
+  nextTimes,
+  offsetsOf,
+  type Schedule,
+  type SchedulePower,
+  seenTooFar,
+} from "../domain/schedule.ts";
 import type { ScheduleRepository } from "../store/schedules.ts";
 import type { Assigning, AssignRequest } from "./assigning.ts";
 import type { Exams } from "./exams.ts";
 import type { Inventory } from "./inventory.ts";
 import { withinRooms } from "./within-rooms.ts";
+
+/** Who switches machines, and waits until they are ready. */
+export interface Switching {
+  /** @throws OperationUnderWay */
+  readonly findSame: (order: OperationOrder, machines: readonly Machine[]) => Operation | undefined;
+  readonly begin: (
+    order: OperationOrder,
+    machines: readonly Machine[],
+    actor: string,
+  ) => Promise<Pick<Operation, "id">>;
+}
 
 export interface SchedulingDeps {
   readonly clock: Clock;
@@ -18,15 +40,24 @@ export interface SchedulingDeps {
   readonly assigning: Pick<Assigning, "plan" | "assign" | "machinesOf">;
   readonly exams: Pick<Exams, "refuse">;
   readonly inventory: Pick<Inventory, "all" | "groupNames">;
-  readonly offsetAt: OffsetAt;
+  readonly switching: () => Switching;
+  /** IANA name, e.g. Europe/Moscow. */
+  readonly timeZone: string;
 }
 
-export type NewSchedule = Omit<Schedule, "createdAt" | "seenUntil">;
+export type NewSchedule = Omit<Schedule, "createdAt" | "seenUntil" | "settled">;
 
 type SchedulingEvent = "schedule.fired" | "schedule.missed" | "schedule.failed";
 
 /** The clock is looked at this often at least: it may be put forward, and a machine may sleep, ms. */
 const lookEveryMs = 30_000;
+/** What comes later than this after its time assigns and switches nothing: a lesson may have begun, ms. */
+const switchWithinMs = 5 * 60_000;
+const actions: Readonly<Record<SchedulePower, PowerAction | undefined>> = {
+  none: undefined,
+  wake: "on",
+  cycle: "cycle",
+};
 /** Next times that are told. */
 const toldTimes = 3;
 
@@ -35,7 +66,8 @@ const groupOf = ({ rooms }: Pick<Schedule, "rooms">) => (rooms?.length === 1 ? {
 
 /** Assigns at the times that people named. What it does follows from the clock and the table alone, whenever it looks. */
 export function createScheduling(deps: SchedulingDeps) {
-  const { clock, log, record, schedules, assigning, exams, offsetAt, inventory } = deps;
+  const { clock, log, record, schedules, assigning, exams, timeZone, inventory } = deps;
+  const offsetAt = offsetsOf(timeZone);
   const requestOf = ({ name, machines, target, mode, rooms }: NewSchedule): AssignRequest => ({
     machines,
     target,
@@ -79,52 +111,76 @@ export function createScheduling(deps: SchedulingDeps) {
     });
   }
 
-  /** @throws ExamUnderWay, and what an assignment is refused for */
-  async function assign(request: AssignRequest): Promise<unknown[]> {
-    exams.refuse(assigning.machinesOf(request.machines, request.within), {
-      actor: request.actor,
-      overridesExam: false,
-    });
-    return assigning.assign(request);
+  /** What is ordered of the machines' power; undefined: nothing. */
+  function orderOf({ power, target }: Schedule, lateMs: DurationMs): OperationOrder | undefined {
+    const action = lateMs <= switchWithinMs ? actions[power] : undefined;
+    return action && { kind: "assign", action, target: describeTarget(target) };
   }
 
-  async function settle(schedule: Schedule, { kind, at }: Due): Promise<void> {
+  /** @throws ExamUnderWay, OperationUnderWay, and what an assignment is refused for */
+  async function assign(request: AssignRequest, order: OperationOrder | undefined): Promise<Machine[]> {
+    const machines = assigning.machinesOf(request.machines, request.within);
+    exams.refuse(machines, { actor: request.actor, overridesExam: false });
+    // Before anything is written: two may not switch the same machine.
+    if (order) deps.switching().findSame(order, machines);
+    return (await assigning.assign(request)).map(({ machine }) => machine);
+  }
+
+  async function settle(schedule: Schedule, due: Due): Promise<void> {
+    const { kind, at } = due;
     const time = new Date(at).toISOString();
     if (kind === "missed") {
-      await schedules.see(schedule.name, at);
+      await schedules.see(schedule.name, at, due);
       return tell(schedule, "schedule.missed", `was missed at ${time}: the server was off`, { at: time });
     }
+    const request = requestOf(schedule);
+    const lateMs = clock.now() - at;
+    const order = orderOf(schedule, lateMs);
     // Both are asked for in one turn, so that they stand in one commit: what was done is not done again after a crash.
-    const assigned = assign(requestOf(schedule));
-    const seen = schedules.see(schedule.name, at);
+    const assigned = assign(request, order);
+    const seen = schedules.see(schedule.name, at, due);
     const [result] = await Promise.allSettled([assigned, seen]);
-    if (result.status === "fulfilled")
-      return tell(schedule, "schedule.fired", `assigned ${result.value.length} machines`, { at: time });
-    const { reason } = result as { reason: Error };
-    await seen;
-    tell(schedule, "schedule.failed", `could not assign: ${reason.message}`, { at: time });
+    try {
+      if (result.status === "rejected") throw result.reason;
+      const machines = result.value;
+      const begun = order && (await deps.switching().begin(order, machines, request.actor));
+      const switched = begun ? `, and began ${begun.id}` : "";
+      const late = !order && schedule.power !== "none" ? ", and switched none: it is too late for that" : "";
+      return tell(schedule, "schedule.fired", `assigned ${machines.length} machines${switched}${late}`, {
+        at: time,
+        ...(begun ? { operation: begun.id } : {}),
+      });
+    } catch (error) {
+      await seen;
+      tell(schedule, "schedule.failed", `could not assign: ${(error as Error).message}`, { at: time });
+    }
   }
 
-  /** Until when schedules had been seen to before the clock was put back, by name. */
-  const seenBefore = new Map<string, EpochMs>();
+  /** The clock at the last look of this process. */
+  let lookedAt: EpochMs | undefined;
   /**
-   * A server without a battery starts in the past and jumps to the present: what it jumps over has been done already. What a clock that
-   * once ran ahead comes to step by step has not: then it is just now.
+   * A server without a battery starts in the past and jumps to the present: what it jumps over was done already, before however many
+   * restarts. What a clock that once ran ahead comes to step by step was done too early, and is just now.
    */
-  const isJumpedOver = (name: string, { at }: Due, now: EpochMs): boolean =>
-    at <= (seenBefore.get(name) ?? 0) && now - at > 2 * lookEveryMs;
+  function wasDone({ settled }: Schedule, due: Due, before: EpochMs | undefined, now: EpochMs): boolean {
+    const done = settled.find(({ local }) => local === due.local);
+    if (!done) return false;
+    const isStep = (from: EpochMs, to: EpochMs) => from <= to && to - from <= 2 * lookEveryMs;
+    const isWalkedTo = before !== undefined && isStep(before, due.at) && isStep(due.at, now);
+    // Another moment of the same day: the time zone was changed since.
+    return done.at !== due.at || !isWalkedTo;
+  }
 
   /** Sees to all that is due; one that fails stops no other. */
   async function look(): Promise<void> {
     const now = clock.now();
+    const before = lookedAt;
+    lookedAt = now;
     for (const schedule of schedules.all()) {
       try {
-        if (seenTooFar(schedule, now)) {
-          seenBefore.set(schedule.name, schedule.seenUntil);
-          await schedules.see(schedule.name, now);
-        }
+        if (seenTooFar(schedule, now)) await schedules.see(schedule.name, now);
         const due = dueNow(schedule, now, offsetAt);
-        if (due && isJumpedOver(schedule.name, due, now)) await schedules.see(schedule.name, due.at);
+        if (due && wasDone(schedule, due, before, now)) await schedules.see(schedule.name, due.at);
         else if (due) await settle(schedule, due);
       } catch (error) {
         log.warn({ err: error, schedule: schedule.name }, "failed to see to a schedule");
@@ -147,6 +203,7 @@ export function createScheduling(deps: SchedulingDeps) {
   }
 
   return {
+    timeZone,
     problemOf,
     staysWithin,
     all: schedules.all,
@@ -161,7 +218,7 @@ export function createScheduling(deps: SchedulingDeps) {
     async add(asked: NewSchedule): Promise<Schedule> {
       assigning.plan(requestOf(asked));
       const now = clock.now();
-      const schedule: Schedule = { ...asked, createdAt: now, seenUntil: now };
+      const schedule: Schedule = { ...asked, createdAt: now, seenUntil: now, settled: [] };
       await schedules.add(schedule);
       record({
         type: "schedule.added",
@@ -176,7 +233,6 @@ export function createScheduling(deps: SchedulingDeps) {
     async remove(name: string, actor: string): Promise<void> {
       const before = schedules.find(name);
       if (!before || !(await schedules.remove(name))) throw ScheduleNotFound({ name });
-      seenBefore.delete(name);
       const data = { name, ...groupOf(before) };
       record({ type: "schedule.removed", actor, message: `schedule ${name} removed`, data });
       lookAgain();

@@ -2,7 +2,13 @@ import { describeTarget, type Selection } from "../domain/assignment.ts";
 import { type Boot, furthestStep } from "../domain/boot.ts";
 import type { Clock, DurationMs, EpochMs } from "../domain/capabilities.ts";
 import type { ClusterNode } from "../domain/cluster-node.ts";
-import { BootFailed, MachineNotBack, PowerNotConfigured, PowerTooSoon } from "../domain/error-catalogue.ts";
+import {
+  BootFailed,
+  HostKeyRefused,
+  MachineNotBack,
+  PowerNotConfigured,
+  PowerTooSoon,
+} from "../domain/error-catalogue.ts";
 import type { Machine } from "../domain/machine.ts";
 import { findStep, type Operation, type OperationStep, type StepName } from "../domain/operation.ts";
 import type { Power, PowerAction } from "../domain/power.ts";
@@ -61,6 +67,10 @@ export function orderedAt(operation: Operation, machine: Machine): EpochMs {
   return first?.startedAt ?? operation.startedAt;
 }
 
+/** Does a system run that the server knows nothing of? It may keep data on its disk, and is to end cleanly. */
+const endsOnDisk = (boot: Boot | undefined): boolean =>
+  boot?.outcome === "local" || boot?.outcome === "handed-over";
+
 /** The steps by which a machine gets from an order to its role. */
 export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "ready", MachineStep> {
   const { clock, power, bootOf } = deps;
@@ -97,13 +107,15 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
         };
     }
     try {
-      const { method, state } = await power.act(machine, action, signal);
+      const isProven = operation.order.kind === "reset" && !endsOnDisk(bootOf(machine.id));
+      const { method, state } = await power.act(machine, action, signal, { prefersBoard: isProven });
       const done = action === "cycle" ? "power-cycled" : `switched ${action}`;
       return { state: "done", message: `${done} by ${method}`, facts: { method, state, role } };
     } catch (error) {
-      // Its node is drained and its claim revoked by now: a minute is waited for, not left to a person.
-      if (operation.order.kind === "reset" && PowerTooSoon.is(error))
-        return { state: "waiting", message: error.message };
+      // A minute is waited for, not left to a person.
+      if (PowerTooSoon.is(error)) return { state: "waiting", message: `${error.message}: it waits` };
+      // Asked again it is the same other key; what is to be done stands in the advice.
+      if (HostKeyRefused.is(error)) return { state: "failed", error };
       if (operation.order.kind !== "reset" || !PowerNotConfigured.is(error)) throw error;
       if (deps.nodeOf(machine.id)?.state === "rebooting")
         return { state: "done", message: "its agent reboots it", facts: { method: byAgent, role } };

@@ -7,8 +7,10 @@ import {
   endOperation,
   isSameWork,
   type Operation,
+  type OperationMachine,
   type OperationOrder,
   planOperation,
+  verdictOf,
 } from "../domain/operation.ts";
 import type { OperationPosition, OperationRepository } from "../store/operations.ts";
 import type { Runner } from "./runner.ts";
@@ -35,9 +37,11 @@ export function createOperations({ clock, ids, record, operations, runner }: Ope
     const ids = machines.map(({ id }) => id);
     const wanted = new Set(ids);
     for (const operation of [...beginning, ...runner.running()]) {
-      const shared = operation.machines.filter(({ machineId }) => wanted.has(machineId));
-      if (shared.length === 0) continue;
       if (isSameWork(operation, order, ids)) return operation;
+      const shared = operation.machines.filter(
+        (machine) => wanted.has(machine.machineId) && isAtWork(operation, machine),
+      );
+      if (shared.length === 0) continue;
       throw OperationUnderWay({ operation: operation.id, machines: inWords(shared.map(({ name }) => name)) });
     }
     return undefined;
@@ -114,6 +118,14 @@ export function createOperations({ clock, ids, record, operations, runner }: Ope
       return cancelled;
     },
 
+    /** Machines that resets are about to take out of the cluster. */
+    leavingCluster(): Set<string> {
+      const resets = [...beginning, ...runner.running()].filter(({ order }) => order.kind === "reset");
+      const isAhead = ({ steps }: OperationMachine) =>
+        steps.some(({ name, state }) => name === "drain" && (state === "waiting" || state === "running"));
+      return new Set(resets.flatMap(({ machines }) => machines.filter(isAhead).map((one) => one.machineId)));
+    },
+
     /** Is a machine in an operation that is under way? */
     isAtWorkOn: (machineId: string): boolean =>
       runner.running().some(({ machines }) => machines.some((machine) => machine.machineId === machineId)),
@@ -127,6 +139,12 @@ export function createOperations({ clock, ids, record, operations, runner }: Ope
   };
 }
 export type Operations = ReturnType<typeof createOperations>;
+
+/** A machine that failed, or is done, is left alone by an operation that goes on with others. */
+function isAtWork(operation: Operation, machine: OperationMachine): boolean {
+  const verdict = verdictOf(operation, machine);
+  return verdict === "waiting" || verdict === "running";
+}
 
 /** `s4, s5 and 28 more` */
 function inWords(names: readonly string[]): string {

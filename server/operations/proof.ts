@@ -19,6 +19,8 @@ export interface ProofFacts {
   /** The role that it was to boot when it was ordered to. */
   readonly orderedRole: string | undefined;
   readonly expected: Expected;
+  /** How it was switched; undefined: the server ended in the middle of the order. */
+  readonly method: string | undefined;
   /** The server ran all through this boot, and so has seen all that was fetched. */
   readonly wasSeenWhole: boolean;
 }
@@ -41,13 +43,41 @@ const fetched: readonly (readonly [
   ["rootfs", ({ rootfs }) => [rootfs]],
 ];
 
+/**
+ * What shows that a machine began anew, from the strongest. `board`: its board took the order, which nothing on the machine can feign.
+ * `firmware`: this server saw its firmware begin by DHCP, which only somebody with full rights on the machine could play. `machine`: its
+ * own word.
+ */
+export type RestartEvidence = "board" | "firmware" | "machine";
+
+/** Steps that this server sees before anything of ours runs on the machine. */
+const firmwareSteps: ReadonlySet<BootStepName> = new Set([
+  "discover",
+  "offer",
+  "request",
+  "nbp",
+  "ipxe-dhcp",
+]);
+
+function restartOf({ method, boot }: Pick<ProofFacts, "method" | "boot">) {
+  const seen = new Set(boot.steps.flatMap(({ step }) => (firmwareSteps.has(step) ? [step] : [])));
+  const isBoard = method === "ipmi" || method === "redfish";
+  const evidence: RestartEvidence = isBoard ? "board" : seen.size > 0 ? "firmware" : "machine";
+  return {
+    power: method ?? "unknown",
+    evidence,
+    ...(seen.size > 0 ? { firmware: [...seen].join(", ") } : {}),
+  };
+}
+
 const short = (sha256: string) => sha256.slice(0, 12);
 
 /**
  * Is what runs on a machine what its role is made of now, and nothing else? Told from what this server handed out in this boot, by digest,
  * to the one claim of the boot.
  */
-export function judgeProof({ boot, claim, orderedRole, expected, wasSeenWhole }: ProofFacts): Proof {
+export function judgeProof(known: ProofFacts): Proof {
+  const { boot, claim, orderedRole, expected, wasSeenWhole } = known;
   const problems: string[] = [];
   const open: string[] = [];
   const { image } = expected;
@@ -88,6 +118,7 @@ export function judgeProof({ boot, claim, orderedRole, expected, wasSeenWhole }:
     facts: {
       boot: boot.id,
       role: boot.target ?? "",
+      ...restartOf(known),
       ...(image
         ? {
             image: `${image.name} ${image.version}`,

@@ -95,10 +95,11 @@ export function createResetSteps(
     if (!boot) return undefined;
     const claim = deps.claimOf(machine.id);
     const power = findStep(operation, { machineId: machine.id, name: "power" });
-    const role = power?.facts["role"];
+    const { role, method } = power?.facts ?? {};
     return judgeProof({
       boot,
       claim,
+      method: method === undefined ? undefined : String(method),
       orderedRole: role === undefined ? undefined : String(role),
       expected: deps.expected(machine, claim),
       wasSeenWhole: boot.startedAt >= deps.servesSince,

@@ -13,8 +13,8 @@ import {
   type StepChange,
   type StepPlace,
 } from "../domain/operation.ts";
+import { createSlots } from "../domain/slots.ts";
 import type { OperationRepository } from "../store/operations.ts";
-import { createSlots } from "./slots.ts";
 import type { CommonContext, CommonStepName, Look, StepOf, StepTable } from "./step.ts";
 import { tellEnd, tellStep } from "./telling.ts";
 
@@ -51,6 +51,8 @@ export interface RunnerDeps {
   readonly announce: RecordEvent;
   readonly operations: Pick<OperationRepository, "saveSteps" | "saveEnd">;
   readonly machineOf: (id: string) => Machine | undefined;
+  /** Why a step is not done any more, asked before each look; undefined: nothing is in its way. */
+  readonly refusal?: ((operation: Operation, place: StepPlace) => RollcallError | undefined) | undefined;
   readonly steps: StepTable;
   readonly limits?: RunnerLimits | undefined;
 }
@@ -67,7 +69,7 @@ interface Active {
 export function createRunner(deps: RunnerDeps) {
   const { clock, log, operations, random } = deps;
   const limits = deps.limits ?? runnerLimits;
-  const slots = createSlots(limits);
+  const slots = createSlots({ atOnce: limits.atOnce, perOwner: limits.perOperation });
   const active = new Map<string, Active>();
   /** Those that wait, by machine. */
   const sleepers = new Map<string, Set<() => void>>();
@@ -196,7 +198,7 @@ export function createRunner(deps: RunnerDeps) {
     const step = findStep(one.operation, place);
     if (!step) return undefined;
     const { signal } = one.controller;
-    const leave = await slots.take(one.operation.id, signal);
+    const leave = await slots.take(signal, one.operation.id).catch(() => undefined);
     if (!leave) return undefined;
     const limit = new AbortController();
     const stopLimit = clock.after(limits.lookMs, () =>
@@ -222,6 +224,8 @@ export function createRunner(deps: RunnerDeps) {
 
   /** The look, unless the step has taken too long. */
   async function judge(place: StepPlace, context: CommonContext): Promise<Look> {
+    const refused = deps.refusal?.(context.operation, place);
+    if (refused) return { state: "failed", error: refused };
     if (place.machineId === undefined)
       return within(deps.steps.common[place.name as CommonStepName], context);
     const machine = deps.machineOf(place.machineId);

@@ -12,13 +12,20 @@ import {
 import { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine, Phase } from "../domain/machine.ts";
-import type { Power, PowerAction, PowerMethod, PowerOutcome, PowerState } from "../domain/power.ts";
+import type {
+  Power,
+  PowerAction,
+  PowerMethod,
+  PowerOutcome,
+  PowerState,
+  PowerWishes,
+} from "../domain/power.ts";
 import type { PowerSettings, SshHostKey } from "../domain/power-settings.ts";
+import { createSlots } from "../domain/slots.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Bmc, BmcTarget } from "./bmc.ts";
 import { pause } from "./pause.ts";
 import type { PowerSettingsService } from "./power-settings.ts";
-import { createSlots } from "./slots.ts";
 import type { Ssh, SshTarget } from "./ssh.ts";
 import type { WakeOnLan } from "./wake-on-lan.ts";
 
@@ -66,7 +73,7 @@ interface Way {
 /** Chooses how each order is done: the first way that works. The rules stand in README.md. */
 export function createPower(deps: PowerDeps): Power {
   const { clock, record, settings, ssh, boards, wake, backoffMs = usualBackoffMs } = deps;
-  const slots = createSlots(atOnce);
+  const slots = createSlots({ atOnce });
   /** When a machine was last switched off or restarted, by its id. */
   const resets = new Map<string, DurationMs>();
 
@@ -165,24 +172,26 @@ export function createPower(deps: PowerDeps): Power {
     },
   });
 
-  function waysOf(machine: Machine, action: PowerAction): Way[] {
+  function waysOf(machine: Machine, action: PowerAction, { prefersBoard }: PowerWishes): Way[] {
     const own = settings.of(machine.id);
     const method = own?.method;
     const board =
       own && (method === "ipmi" || method === "redfish") ? [boardWay(machine, action, own, method)] : [];
     // A system that runs ends cleanly by its own order; the board pulls the plug.
     const bySystem = method === "wol" || action === "on" ? [] : [sshWay(machine, action)];
-    return [...bySystem, ...board, ...(action === "off" ? [] : [wakeWay(machine, action)])];
+    const first = prefersBoard ? [...board, ...bySystem] : [...bySystem, ...board];
+    return [...first, ...(action === "off" ? [] : [wakeWay(machine, action)])];
   }
 
   async function firstThatWorks(
     machine: Machine,
     action: PowerAction,
     signal: AbortSignal,
+    wishes: PowerWishes,
   ): Promise<PowerOutcome> {
     const failures: RollcallError[] = [];
     const tried: string[] = [];
-    for (const { method, run, isOpen } of waysOf(machine, action)) {
+    for (const { method, run, isOpen } of waysOf(machine, action, wishes)) {
       if (isOpen?.(failures) === false) continue;
       try {
         return { method, state: await run(signal) };
@@ -219,11 +228,11 @@ export function createPower(deps: PowerDeps): Power {
   }
 
   return {
-    async act(machine, action, signal) {
+    async act(machine, action, signal, wishes = {}) {
       signal.throwIfAborted();
       if (action !== "on") countReset(machine);
       try {
-        const outcome = await slots.run(signal, () => firstThatWorks(machine, action, signal));
+        const outcome = await slots.run(signal, () => firstThatWorks(machine, action, signal, wishes));
         record({
           type: "machine.power",
           machineId: machine.id,

@@ -2,7 +2,7 @@ import type { Database } from "better-sqlite3";
 import type { BootPreferences, DriverChoice, LocalBootMethod, RamCheck } from "../domain/boot-preferences.ts";
 import type { EpochMs } from "../domain/capabilities.ts";
 import type { RoomPlan } from "../domain/room.ts";
-import type { CommitQueue } from "./commit-queue.ts";
+import type { CommitQueue, Transaction } from "./commit-queue.ts";
 
 /** A room, or any other set of machines that are treated alike. */
 export interface Group extends BootPreferences {
@@ -43,25 +43,31 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
       createdAt: row.created_at_ms,
     });
 
+  function put(group: Group, { onRollback }: Transaction): void {
+    const before = byName.get(group.name);
+    const { name, description, localBoot, driver, ramCheck, plan, createdAt } = group;
+    upsert.run(
+      name,
+      description,
+      localBoot ?? null,
+      driver ?? null,
+      ramCheck ?? null,
+      plan ? JSON.stringify(plan) : null,
+      createdAt,
+    );
+    byName.set(name, { ...group, createdAt: before?.createdAt ?? createdAt });
+    onRollback(() => (before ? byName.set(name, before) : byName.delete(name)));
+  }
+
   return {
     all: (): Group[] => [...byName.values()],
     find: (name: string): Group | undefined => byName.get(name),
     names: (): ReadonlySet<string> => new Set(byName.keys()),
-    save: (group: Group): Promise<void> =>
-      queue.run(({ onRollback }) => {
-        const before = byName.get(group.name);
-        const { name, description, localBoot, driver, ramCheck, plan, createdAt } = group;
-        upsert.run(
-          name,
-          description,
-          localBoot ?? null,
-          driver ?? null,
-          ramCheck ?? null,
-          plan ? JSON.stringify(plan) : null,
-          createdAt,
-        );
-        byName.set(name, { ...group, createdAt: before?.createdAt ?? createdAt });
-        onRollback(() => (before ? byName.set(group.name, before) : byName.delete(group.name)));
+    save: (group: Group): Promise<void> => queue.run((transaction) => put(group, transaction)),
+    /** Adds and changes many; `change` is asked inside the commit, after all that was asked for before. */
+    saveAll: (change: () => readonly Group[]): Promise<void> =>
+      queue.run((transaction) => {
+        for (const group of change()) put(group, transaction);
       }),
     remove: (name: string): Promise<void> =>
       queue.run(({ onRollback }) => {

@@ -116,7 +116,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
   const byMac = new Map<Mac, Machine>();
   const byName = new Map<string, Machine>();
   const byAddress = new Map<Ipv4, Machine>();
-  const bySeat = new Map<string, Machine>();
+  /** More than one only in rooms from before a seat held one machine. */
+  const bySeat = new Map<string, readonly Machine[]>();
   const unaccepted = new Map<string, Machine>();
 
   const columns = Object.keys(toRow({ labels: {} } as Machine));
@@ -147,7 +148,7 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     for (const mac of machine.macs) byMac.set(mac, machine);
     if (machine.address) byAddress.set(machine.address, machine);
     const seat = seatOf(machine);
-    if (seat !== undefined) bySeat.set(seat, machine);
+    if (seat !== undefined) bySeat.set(seat, [...othersAt(seat, machine), machine]);
     if (machine.acceptedAt === undefined) unaccepted.set(machine.id, machine);
   }
   function unindex(machine: Machine): void {
@@ -157,7 +158,13 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
     for (const mac of machine.macs) byMac.delete(mac);
     if (machine.address) byAddress.delete(machine.address);
     const seat = seatOf(machine);
-    if (seat !== undefined && bySeat.get(seat)?.id === machine.id) bySeat.delete(seat);
+    if (seat === undefined) return;
+    const others = othersAt(seat, machine);
+    if (others.length > 0) bySeat.set(seat, others);
+    else bySeat.delete(seat);
+  }
+  function othersAt(seat: string, { id }: Machine): readonly Machine[] {
+    return bySeat.get(seat)?.filter((other) => other.id !== id) ?? [];
   }
   function refuseClashes(machine: Machine, before: Machine | undefined): void {
     const sameName = byName.get(machine.name);
@@ -176,8 +183,8 @@ export function createMachineRepository(db: Database, queue: CommitQueue) {
       throw AddressTaken({ address: machine.address, machine: owner.name });
     // Asked of newcomers only: rooms from before this rule may have two machines on one seat.
     const seat = seatOf(machine);
-    const sitting = seat !== undefined && seat !== seatOf(before) ? bySeat.get(seat) : undefined;
-    if (sitting && sitting.id !== machine.id)
+    const [sitting] = seat !== undefined && seat !== seatOf(before) ? othersAt(seat, machine) : [];
+    if (sitting)
       throw SeatTaken({ seat: machine.seat ?? "", group: machine.group ?? "", machine: sitting.name });
   }
 

@@ -4,6 +4,7 @@ import type { CommitQueue, Transaction } from "./commit-queue.ts";
 
 interface StudentRow {
   name: string;
+  asked: string | null;
   created_at_ms: number;
   created_by: string;
   is_in_cluster: number;
@@ -28,7 +29,7 @@ export function createStudentRepository(db: Database, queue: CommitQueue) {
   for (const row of db.prepare("SELECT * FROM student_tokens ORDER BY seq DESC").all() as TokenRow[])
     tokens.set(row.student, [...(tokens.get(row.student) ?? []), readToken(row)]);
   const upsert = db.prepare(
-    `INSERT INTO students (name, created_at_ms, created_by, is_in_cluster, leaving_since_ms, leaving_by) VALUES (?, ?, ?, ?, ?, ?)
+    `INSERT INTO students (name, asked, created_at_ms, created_by, is_in_cluster, leaving_since_ms, leaving_by) VALUES (?, ?, ?, ?, ?, ?, ?)
      ON CONFLICT (name) DO UPDATE SET is_in_cluster = excluded.is_in_cluster, leaving_since_ms = excluded.leaving_since_ms,
        leaving_by = excluded.leaving_by`,
   );
@@ -43,8 +44,16 @@ export function createStudentRepository(db: Database, queue: CommitQueue) {
 
   function put(next: Student, { onRollback }: Transaction): void {
     const before = students.get(next.name);
-    const { name, createdAt, createdBy, isInCluster, leaving } = next;
-    upsert.run(name, createdAt, createdBy, isInCluster ? 1 : 0, leaving?.since ?? null, leaving?.by ?? null);
+    const { name, asked, createdAt, createdBy, isInCluster, leaving } = next;
+    upsert.run(
+      name,
+      asked ?? null,
+      createdAt,
+      createdBy,
+      isInCluster ? 1 : 0,
+      leaving?.since ?? null,
+      leaving?.by ?? null,
+    );
     students.set(name, next);
     onRollback(() => (before ? students.set(name, before) : students.delete(name)));
   }
@@ -101,6 +110,7 @@ export type StudentRepository = ReturnType<typeof createStudentRepository>;
 
 const readStudent = (row: StudentRow): Student => ({
   name: row.name,
+  asked: row.asked ?? undefined,
   createdAt: row.created_at_ms,
   createdBy: row.created_by,
   isInCluster: row.is_in_cluster === 1,

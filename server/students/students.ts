@@ -2,6 +2,7 @@ import type { DurationMs, EpochMs } from "../domain/capabilities.ts";
 import {
   KubernetesObjectMissing,
   StudentLeaving,
+  StudentNamesake,
   StudentNotFound,
   StudentNotReady,
   StudentsTooMany,
@@ -65,6 +66,11 @@ export interface GivenToken {
 /** A clock's step or the API server's may differ by so much without being told of as a shorter life, ms. */
 const clockDifferenceMs: DurationMs = 60_000;
 
+const asWritten = (text: string): string => text.normalize("NFC").trim().toLowerCase();
+/** Does a name mean the student who has it already? As it was given then, or as it is known since. */
+const isSamePerson = ({ name, asked }: Student, again: string): boolean =>
+  asked === undefined || asWritten(again) === name || asWritten(again) === asWritten(asked);
+
 export type Students = ReturnType<typeof createStudents>;
 
 /** The students of this server. */
@@ -87,13 +93,32 @@ export function createStudents(deps: StudentsDeps) {
     });
   }
 
+  /** `anna-2`: the first that nobody has. */
+  function freeName(name: string): string {
+    for (let count = 2; ; count++) {
+      const free = `${name.slice(0, 58).replace(/-+$/, "")}-${count}`;
+      if (!store.find(free)) return free;
+    }
+  }
+
   async function createOne(name: string, asked: string, by: string): Promise<StudentCreation> {
     let isNew = false;
     const known = await store.update(name, (before) => {
       if (before) return undefined;
       isNew = true;
-      return { name, createdAt: clock.now(), createdBy: by, isInCluster: false, leaving: undefined };
+      return { name, asked, createdAt: clock.now(), createdBy: by, isInCluster: false, leaving: undefined };
     });
+    if (known && !isNew && !isSamePerson(known, asked)) {
+      const other = known.asked ?? name;
+      const { message, advice } = StudentNamesake({ asked, student: name, other });
+      return {
+        asked,
+        name: undefined,
+        result: "refused",
+        reason: `${message}. ${advice}`,
+        suggestion: freeName(name),
+      };
+    }
     if (known?.leaving) {
       const { message, advice } = StudentLeaving({ student: name });
       return {

@@ -10,6 +10,7 @@ import {
   stringify,
   visit,
 } from "yaml";
+import { expansionFault } from "./expansion.ts";
 
 export interface YamlPosition {
   /** From 1. */
@@ -67,7 +68,9 @@ export function readYaml(
   let value: unknown;
   if (problems.length === 0) {
     try {
-      value = document.toJS({ maxAliasCount: isYaml11 ? 5000 : 100 }) ?? undefined;
+      const fault = expansionFault(document, isYaml11);
+      if (fault) problems.push({ ...position(fault.offset), message: fault.message });
+      else value = document.toJS({ maxAliasCount: isYaml11 ? 5000 : 100 }) ?? undefined;
     } catch (error) {
       problems.push({ line: 1, column: 1, message: (error as Error).message });
     }

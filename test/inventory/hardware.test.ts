@@ -1,9 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import fastify from "fastify";
 import t, { type Test } from "tap";
 import { machineDetails } from "../../server/cli/commands/machine-details.ts";
-import { hardwareChanges } from "../../server/domain/hardware.ts";
+import { type Hardware, hardwareChanges } from "../../server/domain/hardware.ts";
+import type { Machine } from "../../server/domain/machine.ts";
+import { registerCallbackRoutes } from "../../server/http/callback-routes.ts";
 import { readHardwareReport } from "../../server/inventory/hardware-report.ts";
 import { parseLldpFrame } from "../../server/net/lldp.ts";
 import { openStore } from "../../server/store/open-store.ts";
@@ -333,4 +336,24 @@ t.test("the callback takes a report from that machine only, eight of a boot, and
     t.match(await post(report({ ramKiB: String(1000 + sent) })), { status: 204 });
   const { items } = await server.api("GET", "/events?type=machine.hardware&limit=1000");
   t.ok(items.length <= 8, `${items.length} events`);
+});
+
+t.test("the report of a boot that is over does not take the place of a newer one", async (t) => {
+  const app = fastify();
+  t.teardown(() => app.close());
+  const noted: string[] = [];
+  const reporter = { machine: sampleMachine(1), bootId: "b_old" };
+  let newest = "b_old";
+  registerCallbackRoutes(app, {
+    boots: { reporter: () => reporter },
+    tracker: { current: () => ({ id: newest }) },
+    inventory: { noteHardware: async (_: Machine, { serial = "" }: Hardware) => void noted.push(serial) },
+    record: () => {},
+  } as unknown as Parameters<typeof registerCallbackRoutes>[1]);
+  const post = async (serial: string) =>
+    (await app.inject({ method: "POST", url: "/callback/x/hardware", payload: { serial } })).statusCode;
+  t.equal(await post("SN1"), 204);
+  newest = "b_new";
+  t.equal(await post("SN2"), 204);
+  t.strictSame(noted, ["SN1"]);
 });

@@ -233,3 +233,15 @@ t.test("a list of five thousand machines is one transaction", async (t) => {
   await run(csv("name,mac", ...Array.from({ length: 5000 }, (_, index) => `pc${index},${macOf(index + 1)}`)));
   t.equal(inventory.all().length, 5000);
 });
+
+t.test("of two imports at once that clash, the one that comes too late leaves nothing behind", async (t) => {
+  const { inventory, of, settle } = await room(t);
+  const lists = [1, 2].map((number) => ({
+    text: csv("name,mac,group", `s1,${macOf(number)},lab${number}`),
+  }));
+  const done = await Promise.allSettled(lists.map((list) => inventory.lists.run(list, "anna")));
+  await settle();
+  t.match(done, [{ status: "fulfilled" }, { status: "rejected", reason: { code: "LIST_CONFLICTS" } }]);
+  t.strictSame([...inventory.groupNames()], ["lab1"]);
+  t.equal(of("group.added").length, 1);
+});

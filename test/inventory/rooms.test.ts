@@ -1,3 +1,5 @@
+import { join } from "node:path";
+import Database from "better-sqlite3";
 import t from "tap";
 import { drawRoom } from "../../server/cli/commands/room-drawing.ts";
 import {
@@ -117,6 +119,39 @@ t.test("who sat down before the plan was drawn sits on it, however the seat was 
       elsewhere: [],
     },
   });
+});
+
+t.test("two machines on one seat from before the rule are told, and mended by moving one", async (t) => {
+  const first = await startServer(t);
+  const { dataDir } = first;
+  for (const [number, seat] of [
+    [1, "A1"],
+    [2, "A2"],
+  ] as const)
+    await first.api("POST", "/machines", {
+      name: `s${number}`,
+      macs: [macOf(number)],
+      group: "lab225",
+      seat,
+    });
+  await first.stop();
+  const db = new Database(join(dataDir, "rollcall.db"));
+  db.exec("UPDATE machines SET seat = 'a1' WHERE name = 's2'");
+  db.close();
+  const server = await startServer(t, { dataDir });
+  const ask = (method: "GET" | "POST" | "PATCH", path: string, body?: object) =>
+    server.ask(`/api/v1${path}`, { method, token: first.adminToken, ...(body ? { body } : {}) });
+  const group = (await ask("GET", "/groups/lab225")).json;
+  t.match(group, { sharedSeats: [{ seat: /a1/i, machines: ["s1", "s2"] }] });
+  t.match(
+    drawRoom(group as unknown as Parameters<typeof drawRoom>[0]),
+    /s1 and s2 both have the seat a1: .* boot machine edit s2 --seat SEAT/i,
+  );
+  t.equal((await ask("PATCH", "/machines/s1", { labels: { os: "alt" } })).status, 200, "else it is as ever");
+  t.equal((await ask("PATCH", "/machines/s1", { seat: "B1" })).status, 200);
+  const third = { name: "s3", macs: [macOf(3)], group: "lab225", seat: "A1" };
+  t.match((await ask("POST", "/machines", third)).json, { code: "SEAT_TAKEN", detail: /s2/ });
+  t.match((await ask("GET", "/groups/lab225")).json, { sharedSeats: [] });
 });
 
 t.test("a UUID that many boards share is none, and two machines with one UUID are told", async (t) => {

@@ -106,6 +106,19 @@ t.test("masters that answer again are the cluster: nobody begins anew", async (t
   t.equal(lab.world.count("etcd init"), 1);
 });
 
+t.test("of resets of all masters at once, the last is refused", async (t) => {
+  const { lab, masters } = await createRoom(t);
+  const asked = await Promise.allSettled(
+    masters.map(({ name }) => lab.service.resetNode(lab.machine(name), "root")),
+  );
+  t.equal(asked.filter(({ status }) => status === "fulfilled").length, masters.length - 1);
+  t.match(
+    asked.filter(({ status }) => status === "rejected"),
+    [{ reason: { code: "LAST_MASTER" } }],
+  );
+  t.equal(masters.filter(({ name }) => lab.row(name).state === "ready").length, 1);
+});
+
 t.test("a master stays as long as etcd can't do without its member", async (t) => {
   const { lab } = await createRoom(t);
   lab.world.world.guard = EtcdQuorumAtRisk({ member: "m2", healthy: 1, quorum: 2 });

@@ -1,7 +1,12 @@
 import t from "tap";
 import type { Boot } from "../../server/domain/boot.ts";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
-import { PowerNotConfigured, PowerTooSoon, StoreFailed } from "../../server/domain/error-catalogue.ts";
+import {
+  HostKeyRefused,
+  PowerNotConfigured,
+  PowerTooSoon,
+  StoreFailed,
+} from "../../server/domain/error-catalogue.ts";
 import type { NewEvent } from "../../server/domain/event.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import { planOperation, type Operation, type OperationOrder } from "../../server/domain/operation.ts";
@@ -343,16 +348,51 @@ t.test("a boot that begins before the order is given does not stand for it", asy
   t.equal(power.orders.length, 1);
 });
 
-t.test("a reset of a machine that was restarted a moment ago waits for its turn", async (t) => {
-  let refusals = 5;
-  const tooSoon = PowerTooSoon({ machine: "s1", seconds: 40 });
-  const power = createFakePower({ refuse: () => (refusals-- > 0 ? tooSoon : undefined) });
+for (const kind of ["assign", "power", "reset"] as const)
+  t.test(
+    `an order of kind ${kind} for a machine that was restarted a moment ago waits for its turn`,
+    async (t) => {
+      let refusals = 5;
+      const tooSoon = PowerTooSoon({ machine: "s1", seconds: 40 });
+      const power = createFakePower({ refuse: () => (refusals-- > 0 ? tooSoon : undefined) });
+      const world = createWorld(t, 1, { power });
+      await world.begin({ kind, action: "cycle", target: "worker" });
+      await world.until((one) => stepOf(one, "power")?.state === "done");
+      world.boot({ id: "m_1" });
+      t.equal((await world.ended()).state, "done");
+      t.equal(power.orders.length, 6);
+    },
+  );
+
+t.test("whoever answers with another host key is not asked again", async (t) => {
+  const refused = HostKeyRefused({ machine: "s1", address: "10.0.0.9" });
+  const power = createFakePower({ refuse: () => refused });
   const world = createWorld(t, 1, { power });
-  await world.begin({ kind: "reset" });
-  const { state } = await world.until((one) => stepOf(one, "power")?.state === "done");
-  t.equal(state, "running");
-  world.boot({ id: "m_1" });
-  t.equal((await world.ended()).state, "done");
+  await world.begin({ kind: "power", action: "cycle" });
+  const ended = await world.ended();
+  t.equal(ended.state, "failed");
+  t.match(stepOf(ended, "power"), { state: "failed", code: "HOST_KEY_REFUSED" });
+  t.equal(power.orders.length, 1);
+});
+
+t.test("a reset goes by the board first, unless a system on a disk has to end", async (t) => {
+  for (const [outcome, prefersBoard] of [
+    ["ready", true],
+    ["local", false],
+  ] as const) {
+    const wishes: unknown[] = [];
+    const fake = createFakePower();
+    const act: Power["act"] = (machine, action, signal, wish) => {
+      wishes.push(wish);
+      return fake.act(machine, action, signal);
+    };
+    const world = createWorld(t, 1, { power: { ...fake, act } });
+    world.boot({ id: "m_1" }, { outcome });
+    world.clock.advanceMs(1000);
+    await world.begin({ kind: "reset" });
+    await world.until((one) => stepOf(one, "power")?.state === "done");
+    t.strictSame(wishes, [{ prefersBoard }], outcome);
+  }
 });
 
 t.test("a proof says what the server did not see", async (t) => {

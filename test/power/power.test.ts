@@ -94,6 +94,15 @@ t.test("a board does what the system no longer does, and switches on", async (t)
   );
 });
 
+t.test("who asks for the board first gets it, and the system where it fails", async (t) => {
+  const { power, done } = playing({ method: "redfish" });
+  const wishes = { prefersBoard: true };
+  t.strictSame(await power.act(machine(), "cycle", endless, wishes), { method: "redfish", state: "on" });
+  t.strictSame(done, ["redfish status", "redfish cycle"]);
+  const without = playing({});
+  t.match(await without.power.act(machine(), "cycle", endless, wishes), { method: "ssh" });
+});
+
 t.test(
   "without a board, Wake-on-LAN restarts what does not answer, and never what may be running",
   async (t) => {

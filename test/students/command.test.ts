@@ -148,7 +148,7 @@ t.test(
       const { out } = await student("describe", "Łucja Żak");
       t.match(
         out,
-        /^lucja-zak: ready\nNamespace lucja-zak; created 20.* by local\nObjects: Namespace lucja-zak, ResourceQuota/,
+        /^lucja-zak: ready\nNamespace lucja-zak; asked for as Łucja Żak, created 20.* by local\nObjects: Namespace lucja-zak, ResourceQuota/,
       );
       t.match(out, /^pods +1 +7$/m);
       t.match(out, /^20\S+ +20\S+ +local +good$/m);

@@ -183,6 +183,22 @@ t.test("a student's objects are the thesis's, and a share, limits, a level and a
   t.equal(without.cluster.tracesOf("anna").length, 5);
 });
 
+t.test("two names that come to one namespace in two calls are two persons", async (t) => {
+  const lab = await createLab(t);
+  t.match(await lab.students.create(["Zoë Łącka"], "ivan"), [{ name: "zoe-lacka", result: "created" }]);
+  t.match(await lab.students.create(["Zoe Lacka"], "ivan"), [
+    {
+      asked: "Zoe Lacka",
+      result: "refused",
+      reason: /^Zoe Lacka comes to zoe-lacka, which Zoë Łącka has, and two persons can't share a namespace/,
+      suggestion: "zoe-lacka-2",
+    },
+  ]);
+  for (const same of ["Zoë Łącka", "zoë łącka ", "zoe-lacka"])
+    t.match(await lab.students.create([same], "ivan"), [{ name: "zoe-lacka", result: "exists" }], same);
+  t.equal(lab.students.status("zoe-lacka").student.asked, "Zoë Łącka");
+});
+
 t.test("creating again changes nothing, and names are refused one by one", async (t) => {
   const lab = await createLab(t);
   await lab.pass();
@@ -491,7 +507,14 @@ t.test("students and what was given to them are on the disk", async (t) => {
   const path = join(temporaryDirectory(t), "rollcall.db");
   const clock = new ManualClock();
   const first = openStore(path, clock);
-  const anna = { name: "anna", createdAt: 1, createdBy: "ivan", isInCluster: false, leaving: undefined };
+  const anna = {
+    name: "anna",
+    asked: "Anna",
+    createdAt: 1,
+    createdBy: "ivan",
+    isInCluster: false,
+    leaving: undefined,
+  };
   const boris = { ...anna, name: "boris", isInCluster: true, leaving: { since: 2, by: "piotr" } };
   for (const student of [anna, boris]) await first.students.update(student.name, () => student);
   const token = (issuedAt: number) => ({

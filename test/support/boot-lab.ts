@@ -6,7 +6,7 @@ import { createAskerGate } from "../../server/boot/asker-gate.ts";
 import { createClaims } from "../../server/boot/claims.ts";
 import { createImageHolds } from "../../server/boot/image-holds.ts";
 import { createBootTracker } from "../../server/boot/tracker.ts";
-import type { AssignedTarget, AssignmentMode } from "../../server/domain/assignment.ts";
+import { type AssignedTarget, type AssignmentMode, withoutExam } from "../../server/domain/assignment.ts";
 import type { ServedKind } from "../../server/domain/role.ts";
 import type { Ids } from "../../server/domain/capabilities.ts";
 import type { DhcpContact, FirstStageProgress, TftpContact } from "../../server/domain/contact.ts";
@@ -129,6 +129,8 @@ export async function createBootLab(
     inventory,
     check: (target) => boots.check(target),
     findRole: (role) => allRoles().roles.get(role),
+    targetWithoutExam: (machine) => withoutExam(boots.select(machine)),
+    operations: () => [],
     onChange,
   });
   const boots = createBootService({

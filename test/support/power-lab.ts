@@ -8,11 +8,11 @@ import { macOf } from "./samples.ts";
 /** Nothing is waited for in vain: what waits is looked at again soon. */
 export const quickLimits: RunnerLimits & BootLimits = {
   ...bootLimits,
-  bootMs: 30_000,
-  readyMs: 30_000,
+  bootMs: 600_000,
+  readyMs: 600_000,
   atOnce: 16,
   perOperation: 8,
-  lookMs: 20_000,
+  lookMs: 120_000,
   pollMs: 25,
   tries: 3,
   retryMs: 1,

@@ -3,12 +3,24 @@ import { describeActor } from "../../domain/assignment.ts";
 import { durationMs } from "../durations.ts";
 import type { Session } from "../session.ts";
 
+interface StoppedOperation {
+  readonly operation: string;
+  readonly kind: string;
+  readonly machines: readonly string[];
+}
+
 interface ExamView {
   readonly room: string;
   readonly role: string;
   readonly startedAt: string;
   readonly startedBy: string;
   readonly endsAt: string | null;
+}
+
+interface StartOptions {
+  readonly until?: Date;
+  readonly for?: number;
+  readonly dryRun?: boolean;
 }
 
 /** `12:00` is the next time that a clock here shows it; anything else is a time as in ISO 8601. @throws InvalidArgumentError */
@@ -38,24 +50,31 @@ export function examCommands(program: Command, open: () => Session): void {
     )
     .option("--until <time>", "ends by itself then: 12:00, or 2026-01-31T12:00", (text) => nextTime(text))
     .option("--for <time>", "ends by itself after that: 90m, 2h", durationMs)
+    .option("--dry-run", "only say what it would be, and which operations it would stop")
     .addHelpText(
       "after",
-      "\nExamples:\n  boot exam start lab225 desktop --until 12:00\n  boot exam start lab225 desktop --for 90m",
+      "\nExamples:\n  boot exam start lab225 desktop --until 12:00\n  boot exam start lab225 desktop --for 90m --dry-run",
     )
-    .action(async (room: string, role: string, options: { until?: Date; for?: number }, command: Command) => {
+    .action(async (room: string, role: string, options: StartOptions, command: Command) => {
       if (options.until && options.for !== undefined)
         command.error("error: --until and --for say the same: give one of them");
       const session = open();
-      const made = await session.client.post<ExamView>("/exams", {
+      const made = await session.client.post<ExamView & { stops: readonly StoppedOperation[] }>("/exams", {
         room,
         role,
         ...(options.until ? { until: options.until.toISOString() } : {}),
         ...(options.for === undefined ? {} : { forSeconds: Math.round(options.for / 1000) }),
+        ...(options.dryRun ? { dryRun: true } : {}),
       });
-      session.show(
-        made,
-        () =>
-          `${made.room} has an exam ${when(made.endsAt)}: every machine boots ${made.role} from its next start on.\n`,
+      const begins = options.dryRun ? "would have" : "has";
+      session.show(made, () =>
+        [
+          `${made.room} ${begins} an exam ${when(made.endsAt)}: every machine boots ${made.role} from its next start on.`,
+          ...made.stops.map(
+            ({ operation, kind, machines }) => `It stops ${operation} (${kind}) on ${machines.join(", ")}.`,
+          ),
+          "",
+        ].join("\n"),
       );
     });
   exam

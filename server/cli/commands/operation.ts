@@ -26,9 +26,24 @@ function listTable(items: readonly OperationSummary[], now: number): Table {
   };
 }
 
+/** What shows that it began anew, beside who was asked for it. */
+const restartEvidence: Readonly<Record<string, string>> = {
+  board: "its board",
+  firmware: "its firmware was seen",
+  machine: "its own word",
+};
+
+/** `redfish: its board` */
+function restartText(steps: OperationView["machines"][number]["steps"]): string | null {
+  const { power, evidence } = steps.find(({ name }) => name === "proof")?.facts ?? {};
+  const shown = restartEvidence[String(evidence)];
+  return power === undefined || shown === undefined ? null : `${power}: ${shown}`;
+}
+
 /** The report: a line for each machine, with what shows that it is clean. */
 function showText(view: OperationView): string {
   const now = Date.now();
+  const isReset = view.kind === "reset";
   const rows = view.machines.map(({ machine, seat, state, steps }) => {
     const last = steps.findLast((step) => step.state !== "waiting" && step.message !== null);
     const failed = steps.find((step) => step.state === "failed");
@@ -39,6 +54,7 @@ function showText(view: OperationView): string {
       state,
       steps.find(({ state: one }) => one === "running")?.name ?? (failed ?? last)?.name,
       seconds === undefined ? null : `${seconds} s`,
+      ...(isReset ? [restartText(steps)] : []),
       (failed ?? last)?.message,
     ];
   });
@@ -51,7 +67,7 @@ function showText(view: OperationView): string {
     ...common,
     "",
     formatTable({
-      columns: ["machine", "seat", "state", "step", "boot", "report"],
+      columns: ["machine", "seat", "state", "step", "boot", ...(isReset ? ["restarted by"] : []), "report"],
       rows,
       empty: "It has no machines.",
     }),

@@ -12,6 +12,7 @@ export interface GroupView {
   readonly description: string;
   readonly role: string | null;
   readonly machines: readonly string[];
+  readonly sharedSeats: readonly { readonly seat: string; readonly machines: readonly string[] }[];
   readonly plan: {
     readonly rows: number;
     readonly columns: number;
@@ -42,8 +43,13 @@ export function drawRoom(group: GroupView): string {
     .split("\n")
     .slice(1)
     .join("\n");
+  const shared = group.sharedSeats.map(({ seat, machines: sitting }) =>
+    safeText(
+      `${sitting.join(" and ")} both have the seat ${seat}: give one of them another with boot machine edit ${sitting.at(-1)} --seat SEAT, or none with --seat ""\n`,
+    ),
+  );
   if (!plan)
-    return `${head}\nIt has no plan. To draw one: boot group edit ${name} --plan 4x6 (4 rows of 6 seats)\n`;
+    return `${head}\nIt has no plan. To draw one: boot group edit ${name} --plan 4x6 (4 rows of 6 seats)\n${shared.join("")}`;
   const at = new Map(plan.seats.map((seat) => [`${seat.row} ${seat.column}`, seat]));
   const grid = Array.from({ length: plan.rows }, (_, row) =>
     Array.from({ length: plan.columns }, (_, column) => cellOf(at.get(`${row + 1} ${column + 1}`))),
@@ -64,5 +70,5 @@ export function drawRoom(group: GroupView): string {
   );
   const elsewhere = plan.elsewhere.map(({ name, seat }) => (seat === null ? name : `${name} (seat ${seat})`));
   const rest = elsewhere.length === 0 ? "" : `\nNot on the plan: ${safeText(elsewhere.join(", "))}\n`;
-  return `${head}\n${rows.join("\n\n")}\n${rest}`;
+  return `${head}\n${rows.join("\n\n")}\n${rest}${shared.join("")}`;
 }

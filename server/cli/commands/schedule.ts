@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeActor } from "../../domain/assignment.ts";
-import { type Weekday, weekdays } from "../../domain/schedule.ts";
+import { type SchedulePower, schedulePowers, type Weekday, weekdays } from "../../domain/schedule.ts";
 import { formatAge, safeText } from "../output.ts";
 import type { GivenParameter } from "../parameters.ts";
 import type { Session } from "../session.ts";
@@ -11,6 +11,9 @@ interface ScheduleView {
   readonly machines: string;
   readonly target: string;
   readonly mode: "always" | "once";
+  readonly power: SchedulePower;
+  /** IANA name. */
+  readonly timezone: string;
   readonly at: string;
   readonly days: readonly string[];
   /** It stays within these groups; null: all machines. */
@@ -60,9 +63,15 @@ function timesText({ days, at }: ScheduleView): string {
 const whenText = (iso: string | undefined) =>
   iso === undefined ? "never" : `${iso.slice(0, 16).replace("T", " ")} UTC`;
 
+const powerText: Readonly<Record<SchedulePower, string>> = {
+  none: "",
+  wake: ", waking them",
+  cycle: ", restarting them",
+};
+
 function details(schedule: ScheduleView): string {
   return [
-    `${schedule.name}: ${schedule.machines} -> ${schedule.target}${schedule.mode === "once" ? ", for one boot" : ""}, ${timesText(schedule)}`,
+    `${schedule.name}: ${schedule.machines} -> ${schedule.target}${schedule.mode === "once" ? ", for one boot" : ""}${powerText[schedule.power]}, ${timesText(schedule)}`,
     `Added by ${describeActor(schedule.createdBy)}. Next: ${schedule.next.map(whenText).join(", ")}`,
     ...(schedule.rooms === null ? [] : [`It stays within ${schedule.rooms.join(", ")}.`]),
     ...(schedule.problem === null ? [] : [`It would fail now: ${schedule.problem}`]),
@@ -77,21 +86,23 @@ interface AddOptions {
   readonly on: Weekday[];
   readonly once?: boolean;
   readonly name?: string;
+  readonly power: SchedulePower;
   readonly param: readonly GivenParameter[];
 }
 
 async function add(session: Session, machines: string, target: string, options: AddOptions): Promise<void> {
-  const { at, on, once, name, param } = options;
+  const { at, on, once, name, power, param } = options;
   const added = await session.client.post<ScheduleView>("/schedules", {
     machines,
     ...(await resolvedTarget(session, target, param)),
     mode: once ? "once" : "always",
+    power,
     at,
     days: [...new Set(on)],
     ...(name === undefined ? {} : { name }),
   });
   session.show(added, () => details(added));
-  session.say("Times are those of the server's time zone. Take it away: boot schedule remove NAME");
+  session.say(`Times are those of ${added.timezone}. Take it away: boot schedule remove NAME`);
 }
 
 function historyCommand(program: Command, open: () => Session): void {
@@ -122,7 +133,7 @@ function historyCommand(program: Command, open: () => Session): void {
 export function scheduleCommands(program: Command, open: () => Session): void {
   const schedule = program
     .command("schedule")
-    .description("assignments at a time of day, in the server's time zone");
+    .description("assignments at a time of day, in the time zone of the config");
   schedule
     .command("add <machines> <target>")
     .description("assign a role or script to a host set at a time of day")
@@ -133,13 +144,18 @@ export function scheduleCommands(program: Command, open: () => Session): void {
         .default([...weekdays], "daily"),
     )
     .addOption(new Option("--once", "each time for the next boot only"))
+    .addOption(
+      new Option("--power <how>", "switch the machines too: wake, or cycle those that are on as well")
+        .choices([...schedulePowers])
+        .default("none"),
+    )
     .addOption(new Option("--name <name>", "what it is called; without it after machines and role"))
     .addOption(
       new Option("--param <name=value>", "parameter of the role").argParser(parameter).default([], "none"),
     )
     .addHelpText(
       "after",
-      "\nExamples:\n  boot schedule add lab225 desktop --at 12:00 --on mon-fri\n  boot schedule add lab225 rescue --at 7:30 --on sun --once",
+      "\nExamples:\n  boot schedule add lab225 desktop --at 12:00 --on mon-fri\n  boot schedule add lab225 worker --at 7:30 --once --power cycle",
     )
     .action((machines: string, target: string, options: AddOptions) =>
       add(open(), machines, target, options),
@@ -156,7 +172,7 @@ export function scheduleCommands(program: Command, open: () => Session): void {
         rows: all.map((one) => [
           one.name,
           one.machines,
-          `${one.target}${one.mode === "once" ? " once" : ""}`,
+          `${one.target}${one.mode === "once" ? " once" : ""}${one.power === "none" ? "" : `, ${one.power}`}`,
           timesText(one),
           whenText(one.next[0]),
           one.problem ?? "",

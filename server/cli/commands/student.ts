@@ -22,6 +22,8 @@ interface CreationView {
 }
 
 interface StudentDescriptionView extends StudentView {
+  /** The name in the class list. */
+  readonly asked: string | null;
   readonly createdAt: string;
   readonly createdBy: string;
   readonly objects: readonly { readonly object: string; readonly isThere: boolean }[];
@@ -236,12 +238,12 @@ async function giveTokens(session: Session, words: readonly string[], options: T
 }
 
 function describeText(student: StudentDescriptionView): string {
-  const { name, namespace, state, problem, createdAt, createdBy, objects, quota, tokens } = student;
+  const { name, asked, namespace, state, problem, createdAt, createdBy, objects, quota, tokens } = student;
   const missing = objects.filter(({ isThere }) => !isThere).map(({ object }) => object);
   const list = (table: Parameters<typeof formatTable>[0]) => formatTable(table);
   return [
     `${name}: ${state}${problem === null ? "" : ` (${safeText(problem)})`}`,
-    `Namespace ${namespace}; created ${createdAt} by ${safeText(createdBy)}`,
+    `Namespace ${namespace}; ${asked === null || asked === name ? "" : `asked for as ${safeText(asked)}, `}created ${createdAt} by ${safeText(createdBy)}`,
     objects.length === 0
       ? "Objects: the cluster does not tell now"
       : `Objects: ${objects.map(({ object }) => object).join(", ")}${missing.length > 0 ? `\nMissing: ${missing.join(", ")}` : ""}`,

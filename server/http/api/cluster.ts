@@ -207,6 +207,7 @@ export function registerClusterApi(app: FastifyInstance, deps: ClusterApiDeps): 
           problem: "either a code or a time: a code is good for the boot that shows it",
         });
       const armed = inventory.get(request.body.machine);
+      exams.refuse([armed], request.asker);
       await serviceOf().arm(armed, {
         code,
         forMs: minutes === undefined ? undefined : minutes * 60_000,

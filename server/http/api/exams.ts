@@ -4,7 +4,7 @@ import { describeTarget } from "../../domain/assignment.ts";
 import type { Clock } from "../../domain/capabilities.ts";
 import { GroupNotFound, InvalidRequest } from "../../domain/error-catalogue.ts";
 import type { Exam } from "../../domain/exam.ts";
-import type { Exams } from "../../inventory/exams.ts";
+import type { Exams, StartedExam } from "../../inventory/exams.ts";
 import { operators, readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
 import { listQuery, page } from "./paging.ts";
@@ -22,6 +22,7 @@ const examBody = Type.Object(
     params: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
     until: Type.Optional(Type.String({ maxLength: 40, description: "time as in ISO 8601" })),
     forSeconds: Type.Optional(Type.Integer({ minimum: 60, maximum: 604_800 })),
+    dryRun: Type.Boolean({ default: false, description: "only tell what it would be, and what it stops" }),
   },
   { additionalProperties: false },
 );
@@ -36,6 +37,18 @@ function examView(exam: Exam) {
     endsAt: isoTime(exam.endsAt),
   };
 }
+
+/** With the operations that it stops at their next step. */
+const startedView = ({ exam, stops }: StartedExam) => ({
+  ...examView(exam),
+  stops: stops.map(({ operation: { id, order }, machines }) => ({
+    operation: id,
+    kind: order.kind,
+    action: order.action ?? null,
+    target: order.target ?? null,
+    machines,
+  })),
+});
 
 /** One that is none of the caller's is as if it were not there. @throws GroupNotFound */
 function refuseUnseen(reach: Reach, room: string): void {
@@ -64,7 +77,7 @@ export function registerExamApi(app: FastifyInstance, { clock, exams }: ExamApiD
       schema: { summary: "Lock a room to one role", tags, body: examBody },
     },
     async (request, reply) => {
-      const { room, role, params = {}, until, forSeconds } = request.body;
+      const { room, role, params = {}, until, forSeconds, dryRun } = request.body;
       refuseUnseen(request.reach, room);
       const at = until === undefined ? undefined : Date.parse(until);
       if ((at !== undefined && Number.isNaN(at)) || (until !== undefined && forSeconds !== undefined))
@@ -74,7 +87,9 @@ export function registerExamApi(app: FastifyInstance, { clock, exams }: ExamApiD
         });
       const endsAt = forSeconds === undefined ? at : clock.now() + forSeconds * 1000;
       const target = { kind: "role", role, params } as const;
-      return reply.code(201).send(examView(await exams.start(room, { target, endsAt }, request.asker)));
+      const asked = { target, endsAt };
+      if (dryRun) return reply.send({ dryRun, ...startedView(exams.plan(room, asked, request.asker)) });
+      return reply.code(201).send(startedView(await exams.start(room, asked, request.asker)));
     },
   );
   app.delete<{ Params: { room: string } }>(

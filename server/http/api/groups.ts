@@ -74,6 +74,14 @@ function planView(plan: RoomPlan, members: readonly Machine[], roleOf: (machine:
   };
 }
 
+/** Seats that more than one machine has: from before a seat held one, until somebody gives one of them another. */
+const sharedSeats = (members: readonly Machine[]) =>
+  [...Map.groupBy(members, ({ seat }) => seat?.toLowerCase())].flatMap(([key, sitting]) =>
+    key === undefined || sitting.length < 2
+      ? []
+      : [{ seat: sitting[0]?.seat ?? key, machines: sitting.map(({ name }) => name) }],
+  );
+
 type GroupRequest = Pick<FastifyRequest, "reach"> & { readonly params: { group: string } };
 
 export function registerGroupApi(
@@ -100,6 +108,7 @@ export function registerGroupApi(
       createdAt: isoTime(group.createdAt),
       role: assignment ? describeTarget(assignment.target) : null,
       machines: members.map((machine) => machine.name),
+      sharedSeats: sharedSeats(members),
       plan: group.plan ? planView(group.plan, members, roleOf) : null,
     };
   };

@@ -213,11 +213,13 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
       return;
     }
     const ids = new Set(asked.map(({ id }) => id));
+    // Of two resets at once each leaves a master, and both together none.
+    const leaving = operations.leavingCluster();
     const masters = (cluster?.nodes() ?? []).filter(
       ({ role, state }) => role === "master" && state === "ready",
     );
-    const last = masters.at(-1);
-    if (last && masters.every(({ machineId }) => ids.has(machineId)))
+    const last = masters.findLast(({ machineId }) => ids.has(machineId));
+    if (last && masters.every(({ machineId }) => ids.has(machineId) || leaving.has(machineId)))
       throw LastMaster({ machine: last.name });
   }
 

@@ -2,7 +2,13 @@ import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { describeTarget } from "../../domain/assignment.ts";
 import { ScheduleNotFound } from "../../domain/error-catalogue.ts";
-import { type Schedule, type Weekday, weekdays } from "../../domain/schedule.ts";
+import {
+  type Schedule,
+  type SchedulePower,
+  schedulePowers,
+  type Weekday,
+  weekdays,
+} from "../../domain/schedule.ts";
 import type { Scheduling } from "../../inventory/schedules.ts";
 import { operators, readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
@@ -20,9 +26,15 @@ const scheduleBody = Type.Object(
     machines: Type.String({ minLength: 1, maxLength: 4000, description: "host set, resolved each time" }),
     ...targetFields,
     mode: assignmentMode,
+    power: Type.Unsafe<SchedulePower>(
+      Type.Union(
+        schedulePowers.map((power) => Type.Literal(power)),
+        { default: "none" },
+      ),
+    ),
     at: Type.String({
       pattern: "^([01][0-9]|2[0-3]):[0-5][0-9]$",
-      description: "time of day in the server's time zone, e.g. 12:00",
+      description: "time of day in the time zone of the config (`timezone`), e.g. 12:00",
     }),
     days: Type.Array(Type.Unsafe<Weekday>(Type.Union(weekdays.map((day) => Type.Literal(day)))), {
       minItems: 1,
@@ -49,6 +61,8 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
     machines: schedule.machines,
     target: describeTarget(schedule.target),
     mode: schedule.mode,
+    power: schedule.power,
+    timezone: scheduling.timeZone,
     at: new Date(schedule.atMinute * 60_000).toISOString().slice(11, 16),
     days: schedule.days,
     rooms: schedule.rooms ?? null,
@@ -94,7 +108,7 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
       schema: { summary: "Assign at a time of day, on some days of the week", tags, body: scheduleBody },
     },
     async (request, reply) => {
-      const { machines, mode, at, days, name } = request.body;
+      const { machines, mode, power, at, days, name } = request.body;
       const target = targetOf(request.body);
       const taken = new Set(scheduling.all().map((one) => one.name));
       const base = plainNameOf(machines, target.kind === "role" ? target.role : "script");
@@ -106,6 +120,7 @@ export function registerScheduleApi(app: FastifyInstance, { scheduling }: Schedu
         machines,
         target,
         mode,
+        power,
         atMinute: hours * 60 + minutes,
         days: weekdays.filter((day) => days.includes(day)),
         rooms: request.reach.rooms,

@@ -43,6 +43,7 @@ function studentView({ student, state, problem, waitsForCluster, usage }: Studen
     state,
     problem: problem ?? null,
     waitsForCluster,
+    asked: student.asked ?? null,
     createdAt: isoTime(student.createdAt),
     createdBy: student.createdBy,
     pods: describeUse(usage, "pods") ?? null,
