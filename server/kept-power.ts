@@ -13,6 +13,7 @@ import { createIpmi } from "./power/ipmi.ts";
 import { openOwnKey } from "./power/own-key.ts";
 import { createPower } from "./power/power.ts";
 import { createPowerSettings, type PowerSettingsService } from "./power/power-settings.ts";
+import { sweepPrivateDirectories } from "./power/private-files.ts";
 import { createRedfish } from "./power/redfish.ts";
 import { createSsh } from "./power/ssh.ts";
 import { createWakeOnLan } from "./power/wake-on-lan.ts";
@@ -47,6 +48,7 @@ export async function keepPower(deps: KeptPowerDeps): Promise<KeptPower> {
   const key = await openOwnKey(config.dataDir);
   const powerSettings = createPowerSettings({ record, store: store.machinePower, sealer: key.sealer });
   const privateDirectory = memoryDirectory() ?? config.dataDir;
+  await sweepPrivateDirectories(privateDirectory);
   const relayed = config.dhcp.subnets
     .map(readSubnet)
     .flatMap(({ subnet, relay }) => (relay === undefined ? [] : [subnet]));
