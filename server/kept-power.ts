@@ -60,7 +60,7 @@ export async function keepPower(deps: KeptPowerDeps): Promise<KeptPower> {
       hostKeyOf: store.machinePower.hostKeyOf,
       addressOf: ({ macs }) =>
         macs.map((mac) => addresses.addressOf(mac)).find((address) => address !== undefined),
-      ssh: createSsh({ clock, key, privateDirectory }),
+      ssh: createSsh({ clock, key }),
       boards: { ipmi: createIpmi({ clock, privateDirectory }), redfish: createRedfish({ clock }) },
       wake: createWakeOnLan({ clock, udp, interfaces, relayed }),
     }),

@@ -77,7 +77,15 @@ const rooms: Readonly<Record<string, Room>> = {
   },
   power: {
     imports: ["domain", "net", "pki", "store"],
-    libraries: ["node:child_process", "node:crypto", "node:fs/promises", "node:net", "node:path", "node:tls"],
+    libraries: [
+      "node:child_process",
+      "node:crypto",
+      "node:fs/promises",
+      "node:net",
+      "node:path",
+      "node:tls",
+      "node:util",
+    ],
   },
   kubernetes: {
     imports: ["domain", "kubeadm", "net", "node", "pki", "yaml"],
@@ -241,6 +249,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   openpgp: ["signatures"],
   bcryptjs: ["http/v2"],
   "prom-client": ["metrics"],
+  ssh2: ["power"],
   fastify: ["http", "http/api"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
   "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "registry", "store", "upstream"],

@@ -30,7 +30,7 @@ export const PowerProgramMissing = defineError("POWER_PROGRAM_MISSING", {
   kind: "operational",
   httpStatus: 500,
   message: (d: { program: string; package: string }) => `the program ${d.program} is not installed here`,
-  advice: "Install Debian's package on the server: openssh-client for SSH, ipmitool for IPMI.",
+  advice: "Install Debian's package of that name on the server: IPMI goes by ipmitool. Redfish and SSH need no program.",
 });
 
 // --- SSH --------------------------------------------------------------------------------------------------------

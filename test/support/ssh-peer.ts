@@ -84,8 +84,10 @@ export async function startSshPeer(
     child.once("spawn", () => socket.destroy());
     if (!goesDown) return;
     const watcher = watch(directory, (_, name) => {
-      // The shell makes the file first, and writes into it then.
-      if (name === "orders" && readFileSync(file(name), "utf8").endsWith("\n")) child.kill("SIGKILL");
+      // The shell makes the file first, and writes into it then; the directory may go before the process has ended.
+      if (name !== "orders" || !existsSync(file(name)) || !readFileSync(file(name), "utf8").endsWith("\n")) return;
+      watcher.close();
+      child.kill("SIGKILL");
     });
     child.once("exit", () => watcher.close());
   });
