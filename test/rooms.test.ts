@@ -25,6 +25,7 @@ const withinRooms = new Set([
   "POST /assignments/diff",
   "GET /machines/{machine}/hardware",
   "GET /machines/{machine}/power",
+  "GET /groups/{group}/power",
   "GET /power",
   "POST /power",
   "POST /resets",

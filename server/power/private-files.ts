@@ -21,8 +21,8 @@ export async function sweepPrivateDirectories(place: string): Promise<number> {
     const path = join(place, name);
     // Gone in between: somebody else tidies up too.
     const found = await lstat(path).catch(() => undefined);
-    const isOurs = found?.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o777) === 0o700;
-    if (!isOurs || isAlive(pid, found.mtimeMs)) continue;
+    if (!found?.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o777) !== 0o700) continue;
+    if (isAlive(pid, found.mtimeMs)) continue;
     // What can't be removed now keeps no server from starting: the next start tries again.
     const isGone = await rm(path, { recursive: true, force: true }).then(
       () => true,

@@ -130,8 +130,7 @@ function follow(client: Client, call: SshCall, { fail, end, problem }: Following
     const word = problem()?.message ?? "the connection was closed";
     if (!error) void outputOf(channel, call.keptBytes).then((output) => end(endOf(output)));
     // ssh2 says the same of a host that refuses the command and of one that is gone before its answer.
-    else if (isGone && error.message === "Unable to exec")
-      end({ kind: "cut", problem: word, ...noOutput });
+    else if (isGone && error.message === "Unable to exec") end({ kind: "cut", problem: word, ...noOutput });
     else if (isGone) end({ kind: "unreachable", problem: word });
     else end({ kind: "refused", problem: `it runs no command: ${error.message}` });
   }
@@ -140,7 +139,11 @@ function follow(client: Client, call: SshCall, { fail, end, problem }: Following
     const { level, message = "the connection was closed" } = problem() ?? {};
     if (level === "flood") return { kind: "refused", problem: message };
     if (code !== undefined) return { kind: "exit", code, ...output };
-    return { kind: "cut", problem: endedBy === undefined ? message : `it was ended by ${endedBy}`, ...output };
+    return {
+      kind: "cut",
+      problem: endedBy === undefined ? message : `it was ended by ${endedBy}`,
+      ...output,
+    };
   }
 
   client

@@ -155,7 +155,10 @@ t.test("only our key is shown, whatever a host would rather have", async (t) => 
       attempt.reject(["password", "keyboard-interactive", "hostbased", "none"], true);
     },
   });
-  await t.rejects(patient()(target, "reboot", endless), { code: "SSH_REFUSED", message: /Permission denied/ });
+  await t.rejects(patient()(target, "reboot", endless), {
+    code: "SSH_REFUSED",
+    message: /Permission denied/,
+  });
   t.strictSame(methods, ["publickey"]);
   t.strictSame(host.commands, []);
 });

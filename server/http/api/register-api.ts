@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { installAudit } from "./audit.ts";
+import { type CommandApiDeps, registerCommandApi } from "./commands.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { type EventApiDeps, registerEventApi } from "./events.ts";
@@ -27,6 +28,7 @@ export interface ApiDeps
     GroupApiDeps,
     DoctorApiDeps,
     MachinePowerApiDeps,
+    CommandApiDeps,
     AssignmentApiDeps,
     RoleApiDeps,
     EventApiDeps,
@@ -58,6 +60,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerGroupApi(app, deps);
   registerDoctorApi(app, deps);
   registerMachinePowerApi(app, deps);
+  registerCommandApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);
   registerEventApi(app, deps);
