@@ -22,9 +22,9 @@ COPY boot-assets boot-assets
 RUN /opt/node/bin/node --disable-warning=ExperimentalWarning server/cli/main.ts assets fill
 
 FROM debian:bookworm-slim
-# For a server that keeps a cluster: its etcd, and what restores a snapshot. For power over machines: SSH and IPMI.
+# For a server that keeps a cluster: its etcd, and what restores a snapshot. For power over machines: IPMI.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends etcd-client etcd-server ipmitool openssh-client \
+ && apt-get install --yes --no-install-recommends etcd-client etcd-server ipmitool \
  && rm -rf /var/lib/apt/lists/*
 RUN groupadd --system --gid 967 rollcall \
  && useradd --system --uid 967 --gid rollcall --no-create-home --home-dir /var/lib/rollcall --shell /usr/sbin/nologin rollcall \

@@ -85,6 +85,7 @@ const rooms: Readonly<Record<string, Room>> = {
       "node:net",
       "node:path",
       "node:tls",
+      "node:util",
     ],
   },
   kubernetes: {
@@ -264,6 +265,7 @@ const packageRooms: Readonly<Record<string, readonly string[]>> = {
   preact: ["web"],
   "@preact/signals": ["web"],
   vite: ["web"],
+  ssh2: ["power"],
   // A container rather than a service: what machines can make grow has a bound in each room (ADR 18).
   "lru-cache": ["boot", "content", "dhcp", "http", "http/v2", "power", "registry", "store", "upstream"],
   // A schema language rather than a service: each room describes its own input with it.

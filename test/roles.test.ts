@@ -20,7 +20,7 @@ function faults(t: Test, files: Files, name = "kiosk"): string[] {
 const head = "description: d\nboot: image\nimage: debian-node\n";
 const waits = "description: d\nboot: wait\n";
 const keys =
-  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, node, family, nodeRam, reports, rollcallArguments, sshUser, parameters, templates, userDataParts, files";
+  "description, extends, boot, image, arguments, arch, minimumRam, localBoot, joins, node, family, nodeRam, reports, rollcallArguments, sshUser, sshCommands, parameters, templates, userDataParts, files";
 const kinds = "ipxe, user-data, meta-data, vendor-data, network-config, ignition";
 const templateKinds = `${kinds}, butane`;
 const parameter = (lines: string) => `${waits}parameters:\n  page:\n${lines}`;

@@ -34,6 +34,7 @@ const withinRooms = new Set([
   "DELETE /schedules/{name}",
   "GET /machines/{machine}/hardware",
   "GET /machines/{machine}/power",
+  "GET /groups/{group}/power",
   "GET /power",
   "POST /power",
   "POST /resets",

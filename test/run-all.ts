@@ -54,7 +54,6 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/usr/sbin/haproxy": "haproxy",
     "/usr/sbin/keepalived": "keepalived",
     "/usr/sbin/sshd": "openssh-server",
-    "/usr/bin/ssh": "openssh-client",
     "/usr/bin/ssh-keygen": "openssh-client",
     "/usr/bin/ipmitool": "ipmitool",
     "/usr/bin/ipmi_sim": "openipmi",

@@ -55,8 +55,8 @@ export interface PlanSources {
   readonly images: { findCurrent(name: string): BootedImage | undefined };
   readonly inventory?: { groupOf(machine: Machine): BootPreferences | undefined };
   readonly renderer: Renderer;
-  /** A line for the authorized_keys of machines whose role takes SSH keys: the server's own. */
-  readonly sshKey?: string | undefined;
+  /** A line for the authorized_keys of machines whose role takes SSH keys: the server's own, for what the role allows it. */
+  readonly sshKey?: ((role: Pick<Role, "sshCommands">) => string) | undefined;
   /** Undefined: there is no cluster. */
   readonly nodes?: ClusterNodes | undefined;
 }
@@ -97,7 +97,7 @@ export function planBoot(
         [...loaded.roles.values()].map((role) => ({ role: withNodeRam(role, nodes), image: imageOf(role) })),
     });
   if (role.boot !== "menu")
-    return { kind: "role", role, params: withSshKey(role, resolved.values, sshKey), image };
+    return { kind: "role", role, params: withSshKey(role, resolved.values, sshKey?.(role)), image };
   const menu = menuOf(resolved.values, loaded.roles);
   if ("problem" in menu) throw ParameterInvalid({ role: role.name, ...menu });
   return { kind: "role", role, params: resolved.values, image, menu };

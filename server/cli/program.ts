@@ -21,6 +21,7 @@ import { resetCommand } from "./commands/reset.ts";
 import { overviewCommand } from "./commands/overview.ts";
 import { roleCommands } from "./commands/role.ts";
 import { serveCommand } from "./commands/serve.ts";
+import { runCommand } from "./commands/run.ts";
 import { scheduleCommands } from "./commands/schedule.ts";
 import { shellCommands } from "./commands/shell.ts";
 import { signCommand } from "./commands/sign.ts";
@@ -79,6 +80,7 @@ Examples:
     machineCommands,
     groupCommands,
     powerCommands,
+    runCommand,
     resetCommand,
     operationCommands,
     roleCommands,

@@ -30,7 +30,8 @@ export const PowerProgramMissing = defineError("POWER_PROGRAM_MISSING", {
   kind: "operational",
   httpStatus: 500,
   message: (d: { program: string; package: string }) => `the program ${d.program} is not installed here`,
-  advice: "Install Debian's package on the server: openssh-client for SSH, ipmitool for IPMI.",
+  advice:
+    "Install Debian's package of that name on the server: IPMI goes by ipmitool. Redfish and SSH need no program.",
 });
 
 // --- SSH --------------------------------------------------------------------------------------------------------
@@ -67,6 +68,23 @@ export const SshRefused = defineError("SSH_REFUSED", {
     "The server's key comes with the parameter sshKeys of the role that the machine booted, for the account that `sshUser` in role.yaml names. Boot the machine anew, or look whether its role has both (docs/power.md).",
 });
 
+export const CommandNotAllowed = defineError("COMMAND_NOT_ALLOWED", {
+  kind: "user",
+  httpStatus: 409,
+  message: (d: { machine: string }) =>
+    `${d.machine} booted a role that lets this server restart and stop it by SSH, and run no command`,
+  advice:
+    "Make a role of your own that extends it, with `sshCommands: any` in its role.yaml, and boot the machine into that (docs/power.md). Whoever has this server's key may then do there what that account may.",
+});
+export const CommandCut = defineError("COMMAND_CUT", {
+  kind: "operational",
+  httpStatus: 504,
+  message: (d: { machine: string; reason: string }) =>
+    `${d.machine}: the command was given, and nobody heard how it ended: ${d.reason}`,
+  advice:
+    "It may still run there. Give it more time with --timeout, or start it so that nobody waits for it: `boot run MACHINE -- systemd-run COMMAND`.",
+});
+
 // --- boards (BMC) -----------------------------------------------------------------------------------------------
 export const BmcUnreachable = defineError("BMC_UNREACHABLE", {
   kind: "operational",
@@ -90,5 +108,5 @@ export const BmcCertificateRefused = defineError("BMC_CERTIFICATE_REFUSED", {
   message: (d: { machine: string; address: string; seen: string }) =>
     `the board of ${d.machine} at ${d.address} shows a certificate that is not the one to be trusted: SHA-256 ${d.seen}`,
   advice:
-    "Compare it with what the board's own page shows. If it is the board's, pin it: `boot machine power MACHINE --method redfish ... --certificate SHA256`. The password was not sent.",
+    "Compare it with what the board's own page shows. If it is the board's, pin it: `boot machine power MACHINE --method redfish ... --certificate SHA256`. If an authority of yours signed it, name that: --authority FILE. The password was not sent.",
 });

@@ -17,6 +17,8 @@ export const eventTypes = {
   "machine.failed": "A machine reported that its boot failed.",
   "machine.log": "A machine sent lines of its log.",
   "machine.power": "A machine was switched on, off or restarted, or could not be.",
+  "machine.command":
+    "A person ran a command on a machine by SSH, or tried to: which program, and how it ended; never the rest of its words.",
   "machine.power-settings": "How a machine's power is ruled was set or removed by a person.",
   "machine.host-key":
     "Somebody answers at a machine's address, or reports for its boot, with another SSH host key than the machine told.",

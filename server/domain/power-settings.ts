@@ -1,6 +1,7 @@
 import { parseIpv4 } from "../net/ipv4.ts";
 import type { EpochMs } from "./capabilities.ts";
-import type { PowerMethod } from "./power.ts";
+import type { BoardMethod, PowerMethod } from "./power.ts";
+import type { SshCommands } from "./role.ts";
 
 /** What people said of how a machine's power is ruled. */
 export interface PowerSettings {
@@ -13,9 +14,26 @@ export interface PowerSettings {
   readonly user: string | undefined;
   /** The password, sealed under {@link passwordPurpose}. */
   readonly sealed: string | undefined;
-  /** SHA-256 of the board's certificate, lower-case hex; undefined: an authority that this host trusts must have signed it. */
+  /** SHA-256 of the board's certificate, lower-case hex; undefined: an authority must have signed it for that address. */
   readonly certificate: string | undefined;
+  /** That authority's own certificate, PEM; undefined: one that this host trusts. */
+  readonly authority: string | undefined;
   /** Which system of a board that has several (Redfish). */
+  readonly system: string | undefined;
+  /** The group that all of it comes from; undefined: it was set for this machine. */
+  readonly group: string | undefined;
+}
+
+/** The boards of a group's machines, for those that nothing was set for. */
+export interface GroupBoards {
+  readonly method: BoardMethod;
+  /** With `{name}` where each machine's name stands. */
+  readonly address: string;
+  readonly port: number | undefined;
+  readonly user: string;
+  /** Sealed under {@link groupPasswordPurpose}. */
+  readonly sealed: string;
+  readonly authority: string | undefined;
   readonly system: string | undefined;
 }
 
@@ -25,17 +43,41 @@ export interface SshHostKey {
   /** As in known_hosts: `ssh-ed25519 AAAA...`. */
   readonly hostKey: string;
   readonly address: string;
-  /** Whom the boot's role gave the server's key. */
+  /** Whom the boot's role gave the server's key, and what it opens there. */
   readonly user: string;
+  readonly commands: SshCommands;
   readonly toldAt: EpochMs;
 }
 
 /** A password opens only for the machine, place and user that it was given for: whoever changes those has to know it. */
 export function passwordPurpose(
   machineId: string,
-  { method, address, port, user, certificate }: Omit<PowerSettings, "sealed">,
+  { method, address, port, user, certificate, authority }: Omit<PowerSettings, "sealed" | "group">,
 ): string {
-  return JSON.stringify(["power", 1, machineId, method, address, port, user, certificate]);
+  const trust = authority === undefined ? [certificate] : [certificate, authority];
+  return JSON.stringify(["power", 1, machineId, method, address, port, user, ...trust]);
+}
+
+/** The same for the password of a group's boards. */
+export function groupPasswordPurpose(
+  group: string,
+  { method, address, port, user, authority }: Omit<GroupBoards, "sealed">,
+): string {
+  return JSON.stringify(["power-group", 1, group, method, address, port, user, authority]);
+}
+
+const nameWord = "{name}";
+
+/** `{name}-bmc.lab.example`: the machine's name, once, and something beside it. */
+export function isBoardPattern(text: string): boolean {
+  const parts = text.split(nameWord);
+  return parts.length === 2 && text !== nameWord && isPowerAddress(parts.join("x"));
+}
+
+/** Where a group's machine has its board. @returns undefined where that is no address: its name is too long for one */
+export function boardAddress(pattern: string, machineName: string): string | undefined {
+  const address = pattern.replace(nameWord, () => machineName);
+  return isPowerAddress(address) ? address : undefined;
 }
 
 const label = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";

@@ -7,6 +7,12 @@ export type PowerAction = (typeof powerActions)[number];
 export const powerMethods = ["wol", "ssh", "ipmi", "redfish"] as const;
 export type PowerMethod = (typeof powerMethods)[number];
 
+/** Methods that speak to a machine's board (BMC). */
+export const boardMethods = ["ipmi", "redfish"] as const;
+export type BoardMethod = (typeof boardMethods)[number];
+export const isBoardMethod = (method: PowerMethod | undefined): method is BoardMethod =>
+  method === "ipmi" || method === "redfish";
+
 /** `unknown`: the method can't tell (Wake-on-LAN), or the machine does not answer. */
 export type PowerState = "on" | "off" | "unknown";
 

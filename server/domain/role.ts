@@ -92,6 +92,8 @@ export interface Role {
   readonly nodeRamBytes: number | undefined;
   /** The account that its parameter sshKeys is for, with root's rights or sudo without a password; undefined: root. */
   readonly sshUser?: string | undefined;
+  /** What the server's key opens there; undefined: its orders. */
+  readonly sshCommands?: SshCommands | undefined;
   readonly parameters: Readonly<Record<string, RoleParameter>>;
   /** What is filled in for each machine. */
   readonly templates: Readonly<Partial<Record<TemplateKind, RoleText>>>;
@@ -119,6 +121,10 @@ export function hasDocument({ templates, files, userDataParts }: Role, kind: Doc
     templateKinds.some((name) => documentOf(name) === kind && templates[name] !== undefined)
   );
 }
+
+/** What the server's own SSH key opens on a machine: restart, stop and ask for its state, or any command of an administrator too. */
+export const sshCommandKinds = ["orders", "any"] as const;
+export type SshCommands = (typeof sshCommandKinds)[number];
 
 /** The parameter by which roles take the public keys of those who may log in; the server adds its own. */
 const keysParameter = "sshKeys";

@@ -13,16 +13,22 @@ export interface MachineFacts {
 
 const curlFile = "/etc/rollcall/ready.curl";
 
-/** Waits for everything that the role starts; a server that is away for a while is asked again, for about ten minutes. */
+const hostKeyFile = "/etc/ssh/ssh_host_ed25519_key.pub";
+
+/**
+ * Waits for everything that the role starts; a server that is away for a while is asked again, for about ten minutes. The host's SSH key goes
+ * with it, as cloud-init's phone_home sends it: the server restarts no machine by SSH whose key it was not told. Fedora CoreOS and Flatcar
+ * make their keys in units of their own, and a machine without SSH has none to tell.
+ */
 const callbackUnit = `[Unit]
 Description=Tell Rollcall that this machine is ready
-Wants=network-online.target
-After=network-online.target multi-user.target
+Wants=network-online.target sshd-keygen.service sshd-keygen@ed25519.service
+After=network-online.target multi-user.target sshd-keygen.service sshd-keygen@ed25519.service
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/curl --config ${curlFile}
+ExecStart=/bin/sh -c 'if [ -r ${hostKeyFile} ]; then set -- --data-urlencode pub_key_ed25519@${hostKeyFile}; fi; exec /usr/bin/curl --config ${curlFile} "$$@"'
 
 [Install]
 WantedBy=multi-user.target

@@ -8,7 +8,10 @@ export interface BmcTarget {
   readonly port: number | undefined;
   readonly user: string | undefined;
   readonly password: string;
+  /** SHA-256 that is pinned. */
   readonly certificate: string | undefined;
+  /** PEM of who must have signed it otherwise; undefined: whoever this host trusts. */
+  readonly authority: string | undefined;
   readonly system: string | undefined;
 }
 

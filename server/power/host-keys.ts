@@ -2,6 +2,7 @@ import type { Clock } from "../domain/capabilities.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
 import { isPowerAddress, isPowerUser, parseHostKey } from "../domain/power-settings.ts";
+import type { SshCommands } from "../domain/role.ts";
 import type { PowerRepository } from "../store/power.ts";
 
 export interface HostKeysDeps {
@@ -17,6 +18,8 @@ export interface HostKeyReport {
   readonly address: string;
   /** Whom its role gives the keys; undefined: root. */
   readonly user: string | undefined;
+  /** What its role lets the server's key do; undefined: its orders. */
+  readonly commands?: SshCommands | undefined;
   /** As the machine sent it. */
   readonly text: string;
 }
@@ -25,7 +28,8 @@ export interface HostKeyReport {
 export function createHostKeys({ clock, record, store }: HostKeysDeps) {
   return {
     /** Resolves when it is on the disk. What is no key is left out: a machine without SSH has none to tell. */
-    async note({ machine, bootId, address, user = "root", text }: HostKeyReport): Promise<void> {
+    async note(report: HostKeyReport): Promise<void> {
+      const { machine, bootId, address, user = "root", commands = "orders", text } = report;
       const hostKey = parseHostKey(text);
       if (hostKey === undefined || !isPowerAddress(address) || !isPowerUser(user)) return;
       const counting = await store.saveHostKey(machine.id, {
@@ -33,6 +37,7 @@ export function createHostKeys({ clock, record, store }: HostKeysDeps) {
         hostKey,
         address,
         user,
+        commands,
         toldAt: clock.now(),
       });
       if (counting.hostKey === hostKey) return;

@@ -1,70 +1,62 @@
+import { X509Certificate } from "node:crypto";
 import { InvalidRequest } from "../domain/error-catalogue.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import type { Machine } from "../domain/machine.ts";
-import type { PowerMethod } from "../domain/power.ts";
+import { isBoardMethod } from "../domain/power.ts";
 import {
-  isPowerAddress,
-  isPowerUser,
-  isSystemName,
-  passwordProblem,
+  boardAddress,
+  type GroupBoards,
+  groupPasswordPurpose,
   passwordPurpose,
   type PowerSettings,
 } from "../domain/power-settings.ts";
 import type { Sealer } from "../pki/sealing.ts";
 import type { PowerRepository } from "../store/power.ts";
-
-/** As people write it. */
-export interface PowerSettingsInput {
-  readonly method: PowerMethod;
-  readonly address?: string;
-  readonly port?: number;
-  readonly user?: string;
-  /** Left out: the one that is kept goes on, where method, address, port, user and certificate stay as they are. */
-  readonly password?: string;
-  readonly certificate?: string;
-  readonly system?: string;
-}
+import { checkBoards, checkPassword, checkSettings, type PowerSettingsInput } from "./check-settings.ts";
 
 export interface PowerSettingsDeps {
   readonly record: RecordEvent;
-  readonly store: Pick<PowerRepository, "settingsOf" | "saveSettings" | "removeSettings">;
+  readonly store: Pick<
+    PowerRepository,
+    "settingsOf" | "saveSettings" | "removeSettings" | "boardsOf" | "saveBoards" | "removeBoards"
+  >;
   readonly sealer: Sealer;
 }
 
-const isBmc = (method: PowerMethod) => method === "ipmi" || method === "redfish";
-const advice =
-  "Example: boot machine power s4 --method ipmi --address 10.0.0.50 --user admin --password-stdin";
+type Subject = Pick<Machine, "id" | "name" | "group">;
 
-/** How each machine is switched. Passwords go in and never come out again but to their board. */
+/** How each machine is switched: as was set for it, or as its group's boards are. Passwords go in and never come out again but to their board. */
 export function createPowerSettings({ record, store, sealer }: PowerSettingsDeps) {
-  const refuse = (problem: string) => InvalidRequest({ problem, advice });
-
-  /** @throws InvalidRequest */
-  function check(input: PowerSettingsInput): Omit<PowerSettings, "sealed"> {
-    const { method, port, user, system } = input;
-    const address = input.address?.trim().toLowerCase();
-    const certificate = input.certificate?.replaceAll(":", "").toLowerCase();
-    if (address !== undefined && !isPowerAddress(address))
-      throw refuse(`${JSON.stringify(address.slice(0, 60))} is no IPv4 address and no host name`);
-    if (user !== undefined && !isPowerUser(user))
-      throw refuse(`${JSON.stringify(user.slice(0, 60))} is no name of a user`);
-    if (isBmc(method) && (address === undefined || user === undefined))
-      throw refuse(`${method} needs the board's address and a user`);
-    if (method === "wol" && (address ?? port ?? user ?? input.password) !== undefined)
-      throw refuse("Wake-on-LAN goes to the machine's MACs and has no address, user or password");
-    if (!isBmc(method) && input.password !== undefined)
-      throw refuse("only IPMI and Redfish have a password; SSH uses this server's own key");
-    if (method !== "redfish" && (certificate ?? system) !== undefined)
-      throw refuse("a certificate and a system belong to Redfish");
-    if (certificate !== undefined && !/^[0-9a-f]{64}$/.test(certificate))
-      throw refuse("a certificate is pinned by its SHA-256: 64 hexadecimal digits");
-    if (system !== undefined && !isSystemName(system))
-      throw refuse(`${JSON.stringify(system.slice(0, 60))} is no name of a system`);
-    return { method, address, port, user, certificate, system };
+  /** The new password sealed, or the one that is kept where it was given for the same. @throws InvalidRequest */
+  async function sealedFor(
+    { method, password }: PowerSettingsInput,
+    purpose: string,
+    kept: { readonly purpose: string; readonly sealed: string | undefined } | undefined,
+  ): Promise<string> {
+    if (password !== undefined) {
+      checkPassword(method, password);
+      return sealer.seal(purpose, Buffer.from(password));
+    }
+    if (kept?.sealed !== undefined && kept.purpose === purpose) return kept.sealed;
+    throw InvalidRequest({
+      problem: `${method} needs a password; one that was given before counts for the same address, port, user and certificate only`,
+      advice: "Say it with --password-stdin: it is read from standard input, or asked for.",
+    });
   }
 
+  function inherited({ name, group }: Subject): PowerSettings | undefined {
+    const boards = group === undefined ? undefined : store.boardsOf(group);
+    const address = boards && boardAddress(boards.address, name);
+    if (!boards || address === undefined) return undefined;
+    return { ...boards, address, certificate: undefined, group };
+  }
+
+  const told = (machineId: string | undefined, actor: string | undefined, message: string, data: object) =>
+    record({ type: "machine.power-settings", machineId, actor, message, data: { ...data } });
+
   return {
-    of: (machineId: string): PowerSettings | undefined => store.settingsOf(machineId),
+    of: (machine: Subject): PowerSettings | undefined => store.settingsOf(machine.id) ?? inherited(machine),
+    boardsOf: (group: string): GroupBoards | undefined => store.boardsOf(group),
 
     /** @throws InvalidRequest */
     async set(
@@ -72,51 +64,71 @@ export function createPowerSettings({ record, store, sealer }: PowerSettingsDeps
       input: PowerSettingsInput,
       actor: string | undefined,
     ): Promise<PowerSettings> {
-      const checked = check(input);
-      const { password } = input;
-      const purpose = passwordPurpose(machine.id, checked);
-      let sealed: string | undefined;
-      if (password !== undefined) {
-        const problem = passwordProblem(checked.method, password);
-        if (problem !== undefined) throw refuse(problem);
-        sealed = await sealer.seal(purpose, Buffer.from(password));
-      } else if (isBmc(checked.method)) {
-        const known = store.settingsOf(machine.id);
-        if (known?.sealed === undefined || passwordPurpose(machine.id, known) !== purpose)
-          throw refuse(
-            `${checked.method} needs a password; one that was given before counts for the same address, port, user and certificate only`,
-          );
-        sealed = known.sealed;
-      }
-      const settings = { ...checked, sealed };
+      const checked = checkSettings(input);
+      const { method, address } = checked;
+      const known = store.settingsOf(machine.id);
+      const kept = known && { purpose: passwordPurpose(machine.id, known), sealed: known.sealed };
+      const sealed = isBoardMethod(method)
+        ? await sealedFor(input, passwordPurpose(machine.id, checked), kept)
+        : undefined;
+      const settings = { ...checked, sealed, group: undefined };
       await store.saveSettings(machine.id, settings);
-      record({
-        type: "machine.power-settings",
-        machineId: machine.id,
-        actor,
-        message: `${machine.name} is switched by ${checked.method}${checked.address === undefined ? "" : ` at ${checked.address}`}`,
-        data: { method: checked.method, address: checked.address ?? null },
-      });
+      const place = address === undefined ? "" : ` at ${address}`;
+      const data = { method, address: address ?? null };
+      told(machine.id, actor, `${machine.name} is switched by ${method}${place}`, data);
       return settings;
     },
 
     async remove(machine: Machine, actor: string | undefined): Promise<void> {
       if (!store.settingsOf(machine.id)) return;
       await store.removeSettings(machine.id);
-      record({
-        type: "machine.power-settings",
-        machineId: machine.id,
-        actor,
-        message: `${machine.name} has no way of its own to be switched any more`,
-        data: { method: null },
+      const message = `${machine.name} has no way of its own to be switched any more`;
+      told(machine.id, actor, message, { method: null });
+    },
+
+    /** @throws InvalidRequest */
+    async setBoards(
+      group: string,
+      input: PowerSettingsInput,
+      actor: string | undefined,
+    ): Promise<GroupBoards> {
+      const checked = checkBoards(input);
+      const { method, address } = checked;
+      const known = store.boardsOf(group);
+      const kept = known && { purpose: groupPasswordPurpose(group, known), sealed: known.sealed };
+      const sealed = await sealedFor(input, groupPasswordPurpose(group, checked), kept);
+      const boards = { ...checked, sealed };
+      await store.saveBoards(group, boards);
+      told(undefined, actor, `machines of ${group} are switched by ${method} at ${address}`, {
+        group,
+        method,
+        address,
       });
+      return boards;
+    },
+
+    async removeBoards(group: string, actor: string | undefined): Promise<void> {
+      if (!store.boardsOf(group)) return;
+      await store.removeBoards(group);
+      told(undefined, actor, `machines of ${group} have no boards from it any more`, { group, method: null });
     },
 
     /** The password in the clear, for its board alone. @throws SealBroken */
-    async passwordOf(machineId: string, settings: PowerSettings): Promise<string> {
+    async passwordOf(machine: Pick<Machine, "id">, settings: PowerSettings): Promise<string> {
+      const boards = settings.group === undefined ? undefined : store.boardsOf(settings.group);
+      const purpose =
+        settings.group !== undefined && boards
+          ? groupPasswordPurpose(settings.group, boards)
+          : passwordPurpose(machine.id, settings);
       if (settings.sealed === undefined) return "";
-      return (await sealer.open(passwordPurpose(machineId, settings), settings.sealed)).toString();
+      return (await sealer.open(purpose, settings.sealed)).toString();
     },
   };
 }
 export type PowerSettingsService = ReturnType<typeof createPowerSettings>;
+
+/** SHA-256 of an authority, as people compare it. */
+export function fingerprintOf(authority: string | undefined): string | undefined {
+  if (authority === undefined) return undefined;
+  return new X509Certificate(authority).fingerprint256.replaceAll(":", "").toLowerCase();
+}

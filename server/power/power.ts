@@ -1,7 +1,6 @@
 import type { Clock, DurationMs } from "../domain/capabilities.ts";
 import {
   BmcUnreachable,
-  HostKeyRefused,
   HostKeyUnknown,
   MachineUnreachable,
   PowerFailed,
@@ -20,20 +19,21 @@ import type {
   PowerState,
   PowerWishes,
 } from "../domain/power.ts";
-import type { PowerSettings, SshHostKey } from "../domain/power-settings.ts";
+import type { PowerSettings } from "../domain/power-settings.ts";
 import { createSlots } from "../domain/slots.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Bmc, BmcTarget } from "./bmc.ts";
 import { pause } from "./pause.ts";
 import type { PowerSettingsService } from "./power-settings.ts";
 import type { Ssh, SshTarget } from "./ssh.ts";
+import type { SshTargets } from "./ssh-targets.ts";
 import type { WakeOnLan } from "./wake-on-lan.ts";
 
 export interface PowerDeps {
   readonly clock: Clock;
   readonly record: RecordEvent;
   readonly settings: Pick<PowerSettingsService, "of" | "passwordOf">;
-  readonly hostKeyOf: (machineId: string) => SshHostKey | undefined;
+  readonly targets: SshTargets;
   /** Where it was last seen. */
   readonly addressOf: (machine: Machine) => Ipv4 | undefined;
   readonly ssh: Ssh;
@@ -43,7 +43,7 @@ export interface PowerDeps {
   readonly backoffMs?: readonly DurationMs[];
 }
 
-/** Orders under way: each may be a process of ssh or ipmitool, and a room's switch is not to see all machines start in one second. */
+/** Orders under way: each may be a process of ipmitool, and a room's switch is not to see all machines start in one second. */
 const atOnce = 16;
 const usualBackoffMs = [1000, 3000] as const;
 /** A machine is switched off or restarted so often: whoever may give orders must not keep a machine down with them. */
@@ -72,7 +72,7 @@ interface Way {
 
 /** Chooses how each order is done: the first way that works. The rules stand in README.md. */
 export function createPower(deps: PowerDeps): Power {
-  const { clock, record, settings, ssh, boards, wake, backoffMs = usualBackoffMs } = deps;
+  const { clock, record, settings, targets, ssh, boards, wake, backoffMs = usualBackoffMs } = deps;
   const slots = createSlots({ atOnce });
   /** When a machine was last switched off or restarted, by its id. */
   const resets = new Map<string, DurationMs>();
@@ -90,42 +90,8 @@ export function createPower(deps: PowerDeps): Power {
     return run();
   }
 
-  /** @throws HostKeyUnknown */
-  function sshTarget(machine: Machine): SshTarget {
-    const own = settings.of(machine.id);
-    const chosen = own?.method === "ssh" ? own : undefined;
-    const known = deps.hostKeyOf(machine.id);
-    if (!known) throw HostKeyUnknown({ machine: machine.name });
-    return {
-      machine: machine.name,
-      address: chosen?.address ?? deps.addressOf(machine) ?? known.address,
-      port: chosen?.port ?? 22,
-      user: chosen?.user ?? known.user,
-      hostKey: known.hostKey,
-    };
-  }
-
-  /** A key that is not the machine's own is told as an alarm, whatever the order comes to. */
-  async function bySsh<T>(
-    machine: Machine,
-    signal: AbortSignal,
-    use: (target: SshTarget) => Promise<T>,
-  ): Promise<T> {
-    try {
-      const target = sshTarget(machine);
-      return await retried(signal, () => use(target));
-    } catch (error) {
-      if (HostKeyRefused.is(error))
-        record({
-          type: "machine.host-key",
-          level: "alarm",
-          machineId: machine.id,
-          message: error.message,
-          data: { address: error.details["address"], reason: "other key" },
-        });
-      throw error;
-    }
-  }
+  const bySsh = <T>(machine: Machine, signal: AbortSignal, use: (target: SshTarget) => Promise<T>) =>
+    targets.reach(machine, (target) => retried(signal, () => use(target)));
 
   const sshWay = (machine: Machine, action: PowerAction): Way => ({
     method: "ssh",
@@ -137,9 +103,9 @@ export function createPower(deps: PowerDeps): Power {
   });
 
   async function boardTarget(machine: Machine, own: PowerSettings): Promise<BmcTarget> {
-    const { address = "", port, user, certificate, system } = own;
-    const password = await settings.passwordOf(machine.id, own);
-    return { machine: machine.name, address, port, user, password, certificate, system };
+    const { address = "", port, user, certificate, authority, system } = own;
+    const password = await settings.passwordOf(machine, own);
+    return { machine: machine.name, address, port, user, password, certificate, authority, system };
   }
 
   const boardWay = (
@@ -173,7 +139,7 @@ export function createPower(deps: PowerDeps): Power {
   });
 
   function waysOf(machine: Machine, action: PowerAction, { prefersBoard }: PowerWishes): Way[] {
-    const own = settings.of(machine.id);
+    const own = settings.of(machine);
     const method = own?.method;
     const board =
       own && (method === "ipmi" || method === "redfish") ? [boardWay(machine, action, own, method)] : [];
@@ -203,7 +169,7 @@ export function createPower(deps: PowerDeps): Power {
       }
     }
     const [first, second] = failures;
-    if (HostKeyUnknown.is(first) && !second && !settings.of(machine.id))
+    if (HostKeyUnknown.is(first) && !second && !settings.of(machine))
       throw PowerNotConfigured({ machine: machine.name });
     if (first && !second) throw first;
     if (first) throw PowerFailed({ machine: machine.name, action: words[action], tried });
@@ -257,7 +223,7 @@ export function createPower(deps: PowerDeps): Power {
 
     status: (machine, signal) =>
       slots.run(signal, async (): Promise<PowerOutcome> => {
-        const own = settings.of(machine.id);
+        const own = settings.of(machine);
         const method = own?.method;
         let failure: RollcallError | undefined;
         if (own && (method === "ipmi" || method === "redfish"))
@@ -269,7 +235,7 @@ export function createPower(deps: PowerDeps): Power {
             if (!(error instanceof RollcallError)) throw error;
             failure = error;
           }
-        const canAsk = method !== "wol" && deps.hostKeyOf(machine.id) !== undefined;
+        const canAsk = method !== "wol" && targets.isKnown(machine);
         if (!canAsk) {
           if (failure) throw failure;
           return { method: "wol", state: "unknown" };

@@ -116,10 +116,12 @@ function wordFor(error: unknown): string {
 }
 
 /** The certificate is looked at before the first octet of a request goes out. */
-function pinned({ machine, address, certificate }: BmcTarget): buildConnector.connector {
+function pinned({ machine, address, certificate, authority }: BmcTarget): buildConnector.connector {
   // A pin needs no name and no date: boards make their certificates themselves. Without one the usual rules hold.
   const connect = buildConnector({
     rejectUnauthorized: false,
+    // In the place of those that this host trusts.
+    ...(authority === undefined ? {} : { ca: authority }),
     maxCachedSessions: 0,
     allowH2: false,
     timeout: 5_000,

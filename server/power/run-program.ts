@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { PowerProgramMissing } from "../domain/error-catalogue.ts";
+import { makePrivateDirectory } from "./private-files.ts";
 
 /** What was printed and is kept of it, octets. */
 const outputLimitBytes = 16 * 1024;
@@ -30,7 +31,7 @@ export interface ProgramCall {
 export async function runProgram(call: ProgramCall): Promise<ProgramEnd> {
   const { signal } = call;
   signal.throwIfAborted();
-  const directory = await mkdtemp(join(call.privateDirectory, "rollcall-"));
+  const directory = await makePrivateDirectory(call.privateDirectory);
   try {
     for (const [name, text] of Object.entries(call.privateFiles))
       await writeFile(join(directory, name), text, { mode: 0o600, flag: "wx" });

@@ -73,6 +73,7 @@ export function inheritRole({ name, directory, source, texts, parent }: RoleSour
     reports: take("reports", source.reports, ofBoot?.reports) ?? true,
     rollcallArguments: take("rollcallArguments", source.rollcallArguments, ofBoot?.rollcallArguments) ?? true,
     sshUser: take("sshUser", source.sshUser, parent?.sshUser),
+    sshCommands: take("sshCommands", source.sshCommands, parent?.sshCommands),
     parameters,
     templates: merged<TemplateKind>("templates", parent?.templates ?? {}, texts.templates),
     userDataParts: [...(parent?.userDataParts ?? []), ...texts.userDataParts],

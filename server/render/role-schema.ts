@@ -9,6 +9,8 @@ import {
   documentKinds,
   type Role,
   type RoleParameter,
+  type SshCommands,
+  sshCommandKinds,
   type TemplateKind,
   templateKinds,
 } from "../domain/role.ts";
@@ -113,6 +115,12 @@ const roleSchema = Type.Object(
           "The account that the parameter sshKeys is for; the server restarts the machine by it. It is root, or may become root by sudo without a password. root without it.",
       }),
     ),
+    sshCommands: Type.Optional(
+      oneOf(
+        sshCommandKinds,
+        "What the server's own key in sshKeys opens. `orders`: restart, stop, state, and nothing else. `any`: administrators may also run commands there with `boot run`. orders without it.",
+      ),
+    ),
     parameters: Type.Optional(
       Type.Record(Type.String(), parameterSchema, {
         description: "What `boot MACHINE ROLE --param name=value` may set, by name.",
@@ -152,6 +160,7 @@ export interface RoleFile {
   reports?: boolean;
   rollcallArguments?: boolean;
   sshUser?: string;
+  sshCommands?: SshCommands;
   parameters?: Record<string, RoleParameter>;
   templates?: Partial<Record<TemplateKind, string>>;
   userDataParts?: string[];

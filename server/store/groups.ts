@@ -23,7 +23,12 @@ interface Row {
   created_at_ms: number;
 }
 
-export function createGroupRepository(db: Database, queue: CommitQueue) {
+/** @param onRemove what else is known of a group that goes; returns what takes that back */
+export function createGroupRepository(
+  db: Database,
+  queue: CommitQueue,
+  onRemove: (name: string) => () => void = () => () => undefined,
+) {
   const byName = new Map<string, Group>();
   const upsert = db.prepare(
     `INSERT INTO groups (name, description, local_boot, driver, ram_check, plan, created_at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -76,6 +81,7 @@ export function createGroupRepository(db: Database, queue: CommitQueue) {
         drop.run(name);
         byName.delete(name);
         onRollback(() => byName.set(name, before));
+        onRollback(onRemove(name));
       }),
   };
 }

@@ -50,9 +50,10 @@ export function openStore(path: string, clock: Clock) {
   migrate(db, migrations);
   const wal = path === ":memory:" ? undefined : openWalSync(path);
   const queue = new CommitQueue(db, wal);
+  const machinePower = createPowerRepository(db, queue);
   return {
     machines: createMachineRepository(db, queue),
-    groups: createGroupRepository(db, queue),
+    groups: createGroupRepository(db, queue, machinePower.forgetBoards),
     hardware: createHardwareRepository(db, queue),
     assignments: createAssignmentRepository(db, queue),
     leases: createLeaseRepository(db, queue),
@@ -62,7 +63,7 @@ export function openStore(path: string, clock: Clock) {
     cluster: createClusterRepository(db, queue),
     events: createEventLog(db, queue, clock),
     exams: createExamRepository(db, queue),
-    machinePower: createPowerRepository(db, queue),
+    machinePower,
     tokens: createTokenRepository(db, queue),
     images: createImageRepository(db, queue),
     operations: createOperationRepository(db, queue),

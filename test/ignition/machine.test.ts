@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -13,6 +14,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
 import type { IgnitionConfig } from "../../server/ignition/config.ts";
+import { makeKey } from "../../server/power/own-key.ts";
 import { createBootLab } from "../support/boot-lab.ts";
 import { curl, startServer } from "../support/http-fixture.ts";
 import { runIgnition, validate } from "../support/ignition-run.ts";
@@ -156,11 +158,22 @@ t.test(
       t.notMatch(stdout + stderr, /rollcall|cycle/);
     });
     t.equal((await server.api("GET", "/machines/s4")).json["phase"], "configuring");
-    t.equal(
-      await curl("--config", join(root, "etc/rollcall/ready.curl")),
-      '{"machine":"s4","phase":"ready"}',
-    );
+    const callBack = async () => {
+      const unit = text("etc/systemd/system/rollcall-ready.service");
+      const [, command = "exit 9"] = /^ExecStart=\/bin\/sh -c '(.*)'$/m.exec(unit) ?? [];
+      // As systemd reads it (systemd.service(5), "$$"), in the root that Ignition wrote.
+      const here = command.replaceAll("$$", "$").replaceAll("/etc/", join(root, "etc/"));
+      return (await promisify(execFile)("sh", ["-c", here])).stdout;
+    };
+    const { id } = server.store.machines.findByNameOrMac("s4") ?? { id: "" };
+    const [type = "", blob = ""] = makeKey().publicKey.split(" ");
+    mkdirSync(join(root, "etc/ssh"));
+    writeFileSync(join(root, "etc/ssh/ssh_host_ed25519_key.pub"), `${type} ${blob} root@s4\n`);
+    t.equal(await callBack(), '{"machine":"s4","phase":"ready"}');
     await server.store.probe();
+    t.match(server.store.machinePower.hostKeyOf(id), { hostKey: `${type} ${blob}`, user: "root" });
+    rmSync(join(root, "etc/ssh"), { recursive: true });
+    t.match(await callBack(), '{"machine":"s4"', "a machine without SSH calls back as well");
     t.equal((await server.api("GET", "/machines/s4")).json["phase"], "ready");
     t.equal(
       (await curl("--output", "/dev/null", "--write-out", "%{http_code}", configUrl)).trim(),

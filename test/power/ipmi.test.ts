@@ -18,6 +18,7 @@ const targetAt = (port: number): BmcTarget => ({
   user: "admin",
   password,
   certificate: undefined,
+  authority: undefined,
   system: undefined,
 });
 

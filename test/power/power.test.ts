@@ -11,6 +11,7 @@ import type { PowerAction, PowerMethod, PowerState } from "../../server/domain/p
 import type { PowerSettings } from "../../server/domain/power-settings.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import { createPower } from "../../server/power/power.ts";
+import { createSshTargets } from "../../server/power/ssh-targets.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 
 const endless = new AbortController().signal;
@@ -43,7 +44,15 @@ function playing({ method, knowsKey = true, ssh = [], board = [], state = "on", 
     const fault = faults[kind].shift();
     if (fault) throw fault();
   };
-  const none = { port: undefined, user: "admin", sealed: "x", certificate: undefined, system: undefined };
+  const none = {
+    port: undefined,
+    user: "admin",
+    sealed: "x",
+    certificate: undefined,
+    authority: undefined,
+    system: undefined,
+    group: undefined,
+  };
   const settings: PowerSettings | undefined = method && { ...none, method, address: "10.0.0.50" };
   const boardOf = (name: string) => ({
     status: async () => (await play("board", `${name} status`), state),
@@ -52,15 +61,20 @@ function playing({ method, knowsKey = true, ssh = [], board = [], state = "on", 
       action === "off" ? ("off" as const) : ("on" as const)
     ),
   });
+  const record = (event: NewEvent) => void events.push(event);
+  const addressOf = () => "10.0.0.9" as Ipv4;
+  const told = { bootId: "b1", hostKey: "ssh-ed25519 A", address: "10.0.0.4", user: "debian", toldAt: 0 };
   const power = createPower({
     clock,
-    record: (event) => void events.push(event),
+    record,
     settings: { of: () => settings, passwordOf: async () => "secret" },
-    hostKeyOf: () =>
-      knowsKey
-        ? { bootId: "b1", hostKey: "ssh-ed25519 A", address: "10.0.0.4", user: "debian", toldAt: 0 }
-        : undefined,
-    addressOf: () => "10.0.0.9" as Ipv4,
+    targets: createSshTargets({
+      record,
+      settings: { of: () => settings },
+      hostKeyOf: () => (knowsKey ? { ...told, commands: "orders" } : undefined),
+      addressOf,
+    }),
+    addressOf,
     ssh: async ({ address, user }, order) => (await play("ssh", `ssh ${order} ${user}@${address}`), "done"),
     boards: { ipmi: boardOf("ipmi"), redfish: boardOf("redfish") },
     wake: async () => void done.push("wol"),
@@ -192,7 +206,12 @@ t.test("sixteen orders are under way at once, and a cancelled one waits no longe
     clock,
     record: () => undefined,
     settings: { of: () => undefined, passwordOf: async () => "" },
-    hostKeyOf: () => undefined,
+    targets: createSshTargets({
+      record: () => undefined,
+      settings: { of: () => undefined },
+      hostKeyOf: () => undefined,
+      addressOf: () => undefined,
+    }),
     addressOf: () => undefined,
     ssh: async () => "done",
     boards: {} as never,

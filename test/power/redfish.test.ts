@@ -1,10 +1,11 @@
+import { readFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import t, { type Test } from "tap";
 import { systemClock } from "../../server/platform/clock.ts";
 import type { BmcTarget } from "../../server/power/bmc.ts";
 import { createRedfish } from "../../server/power/redfish.ts";
 import { isServicePath } from "../../server/power/redfish-connection.ts";
-import { type RedfishPlay, startRedfishBoard } from "../support/redfish-board.ts";
+import { makeAuthority, type RedfishPlay, startRedfishBoard } from "../support/redfish-board.ts";
 
 const endless = new AbortController().signal;
 const password = "canary:wörd";
@@ -19,6 +20,7 @@ async function playing(t: Test, play: RedfishPlay = {}, limitMs = 10_000) {
     user: "admin",
     password,
     certificate: board.certificate,
+    authority: undefined,
     system: undefined,
   };
   return { board, redfish, target };
@@ -53,6 +55,28 @@ t.test("a board with another certificate hears nothing at all, and its fingerpri
       message: new RegExp(board.certificate),
     });
   t.strictSame(board.asked, []);
+});
+
+t.test("a board whose certificate an authority of the lab signed for that address is trusted", async (t) => {
+  const authority = makeAuthority(t);
+  const pem = readFileSync(authority.certificate, "utf8");
+  const trusting = async (subjectAltName: string) => {
+    const { board, redfish, target } = await playing(t, { signed: { by: authority, subjectAltName } });
+    return { board, redfish, target: { ...target, certificate: undefined, authority: pem } };
+  };
+  const own = await trusting("IP:127.0.0.1");
+  t.equal(await own.redfish.status(own.target, endless), "off");
+  const other = readFileSync(makeAuthority(t).certificate, "utf8");
+  const elsewhere = await trusting("IP:127.0.0.2,DNS:board");
+  for (const [{ board, redfish }, target] of [
+    [own, { ...own.target, authority: other }],
+    [own, { ...own.target, authority: undefined }],
+    [elsewhere, elsewhere.target],
+  ] as const) {
+    const before = board.asked.length;
+    await t.rejects(redfish.status(target, endless), { code: "BMC_CERTIFICATE_REFUSED" });
+    t.equal(board.asked.length, before, "it hears nothing");
+  }
 });
 
 t.test("a wrong password is told as such", async (t) => {

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { readdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -18,9 +18,11 @@ interface Play {
   readonly limitMs?: number;
 }
 
-async function playing(t: Test, { limitMs = 15_000, ...peerOptions }: Play = {}) {
+/** On a machine with other work to do; what hangs on a limit says so. */
+const patience = { limitMs: 60_000, loginLimitMs: 60_000 };
+
+async function playing(t: Test, { limitMs = patience.limitMs, ...peerOptions }: Play = {}) {
   const key = makeKey();
-  const privateDirectory = temporaryDirectory(t);
   const peer: SshPeer = await startSshPeer(t, {
     authorized: authorizedKey(key.publicKey),
     ...peerOptions,
@@ -28,7 +30,7 @@ async function playing(t: Test, { limitMs = 15_000, ...peerOptions }: Play = {})
   const ssh = createSsh({
     clock: systemClock,
     key: { privateKey: () => Promise.resolve(key.privateKey) },
-    privateDirectory,
+    ...patience,
     limitMs,
   });
   const target: SshTarget = {
@@ -38,16 +40,15 @@ async function playing(t: Test, { limitMs = 15_000, ...peerOptions }: Play = {})
     user: "root",
     hostKey: peer.hostKey,
   };
-  return { key, peer, ssh, target, privateDirectory };
+  return { key, peer, ssh, target };
 }
 
-t.test("a machine takes the orders to restart and to stop, and nothing of ours stays behind", async (t) => {
-  const { peer, ssh, target, privateDirectory } = await playing(t);
+t.test("a machine takes the orders to restart and to stop", async (t) => {
+  const { peer, ssh, target } = await playing(t);
   t.equal(await ssh(target, "reboot", endless), "done", peer.log());
   t.equal(await ssh(target, "off", endless), "done");
   t.equal(await ssh(target, "status", endless), "done");
   t.strictSame(peer.orders(), ["reboot", "poweroff", "is-system-running"]);
-  t.strictSame(readdirSync(privateDirectory), []);
 });
 
 t.test("a connection that goes down with the system is an order that was taken", async (t) => {
@@ -87,14 +88,14 @@ t.test("a machine that does not know our key says so", async (t) => {
   const other = createSsh({
     clock: systemClock,
     key: { privateKey: () => Promise.resolve(makeKey().privateKey) },
-    privateDirectory: temporaryDirectory(t),
+    ...patience,
   });
   await t.rejects(other(target, "reboot", endless), { code: "SSH_REFUSED", message: /Permission denied/ });
   t.strictSame(peer.orders(), []);
 });
 
 t.test("a host that is not there, one that says nothing, and an order that is cancelled", async (t) => {
-  const { ssh, target, privateDirectory } = await playing(t);
+  const { ssh, target } = await playing(t);
   const { ssh: impatient } = await playing(t, { limitMs: 400 });
   const silent = createServer((socket) => {
     t.teardown(() => socket.destroy());
@@ -112,13 +113,12 @@ t.test("a host that is not there, one that says nothing, and an order that is ca
   await new Promise((resolve) => closed.close(resolve));
   await t.rejects(ssh({ ...target, port: closedPort }, "reboot", endless), {
     code: "MACHINE_UNREACHABLE",
-    message: /Connection refused/,
+    message: /connection refused/,
   });
   const order = new AbortController();
   const cancelled = ssh({ ...target, port }, "reboot", order.signal);
   silent.once("connection", () => order.abort(new Error("cancelled")));
   await t.rejects(cancelled, { message: "cancelled" });
-  t.strictSame(readdirSync(privateDirectory), []);
 });
 
 t.test(

@@ -16,32 +16,45 @@ export interface RedfishPlay {
   /** Reset types in the system itself; undefined: in an ActionInfo. */
   readonly allowed?: readonly string[];
   readonly isOn?: boolean;
+  /** Who signs its certificate, for which names; undefined: it does itself, for none. */
+  readonly signed?: { readonly by: Authority; readonly subjectAltName: string };
+}
+
+/** Files of openssl. */
+export interface Authority {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export function makeAuthority(t: Test): Authority {
+  const directory = temporaryDirectory(t);
+  const files = { certificate: join(directory, "authority.pem"), key: join(directory, "authority.key") };
+  makeCertificate(files, "/CN=authority of the boards", []);
+  return files;
+}
+
+function signedBy({ by, subjectAltName }: NonNullable<RedfishPlay["signed"]>): string[] {
+  const extensions = [`subjectAltName=${subjectAltName}`, "basicConstraints=CA:FALSE"];
+  return ["-CA", by.certificate, "-CAkey", by.key, ...extensions.flatMap((one) => ["-addext", one])];
+}
+
+function makeCertificate({ certificate, key }: Authority, subject: string, more: readonly string[]): void {
+  const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  const files = ["-keyout", key, "-out", certificate];
+  execFileSync("openssl", ["req", "-x509", ...curve, "-days", "1", "-subj", subject, ...files, ...more], {
+    stdio: "ignore",
+  });
 }
 
 /** A board that speaks as much of Redfish as switching needs, with a certificate that it made itself. */
 export async function startRedfishBoard(t: Test, login: string, play: RedfishPlay = {}) {
   const directory = temporaryDirectory(t);
   const file = (name: string) => join(directory, name);
-  execFileSync(
-    "openssl",
-    [
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:prime256v1",
-      "-nodes",
-      "-days",
-      "1",
-      "-subj",
-      "/CN=board",
-      "-keyout",
-      file("key.pem"),
-      "-out",
-      file("certificate.pem"),
-    ],
-    { stdio: "ignore" },
+  const { signed } = play;
+  makeCertificate(
+    { certificate: file("certificate.pem"), key: file("key.pem") },
+    "/CN=board",
+    signed ? signedBy(signed) : [],
   );
   const certificate = readFileSync(file("certificate.pem"), "utf8");
   let isOn = play.isOn ?? false;

@@ -7,11 +7,13 @@ import { temporaryDirectory } from "./samples.ts";
 
 /**
  * OpenSSH's server, one process a connection. Nothing that it starts can end this host: it runs in namespaces of its own, with the host's
- * /run out of sight and a script of the test in the place of systemctl, and does not start where that could not be arranged.
+ * /run and root's home (and what its shell reads there) out of sight, a script of the test in the place of systemctl, and does not start where
+ * that could not be arranged.
  */
 const start = `
 directory=$1
 mount -t tmpfs none /run
+mount -t tmpfs none ~root
 mkdir -m 755 /run/sshd
 mount --bind "$directory/systemctl" /usr/bin/systemctl
 for place in /bin /usr/bin; do cmp -s "$directory/systemctl" "$place/systemctl"; done
@@ -84,8 +86,11 @@ export async function startSshPeer(
     child.once("spawn", () => socket.destroy());
     if (!goesDown) return;
     const watcher = watch(directory, (_, name) => {
-      // The shell makes the file first, and writes into it then.
-      if (name === "orders" && readFileSync(file(name), "utf8").endsWith("\n")) child.kill("SIGKILL");
+      // The shell makes the file first, and writes into it then; the directory may go before the process has ended.
+      if (name !== "orders" || !existsSync(file(name)) || !readFileSync(file(name), "utf8").endsWith("\n"))
+        return;
+      watcher.close();
+      child.kill("SIGKILL");
     });
     child.once("exit", () => watcher.close());
   });

@@ -8,6 +8,7 @@ import {
   localBootOption,
   ramCheckOption,
 } from "./machine-options.ts";
+import { registerGroupPower } from "./machine-power.ts";
 import { drawRoom, type GroupView } from "./room-drawing.ts";
 
 export function groupCommands(program: Command, open: () => Session): void {
@@ -115,4 +116,5 @@ export function groupCommands(program: Command, open: () => Session): void {
       await session.client.delete(`/groups/${encodeURIComponent(name)}/role`);
       session.done(`Released ${name}.`, { released: name });
     });
+  registerGroupPower(group, open);
 }

@@ -125,7 +125,7 @@ export function registerMachineApi(app: FastifyInstance, deps: MachineApiDeps): 
     /** Where it was last seen; `address` is its reservation. */
     currentAddress: boots.addressOf(machine) ?? null,
     /** What is in force, and who said so: this machine, its group, its role or the config. */
-    power: powerView(deps.powerSettings.of(machine.id)),
+    power: powerView(deps.powerSettings.of(machine)),
     bootsBy: { localBoot: boots.disk.methodOf(machine), driver: driverView(deps.driverOf(machine)) },
   });
   const driverView = (driver: DriverInForce) => ({ ...driver, learned: driver.learned ?? null });

@@ -5,7 +5,6 @@ import type { ClusterService } from "../../cluster/cluster-service.ts";
 import { describeTarget } from "../../domain/assignment.ts";
 import {
   ClusterNameNotConfirmed,
-  InvalidRequest,
   LastMaster,
   NoCluster,
   OperationNotFound,
@@ -30,6 +29,7 @@ import type { PowerSettingsService } from "../../power/power-settings.ts";
 import type { OperationPosition } from "../../store/operations.ts";
 import { operators, readers } from "../authorization.ts";
 import type { Reach } from "../reach.ts";
+import { askedMachines } from "./asked-machines.ts";
 import { powerView } from "./machine-power.ts";
 import { isoTime } from "./views.ts";
 
@@ -167,15 +167,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
     schema: { summary, tags, ...more },
   });
 
-  function machinesOf(hostSet: string, within: Within): Machine[] {
-    const found = deps.assigning.machinesOf(hostSet, within);
-    if (found.length === 0)
-      throw InvalidRequest({
-        problem: "no machine is in this host set",
-        advice: "`boot machine list` shows all of them; -name leaves one out.",
-      });
-    return found;
-  }
+  const machinesOf = (hostSet: string, within: Within) => askedMachines(deps.assigning, hostSet, within);
 
   /** Machines that a whole cluster's end touches, whoever was named. */
   function nodesOfCluster(): Machine[] {
@@ -253,7 +245,7 @@ export function registerOperationApi(app: FastifyInstance, deps: OperationApiDep
         const plan = asked.map((machine) => ({
           machine: machine.name,
           role: describeTarget(deps.boots.select(machine).target),
-          power: powerView(deps.powerSettings.of(machine.id)),
+          power: powerView(deps.powerSettings.of(machine)),
           steps: each,
         }));
         return reply.send({ dryRun: true, steps: common, plan });

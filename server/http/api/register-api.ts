@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { type AssignmentApiDeps, registerAssignmentApi } from "./assignments.ts";
 import { type ClusterApiDeps, registerClusterApi } from "./cluster.ts";
 import { installAudit } from "./audit.ts";
+import { type CommandApiDeps, registerCommandApi } from "./commands.ts";
 import { type ContainerImageApiDeps, registerContainerImageApi } from "./container-images.ts";
 import { type DoctorApiDeps, registerDoctorApi } from "./doctor.ts";
 import { createEventStreams } from "./event-streams.ts";
@@ -28,6 +29,7 @@ export type ApiDeps = MachineApiDeps &
   GroupApiDeps &
   DoctorApiDeps &
   MachinePowerApiDeps &
+  CommandApiDeps &
   TimelineApiDeps &
   AssignmentApiDeps &
   RoleApiDeps &
@@ -61,6 +63,7 @@ export async function registerApi(app: FastifyInstance, deps: ApiDeps): Promise<
   registerGroupApi(app, deps);
   registerDoctorApi(app, deps);
   registerMachinePowerApi(app, deps);
+  registerCommandApi(app, deps);
   registerTimelineApi(app, deps);
   registerAssignmentApi(app, deps);
   registerRoleApi(app, deps);

@@ -172,6 +172,7 @@ export function roleView(role: Role) {
     rollcallArguments: role.rollcallArguments,
     localBoot: role.localBoot ?? null,
     sshUser: role.sshUser ?? null,
+    sshCommands: role.sshCommands ?? "orders",
     arguments: role.arguments,
     parameters: role.parameters,
     templates: fileNames(role.templates),
