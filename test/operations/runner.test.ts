@@ -1,7 +1,13 @@
 import t from "tap";
 import type { Boot } from "../../server/domain/boot.ts";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
-import { PowerNotConfigured, PowerTooSoon, StoreFailed } from "../../server/domain/error-catalogue.ts";
+import {
+  MachineUnreachable,
+  PowerNotConfigured,
+  PowerTooSoon,
+  SshRefused,
+  StoreFailed,
+} from "../../server/domain/error-catalogue.ts";
 import type { NewEvent } from "../../server/domain/event.ts";
 import type { Machine } from "../../server/domain/machine.ts";
 import { planOperation, type Operation, type OperationOrder } from "../../server/domain/operation.ts";
@@ -239,6 +245,23 @@ t.test(
     t.equal((await world.ended()).state, "done");
   },
 );
+
+for (const [what, act] of [
+  ["refuses logins", () => Promise.reject(SshRefused({ machine: "s1", user: "debian", reason: "nologin" }))],
+  ["is not heard of", () => Promise.reject(MachineUnreachable({ machine: "s1", address: "", reason: "" }))],
+  ["is woken in vain", () => Promise.resolve({ method: "wol", state: "unknown" })],
+] as const)
+  t.test(`a node that goes down by its agent's order and ${what} needs no other order`, async (t) => {
+    const world = createWorld(t, 1, { power: { ...createFakePower(), act } });
+    world.setNode("m_1", "ready");
+    await world.begin({ kind: "reset" });
+    await world.until((one) => stepOf(one, "drain")?.message === "draining");
+    world.setNode("m_1", "rebooting");
+    const waiting = await world.until((one) => stepOf(one, "boot")?.state === "running");
+    t.match(stepOf(waiting, "power"), { message: "its agent reboots it", facts: { method: "agent" } });
+    world.boot({ id: "m_1" });
+    t.equal((await world.ended()).state, "done");
+  });
 
 t.test("where the students can't be removed, no machine is touched", async (t) => {
   const power = createFakePower();
