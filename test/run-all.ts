@@ -79,6 +79,9 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
   e2e: {
     "/usr/bin/gpg": "gpg",
     "/usr/bin/ssh": "openssh-client",
+    "/usr/bin/ipmitool": "ipmitool",
+    "/usr/bin/ipmi_sim": "openipmi",
+    "/usr/bin/python3": "python3",
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
     "/usr/bin/qemu-system-aarch64": "qemu-system-arm",
     "/usr/lib/ipxe/qemu/efi-virtio.rom": "ipxe-qemu",
