@@ -246,13 +246,13 @@ t.test(
   },
 );
 
-for (const [what, act] of [
-  ["refuses logins", () => Promise.reject(SshRefused({ machine: "s1", user: "debian", reason: "nologin" }))],
-  ["is not heard of", () => Promise.reject(MachineUnreachable({ machine: "s1", address: "", reason: "" }))],
-  ["is woken in vain", () => Promise.resolve({ method: "wol", state: "unknown" })],
+for (const [what, play] of [
+  ["refuses logins", { refuse: () => SshRefused({ machine: "s1", user: "debian", reason: "nologin" }) }],
+  ["is not heard of", { refuse: () => MachineUnreachable({ machine: "s1", address: "", reason: "" }) }],
+  ["is woken in vain", { method: "wol" }],
 ] as const)
   t.test(`a node that goes down by its agent's order and ${what} needs no other order`, async (t) => {
-    const world = createWorld(t, 1, { power: { ...createFakePower(), act } });
+    const world = createWorld(t, 1, { power: createFakePower(play) });
     world.setNode("m_1", "ready");
     await world.begin({ kind: "reset" });
     await world.until((one) => stepOf(one, "drain")?.message === "draining");

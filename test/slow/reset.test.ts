@@ -2,9 +2,8 @@ import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import t, { type Test } from "tap";
-import type { OperationView } from "../../server/cli/follow-operation.ts";
 import type { VirtualMachine, VirtualMachineOptions } from "../../server/demo/virtual-lab.ts";
-import { createE2eLab, type E2eLab, ensureImage, prepare } from "../support/e2e-lab.ts";
+import { createE2eLab, type E2eLab, ensureImage, newestOperation, prepare } from "../support/e2e-lab.ts";
 import { startIpmiBoard } from "../support/ipmi-board.ts";
 import { authoritativeConfig } from "../support/lab-configs.ts";
 
@@ -231,8 +230,7 @@ t.test(
     const told = await e2e.boot("reset", "lab1", "--yes").catch(failedReport);
     sayWhen("reset after");
     t.comment(told);
-    const [{ id = "" } = {}] = await e2e.client.list<{ id: string }>("/operations");
-    const report = await e2e.client.get<OperationView>(`/operations/${id}`);
+    const report = await newestOperation(e2e);
     t.equal(report.state, "done", "the reset is done");
     t.same(
       report.machines.map(({ machine: seat }) => seat),

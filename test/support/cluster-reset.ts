@@ -2,8 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Test } from "tap";
-import type { OperationView } from "../../server/cli/follow-operation.ts";
 import type { ClusterE2e } from "./cluster-e2e.ts";
+import { newestOperation } from "./e2e-lab.ts";
 import { kubernetesProgram } from "./kubernetes-programs.ts";
 import { proofImage } from "./proof-image.ts";
 
@@ -98,8 +98,7 @@ export async function checkWorkerReset(
     return String((error as { stdout?: string }).stdout);
   });
   t.comment(`${told}\nafter ${Math.round((Date.now() - began) / 1000)} s`);
-  const [{ id = "" } = {}] = await e2e.client.list<{ id: string }>("/operations");
-  const report = await e2e.client.get<OperationView>(`/operations/${id}`);
+  const report = await newestOperation(e2e);
   t.comment(JSON.stringify(report, undefined, 2));
   t.comment(await e2e.boot("cluster", "log"));
 

@@ -68,7 +68,13 @@ export async function startIpmiBoard(
   writeFileSync(file("power"), "0\n");
   const [program = "", ...words] = inside(
     "ipmi_sim",
-    ...["-c", file("lan.conf"), "-f", file("board.emu"), "-s", file("state"), "-n"],
+    "-c",
+    file("lan.conf"),
+    "-f",
+    file("board.emu"),
+    "-s",
+    file("state"),
+    "-n",
   );
   const board = spawn(program, words, { stdio: "ignore" });
   const ended = new Promise((resolve) => board.once("exit", resolve));
