@@ -99,6 +99,10 @@ const debianPackages: Readonly<Record<Part, Readonly<Record<string, string>>>> =
     "/sbin/ip": "iproute2",
   },
   slow: {
+    "/usr/bin/ssh": "openssh-client",
+    "/usr/bin/ipmitool": "ipmitool",
+    "/usr/bin/ipmi_sim": "openipmi",
+    "/usr/bin/python3": "python3",
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
     "/usr/bin/mmdebstrap": "mmdebstrap",
     "/usr/bin/mksquashfs": "squashfs-tools",

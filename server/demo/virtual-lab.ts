@@ -33,6 +33,10 @@ export interface VirtualMachineOptions {
   readonly lineRate?: string;
   /** File with the content of its disk, which the firmware tries after the network; default: no disk. */
   readonly disk?: string;
+  /** What that disk is plugged into; default: virtio. */
+  readonly diskBus?: "virtio" | "sata" | "nvme";
+  /** Serial number that its board tells (SMBIOS); default: none. */
+  readonly serial?: string;
   /** It has a graphics card, whose picture `screendump FILE` at this Unix socket (QEMU's monitor) takes; default: a serial port alone. */
   readonly monitor?: string;
   /** What appears on its screen, as it appears. */
@@ -42,6 +46,8 @@ export interface VirtualMachineOptions {
 export interface VirtualMachine {
   readonly name: string;
   readonly mac: string;
+  /** The lab's end of its network cable: what is sent there comes out of it as of a switch port. */
+  readonly port: string;
   /** Everything that stood on its screen so far: firmware, iPXE, kernel and login prompt. */
   readonly screen: string;
   /** Resolves when the screen has shown the text. @throws when the machine ends before, or the time is up (default: 6 minutes) */
@@ -97,6 +103,8 @@ const hardware: Readonly<Record<VirtualFirmware, readonly string[]>> = {
   "uefi-arm64-secure-boot": arm64,
   "u-boot": arm64,
 };
+
+const diskDevices = { virtio: "virtio-blk-pci", sata: "ide-hd,bus=ide.0", nvme: "nvme" } as const;
 
 /** Escape sequences of serial consoles: colours, cursor moves, screen clearing. */
 const escapeSequence = /\u001b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>c78])/g;
@@ -199,7 +207,7 @@ export async function createVirtualLab(namespace: string) {
       const process = spawn("ip", ["netns", "exec", namespace, ...qemuWords(options, tap, work)], {
         stdio: ["pipe", "pipe", "pipe"],
       });
-      const machine = watchMachine(process, options);
+      const machine = watchMachine(process, options, tap);
       machines.add(machine);
       return machine;
     },
@@ -218,7 +226,7 @@ export type VirtualLab = Awaited<ReturnType<typeof createVirtualLab>>;
 
 /** The command line of one machine: emulated (TCG), so it runs the same everywhere. */
 export function qemuWords(
-  { name, mac, firmware, memoryMiB, disk, monitor }: VirtualMachineOptions,
+  { name, mac, firmware, memoryMiB, disk, diskBus = "virtio", serial, monitor }: VirtualMachineOptions,
   tap: string,
   work: string,
 ): string[] {
@@ -248,8 +256,9 @@ export function qemuWords(
           "-drive",
           `if=none,id=disk0,format=raw,file=${disk}`,
           "-device",
-          "virtio-blk-pci,drive=disk0,bootindex=1",
+          `${diskDevices[diskBus]},drive=disk0,serial=${name}-disk,bootindex=1`,
         ]),
+    ...(serial === undefined ? [] : ["-smbios", `type=1,serial=${serial}`]),
   ];
   // U-Boot 2023.01 reads the first octet of a virtio card's MAC six times over.
   const model = firmware === "u-boot" ? "e1000" : "virtio-net-pci";
@@ -277,7 +286,11 @@ export function qemuWords(
 /** Emulated machines are slow; this is the limit for what a screen is waited for, not an expectation. */
 const screenLimitMs = 6 * 60_000;
 
-function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMachineOptions): VirtualMachine {
+function watchMachine(
+  process: ChildProcess,
+  { name, mac, onScreen }: VirtualMachineOptions,
+  port: string,
+): VirtualMachine {
   let screen = "";
   let ended: string | undefined;
   const waiting = new Set<() => void>();
@@ -304,6 +317,7 @@ function watchMachine(process: ChildProcess, { name, mac, onScreen }: VirtualMac
   return {
     name,
     mac,
+    port,
     get screen() {
       return screen;
     },

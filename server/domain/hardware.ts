@@ -45,13 +45,22 @@ export interface ReportedHardware extends Hardware {
   readonly reportedAt: EpochMs;
 }
 
+/** No DIMM is that small. What a kernel and a firmware keep for themselves differs by a few MiB from version to version. */
+const ramToleranceBytes = 128 * 1024 * 1024;
+
+function isOtherRam(before: number | undefined, after: number | undefined): boolean {
+  if (before === undefined || after === undefined) return before !== after;
+  return Math.abs(before - after) >= ramToleranceBytes;
+}
+
 /** What differs between two reports, as names: a DIMM that was stolen, a disk that died. Links and neighbours come and go. */
 export function hardwareChanges(before: Hardware, after: Hardware): string[] {
   const lasting = (hardware: Hardware) => ({
     CPU: hardware.cpu,
-    RAM: hardware.memoryBytes,
+    RAM: isOtherRam(before.memoryBytes, hardware.memoryBytes),
     board: [hardware.vendor, hardware.product, hardware.serial, hardware.uuid],
-    disks: hardware.disks.map(({ sizeBytes, model, serial }) => [sizeBytes, model, serial]),
+    // Two controllers come up in either order, and sda was sdb.
+    disks: hardware.disks.map((disk) => JSON.stringify([disk.sizeBytes, disk.model, disk.serial])).sort(),
     NICs: hardware.nics.map(({ mac }) => mac).sort(),
   });
   const former = lasting(before);

@@ -6,8 +6,11 @@ import {
   BootFailed,
   HostKeyRefused,
   MachineNotBack,
+  MachineUnreachable,
+  PowerFailed,
   PowerNotConfigured,
   PowerTooSoon,
+  SshRefused,
 } from "../domain/error-catalogue.ts";
 import type { Machine } from "../domain/machine.ts";
 import { findStep, type Operation, type OperationStep, type StepName } from "../domain/operation.ts";
@@ -53,6 +56,8 @@ export const bootLimits: BootLimits = {
 /** Methods of an order beside those of the drivers. */
 const byAgent = "agent";
 const byHand = "hand";
+/** What a system says to an order by SSH while it goes down already: pam_nologin(8) lets nobody in, then nobody answers. */
+const saysGoingDown = [SshRefused, MachineUnreachable, PowerFailed, PowerNotConfigured];
 
 const stepOf = (operation: Operation, machine: Machine, name: StepName): OperationStep | undefined =>
   findStep(operation, { machineId: machine.id, name });
@@ -106,9 +111,17 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
           facts: { method: before.method, state: "on", before: "on", role },
         };
     }
+    const isResetNode = operation.order.kind === "reset" && deps.nodeOf(machine.id)?.state === "rebooting";
+    const rebootedByAgent: Look = {
+      state: "done",
+      message: "its agent reboots it",
+      facts: { method: byAgent, role },
+    };
     try {
       const isProven = operation.order.kind === "reset" && !endsOnDisk(bootOf(machine.id));
       const { method, state } = await power.act(machine, action, signal, { prefersBoard: isProven });
+      // Woken is what does not answer any more: it is on its way down.
+      if (isResetNode && method === "wol") return rebootedByAgent;
       const done = action === "cycle" ? "power-cycled" : `switched ${action}`;
       return { state: "done", message: `${done} by ${method}`, facts: { method, state, role } };
     } catch (error) {
@@ -116,9 +129,9 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
       if (PowerTooSoon.is(error)) return { state: "waiting", message: `${error.message}: it waits` };
       // Asked again it is the same other key; what is to be done stands in the advice.
       if (HostKeyRefused.is(error)) return { state: "failed", error };
+      // The order that its agent has is as good, and mostly it comes first.
+      if (isResetNode && saysGoingDown.some((refusal) => refusal.is(error))) return rebootedByAgent;
       if (operation.order.kind !== "reset" || !PowerNotConfigured.is(error)) throw error;
-      if (deps.nodeOf(machine.id)?.state === "rebooting")
-        return { state: "done", message: "its agent reboots it", facts: { method: byAgent, role } };
       const message = "it has no power method: switch it off and on by hand";
       return { state: "done", message, facts: { method: byHand, role } };
     }

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import t from "tap";
 import { buildImage } from "../../server/image/build-image.ts";
 import { ingredientsOf } from "../../server/image/ingredients.ts";
+import { checkWorkerReset } from "../support/cluster-reset.ts";
 import { createClusterE2e } from "../support/cluster-e2e.ts";
 import { writeDockerArchive } from "../support/docker-archive.ts";
 import { kubernetesProgram } from "../support/kubernetes-programs.ts";
@@ -203,6 +204,10 @@ t.test("a master and two workers boot over the network and join by themselves", 
     t.pass("once it is signed its pod runs by itself");
     await cluster.kubectl("delete", "deployment", "signed", "unsigned");
   });
+
+  await t.test("a worker that is reset leaves the cluster, loses what a student left, and joins anew", (t) =>
+    checkWorkerReset(t, cluster, { worker: "w1", others: ["m1", "w2"], boots }),
+  );
 
   const uids = await cluster.kubectl("get", "nodes", "-o", "jsonpath={.items[*].metadata.uid}");
   await Promise.all(names.map((name) => cluster.powerOff(name)));

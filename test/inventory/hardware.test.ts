@@ -157,6 +157,15 @@ function machineTree(t: Test) {
   write("sys/block/sda/size", "1000215216\n");
   write("sys/block/sda/device/model", "SSD\u001b[2J 500\n");
   write("sys/block/sda/queue/rotational", "0\n");
+  // SPC-4: page 80h, and the length of the serial number behind it.
+  write(
+    "sys/block/sda/device/vpd_pg80",
+    Buffer.concat([Buffer.from([0, 0x80, 0, 0x2a]), Buffer.from("  S3Z8NB0K".padEnd(0x2a))]),
+  );
+  write("sys/block/vda/size", "8\n");
+  write("sys/block/vda/serial", "VIRTIO-1\n");
+  write("sys/block/nvme0n1/size", "8\n");
+  write("sys/block/nvme0n1/device/serial", "NVME-1   \n");
   write("sys/block/loop0/size", "8\n");
   for (const [name, number] of [
     ["eth0", 1],
@@ -194,7 +203,17 @@ for (const shell of [["sh"], ["busybox", "sh"]])
         vendor: "ACME Boards  Inc.",
         serial: "SN-1",
         uuid: "03000200-0400-0500-0006-000700080009",
-        disks: [{ name: "sda", sizeBytes: 1000215216 * 512, model: "SSD[2J 500", isRotating: false }],
+        disks: [
+          { name: "nvme0n1", serial: "NVME-1" },
+          {
+            name: "sda",
+            sizeBytes: 1000215216 * 512,
+            model: "SSD[2J 500",
+            serial: "S3Z8NB0K",
+            isRotating: false,
+          },
+          { name: "vda", serial: "VIRTIO-1" },
+        ],
         nics: [
           {
             name: "eth0",
@@ -249,6 +268,24 @@ const report = (more: object = {}) => ({
   ],
   ...more,
 });
+
+t.test(
+  "a disk that has another name, and RAM that another kernel keeps for itself, are no other hardware",
+  (t) => {
+    const found = (ramKiB: number, ...disks: string[]) => {
+      const read = readHardwareReport(
+        report({ ramKiB, disks: disks.map((serial, index) => ({ name: `sd${index}`, sectors: 8, serial })) }),
+      );
+      if (!read) throw new Error("the report is one");
+      return read;
+    };
+    const before = found(8_000_000, "one", "two");
+    t.same(hardwareChanges(before, found(7_990_000, "two", "one")), []);
+    t.same(hardwareChanges(before, found(7_737_856, "one", "two")), ["RAM"], "256 MiB are a DIMM");
+    t.same(hardwareChanges(before, found(8_000_000, "one", "three")), ["disks"]);
+    t.end();
+  },
+);
 
 t.test(
   "a machine's hardware comes by its claim, is kept over a restart and shown; what is missing later is an event",

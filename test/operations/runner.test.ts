@@ -3,8 +3,10 @@ import type { Boot } from "../../server/domain/boot.ts";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
 import {
   HostKeyRefused,
+  MachineUnreachable,
   PowerNotConfigured,
   PowerTooSoon,
+  SshRefused,
   StoreFailed,
 } from "../../server/domain/error-catalogue.ts";
 import type { NewEvent } from "../../server/domain/event.ts";
@@ -244,6 +246,23 @@ t.test(
     t.equal((await world.ended()).state, "done");
   },
 );
+
+for (const [what, play] of [
+  ["refuses logins", { refuse: () => SshRefused({ machine: "s1", user: "debian", reason: "nologin" }) }],
+  ["is not heard of", { refuse: () => MachineUnreachable({ machine: "s1", address: "", reason: "" }) }],
+  ["is woken in vain", { method: "wol" }],
+] as const)
+  t.test(`a node that goes down by its agent's order and ${what} needs no other order`, async (t) => {
+    const world = createWorld(t, 1, { power: createFakePower(play) });
+    world.setNode("m_1", "ready");
+    await world.begin({ kind: "reset" });
+    await world.until((one) => stepOf(one, "drain")?.message === "draining");
+    world.setNode("m_1", "rebooting");
+    const waiting = await world.until((one) => stepOf(one, "boot")?.state === "running");
+    t.match(stepOf(waiting, "power"), { message: "its agent reboots it", facts: { method: "agent" } });
+    world.boot({ id: "m_1" });
+    t.equal((await world.ended()).state, "done");
+  });
 
 t.test("where the students can't be removed, no machine is touched", async (t) => {
   const power = createFakePower();

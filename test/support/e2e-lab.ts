@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join, resolve } from "node:path";
 import type { Test } from "tap";
 import { type Client, createClient } from "../../server/cli/client.ts";
+import type { OperationView } from "../../server/cli/follow-operation.ts";
 import { type LabServer, startLabServer } from "../../server/demo/lab-server.ts";
 import { createVirtualLab, type VirtualLab } from "../../server/demo/virtual-lab.ts";
 import { buildImage } from "../../server/image/build-image.ts";
@@ -76,6 +77,13 @@ export async function prepare(e2e: E2eLab, image: string, machines: Record<strin
   await e2e.boot("image", "import", image);
   for (const [name, mac] of Object.entries(machines))
     await e2e.boot("machine", "add", name, "--mac", mac, "--group", "lab1");
+}
+
+/** The report of the operation that began last. @throws where there was none */
+export async function newestOperation({ client }: E2eLab): Promise<OperationView> {
+  const [newest] = await client.list<{ id: string }>("/operations");
+  if (!newest) throw new Error("no operation was begun");
+  return client.get<OperationView>(`/operations/${newest.id}`);
 }
 
 let labs = 0;

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, watch, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Test } from "tap";
@@ -14,8 +14,20 @@ export interface IpmiBoard {
   set(isOn: boolean): void;
 }
 
+export interface IpmiBoardPlay {
+  /** Words that run a program in another network, where the board is then, at 127.0.0.1 too. */
+  readonly inside?: (...words: string[]) => string[];
+  /** Its machine gets or loses its power: one order after the other. */
+  readonly onPower?: (isOn: boolean) => Promise<void>;
+}
+
 /** OpenIPMI's simulator of a board, whose machine is a file. */
-export async function startIpmiBoard(t: Test, user: string, password: string): Promise<IpmiBoard> {
+export async function startIpmiBoard(
+  t: Test,
+  user: string,
+  password: string,
+  { inside = (...words) => words, onPower }: IpmiBoardPlay = {},
+): Promise<IpmiBoard> {
   const directory = temporaryDirectory(t);
   const file = (name: string) => join(directory, name);
   const port = await freePort();
@@ -54,22 +66,56 @@ export async function startIpmiBoard(t: Test, user: string, password: string): P
   writeFileSync(file("board.emu"), emulation.join("\n"));
   writeFileSync(file("chassis"), chassis.join("\n"), { mode: 0o755 });
   writeFileSync(file("power"), "0\n");
-  const board = spawn(
+  const [program = "", ...words] = inside(
     "ipmi_sim",
-    ["-c", file("lan.conf"), "-f", file("board.emu"), "-s", file("state"), "-n"],
-    { stdio: "ignore" },
+    "-c",
+    file("lan.conf"),
+    "-f",
+    file("board.emu"),
+    "-s",
+    file("state"),
+    "-n",
   );
+  const board = spawn(program, words, { stdio: "ignore" });
   const ended = new Promise((resolve) => board.once("exit", resolve));
   // It takes SIGTERM for an order to its machine.
   t.teardown(() => (board.kill("SIGKILL"), ended));
   const local = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
-  for (let round = 0; round < 500 && !readFileSync("/proc/net/udp", "utf8").includes(local); round++)
-    await sleep(10);
+  const sockets = `/proc/${board.pid}/net/udp`;
+  for (let round = 0; round < 500 && !readFileSync(sockets, "utf8").includes(local); round++) await sleep(10);
+  const orders = () =>
+    existsSync(file("orders")) ? readFileSync(file("orders"), "utf8").trim().split("\n") : [];
+  if (onPower) followOrders(t, directory, orders, onPower);
   return {
     port,
-    orders: () => (existsSync(file("orders")) ? readFileSync(file("orders"), "utf8").trim().split("\n") : []),
+    orders,
     set: (isOn) => writeFileSync(file("power"), isOn ? "1\n" : "0\n"),
   };
+}
+
+/** Hands each order on, once and in turn. */
+function followOrders(
+  t: Test,
+  directory: string,
+  orders: () => readonly string[],
+  onPower: (isOn: boolean) => Promise<void>,
+): void {
+  let seen = 0;
+  let done = Promise.resolve();
+  const watcher = watch(directory, (_, name) => {
+    if (name !== "orders") return;
+    for (const order of orders().slice(seen)) {
+      // The shell makes the file first, and writes into it then.
+      const isOn = /^set power ([01])$/.exec(order)?.[1];
+      if (isOn === undefined) return;
+      seen++;
+      done = done.then(() => onPower(isOn === "1"));
+    }
+  });
+  t.teardown(() => {
+    watcher.close();
+    return done;
+  });
 }
 
 /** It can't be told to take any free one. */
