@@ -140,7 +140,7 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, roles };
+  const kept = { content, store, authority: opened?.authorities.agent, ownAddresses, roles, sightings };
   const registry = await keepRegistry({ ...deps, ...kept, record, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({
     clock,

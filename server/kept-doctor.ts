@@ -12,6 +12,7 @@ import type { Clock, DurationMs } from "./domain/capabilities.ts";
 import { RollcallError } from "./domain/errors.ts";
 import type { Event } from "./domain/event.ts";
 import type { Machine } from "./domain/machine.ts";
+import { firstPacketMs } from "./domain/power.ts";
 import type { Inventory } from "./inventory/inventory.ts";
 import type { Mac } from "./net/mac.ts";
 import type { Store } from "./store/open-store.ts";
@@ -22,6 +23,9 @@ const machineBoots = 12;
 /** Events that name no machine are looked for among so many of the newest: there is no index for them. */
 const searchedEvents = 20_000;
 const foundEvents = 200;
+const machineOrders = 10;
+/** A boot that begins later was begun by somebody else. */
+const longestWakeMs: DurationMs = 2 * firstPacketMs;
 /** The room that a machine is compared with. */
 const roomMachines = 60;
 /** Whoever asks for a whole room asks for each machine: what is the same for all is looked up once in this time. */
@@ -50,7 +54,10 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       .all()
       .filter((machine) => machine.group === group)
       .slice(0, roomMachines)
-      .flatMap(({ id }) => newestReady(id) ?? []),
+      .flatMap(({ id }) => {
+        const boot = newestReady(id);
+        return boot ? [{ boot, wokenInMs: wokenIn(boot) }] : [];
+      }),
   );
 
   function searchNewest(type: string): readonly Event[] {
@@ -62,6 +69,15 @@ export function keepDoctor(deps: KeptDoctorDeps) {
     const current = tracker.current(machineId);
     if (current?.outcome === "ready") return current;
     return store.boots.ofMachine(machineId, 4).find(({ outcome }) => outcome === "ready");
+  }
+
+  /** From the order to the first packet of a boot that one has begun. */
+  function wokenIn({ machineId, startedAt }: Boot): DurationMs | undefined {
+    const order = store.events
+      .list({ machineId, type: "machine.power", limit: machineOrders, newest: true })
+      .findLast(({ at, data }) => at <= startedAt && data["code"] === undefined);
+    const isItsOrder = order?.data["action"] === "on" && startedAt - order.at <= longestWakeMs;
+    return isItsOrder ? startedAt - order.at : undefined;
   }
 
   function bootsOf({ id }: Machine): readonly Boot[] {
@@ -109,6 +125,7 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       machineId === undefined && addresses.has(String(data["address"]) as never);
     const { kernel, initrd } = claim?.image?.files ?? {};
     const seen = [...addresses].map((address) => sightings.at(address));
+    const others = machine ? room(machine.group).filter(({ boot }) => boot.machineId !== machine.id) : [];
     return {
       now: clock.now(),
       listensSince,
@@ -129,7 +146,8 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       networkEvents: unnamed(undefined).network,
       cluster,
       firstLoadBytes: kernel && kernel.sizeBytes + (initrd?.sizeBytes ?? 0),
-      roomBoots: machine ? room(machine.group).filter(({ machineId }) => machineId !== machine.id) : [],
+      roomBoots: others.map(({ boot }) => boot),
+      roomWakes: others.flatMap(({ wokenInMs }) => wokenInMs ?? []),
     };
   }
 

@@ -1,45 +1,10 @@
-import { type Boot, type BootStepName, isHandedOver } from "../domain/boot.ts";
-import { bootSpans } from "../domain/boot-spans.ts";
+import { type BootStepName, isHandedOver } from "../domain/boot.ts";
 import type { DurationMs } from "../domain/capabilities.ts";
 import type { Rule } from "./diagnosis.ts";
-import type { Reading } from "./evidence.ts";
+import { patienceAt } from "./patience.ts";
+import { median } from "./room-times.ts";
+import { waking } from "./waking.ts";
 import { seenStep, span } from "./wording.ts";
-
-/** What a part of a boot took, beside the room's other machines. */
-export interface PartTime {
-  readonly what: string;
-  readonly ms: DurationMs;
-  /** Undefined: no other machine has such a part on its timeline. */
-  readonly medianMs: DurationMs | undefined;
-}
-
-function partsOf({ startedAt, steps }: Boot): { what: string; milliseconds: number }[] {
-  const timed = {
-    startedAt: new Date(startedAt).toISOString(),
-    steps: steps.map(({ step, at, detail }) => ({ step, detail, afterMs: at - startedAt })),
-  };
-  // What comes before the first packet nobody has seen.
-  return bootSpans(startedAt, timed).slice(1);
-}
-
-function median(values: readonly number[]): number | undefined {
-  const sorted = values.toSorted((left, right) => left - right);
-  const middle = Math.floor(sorted.length / 2);
-  const upper = sorted[middle];
-  const lower = sorted.length % 2 === 0 ? sorted[middle - 1] : upper;
-  return upper === undefined || lower === undefined ? undefined : Math.round((upper + lower) / 2);
-}
-
-/** Where the time of the machine's last boot went, each part with the room's median. */
-export function partTimes({ boot, roomBoots }: Pick<Reading, "boot" | "roomBoots">): readonly PartTime[] {
-  if (!boot) return [];
-  const room = roomBoots.map(partsOf);
-  return partsOf(boot).map(({ what, milliseconds }) => ({
-    what,
-    ms: milliseconds,
-    medianMs: median(room.flatMap((parts) => parts.find((part) => part.what === what)?.milliseconds ?? [])),
-  }));
-}
 
 /** What the furthest station of a boot was, for people. */
 export const stationWords: Readonly<Record<BootStepName, string>> = {
@@ -120,14 +85,11 @@ const underWay: Rule = {
   sentence: "The machine is booting right now, and nothing speaks for a fault.",
   advice: ["Wait, or watch it: `boot status NAME --watch`."],
   isFine: true,
-  find({ boot, name, silentMs, furthest, now, roomBoots }) {
-    if (
-      boot?.outcome !== "running" ||
-      furthest === undefined ||
-      silentMs === undefined ||
-      silentMs > underWayMs
-    )
-      return undefined;
+  find(reading) {
+    const { boot, name, silentMs, furthest, now, roomBoots } = reading;
+    if (boot?.outcome !== "running" || furthest === undefined || silentMs === undefined) return undefined;
+    // The rule that judges the silence after a station has not had its time.
+    if (silentMs > Math.max(underWayMs, patienceAt(reading, furthest))) return undefined;
     const whole = median(roomBoots.map(({ startedAt, endedAt }) => (endedAt ?? startedAt) - startedAt));
     const room = whole === undefined ? "" : `; the room's other machines took ${span(whole)}`;
     return {
@@ -172,4 +134,12 @@ const noCause: Rule = {
 };
 
 /** Where a machine stands when no rule found why it should not; the first that fits. */
-export const stateRules: readonly Rule[] = [healthy, atItsDisk, handedOver, underWay, notBootedYet, noCause];
+export const stateRules: readonly Rule[] = [
+  waking,
+  healthy,
+  atItsDisk,
+  handedOver,
+  underWay,
+  notBootedYet,
+  noCause,
+];

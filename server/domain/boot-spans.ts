@@ -8,16 +8,28 @@ export interface TimedBoot {
   }[];
 }
 
+/** The parts of a boot, by what people call them. */
+export const bootParts = {
+  firmware: "firmware, to its first packet",
+  firstStage: "first stage, to its script",
+  load: "kernel and initrd loaded",
+  kernel: "kernel and initramfs start, to an address",
+  rootLoad: "root loaded",
+  rootMount: "root checked and mounted",
+  system: "system starts, to its config",
+  configured: "configured, to the callback",
+} as const;
+
 /** What a machine does from power-on to ready, each up to the step that is named; `isReported`: to the machine's own report of it. */
 const spans: readonly (readonly [what: string, until: string, isReported?: boolean])[] = [
-  ["firmware, to its first packet", "(first)"],
-  ["first stage, to its script", "script"],
-  ["kernel and initrd loaded", "initrd"],
-  ["kernel and initramfs start, to an address", "network", true],
-  ["root loaded", "verify", true],
-  ["root checked and mounted", "switch-root", true],
-  ["system starts, to its config", "config"],
-  ["configured, to the callback", "callback"],
+  [bootParts.firmware, "(first)"],
+  [bootParts.firstStage, "script"],
+  [bootParts.load, "initrd"],
+  [bootParts.kernel, "network", true],
+  [bootParts.rootLoad, "verify", true],
+  [bootParts.rootMount, "switch-root", true],
+  [bootParts.system, "config"],
+  [bootParts.configured, "callback"],
 ];
 
 /** Where a boot's time went, ms; a span whose step is not on the timeline is left out, and its time is the next one's. */
