@@ -141,7 +141,7 @@ export async function createApp(deps: AppDeps) {
   const holds = createImageHolds(clock, store.claims);
   const ownAddresses = interfaces.map(({ address }) => address);
   const opened = await openCluster(config, clock, ownAddresses);
-  const watched = { record, failures: createLoginFailures({ clock, record }) };
+  const watched = { record, sightings, failures: createLoginFailures({ clock, record }) };
   const kept = { ...watched, content, store, authority: opened?.authorities.agent, ownAddresses, roles };
   const registry = await keepRegistry({ ...deps, ...kept, isAsset: (one) => collector.needs(one) });
   const collector = createAssetCollector({

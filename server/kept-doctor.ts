@@ -13,6 +13,7 @@ import { RollcallError } from "./domain/errors.ts";
 import type { Event } from "./domain/event.ts";
 import { eventInRoom } from "./domain/event-in-room.ts";
 import type { Machine } from "./domain/machine.ts";
+import { firstPacketMs } from "./domain/power.ts";
 import type { Inventory } from "./inventory/inventory.ts";
 import { type Mac, parseMac } from "./net/mac.ts";
 import type { Store } from "./store/open-store.ts";
@@ -23,6 +24,9 @@ const machineBoots = 12;
 /** Events that name no machine count among so many of the newest: what is older says nothing of this boot. */
 const searchedEvents = 20_000;
 const foundEvents = 200;
+const machineOrders = 10;
+/** A boot that begins later was begun by somebody else. */
+const longestWakeMs: DurationMs = 2 * firstPacketMs;
 /** The room that a machine is compared with. */
 const roomMachines = 60;
 /** Whoever asks for a whole room asks for each machine: what is the same for all is looked up once in this time. */
@@ -53,7 +57,10 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       .all()
       .filter((machine) => machine.group === group)
       .slice(0, roomMachines)
-      .flatMap(({ id }) => newestReady(id) ?? []),
+      .flatMap(({ id }) => {
+        const boot = newestReady(id);
+        return boot ? [{ boot, wokenInMs: wokenIn(boot) }] : [];
+      }),
   );
 
   function searchNewest(type: string): readonly Event[] {
@@ -68,8 +75,17 @@ export function keepDoctor(deps: KeptDoctorDeps) {
   }
 
   /** The newest boots that came through of the other machines of its room. */
-  const roomBoots = ({ id, group }: Machine): readonly Boot[] =>
-    room(group).filter(({ machineId }) => machineId !== id);
+  const othersOf = ({ id, group }: Machine) => room(group).filter(({ boot }) => boot.machineId !== id);
+  const roomBoots = (machine: Machine): readonly Boot[] => othersOf(machine).map(({ boot }) => boot);
+
+  /** From the order to the first packet of a boot that one has begun. */
+  function wokenIn({ machineId, startedAt }: Boot): DurationMs | undefined {
+    const order = store.events
+      .list({ machineId, type: "machine.power", limit: machineOrders, newest: true })
+      .findLast(({ at, data }) => at <= startedAt && data["code"] === undefined);
+    const isItsOrder = order?.data["action"] === "on" && startedAt - order.at <= longestWakeMs;
+    return isItsOrder ? startedAt - order.at : undefined;
+  }
 
   function bootsOf({ id }: Machine): readonly Boot[] {
     tracker.flush();
@@ -118,6 +134,7 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       machineId === undefined && addresses.has(String(data["address"]) as never);
     const { kernel, initrd } = claim?.image?.files ?? {};
     const seen = [...addresses].map((address) => sightings.at(address));
+    const others = machine ? othersOf(machine) : [];
     return {
       now: clock.now(),
       listensSince,
@@ -138,7 +155,8 @@ export function keepDoctor(deps: KeptDoctorDeps) {
       networkEvents: unnamed(undefined).network,
       cluster,
       firstLoadBytes: kernel && kernel.sizeBytes + (initrd?.sizeBytes ?? 0),
-      roomBoots: machine ? roomBoots(machine) : [],
+      roomBoots: others.map(({ boot }) => boot),
+      roomWakes: others.flatMap(({ wokenInMs }) => wokenInMs ?? []),
     };
   }
 

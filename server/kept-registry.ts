@@ -1,6 +1,7 @@
 /** The container registry, put together. */
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Sightings } from "./boot/sightings.ts";
 import type { Config } from "./config/schema.ts";
 import type { CollectorDeps } from "./content/asset-collector.ts";
 import type { ContentStore } from "./content/content-store.ts";
@@ -43,6 +44,8 @@ export interface KeptRegistryDeps {
   readonly failures: LoginFailures;
   readonly connections?: ConnectionShares | undefined;
   readonly fileSender?: FileSender | undefined;
+  /** What `boot doctor` is told of clients that break off. */
+  readonly sightings: Pick<Sightings, "brokenHandshake">;
   readonly content: ContentStore;
   readonly store: KeptSignaturesDeps["store"] & {
     readonly registry: RegistryRepository;
@@ -219,6 +222,7 @@ export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistr
     port: config.registry.port,
     tlsPort: config.registry.tlsPort,
     credentials: async () => ({ ...(await issue()), authorityPem: undefined }),
+    onBrokenHandshake: (address, alert) => deps.sightings.brokenHandshake("registry", address, alert),
     maxConnections: deps.connections?.registry,
   });
   const lookaside = signing.lookaside(deps.connections?.registry, upstreams.signatures);

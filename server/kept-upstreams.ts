@@ -69,7 +69,12 @@ export function keepUpstreams(deps: KeptUpstreamsDeps): KeptUpstreams {
     pull,
     tags: createUpstreamTags({ clock, clientOf, store: store.registry }),
     signatures,
-    prewarm: createPrewarm({ ...deps, pull, signatures }),
+    prewarm: createPrewarm({
+      ...deps,
+      pull,
+      signatures,
+      hosts: [config.registry.host, ...config.registry.aliases],
+    }),
     async stop() {
       await Promise.all([...clients.values()].map((client) => client.close()));
     },

@@ -86,16 +86,15 @@ t.test("a server is named as people write it down", (t) => {
   t.end();
 });
 
-t.test("the server of this machine is looked for where it may be", (t) => {
-  t.same(dataDirectories("/x", { ROLLCALL_DATA_DIR: "/y" }), ["/x"], "a named one is the only one");
-  t.same(dataDirectories(undefined, { ROLLCALL_DATA_DIR: "/y" }), ["/y"]);
-  const usual = dataDirectories(undefined, {});
+t.test("the server of this machine is looked for where it may be", async (t) => {
+  t.same(await dataDirectories("/x", { ROLLCALL_DATA_DIR: "/y" }), ["/x"], "a named one is the only one");
+  t.same(await dataDirectories(undefined, { ROLLCALL_DATA_DIR: "/y" }), ["/y"]);
+  const usual = await dataDirectories(undefined, {});
   t.ok(usual.includes(resolve("data")) && usual.includes(join(root, "data")));
   t.equal(usual.at(-1), "/var/lib/rollcall");
   t.equal(commandFor(join(root, "data"), root), "npm run boot -- status");
   t.equal(commandFor("/srv/a b", root), "npm run boot -- --data '/srv/a b' status");
   t.match(commandFor(join(root, "data"), "/"), /^npm run --prefix \S+ boot -- status$/);
-  t.end();
 });
 
 t.test("parameters are read as the types of the role", (t) => {

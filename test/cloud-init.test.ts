@@ -33,11 +33,21 @@ templates:
 };
 
 t.test("cloud-init itself finds no fault in what the shipped roles make", async (t) => {
+  // Many roles make the same text: each is checked once, for all that make it.
+  const texts = new Map<string, { path: string; places: string[] }>();
   for (const role of readdirSync(golden))
     for (const kind of ["user-data", "vendor-data"]) {
-      const { isValid, said } = await checkCloudConfig(join(golden, role, kind));
-      t.ok(isValid, `${role}/${kind}: ${said}`);
+      const path = join(golden, role, kind);
+      const text = readFileSync(path, "utf8");
+      const known = texts.get(text) ?? { path, places: [] };
+      texts.set(text, { ...known, places: [...known.places, `${role}/${kind}`] });
     }
+  await Promise.all(
+    [...texts.values()].map(async ({ path, places }) => {
+      const { isValid, said } = await checkCloudConfig(path);
+      t.ok(isValid, `${places.join(" ")}: ${said}`);
+    }),
+  );
   const mac = "52:54:00:00:00:04";
   const networkd = await convertNetworkConfig(join(golden, "worker/network-config"), t.testdir(), mac);
   t.match(networkd, /\[Match\]\nMACAddress=52:54:00:00:00:04\n/, "it is meant for the card that booted");

@@ -121,6 +121,11 @@ function doctorPage(): string {
     "flood hides a machine of the room. A machine that starts anew after it was ready is judged by its DHCP messages alone until it comes for a file; anybody on",
     "its network can forge those.",
     "",
+    "How long a silence is waited out before it is judged: where three other machines of the room came through in the same role, four times what they took from",
+    "that station on (median), and 2 minutes at least (1 minute for the first-stage program and after the script); where they did not, 1 minute for those two,",
+    "5 minutes for kernel and initramfs and for a system to ask for its config, 15 minutes for it to call back, and 8 minutes from an order to start to the first",
+    "packet. The evidence says which. What firmware and DHCP clients wait is in their specifications, and not learned.",
+    "",
     "The codes are stable. Made from `server/doctor` by `npm run docs`.",
     ...Object.entries(groups).flatMap(([group, title]) => [
       "",

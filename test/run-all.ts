@@ -12,6 +12,8 @@ const extraParts: readonly Part[] = ["slow", "cluster"];
 
 const root = resolve(import.meta.dirname, "..");
 const node = process.execPath;
+/** The same as that of `boot` (server/launch.mjs). */
+const compileCache = join(root, "node_modules/.cache/compiled");
 const bin = (name: string) => join(root, "node_modules/.bin", name);
 
 /** What the tests need of Debian: program -> package. */
@@ -196,7 +198,13 @@ function runFile(
     const child = spawn(node, ["--disable-warning=ExperimentalWarning", file], {
       cwd: root,
       stdio: ["ignore", "pipe", "inherit"],
-      env: { ...process.env, ...environment, TAP_TIMEOUT: String(limitMs / 1000) },
+      env: {
+        // What was compiled, and stripped of its types, for one file is there for the next one.
+        NODE_COMPILE_CACHE: compileCache,
+        ...process.env,
+        ...environment,
+        TAP_TIMEOUT: String(limitMs / 1000),
+      },
     });
     let output = "";
     let line = "";

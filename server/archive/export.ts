@@ -14,7 +14,7 @@ import {
   readPlatform,
   refuseLongManifest,
 } from "./manifest.ts";
-import { type TaggedName, textOfName } from "./reference.ts";
+import { adviceOnMissing, type TaggedName, textOfName } from "./reference.ts";
 import type { RegistryClient } from "./registry-client.ts";
 import { type TarEntry, writeTar } from "./tar-writer.ts";
 
@@ -155,11 +155,7 @@ async function read(
 ): Promise<Found> {
   const found = await registry.manifest(name.repository, reference);
   if (!found)
-    throw new ArchiveError(
-      "TRANSFER_NOT_FOUND",
-      `${place} is not there`,
-      "Look at the name and the tag; the registry's /v2/NAME/tags/list has the tags of an image.",
-    );
+    throw new ArchiveError("TRANSFER_NOT_FOUND", `${place} is not there`, adviceOnMissing(name.repository));
   const { octets, mediaType, digest } = found;
   return {
     descriptor: { mediaType, digest, size: octets.length },

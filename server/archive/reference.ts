@@ -1,4 +1,4 @@
-import { isRepositoryName, isTag } from "../registry/repository-name.ts";
+import { isRepositoryName, isTag, withoutOwnHost } from "../registry/repository-name.ts";
 import { ArchiveError } from "./archive-error.ts";
 
 /** What an image is called in a registry. */
@@ -17,21 +17,23 @@ function withoutHost(text: string): { readonly host: string | undefined; readonl
 }
 
 /**
- * `p10/pause:3.9`, also with the registry in front that it came from, which is left out: `registry.altlinux.org/p10/pause:3.9`.
- * @param defaultTag for a name without one; undefined: then it is none
+ * `p10/pause:3.9` as an archive has it, also with the registry in front that it came from, which is left out:
+ * `registry.altlinux.org/p10/pause:3.9`.
  */
-export function readName(text: string, defaultTag?: string): TaggedName | undefined {
-  const name = withoutHost(text).rest;
+export const readName = (text: string): TaggedName | undefined => readWhole(withoutHost(text).rest);
+
+/** @param defaultTag for a name without one; undefined: then it is none */
+function readWhole(name: string, defaultTag?: string): TaggedName | undefined {
   const colon = name.lastIndexOf(":");
   const repository = colon < 0 ? name : name.slice(0, colon);
   const tag = colon < 0 ? defaultTag : name.slice(colon + 1);
   return tag !== undefined && isRepositoryName(repository) && isTag(tag) ? { repository, tag } : undefined;
 }
 
-/** @throws ArchiveError ARCHIVE_NAME_INVALID */
-export function requireName(text: string, defaultTag?: string): TaggedName {
-  const name = readName(text, defaultTag);
-  if (name) return name;
+/** The same. @throws ArchiveError ARCHIVE_NAME_INVALID */
+export const requireName = (text: string): TaggedName => readName(text) ?? invalid(text);
+
+function invalid(text: string): never {
   throw new ArchiveError(
     "ARCHIVE_NAME_INVALID",
     `${JSON.stringify(text.slice(0, 300))} is no name of an image`,
@@ -40,13 +42,38 @@ export function requireName(text: string, defaultTag?: string): TaggedName {
 }
 
 /**
+ * What a registry has: an image, or a repository with all its tags (without `tag`). Below the prefix of an upstream a name begins with a
+ * host, `docker.io/library/alpine:3.20`, so that only the registry's own names may be left out in front.
+ * @param hosts that registry's own names @returns undefined for what is no name there
+ */
+export function readNameThere(
+  text: string,
+  hosts: readonly string[],
+): { readonly repository: string; readonly tag: string | undefined } | undefined {
+  const name = withoutOwnHost(text, hosts);
+  return readWhole(name) ?? (isRepositoryName(name) ? { repository: name, tag: undefined } : undefined);
+}
+
+/** An image that a registry has. @param hosts that registry's own names @throws ArchiveError ARCHIVE_NAME_INVALID */
+export function requireNameThere(text: string, hosts: readonly string[]): TaggedName {
+  return readWhole(withoutOwnHost(text, hosts)) ?? invalid(text);
+}
+
+/** What to look at where a registry has no image of this name. */
+export function adviceOnMissing(repository: string): string {
+  const { host, rest } = withoutHost(repository);
+  const shorter = host === undefined ? "" : ` Where it lies without ${host} in front, name it so: ${rest}.`;
+  return `Look at the name and the tag, or push the image first: boot image import FILE.${shorter}`;
+}
+
+/**
  * The name that an image is to have in a registry.
  * @param hosts that registry's own names: one of them may stand in front @throws ArchiveError ARCHIVE_NAME_INVALID
  */
 export function requireNameFor(text: string, hosts: readonly string[]): TaggedName {
-  const { host, rest } = withoutHost(text);
-  if (host === undefined || hosts.includes(host)) return requireName(text);
-  const name = readName(rest, "TAG");
+  const { host, rest } = withoutHost(withoutOwnHost(text, hosts));
+  if (host === undefined) return readWhole(rest) ?? invalid(text);
+  const name = readWhole(rest, "TAG");
   throw new ArchiveError(
     "ARCHIVE_NAME_INVALID",
     `${JSON.stringify(text.slice(0, 300))} names another registry, ${host}, and the image goes to ${hosts[0]}`,

@@ -5,7 +5,7 @@ import { ArchiveError } from "./archive-error.ts";
 import { cancelled } from "./decompress.ts";
 import type { Signer } from "./gpg.ts";
 import { readManifest } from "./manifest.ts";
-import { type TaggedName, textOfName } from "./reference.ts";
+import { adviceOnMissing, type TaggedName, textOfName } from "./reference.ts";
 import type { RegistryClient } from "./registry-client.ts";
 import { claimOf, signedMessage } from "./simple-signing.ts";
 
@@ -99,11 +99,7 @@ async function manifestsOf({ repository, tag }: TaggedName, registry: RegistryCl
   const place = `${registry.origin}: ${repository}:${tag}`;
   const found = await registry.manifest(repository, tag);
   if (!found)
-    throw new ArchiveError(
-      "TRANSFER_NOT_FOUND",
-      `${place} is not there`,
-      "Look at the name and the tag, or push the image first: boot image import FILE",
-    );
+    throw new ArchiveError("TRANSFER_NOT_FOUND", `${place} is not there`, adviceOnMissing(repository));
   const manifest = readManifest(found.octets, found.mediaType, place);
   const children = manifest.kind === "index" ? manifest.manifests.map(({ digest }) => digest) : [];
   return [...new Set([found.digest, ...children])];

@@ -1,7 +1,7 @@
 import { LRUCache } from "lru-cache";
 import type { Clock } from "../domain/capabilities.ts";
 import type { DhcpContact } from "../domain/contact.ts";
-import type { AddressSightings, SeenPacket } from "../domain/sighting.ts";
+import type { AddressSightings, SeenPacket, TlsService } from "../domain/sighting.ts";
 import type { Ipv4 } from "../net/ipv4.ts";
 import type { Mac } from "../net/mac.ts";
 
@@ -69,10 +69,10 @@ export function createSightings({ clock, isKnown, macAt }: SightingsDeps) {
       }));
     },
 
-    brokenHandshake(address: string, alert: string): void {
+    brokenHandshake(service: TlsService, address: string, alert: string): void {
       note(address, ({ requests, handshakes }) => ({
         requests,
-        handshakes: [...handshakes, { at: clock.now(), alert }].slice(-keptOfEach),
+        handshakes: [...handshakes, { at: clock.now(), service, alert }].slice(-keptOfEach),
       }));
     },
 

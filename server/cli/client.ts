@@ -20,8 +20,19 @@ export interface ClientOptions {
   readonly token: string | undefined;
   /** An administrator's word that an exam shall not stop what is asked for. */
   readonly overridesExam?: boolean;
-  /** Data directories in which a running server's control socket may lie, in this order. */
-  readonly dataDirs: readonly string[];
+  /** Data directories in which a running server's control socket may lie, in this order; a function is asked when the server is. */
+  readonly dataDirs: readonly string[] | (() => Promise<readonly string[]>);
+}
+
+/** Where the server was found. */
+interface Way {
+  /** For people. */
+  readonly place: string;
+  /** Undefined: over the network, or no server is there. */
+  readonly socketPath: string | undefined;
+  /** How many data directories were looked at. */
+  readonly directories: number;
+  readonly dispatcher: Agent;
 }
 
 /** What a broken connection is called by the system and by undici, beside what fails in `connect` itself. */
@@ -58,22 +69,31 @@ export type Client = ReturnType<typeof createClient>;
 
 /** Speaks to the API: at the URL that was named, or over the control socket of this machine's own server. */
 export function createClient({ server, token, overridesExam = false, dataDirs }: ClientOptions) {
-  const socketPath =
-    server === undefined
-      ? dataDirs.map((directory) => resolve(directory, "control.sock")).find(isThere)
-      : undefined;
   const address = server === undefined ? undefined : addressOf(server);
   const origin = address ?? "http://localhost";
-  const place =
-    address ?? socketPath ?? dataDirs.map((directory) => resolve(directory, "control.sock")).join(", ");
-  const dispatcher = new Agent(socketPath === undefined ? {} : { connect: { socketPath } });
+  let way: Promise<Way> | undefined;
+
+  async function findWay(): Promise<Way> {
+    if (address !== undefined)
+      return { place: address, socketPath: undefined, directories: 0, dispatcher: new Agent() };
+    const directories = typeof dataDirs === "function" ? await dataDirs() : dataDirs;
+    const sockets = directories.map((directory) => resolve(directory, "control.sock"));
+    const socketPath = sockets.find(isThere);
+    return {
+      place: socketPath ?? sockets.join(", "),
+      socketPath,
+      directories: directories.length,
+      dispatcher: new Agent(socketPath === undefined ? {} : { connect: { socketPath } }),
+    };
+  }
 
   async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+    const { place, socketPath, directories, dispatcher } = await (way ??= findWay());
     if (server === undefined && socketPath === undefined)
       throw ServerUnreachable({
         server: place,
         reason:
-          dataDirs.length === 1
+          directories === 1
             ? "no server runs with this data directory"
             : "no server runs with any of these data directories",
       });
@@ -102,12 +122,13 @@ export function createClient({ server, token, overridesExam = false, dataDirs }:
         body: body === undefined ? null : isStream ? (body as Readable) : JSON.stringify(body),
       });
     } catch (error) {
-      throw ofConnection(error);
+      throw await ofConnection(error);
     }
   }
 
   /** A failure on the way to the server, told as such; what failed on our own side is handed on as it is. */
-  function ofConnection(error: unknown): unknown {
+  async function ofConnection(error: unknown): Promise<unknown> {
+    const { place, socketPath } = await (way ??= findWay());
     const { code = "", syscall, message } = error as NodeJS.ErrnoException;
     if (code === "EACCES" && syscall === "connect" && socketPath !== undefined)
       return ServerNotPermitted({ socket: socketPath });
@@ -138,8 +159,8 @@ export function createClient({ server, token, overridesExam = false, dataDirs }:
     headers?: Record<string, string>,
   ): Promise<unknown> {
     const response = await send(method, path, body, headers);
-    const text = await response.body.text().catch((error: unknown) => {
-      throw ofConnection(error);
+    const text = await response.body.text().catch(async (error: unknown) => {
+      throw await ofConnection(error);
     });
     const type = String(response.headers["content-type"] ?? "");
     const parsed: unknown = text !== "" && type.includes("json") ? JSON.parse(text) : text;
@@ -187,6 +208,6 @@ export function createClient({ server, token, overridesExam = false, dataDirs }:
         }
       }
     },
-    close: () => dispatcher.close(),
+    close: async (): Promise<void> => (await way)?.dispatcher.close(),
   };
 }

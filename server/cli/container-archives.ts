@@ -48,13 +48,14 @@ interface RegistryPlace {
   readonly authority: string | undefined;
   /** What nodes call it. */
   readonly host: string;
+  readonly aliases: readonly string[];
 }
 
 /** Over plain HTTP on its own machine, where nobody listens, and else over TLS. */
-const placeOf = ({ url, tlsUrl, host, authority }: OwnRegistry): RegistryPlace =>
+const placeOf = ({ url, tlsUrl, host, aliases, authority }: OwnRegistry): RegistryPlace =>
   isOfThisMachine(new URL(url).hostname)
-    ? { origin: url, authority: undefined, host }
-    : { origin: tlsUrl, authority, host };
+    ? { origin: url, authority: undefined, host, aliases }
+    : { origin: tlsUrl, authority, host, aliases };
 
 /** Does this name the server's own registry? @param registry as it was given: a host, with a port or not, or a URL */
 function isOwnName(registry: string, { url, tlsUrl, host, aliases }: OwnRegistry): boolean {
@@ -167,8 +168,13 @@ export async function openRegistry(
   const named = registry === undefined ? undefined : originFrom(registry);
   const own =
     registry === undefined ? await ownRegistry(session) : await ownRegistryCalled(session, registry);
-  const place = own ?? { origin: named ?? "", authority: undefined, host: "registry.local" };
-  const { origin, host } = place;
+  const place = own ?? {
+    origin: named ?? "",
+    authority: undefined,
+    host: "registry.local",
+    aliases: [],
+  };
+  const { origin, host, aliases } = place;
   const token = own ? session.token : session.givenToken;
   const stored =
     named === undefined || own !== undefined || token !== undefined
@@ -190,7 +196,12 @@ export async function openRegistry(
       "Look at the path and at who may read it.",
     );
   }
-  const names = [host, new URL(origin).host, ...(named === undefined ? [] : [new URL(named).host])];
+  const names = [
+    host,
+    ...aliases,
+    new URL(origin).host,
+    ...(named === undefined ? [] : [new URL(named).host]),
+  ];
   return { registry: new RegistryClient({ origin, credentials, authority, signal }), host, names };
 }
 

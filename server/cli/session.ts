@@ -1,5 +1,4 @@
 import { join, resolve } from "node:path";
-import { loadConfig } from "../config/load.ts";
 import { root } from "../platform/checkout.ts";
 import { type Client, createClient } from "./client.ts";
 import { colourPaint, mayColour, type Paint, plainPaint } from "./colour.ts";
@@ -40,18 +39,20 @@ export interface SessionOptions {
  * Where this machine's server may have its control socket. A directory that was named is the only one: another server must not be
  * taken for the one that was meant.
  */
-export function dataDirectories(
+export async function dataDirectories(
   named: string | undefined,
   environment: Readonly<Record<string, string | undefined>>,
-): readonly string[] {
+): Promise<readonly string[]> {
   const chosen = named ?? environment["ROLLCALL_DATA_DIR"];
   if (chosen !== undefined) return [chosen];
-  const places = [configuredDataDir(), "./data", join(root, "data"), "/var/lib/rollcall"];
+  const places = [await configuredDataDir(), "./data", join(root, "data"), "/var/lib/rollcall"];
   return [...new Set(places.filter((place) => place !== undefined).map((place) => resolve(place)))];
 }
 
 /** `dataDir` of the config that `boot serve` would load here; a config that can't be read is `boot config check`'s matter. */
-function configuredDataDir(): string | undefined {
+async function configuredDataDir(): Promise<string | undefined> {
+  // Loaded only here: it brings hundreds of files along, and most commands are told where to ask.
+  const { loadConfig } = await import("../config/load.ts");
   try {
     return loadConfig({ defaultFiles: configFiles, environment: {}, overrides: [] }).config.dataDir;
   } catch {
@@ -68,7 +69,7 @@ export function createSession(
     server: options.server ?? environment["ROLLCALL_SERVER"],
     token,
     overridesExam: options.overrideExam === true,
-    dataDirs: dataDirectories(options.data, environment),
+    dataDirs: () => dataDirectories(options.data, environment),
   });
   const isTerminal = process.stdout.isTTY === true;
   const format = options.output ?? "table";

@@ -3,19 +3,22 @@ import { clusterRules } from "./cluster.ts";
 import { certainties, type Diagnosis, type Finding, type Rule, type RuleGroup } from "./diagnosis.ts";
 import { type Evidence, read, type Reading } from "./evidence.ts";
 import { firmwareRules } from "./firmware.ts";
-import { type PartTime, partTimes, stateRules } from "./healthy.ts";
+import { stateRules } from "./healthy.ts";
 import { kernelRules } from "./kernel.ts";
 import { loadingRules } from "./loading.ts";
 import { networkRules } from "./network.ts";
+import { type PartTime, partTimes } from "./room-times.ts";
 import { bootLoop, lastRules, systemRules } from "./system.ts";
+import { trustRules } from "./trust.ts";
+import { wakingRules } from "./waking.ts";
 
 /** By what they are about. What a machine comes to last stands first: of two findings that are as sure it is the nearer one. */
 const rules: Readonly<Record<RuleGroup | "state", readonly Rule[]>> = {
-  cluster: clusterRules,
+  cluster: [...clusterRules, ...trustRules],
   system: systemRules,
   loading: [...kernelRules, ...loadingRules],
   firmware: firmwareRules,
-  network: networkRules,
+  network: [...networkRules, ...wakingRules],
   state: stateRules,
 };
 const causes: readonly Rule[] = [

@@ -52,6 +52,8 @@ export interface Evidence {
   readonly firstLoadBytes: number | undefined;
   /** The newest boot that came through of each of the room's other machines. */
   readonly roomBoots: readonly Boot[];
+  /** From an order to start to the first packet: of those boots that were begun by one. */
+  readonly roomWakes: readonly DurationMs[];
 }
 
 /** The evidence, and what each rule would work out of it again. */

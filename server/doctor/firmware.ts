@@ -3,6 +3,7 @@ import { uefiLoaders } from "../domain/uefi-loaders.ts";
 import type { Candidate, Rule } from "./diagnosis.ts";
 import { detailOf, eventsOf, type Reading, stepsNamed, stoppedAt } from "./evidence.ts";
 import { isBootFileReason, otherServerCandidate } from "./network.ts";
+import { patienceAt, seenPatience } from "./patience.ts";
 import { seenEvent, seenPacket, seenStep, span } from "./wording.ts";
 
 /** UEFI asks port 4011 at once and repeats itself for some seconds (EDK2 PxeBcDhcp4.c). */
@@ -10,8 +11,6 @@ const bootServerPatienceMs = 20_000;
 /** iPXE waits so long for the second offer (config/dhcp.h, firmware-quirk Q13). */
 const secondOfferMs = 2000;
 const ipxePatienceMs = 15_000;
-/** A first-stage program that starts speaks within seconds. */
-const startPatienceMs = 60_000;
 
 const isUefi = ({ firmware }: Reading): boolean => firmware?.kind === "uefi";
 
@@ -213,7 +212,7 @@ const secureBoot: Rule = {
       !boot ||
       !last ||
       !reading.firmware?.kind.startsWith("uefi") ||
-      !stoppedAt(reading, "nbp", startPatienceMs)
+      !stoppedAt(reading, "nbp", patienceAt(reading, "nbp"))
     )
       return undefined;
     const file = detailOf(last, "file").split("/").at(-1) ?? "";
@@ -229,7 +228,11 @@ const secureBoot: Rule = {
     return {
       certainty: "probable",
       what: `${name} loaded ${file} and was not heard of again: its firmware did not start it, or it hangs.`,
-      seen: [...files.slice(-2).map(seenStep), ...hung.slice(-1).map(seenEvent)],
+      seen: [
+        ...files.slice(-2).map(seenStep),
+        ...hung.slice(-1).map(seenEvent),
+        ...seenPatience(reading, "nbp"),
+      ],
       candidates: [
         {
           code: "SECURE_BOOT_REFUSED",
@@ -264,11 +267,16 @@ const loaderSilent: Rule = {
     const last = files.at(-1);
     const isKnownNotSecure =
       reading.firmware?.kind.startsWith("uefi") !== true || machine?.secureBoot === false;
-    if (!last || !isKnownNotSecure || !stoppedAt(reading, "nbp", startPatienceMs)) return undefined;
+    if (!last || !isKnownNotSecure || !stoppedAt(reading, "nbp", patienceAt(reading, "nbp")))
+      return undefined;
     return {
       certainty: "probable",
       what: `${name} loaded ${detailOf(last, "file")} and was not heard of again.`,
-      seen: [seenStep(last), ...eventsOf(reading, "boot.driver").slice(-1).map(seenEvent)],
+      seen: [
+        seenStep(last),
+        ...eventsOf(reading, "boot.driver").slice(-1).map(seenEvent),
+        ...seenPatience(reading, "nbp"),
+      ],
       candidates: [
         loaderHung,
         {

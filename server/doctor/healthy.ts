@@ -1,28 +1,10 @@
 import { type BootStepName, isHandedOver } from "../domain/boot.ts";
-import { medianOf, spansOf, usualTimes } from "../domain/boot-spans.ts";
+import { medianOf } from "../domain/boot-spans.ts";
 import type { DurationMs } from "../domain/capabilities.ts";
 import type { Rule } from "./diagnosis.ts";
-import type { Reading } from "./evidence.ts";
+import { patienceAt } from "./patience.ts";
+import { waking } from "./waking.ts";
 import { seenStep, span } from "./wording.ts";
-
-/** What a part of a boot took, beside the room's other machines. */
-export interface PartTime {
-  readonly what: string;
-  readonly ms: DurationMs;
-  /** Undefined: no other machine has such a part on its timeline. */
-  readonly medianMs: DurationMs | undefined;
-}
-
-/** Where the time of the machine's last boot went, each part with the room's median. */
-export function partTimes({ boot, roomBoots }: Pick<Reading, "boot" | "roomBoots">): readonly PartTime[] {
-  if (!boot) return [];
-  const usual = usualTimes(roomBoots);
-  return spansOf(boot).map(({ part, what, milliseconds }) => ({
-    what,
-    ms: milliseconds,
-    medianMs: usual.get(part)?.medianMs,
-  }));
-}
 
 /** What the furthest station of a boot was, for people. */
 export const stationWords: Readonly<Record<BootStepName, string>> = {
@@ -103,14 +85,11 @@ const underWay: Rule = {
   sentence: "The machine is booting right now, and nothing speaks for a fault.",
   advice: ["Wait, or watch it: `boot status NAME --watch`."],
   isFine: true,
-  find({ boot, name, silentMs, furthest, now, roomBoots }) {
-    if (
-      boot?.outcome !== "running" ||
-      furthest === undefined ||
-      silentMs === undefined ||
-      silentMs > underWayMs
-    )
-      return undefined;
+  find(reading) {
+    const { boot, name, silentMs, furthest, now, roomBoots } = reading;
+    if (boot?.outcome !== "running" || furthest === undefined || silentMs === undefined) return undefined;
+    // The rule that judges the silence after a station has not had its time.
+    if (silentMs > Math.max(underWayMs, patienceAt(reading, furthest))) return undefined;
     const whole = medianOf(roomBoots.map(({ startedAt, endedAt }) => (endedAt ?? startedAt) - startedAt));
     const room = whole === undefined ? "" : `; the room's other machines took ${span(whole)}`;
     return {
@@ -155,4 +134,12 @@ const noCause: Rule = {
 };
 
 /** Where a machine stands when no rule found why it should not; the first that fits. */
-export const stateRules: readonly Rule[] = [healthy, atItsDisk, handedOver, underWay, notBootedYet, noCause];
+export const stateRules: readonly Rule[] = [
+  waking,
+  healthy,
+  atItsDisk,
+  handedOver,
+  underWay,
+  notBootedYet,
+  noCause,
+];

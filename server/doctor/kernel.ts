@@ -1,14 +1,17 @@
+import type { BootStepName } from "../domain/boot.ts";
 import { MachineTooSmall } from "../domain/error-catalogue.ts";
 import { machineCodes } from "../domain/reported-codes.ts";
 import type { Candidate, Rule } from "./diagnosis.ts";
-import { detailOf, stepsNamed, stoppedAt, wentOnAfter } from "./evidence.ts";
+import { detailOf, type Reading, stepsNamed, stoppedAt, wentOnAfter } from "./evidence.ts";
 import { scriptFault } from "./loading.ts";
+import { patienceAt, seenPatience } from "./patience.ts";
 import { megabytes, seenStep } from "./wording.ts";
 
-/** Firmware loads a kernel and an initrd of some hundred MB over a slow line in less, and a kernel speaks soon. */
-const kernelPatienceMs = 5 * 60_000;
-/** Our initramfs tells its progress: it is silent for so long only where it is lost. */
+/** Our initramfs tells its progress, however long all of it takes: it is silent for so long only where it is lost. */
 const rootPatienceMs = 3 * 60_000;
+
+const isStoppedAt = (reading: Reading, ...steps: readonly BootStepName[]): boolean =>
+  steps.some((step) => stoppedAt(reading, step, patienceAt(reading, step)));
 
 /** Codes of our initramfs that a too small memory is behind. */
 const ramCodes = ["RAM_TOO_SMALL", "NODE_FILES_FAILED"];
@@ -35,15 +38,14 @@ const kernelTooBig: Rule = {
       };
     const ramBytes = machine?.ramBytes;
     const loads = stepsNamed(reading, "kernel", "initrd");
-    const isStopped =
-      stoppedAt(reading, "initrd", kernelPatienceMs) || stoppedAt(reading, "kernel", kernelPatienceMs);
+    const isStopped = isStoppedAt(reading, "initrd", "kernel");
     // An initrd lies there as it came and unpacked, and the kernel needs some for itself.
     if (!isStopped || ramBytes === undefined || firstLoadBytes === undefined || 3 * firstLoadBytes < ramBytes)
       return undefined;
     return {
       certainty: "probable",
       what: `${name} has ${megabytes(ramBytes)} of RAM, loaded ${megabytes(firstLoadBytes)} of kernel and initrd, and was not heard of again.`,
-      seen: loads.slice(-2).map(seenStep),
+      seen: [...loads.slice(-2).map(seenStep), ...seenPatience(reading, "initrd")],
       candidates: [
         {
           code: "RAM_TOO_SMALL",
@@ -94,17 +96,14 @@ const firstLoadSilent: Rule = {
   isGeneral: true,
   find(reading) {
     const { name, firstLoadBytes, machine } = reading;
-    const isStopped =
-      stoppedAt(reading, "initrd", kernelPatienceMs) ||
-      stoppedAt(reading, "kernel", kernelPatienceMs) ||
-      stoppedAt(reading, "node", kernelPatienceMs);
+    const isStopped = isStoppedAt(reading, "initrd", "kernel", "node");
     const loads = stepsNamed(reading, "kernel", "node", "initrd");
     if (!isStopped) return undefined;
     const isTight = machine?.ramBytes === undefined || 6 * (firstLoadBytes ?? 0) > machine.ramBytes;
     return {
       certainty: "probable",
       what: `${name} loaded its ${reading.furthest === "kernel" ? "kernel" : "kernel and initrd"}, and nothing was heard since.`,
-      seen: loads.slice(-3).map(seenStep),
+      seen: [...loads.slice(-3).map(seenStep), ...seenPatience(reading, "initrd")],
       candidates: [
         kernelSilentCandidate,
         isTight

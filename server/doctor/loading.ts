@@ -18,10 +18,10 @@ import type { Finding, Rule } from "./diagnosis.ts";
 import { detailOf, eventsOf, type Reading, stepsNamed, stoppedAt } from "./evidence.ts";
 import { otherServerCandidate } from "./network.ts";
 import { tftpCandidate } from "./firmware.ts";
+import { patienceAt, seenPatience } from "./patience.ts";
 import { plural, seenEvent, seenRequest, seenStep, span } from "./wording.ts";
 
 const tftpPatienceMs = 20_000;
-const scriptPatienceMs = 60_000;
 
 const tftpBlocked: Rule = {
   code: "TFTP_BLOCKED",
@@ -311,13 +311,13 @@ const scriptSilent: Rule = {
       !last ||
       isUrl ||
       last.detail["code"] !== undefined ||
-      !stoppedAt(reading, "script", scriptPatienceMs)
+      !stoppedAt(reading, "script", patienceAt(reading, "script"))
     )
       return undefined;
     return {
       certainty: "probable",
       what: `${reading.name} has its script since ${span(reading.now - last.at)} and has not asked for a kernel.`,
-      seen: [seenStep(last)],
+      seen: [seenStep(last), ...seenPatience(reading, "script")],
       candidates: [
         {
           code: "HTTP_UNREACHABLE",

@@ -1,6 +1,7 @@
 import type { Event } from "../domain/event.ts";
 import type { Candidate, Rule } from "./diagnosis.ts";
 import { detailOf, eventsOf, type Reading, stepsNamed, stoppedAt } from "./evidence.ts";
+import { unansweredOrder } from "./waking.ts";
 import { plural, seenEvent, seenPacket, seenStep, span } from "./wording.ts";
 
 /** A ROM asks at 0, 4, 12 and 28 s (PXE 2.1 s.2.2.3): whoever was first heard with so many seconds behind it was not heard before. */
@@ -43,6 +44,8 @@ const noDiscover: Rule = {
   ],
   find(reading) {
     const { boot, packets, machine, mac, mode, listensSince, now, seenAt } = reading;
+    // That it was ordered to start says more.
+    if (unansweredOrder(reading)) return undefined;
     if (boot || packets.length > 0 || machine?.lastSeenAt !== undefined || seenAt.requests.length > 0)
       return undefined;
     const since = { at: listensSince, what: `this server listens since ${span(now - listensSince)}` };

@@ -4,12 +4,8 @@ import type { Boot } from "../domain/boot.ts";
 import { furthestStep } from "../domain/boot.ts";
 import type { Rule } from "./diagnosis.ts";
 import { detailOf, eventsOf, logTails, stepsNamed, stoppedAt, wentOnAfter } from "./evidence.ts";
+import { patienceAt, seenPatience } from "./patience.ts";
 import { plural, seenEvent, seenLine, seenRequest, seenStep, span } from "./wording.ts";
-
-/** A system starts, mounts and looks for its config in less, on old disks' hardware too. */
-const systemPatienceMs = 5 * 60_000;
-/** cloud-init installs packages meanwhile. */
-const configuredPatienceMs = 15 * 60_000;
 
 /** So many boots, each this short, one behind the other. */
 const loop = { boots: 3, eachMs: 20 * 60_000, restMs: 5 * 60_000 } as const;
@@ -141,7 +137,7 @@ const reportedFault: Rule = {
 /** What Go, OpenSSL and curl say of a certificate whose time has not come or is over. */
 const outOfTime =
   /x509: certificate has expired or is not yet valid|certificate is not yet valid|certificate has expired|CERT_(NOT_YET_VALID|HAS_EXPIRED)/i;
-/** RFC 8446 s.6.2. OpenSSL sends bad_certificate for one that is not valid yet. */
+/** RFC 8446 s.6.2. OpenSSL sends bad_certificate for one that is not valid yet; Go for whatever it does not take. */
 const alertSays: Readonly<Record<string, "certain" | "probable">> = {
   CERTIFICATE_EXPIRED: "certain",
   BAD_CERTIFICATE: "probable",
@@ -168,7 +164,11 @@ const clockWrong: Rule = {
           ? [seenLine(tail.at, tail.text, outOfTime)]
           : [{ at: reading.cluster?.node?.since ?? reading.now, what: problem ?? "" }],
       };
-    const alerts = seenAt.handshakes.filter(({ at, alert }) => at >= boot.startedAt && alert in alertSays);
+    // What pulls images speaks Go, of which bad_certificate says nothing of the time: trust.ts.
+    const alerts = seenAt.handshakes.filter(
+      ({ at, alert, service }) =>
+        at >= boot.startedAt && alert in alertSays && (service === "https" || alertSays[alert] === "certain"),
+    );
     const last = alerts.at(-1);
     // Whoever has shown its certificate since gets on with TLS.
     if (!last || reading.cluster?.node?.bootId === boot.id) return undefined;
@@ -209,10 +209,12 @@ const systemSilent: Rule = {
   ],
   find(reading) {
     const { name, furthest } = reading;
-    const isAfterRoot = stoppedAt(reading, "switch-root", systemPatienceMs);
+    const isAfterRoot = stoppedAt(reading, "switch-root", patienceAt(reading, "switch-root"));
     const last = stepsNamed(reading, "switch-root", "config").at(-1);
+    // It sends its log meanwhile.
+    const silenceMs = Math.min(patienceAt(reading, "config"), patienceAt(reading, "switch-root"));
     const isConfigured =
-      stoppedAt(reading, "config", configuredPatienceMs) && (reading.silentMs ?? 0) > systemPatienceMs;
+      stoppedAt(reading, "config", patienceAt(reading, "config")) && (reading.silentMs ?? 0) > silenceMs;
     if (!last || (!isAfterRoot && !isConfigured)) return undefined;
     return {
       certainty: "probable",
@@ -220,7 +222,7 @@ const systemSilent: Rule = {
         furthest === "config"
           ? `${name} has its config since ${span(reading.now - last.at)} and has not called back.`
           : `${name} started the system on its root ${span(reading.now - last.at)} ago, and it has not asked for its config.`,
-      seen: [seenStep(last)],
+      seen: [seenStep(last), ...seenPatience(reading, furthest ?? "config")],
       candidates:
         furthest === "config"
           ? [

@@ -1,8 +1,12 @@
+import type { DurationMs } from "./capabilities.ts";
 import type { Machine } from "./machine.ts";
 
 /** What can be done to a machine's power. `cycle` ends with it on: a clean reboot where its system takes one, else off and on. */
 export const powerActions = ["on", "off", "cycle"] as const;
 export type PowerAction = (typeof powerActions)[number];
+
+/** From an order to the first packet of the firmware, at most: servers test their memory for minutes. */
+export const firstPacketMs: DurationMs = 8 * 60_000;
 
 export const powerMethods = ["wol", "ssh", "ipmi", "redfish"] as const;
 export type PowerMethod = (typeof powerMethods)[number];

@@ -23,8 +23,12 @@ export interface SeenRequest {
   readonly code: string;
 }
 
+/** Ports of ours that speak TLS. */
+export type TlsService = "https" | "registry";
+
 /** A TLS handshake that the client broke off, with its reason in OpenSSL's words. */
 export interface SeenHandshake {
+  readonly service: TlsService;
   readonly at: EpochMs;
   readonly alert: string;
 }

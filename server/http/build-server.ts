@@ -227,7 +227,7 @@ export async function buildHttpServer(deps: HttpDeps) {
       clock,
       limited((request, response) => app.routing(request, response)),
       (error) => log.error({ err: error }, "the HTTPS port"),
-      (address, alert) => deps.sightings?.brokenHandshake(address, alert),
+      (address, alert) => deps.sightings?.brokenHandshake("https", address, alert),
     ));
   if (tls)
     limitConnections(tls.server, {

@@ -16,8 +16,11 @@ interface Fault {
  * nobody knows is refused rather than dropped, so that a slip is not taken for a wish. Query and path are text by nature and converted.
  */
 export const strictValidator: FastifySchemaCompiler<TSchema> = ({ schema, httpPart }) => {
-  const compiled = Compile(schema);
+  const compile = () => Compile(schema);
+  // At the first request: a server starts sooner, and most of its routes are seldom asked.
+  let compiled: ReturnType<typeof compile> | undefined;
   return (given: unknown) => {
+    compiled ??= compile();
     const whole = Value.Default(schema, given === undefined || given === null ? {} : given);
     const value = httpPart === "body" ? whole : Value.Convert(schema, whole);
     if (compiled.Check(value)) return { value };

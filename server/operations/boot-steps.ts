@@ -14,7 +14,7 @@ import {
 } from "../domain/error-catalogue.ts";
 import type { Machine } from "../domain/machine.ts";
 import { findStep, type Operation, type OperationStep, type StepName } from "../domain/operation.ts";
-import type { Power, PowerAction } from "../domain/power.ts";
+import { firstPacketMs, type Power, type PowerAction } from "../domain/power.ts";
 import { diagnose, inWords } from "./diagnosis.ts";
 import type { Look, MachineContext, MachineStep } from "./step.ts";
 
@@ -35,7 +35,7 @@ export interface BootStepDeps {
 
 /** How long machines may take, ms. */
 export interface BootLimits {
-  /** To the first packet of its firmware: servers test their memory for minutes. */
+  /** To the first packet of its firmware. */
   readonly bootMs: DurationMs;
   /** Until somebody has walked there. */
   readonly byHandMs: DurationMs;
@@ -46,7 +46,7 @@ export interface BootLimits {
   readonly orderGraceMs: DurationMs;
 }
 export const bootLimits: BootLimits = {
-  bootMs: 8 * 60_000,
+  bootMs: firstPacketMs,
   byHandMs: 4 * 3_600_000,
   readyMs: 30 * 60_000,
   recoveryMs: 2 * 60_000,

@@ -12,7 +12,7 @@ import { parseDigest } from "./digest.ts";
 import type { GarbageCollection } from "./garbage-collection.ts";
 import type { Pins } from "./pins.ts";
 import type { Registry } from "./registry.ts";
-import { isRepositoryName, isTag } from "./repository-name.ts";
+import { isRepositoryName, isTag, withoutOwnHost } from "./repository-name.ts";
 
 export interface ImageRemovalDeps {
   readonly store: Pick<RegistryRepository, "findTag" | "findManifest" | "hasRepository" | "tags" | "tagsOf">;
@@ -58,11 +58,8 @@ interface Named {
 
 /** @returns undefined for what is no name of an image */
 function readNamed(image: string, hosts: readonly string[]): Named | undefined {
-  const slash = image.indexOf("/");
-  const first = image.slice(0, Math.max(0, slash));
-  const isOwn = hosts.some((host) => first === host || first.replace(/:\d{1,5}$/, "") === host);
-  const name = isOwn ? image.slice(slash + 1) : image;
-  const [, repository = "", tag, digest] = /^([^:@]+)(?::([^:@]+)|@(.+))?$/.exec(name) ?? [];
+  const [, repository = "", tag, digest] =
+    /^([^:@]+)(?::([^:@]+)|@(.+))?$/.exec(withoutOwnHost(image, hosts)) ?? [];
   if (!isRepositoryName(repository) || (tag !== undefined && !isTag(tag))) return undefined;
   if (digest !== undefined && !parseDigest(digest)) return undefined;
   return { repository, reference: tag ?? digest };

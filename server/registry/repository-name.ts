@@ -8,6 +8,20 @@ export const isRepositoryName = (text: string): boolean => text.length <= longes
 
 export const isTag = (text: string): boolean => tagForm.test(text);
 
+/**
+ * A name of an image without the registry in front of it, where that is this one; any other first word is part of the name, as those below
+ * the prefix of an upstream: `docker.io/library/alpine:3.20`.
+ * @param hosts what this registry is called, with a port where there is one; on another port it is the same one
+ */
+export function withoutOwnHost(name: string, hosts: readonly string[]): string {
+  const slash = name.indexOf("/");
+  const first = name.slice(0, Math.max(0, slash)).toLowerCase();
+  const isOwn = hosts
+    .map((host) => host.toLowerCase())
+    .some((host) => first === host || first.replace(/:\d{1,5}$/, "") === host);
+  return isOwn ? name.slice(slash + 1) : name;
+}
+
 /** Does the pattern of a token allow this repository? `*` stands for any characters: `p10/*` is all below p10. */
 export function matchesPattern(pattern: string, repository: string): boolean {
   const parts = pattern.split("*");

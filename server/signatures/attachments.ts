@@ -139,8 +139,15 @@ export function createAttachments(deps: AttachmentsDeps) {
     const layers = (await layersOf(subject, manifest).catch(orRefused)) ?? [];
     const found = new Map<string, AttachedSignature>();
     for (const layer of layers) {
-      const signature = await take(subject, layer, by).catch(orRefused);
-      if (signature) found.set(signature.id, signature);
+      try {
+        const signature = await take(subject, layer, by);
+        found.set(signature.id, signature);
+      } catch (error) {
+        orRefused(error instanceof MoreThanSignatures ? error.reason : error);
+        if (!(error instanceof MoreThanSignatures)) continue;
+        found.clear();
+        break;
+      }
     }
     await keep({ repository, digest, manifest }, found.values());
   }
@@ -206,7 +213,8 @@ export type Attachments = ReturnType<typeof createAttachments>;
 
 /**
  * What one of our signers has said.
- * @param now stands for the time that the signature does not tell @throws RollcallError with the reason why not
+ * @param now stands for the time that the signature does not tell
+ * @throws RollcallError with the reason why not; MoreThanSignatures where it is no payload either, and nothing beside it counts
  */
 export async function openAttached(
   { signature }: AttachedLayer,
@@ -214,14 +222,16 @@ export async function openAttached(
   signers: readonly Pick<Signer, "keys">[],
   now: EpochMs,
 ): Promise<{ readonly statement: SignedStatement; readonly octets: Buffer }> {
-  const octets = readSigstoreSignature(signature);
-  if (!octets) throw malformed(`the annotation ${sigstoreAnnotation} is no base64`);
   if (payload.length > largestSignature)
     throw malformed(`its payload is larger than ${largestSignature / 1024} KiB`);
+  const octets = readSigstoreSignature(signature);
+  const said = readPayload(payload, "sigstore");
+  // Whoever pushed it may have made up the annotation.
+  const byNobody = (error: RollcallError) => ("problem" in said ? new MoreThanSignatures(error) : error);
+  if (!octets) throw byNobody(malformed(`the annotation ${sigstoreAnnotation} is no base64`));
   const keys = signers.flatMap((signer) => signer.keys).filter(({ format }) => format === "sigstore");
   const key = await findSigstoreKey(payload, octets, keys);
-  if (!key) throw SignatureUnverified({});
-  const said = readPayload(payload, "sigstore");
+  if (!key) throw byNobody(SignatureUnverified({}));
   if ("problem" in said) throw SignaturePayloadInvalid(said);
   const { timestamp, digest, reference } = said;
   const isTime = timestamp !== undefined && timestamp >= 0 && timestamp <= lastSecond;
@@ -234,6 +244,20 @@ export async function openAttached(
     reference,
   };
   return { statement, octets };
+}
+
+/**
+ * The image holds something that is no signature, under the type of one. Clients that verify pass such a layer over (containers/image,
+ * signature/policy_eval_sigstore.go: one accepted signature is enough); those that don't would get it as part of an image, where only
+ * signed ones are shown. A payload that somebody unknown has signed is harmless: its form lets it be nothing else.
+ */
+export class MoreThanSignatures extends Error {
+  readonly reason: RollcallError;
+
+  constructor(reason: RollcallError) {
+    super(reason.message);
+    this.reason = reason;
+  }
 }
 
 const hexOf = (digest: string): string => digest.slice(digest.indexOf(":") + 1);

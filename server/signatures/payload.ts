@@ -15,7 +15,7 @@ const payloadTypes: Readonly<Record<SignatureFormat, string>> = {
 };
 
 /**
- * Reads a payload whose signature has been verified; never before. What containers/image refuses is refused: members that are
+ * Reads a payload; what it says counts when its signature has been verified, and never before. What containers/image refuses is refused: members that are
  * unknown, missing or there twice, values of another type, anything around it.
  *
  * @returns the payload, or what is wrong with it

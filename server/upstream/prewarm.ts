@@ -2,7 +2,7 @@ import type { Clock, EpochMs, Ids } from "../domain/capabilities.ts";
 import { parseDigest } from "../registry/digest.ts";
 import { OciError } from "../registry/oci-error.ts";
 import type { Registry } from "../registry/registry.ts";
-import { isRepositoryName, isTag } from "../registry/repository-name.ts";
+import { isRepositoryName, isTag, withoutOwnHost } from "../registry/repository-name.ts";
 import { thisServer } from "./audience.ts";
 import type { Download } from "./download.ts";
 import type { PullThrough } from "./pull-through.ts";
@@ -17,6 +17,8 @@ export interface PrewarmDeps {
   readonly registry: Pick<Registry, "findManifest" | "readManifest">;
   readonly pull: PullThrough;
   readonly signatures: UpstreamSignatures;
+  /** What this registry is called, with a port where there is one. */
+  readonly hosts: readonly string[];
 }
 
 /** An image that is to be here before a room asks for it. */
@@ -80,9 +82,12 @@ interface Manifest {
   readonly manifests?: readonly Descriptor[];
 }
 
-/** Reads `docker.io/library/alpine:3.20`, also with this registry's host before it. @returns undefined for what is none */
-export function parseImageReference(text: string): ImageReference | undefined {
-  const path = text.replace(/^docker:\/\//, "").replace(/^registry\.local(?::\d+)?\//, "");
+/**
+ * Reads `docker.io/library/alpine:3.20`, also with this registry's host before it.
+ * @param hosts what this registry is called @returns undefined for what is none
+ */
+function parseImageReference(text: string, hosts: readonly string[]): ImageReference | undefined {
+  const path = withoutOwnHost(text.replace(/^docker:\/\//, ""), hosts);
   const [named = "", digest] = path.split("@", 2);
   const colon = named.indexOf(":", named.lastIndexOf("/"));
   const repository = colon < 0 ? named : named.slice(0, colon);
@@ -93,7 +98,7 @@ export function parseImageReference(text: string): ImageReference | undefined {
 }
 
 /** Fetches images of upstreams before somebody asks for them. */
-export function createPrewarm({ clock, ids, registry, pull, signatures }: PrewarmDeps) {
+export function createPrewarm({ clock, ids, registry, pull, signatures, hosts }: PrewarmDeps) {
   const jobs = new Map<string, Job>();
   const images = new Slots({
     atOnce: imagesAtOnce,
@@ -168,6 +173,9 @@ export function createPrewarm({ clock, ids, registry, pull, signatures }: Prewar
   }
 
   return {
+    /** @returns undefined for what is no name of an image */
+    read: (text: string): ImageReference | undefined => parseImageReference(text, hosts),
+
     /** @param platform `linux/amd64` or `linux/arm64/v8`; undefined: all */
     start(references: readonly ImageReference[], platform: string | undefined): PrewarmProgress {
       const job: Job = {

@@ -32,7 +32,7 @@ t.test("boot image import, boot sign and boot image export, from the command lin
   const again = await boot(["--output", "json", "image", "import", amd64.archive, ...to]);
   t.match(JSON.parse(again.out), [{ name: "c10f/pause:3.9", sentBytes: 0 }]);
 
-  const { file: key, home } = makeSigningKey(t, "maker@lab.example", "rsa3072", "a word");
+  const { file: key, home } = makeSigningKey(t, "maker@lab.example", "ed25519", "a word");
   const passphrase = join(home, "passphrase");
   writeFileSync(passphrase, "a word\n");
   const signed = await boot(["sign", "c10f/pause", "--key", key, "--passphrase-file", passphrase, ...to]);

@@ -5,7 +5,9 @@ import { policyJson, registriesDirectoryFile } from "../../server/signatures/pol
 import { trustOf } from "../../server/signatures/policy/trust.ts";
 import { boot } from "../support/boot-command.ts";
 import { makePodsecArchive, startProxy } from "../support/container-registry.ts";
+import { startFakeUpstream } from "../support/fake-upstream.ts";
 import { startServer } from "../support/http-fixture.ts";
+import { blobOf, manifestOf, ociManifest } from "../support/oci-image.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 import { makeSigningKey } from "../support/signing-key.ts";
 import { createClients } from "../support/signing-lab.ts";
@@ -66,7 +68,7 @@ t.test("our own registry takes an archive with a token, and gives it back the sa
   execFileSync("tar", ["-xf", target, "-C", unpacked]);
   execFileSync("diff", ["-r", join(amd64.layout, "blobs"), join(unpacked, "amd64/blobs")]);
 
-  const key = makeSigningKey(t, "maker@lab.example", "rsa3072");
+  const key = makeSigningKey(t, "maker@lab.example", "ed25519");
   const added = await boot([...words, "key", "add", "maker", "--file", key.publicFile]);
   t.match(added, { code: 0 });
   const signed = await boot([...words, "sign", "c10f/pause", "--key", key.file]);
@@ -126,6 +128,40 @@ t.test("on the server's own machine its registry needs no login, by whichever of
     err: /^ARCHIVE_NAME_INVALID: .*names another registry, docker\.io, .* registry\.local\n.*--as library\/x:1/,
   });
   t.match(await run("--as", `127.0.0.1:${registryPort}/mine/x:1`), { code: 0, out: /^mine\/x:1 /m });
+});
+
+t.test("images below the prefix of an upstream are signed and exported by their whole names", async (t) => {
+  const upstream = await startFakeUpstream(t);
+  const [config, layer] = [blobOf('{"os":"linux","architecture":"amd64"}'), blobOf("of alpine")];
+  for (const one of [config, layer]) upstream.add(one);
+  const manifest = manifestOf(config, [layer]);
+  upstream.add(manifest, { type: ociManifest, tag: "3.20" });
+  const server = await startServer(t, {
+    settings: {
+      "registry.aliases": ["hall.lab"],
+      "registry.upstreams": [{ prefix: "docker.io/", url: upstream.url }],
+    },
+  });
+  const words = ["--data", server.dataDir];
+  const name = "docker.io/library/alpine:3.20";
+  const target = join(temporaryDirectory(t), "amd64.tar");
+  for (const written of [name, `registry.local/${name}`, `hall.lab/${name}`])
+    t.match(await boot([...words, "image", "export", written, "--to", target]), {
+      code: 0,
+      err: "",
+      out: new RegExp(`${name} .*${manifest.digest}`),
+    });
+  const key = makeSigningKey(t, "maker@lab.example", "ed25519");
+  t.match(await boot([...words, "key", "add", "maker", "--file", key.publicFile]), { code: 0 });
+  const signed = await boot([...words, "sign", `hall.lab/${name}`, "--key", key.file]);
+  t.match(signed, { code: 0, err: "", out: new RegExp(`${name} +1 +0 +${manifest.digest}`) });
+  t.match(server.store.signatures.list("docker.io/library/alpine", manifest.digest), [
+    { reference: `registry.local/${name}` },
+  ]);
+  t.match(await boot([...words, "sign", "registry.altlinux.org/p10/pause:3.9", "--key", key.file]), {
+    code: 1,
+    err: /^TRANSFER_NOT_FOUND: registry\.altlinux\.org\/p10\/pause:3\.9[\s\S]*without registry\.altlinux\.org in front, name it so: p10\/pause/,
+  });
 });
 
 t.test("the server says where its registry is", async (t) => {

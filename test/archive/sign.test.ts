@@ -110,7 +110,7 @@ t.test(
   "a node that rejects all that is not signed pulls what was signed, for each architecture",
   async (t) => {
     const { proxy, client } = await makeLab(t);
-    const key = makeSigningKey(t, "maker@lab.example", "rsa3072");
+    const key = makeSigningKey(t, "maker@lab.example", "ed25519");
     const policy = join(temporaryDirectory(t), "policy.json");
     const rule = {
       type: "signedBy",
@@ -151,7 +151,7 @@ t.test(
 
 t.test("signatures for a lookaside server are files that clients look for", async (t) => {
   const { client, registry } = await makeLab(t);
-  const key = makeSigningKey(t, "maker@lab.example", "rsa3072");
+  const key = makeSigningKey(t, "maker@lab.example", "ed25519");
   const signer = await fileSigner(key.file);
   t.teardown(() => signer.close());
   const directory = temporaryDirectory(t);
@@ -167,7 +167,7 @@ t.test("signatures for a lookaside server are files that clients look for", asyn
 });
 
 t.test("a key that can't sign is told as such", async (t) => {
-  const key = makeSigningKey(t, "maker@lab.example", "rsa3072", "a word");
+  const key = makeSigningKey(t, "maker@lab.example", "ed25519", "a word");
   const directory = temporaryDirectory(t);
   const none = join(directory, "none.asc");
   writeFileSync(none, "no key\n");
@@ -186,7 +186,7 @@ t.test("a key that can't sign is told as such", async (t) => {
   writeFileSync(
     two,
     readFileSync(key.file, "utf8") +
-      readFileSync(makeSigningKey(t, "other@lab.example", "rsa3072").file, "utf8"),
+      readFileSync(makeSigningKey(t, "other@lab.example", "ed25519").file, "utf8"),
   );
   await t.rejects(fileSigner(two), { code: "SIGN_KEY_INVALID", message: /2 private keys/ });
   mkdirSync(join(directory, "home"), { mode: 0o700 });

@@ -169,6 +169,7 @@ const evidence = (facts: Partial<Evidence>): Evidence => ({
   cluster: undefined,
   firstLoadBytes: undefined,
   roomBoots: [],
+  roomWakes: [],
   ...facts,
 });
 const codes = (facts: Partial<Evidence>) =>
@@ -258,6 +259,71 @@ t.test(
     t.end();
   },
 );
+
+t.test(
+  "by recorded evidence: how long a firmware may take is learned from the room's other machines",
+  (t) => {
+    const order = (data: object, atS = 0): Evidence["events"][number] => ({
+      seq: 1,
+      type: "machine.power",
+      level: "info",
+      bootId: undefined,
+      actor: undefined,
+      machineId: "m_1",
+      at: sampleTime + atS * 1000,
+      message: "s1: switch it on",
+      data: { action: "on", method: "redfish", ...data },
+    });
+    const asked = (facts: Partial<Evidence>, afterS = 180) =>
+      codes({ now: sampleTime + afterS * 1000, ...facts });
+    const events = [order({})];
+    t.same(asked({ events }), ["certain WAKING"]);
+    t.same(asked({ events, roomWakes: [20_000, 20_000] }), ["certain WAKING"], "two are too few");
+    t.same(asked({ events, roomWakes: [20_000, 21_000, 400_000] }), ["probable WOKEN_NOT_SEEN"]);
+    t.same(asked({ events, roomWakes: [50_000, 50_000, 50_000] }), ["certain WAKING"], "servers are slow");
+    t.same(asked({ events: [order({ code: "POWER_FAILED" })] }), ["certain NO_DISCOVER"], "nobody got it");
+    t.same(asked({ events: [...events, order({ action: "off" }, 1)] }), ["certain NO_DISCOVER"]);
+    const ready = {
+      machine: sampleMachine(1, { name: "s1", phase: "ready", lastSeenAt: sampleTime - 9000 }),
+      boots: [
+        bootOf([{ ...step("callback", 0), at: sampleTime - 9000 }], {
+          startedAt: sampleTime - 60_000,
+          outcome: "ready",
+        }),
+      ],
+    };
+    t.same(
+      asked({ ...ready, events: [order({ method: "wol" })] }, 900),
+      ["certain HEALTHY", "noted WOKEN_NOT_SEEN"],
+      "it may have been on all the time",
+    );
+    t.same(asked({ ...ready, events }, 900), ["probable WOKEN_NOT_SEEN"], "its board has switched it on");
+    t.end();
+  },
+);
+
+t.test("by recorded evidence: how long a part of a boot may take is learned in the same role", (t) => {
+  const loaded = [step("script", 1), step("kernel", 2), step("initrd", 3)];
+  const other = (networkS: number, target = "worker") =>
+    bootOf([...loaded, step("network", networkS, { reported: 1 })], { target, outcome: "ready" });
+  const silent = (afterS: number, roomBoots: readonly Boot[]) =>
+    codes({
+      now: sampleTime + afterS * 1000,
+      boots: [bootOf(loaded, { target: "worker" })],
+      roomBoots,
+    });
+  t.same(silent(250, []), ["certain UNDER_WAY"], "5 minutes, where nobody knows");
+  t.same(silent(310, []), ["probable KERNEL_SILENT"]);
+  const quick = [other(20), other(22), other(30)];
+  t.same(silent(100, quick), ["certain UNDER_WAY"]);
+  t.same(silent(130, quick), ["probable KERNEL_SILENT"]);
+  t.same(silent(130, quick.slice(1)), ["certain UNDER_WAY"], "two are too few");
+  t.same(silent(130, [...quick.slice(1), other(5, "desktop")]), ["certain UNDER_WAY"], "of another role");
+  const slow = [other(203), other(203), other(203)];
+  t.same(silent(600, slow), ["certain UNDER_WAY"]);
+  t.same(silent(900, slow), ["probable KERNEL_SILENT"]);
+  t.end();
+});
 
 t.test("some ROMs write secs in the other byte order: 28 s come as 7168", (t) => {
   const late = (secs: number) => codes({ boots: [bootOf([step("discover", 0, { secs })])] });

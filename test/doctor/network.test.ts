@@ -28,6 +28,33 @@ t.test(
   },
 );
 
+t.test("WAKING, then WOKEN_NOT_SEEN: a machine that was woken sends nothing", async (t) => {
+  const lab = await doctorLab(t);
+  await lab.add(1, "s1");
+  await lab.order("s1", "on");
+  t.match(await lab.first("s1"), { code: "WAKING", fine: true, what: /its first packet may take 8 min/ });
+  lab.later(9 * 60);
+  t.match(await lab.doctor("s1"), {
+    diagnoses: [
+      {
+        code: "WOKEN_NOT_SEEN",
+        certainty: "probable",
+        what: /s1 was ordered to switch on \(wol\) 9 min ago/,
+        evidence: [{ what: /ordered by wol/ }, { what: /within 8 min of the order: fewer than 3/ }],
+        candidates: [
+          { code: "WAKE_ON_LAN_OFF" },
+          { code: "POWER_WAS_LOST", tell: /After power loss/ },
+          { code: "CABLE_OR_PORT" },
+          { code: "BOOTS_FROM_DISK" },
+        ],
+      },
+    ],
+  });
+  t.notMatch(await lab.codes("s1"), /NO_DISCOVER/, "what says more stands alone");
+  lab.dhcp(1, { type: "Discover", ...uefi });
+  await lab.seen("s1", "UNDER_WAY");
+});
+
 t.test("BOOTS_FROM_DISK: only its operating system asked", async (t) => {
   const lab = await doctorLab(t);
   await lab.add(1, "s1");

@@ -1,6 +1,6 @@
 /** Diagnoses of systems and of the cluster, each made to happen to a real server over loopback sockets by curl and openssl, unless the name says otherwise. */
 import { execFile, execFileSync } from "node:child_process";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -41,6 +41,34 @@ async function running(lab: DoctorLab, number: number, role = "sys") {
     lab.ask(`/callback/${claim}/${what}`, { method: "POST", from, body });
   const config = (from = number) => lab.ask(`/boot/claims/${claim}/cloud-init/user-data`, { from });
   return { claim, post, config };
+}
+
+/** OpenSSL as a machine's client whose clock says another time (seconds since 1970). */
+function tlsClient({
+  port,
+  number,
+  authority,
+  at,
+}: Record<"port" | "authority" | "at", string> & { number: number }): Promise<void> {
+  return new Promise((resolve) => {
+    const child = execFile(
+      "openssl",
+      [
+        "s_client",
+        "-connect",
+        `127.0.0.1:${port}`,
+        "-bind",
+        loopbackOf(number),
+        "-CAfile",
+        authority,
+        "-verify_return_error",
+        "-attime",
+        at,
+      ],
+      () => resolve(),
+    );
+    child.stdin?.end();
+  });
 }
 
 async function throughAllParts(
@@ -148,6 +176,19 @@ t.test("one server, machine after machine", async (t) => {
     },
   );
 
+  t.test("SYSTEM_SILENT: sooner where the room's machines call back within seconds", async (t) => {
+    const { post, config } = await running(lab, 11);
+    await post("phase", { step: "switch-root" });
+    await config();
+    lab.later(110);
+    t.match(await lab.first("s11"), { code: "UNDER_WAY" });
+    lab.later(20);
+    t.match(await lab.first("s11"), {
+      code: "SYSTEM_SILENT",
+      evidence: [{}, { what: /nothing came within 2 min: 3 other machines of its room took 0 s/ }],
+    });
+  });
+
   t.test("WAITS_FOR_ROLE and AT_ITS_DISK are no faults", async (t) => {
     await lab.add(6, "s6");
     await lab.script(6);
@@ -217,6 +258,41 @@ t.test("UNSIGNED_IMAGE: the registry refuses a machine what nobody signed", asyn
   });
   await running(lab, 2);
   t.notMatch(await lab.codes("s2"), /UNSIGNED_IMAGE/, "another machine asked for nothing");
+
+  t.test(
+    "AUTHORITY_NOT_TRUSTED: a client does not know the authority of the registry's certificate",
+    async (t) => {
+      const port = String(lab.app.addresses.registryTlsPort);
+      const from = ["--interface", loopbackOf(2), `https://127.0.0.1:${port}/v2/`];
+      await t.rejects(curl(...from), /Command failed/);
+      t.match(await lab.seen("s2", "AUTHORITY_NOT_TRUSTED"), {
+        diagnoses: [
+          {
+            certainty: "certain",
+            what: /s2 broke off TLS with this server's registry/,
+            evidence: [{ what: /TLS alert unknown_ca/ }],
+            advice: [/boot registry authority/, /./],
+          },
+        ],
+      });
+      // What Go says of a certificate that it does not take, whatever the reason; here OpenSSL says it, of one that is not valid yet.
+      await running(lab, 3);
+      const authority = join(temporaryDirectory(t), "authority.pem");
+      writeFileSync(authority, readFileSync(join(lab.dataDir, "pki/registry-ca.crt")));
+      await tlsClient({ port, number: 3, authority, at: "946684800" });
+      t.match(await lab.seen("s3", "AUTHORITY_NOT_TRUSTED"), {
+        diagnoses: [
+          {
+            certainty: "probable",
+            candidates: [{ code: "AUTHORITY_NOT_TRUSTED" }, { code: "OTHER_NAME" }, { code: "CLOCK_WRONG" }],
+          },
+        ],
+      });
+      await running(lab, 4);
+      await tlsClient({ port, number: 4, authority, at: "4102444800" });
+      t.match(await lab.seen("s4", "CLOCK_WRONG"), { diagnoses: [{ certainty: "certain" }] });
+    },
+  );
 });
 
 /** A server with a cluster, and machines whose agent is curl. */
@@ -394,26 +470,7 @@ t.test("a cluster, machine after machine", async (t) => {
     "CLOCK_WRONG: a TLS client whose clock is ahead breaks off, and one whose clock is behind",
     async (t) => {
       const port = String(lab.app.addresses.tlsPort);
-      const connect = (number: number, at: string) =>
-        new Promise<void>((resolve) => {
-          const child = execFile(
-            "openssl",
-            [
-              "s_client",
-              "-connect",
-              `127.0.0.1:${port}`,
-              "-bind",
-              loopbackOf(number),
-              "-CAfile",
-              authority,
-              "-verify_return_error",
-              "-attime",
-              at,
-            ],
-            () => resolve(),
-          );
-          child.stdin?.end();
-        });
+      const connect = (number: number, at: string) => tlsClient({ port, number, authority, at });
       await boot(7, "w");
       await boot(8, "w");
       await connect(7, "4102444800");

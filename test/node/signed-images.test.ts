@@ -39,7 +39,7 @@ async function lab(t: Test, more: Readonly<Record<string, unknown>> = {}) {
     gpg,
     place,
     async addSigner(name: string, scopes: readonly string[] = ["registry.local"]): Promise<void> {
-      await gpg.makeKey(name, "rsa3072");
+      await gpg.makeKey(name, "ed25519");
       const publicKey = (await gpg.exportKey(name)).toString("base64");
       const { status, text } = await server.api("POST", "/keys", { name, publicKey, scopes });
       if (status !== 201) throw new Error(text);

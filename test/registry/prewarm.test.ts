@@ -27,7 +27,11 @@ t.test("a prewarmed image is here with all that it needs when its upstream is go
   );
   upstream.add(index, { type: ociIndex, tag: "1" });
   const server = await startServer(t, {
-    settings: { "registry.upstreams": [{ prefix: "far/", url: upstream.url }] },
+    settings: {
+      "registry.host": "images.lab:5000",
+      "registry.aliases": ["hall.lab"],
+      "registry.upstreams": [{ prefix: "far/", url: upstream.url }],
+    },
   });
   const prewarm = async (references: string[], platform?: string) => {
     const begun = await server.api("POST", "/registry/prewarm", { references, platform });
@@ -39,10 +43,17 @@ t.test("a prewarmed image is here with all that it needs when its upstream is go
   };
   const has = (one: { digest: string }) => server.app.store.registry.keeps(one.digest);
 
-  t.match(await prewarm(["registry.local/far/app:1"], "linux/amd64"), {
+  t.match(await prewarm(["images.lab:5000/far/app:1", "docker://hall.lab/far/app:1"], "linux/amd64"), {
     state: "done",
-    images: [{ reference: "registry.local/far/app:1", state: "done" }],
+    images: [{ reference: "images.lab:5000/far/app:1", state: "done" }, { state: "done" }],
   });
+  t.match(
+    await prewarm(["registry.local/far/app:1"]),
+    {
+      images: [{ problem: /no prefix in registry\.upstreams is that/ }],
+    },
+    "a name that is not this registry's",
+  );
   t.same([has(amd64.layer), has(arm64.layer)], [true, false], "one platform alone");
   t.match(await prewarm(["far/app:1"]), { state: "done" });
   t.ok(has(arm64.layer), "all platforms");

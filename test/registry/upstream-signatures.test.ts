@@ -16,7 +16,7 @@ const run = promisify(execFile);
 async function lab(t: Test) {
   const directory = temporaryDirectory(t);
   const gpg = createGpg(t);
-  await gpg.makeKey("vendor", "rsa3072");
+  await gpg.makeKey("vendor", "ed25519");
   const keyPath = join(directory, "vendor.gpg");
   writeFileSync(keyPath, await gpg.exportKey("vendor"));
   const upstream = await startDockerRegistry(t, join(directory, "upstream"));

@@ -3,6 +3,7 @@ import Sqlite from "better-sqlite3";
 import t from "tap";
 import { attachmentTag } from "../../server/domain/signature.ts";
 import { systemClock } from "../../server/platform/clock.ts";
+import { sigstoreAnnotation } from "../../server/signatures/sigstore.ts";
 import { createAttachments } from "../../server/signatures/attachments.ts";
 import { attachmentOf, type Layer, makeSigstoreKey, signedLayer } from "../support/sigstore-lab.ts";
 import { sigstoreRegistry } from "../support/sigstore-registry.ts";
@@ -29,6 +30,17 @@ t.test("nothing unsigned is shown under the tag of an image's signatures", async
       "SIGNATURE_MALFORMED",
       [good, { mediaType: good.mediaType, content: tar }],
     ],
+    [
+      "anything under the type of a payload, with an annotation that somebody made up",
+      "SIGNATURE_UNVERIFIED",
+      [good, { ...good, content: tar }],
+    ],
+    [
+      "the same, before the signature, with an annotation that is no base64",
+      "SIGNATURE_MALFORMED",
+      [{ ...good, content: tar, annotations: { [sigstoreAnnotation]: "?" } }, good],
+    ],
+    ["the same, by a stranger's key", "SIGNATURE_UNVERIFIED", [good, signedLayer(makeSigstoreKey(), tar)]],
     [
       "a payload that is too long",
       "SIGNATURE_MALFORMED",
@@ -158,4 +170,7 @@ t.test("a payload by itself is verified whatever stands beside it", async (t) =>
   const broken = signedLayer(key, "no JSON");
   await attach("p10/pause", digest, attachmentOf([broken, signed("p10/pause", digest), broken]));
   t.equal(await see("p10/pause", "3.9"), 200);
+  const stranger = signed("p10/pause", digest, makeSigstoreKey());
+  await attach("p10/pause", digest, attachmentOf([stranger, signed("p10/pause", digest), stranger]));
+  t.equal(await see("p10/pause", "3.9"), 200, "a stranger's signature is one all the same");
 });

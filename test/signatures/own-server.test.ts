@@ -19,7 +19,8 @@ const run = promisify(execFile);
 /** A server whose TLS port is the registry's name, and podman with gpg keys as on another machine. */
 async function lab(t: Test) {
   const gpg = createGpg(t);
-  for (const name of ["anna", "bert", "stranger"]) await gpg.makeKey(name, "rsa3072");
+  await gpg.makeKey("anna", "rsa3072");
+  for (const name of ["bert", "stranger"]) await gpg.makeKey(name, "ed25519");
   const tlsPort = await freePort();
   const host = `127.0.0.1:${tlsPort}`;
   const registry = await registryLab(t, {

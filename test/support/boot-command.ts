@@ -1,8 +1,12 @@
 import { execFile } from "node:child_process";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
 
+const root = resolve(import.meta.dirname, "../..");
 /** What runs `boot`, with this Node. */
-export const launcher = resolve(import.meta.dirname, "../../server/launch.mjs");
+export const launcher = join(root, "server/launch.mjs");
+
+/** As the launcher sets it. */
+const compileCache = join(root, "node_modules/.cache/compiled");
 
 export interface Ended {
   readonly code: number;
@@ -10,7 +14,10 @@ export interface Ended {
   readonly err: string;
 }
 
-/** Runs the `boot` command as a user does, with nobody at the keyboard. */
+/**
+ * Runs the `boot` command as a user does, with nobody at the keyboard. The launcher is left out, which would start a second Node for each
+ * command: it has tests of its own (test/serve.test.ts, test/signals.test.ts).
+ */
 export function boot(
   words: readonly string[],
   environment: Readonly<Record<string, string>> = {},
@@ -19,8 +26,11 @@ export function boot(
   return new Promise((done) => {
     const child = execFile(
       process.execPath,
-      [launcher, ...words],
-      { env: { PATH: process.env["PATH"], ...environment }, maxBuffer: 1 << 26 },
+      ["--disable-warning=ExperimentalWarning", join(root, "server/cli/main.ts"), ...words],
+      {
+        env: { PATH: process.env["PATH"], NODE_COMPILE_CACHE: compileCache, ...environment },
+        maxBuffer: 1 << 26,
+      },
       (error, out, err) => done({ code: error ? Number(error.code ?? -1) : 0, out, err }),
     );
     child.stdin?.end(input);

@@ -76,6 +76,19 @@ export async function doctorLab(
       await passed;
     },
 
+    /** Orders a machine to start, as `boot power` does. Magic packets go nowhere: the sockets may not broadcast. */
+    async order(machine: string, action: "on" | "cycle"): Promise<void> {
+      let isGiven = false;
+      const leave = server.store.events.subscribe(({ type }) => void (isGiven ||= type === "machine.power"));
+      const { status, text } = await server.api("POST", "/power", { machines: machine, action });
+      if (status >= 300) throw new Error(text);
+      await until(() => {
+        clock.advanceMs(100);
+        return isGiven;
+      }, `the order to ${machine}`);
+      leave();
+    },
+
     /** Waits until the doctor sees it; for packets that are no step of a boot. */
     async seen(machine: string, code: string): Promise<DoctorView> {
       let view = await doctor(machine);

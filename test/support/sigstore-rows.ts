@@ -110,6 +110,10 @@ export async function sigstoreRows({ host, alias, one, two, both, signGpg }: Sig
       [{ ...layer("{}"), mediaType: "application/vnd.in-toto+json" }, good],
       { server: false },
     ),
+    // The same, under the type of a payload: nobody of ours has signed it, and it is none.
+    row("a made-up annotation beside it", true, [{ ...good, content: Buffer.from("a layer") }, good], {
+      server: false,
+    }),
     row("a layer beside it that no client reads", false, [
       good,
       { mediaType: "application/octet-stream", content: Buffer.alloc(4 * 1024 * 1024 + 1) },

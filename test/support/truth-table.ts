@@ -3,7 +3,7 @@ import { createLookasideServer } from "../../server/http/v2/lookaside-server.ts"
 import { attachmentTag, largestSignature, type SignedStatement } from "../../server/domain/signature.ts";
 import { systemClock } from "../../server/platform/clock.ts";
 import { readAttachment } from "../../server/signatures/attachment.ts";
-import { openAttached } from "../../server/signatures/attachments.ts";
+import { MoreThanSignatures, openAttached } from "../../server/signatures/attachments.ts";
 import { createKeyFiles } from "../../server/signatures/key-files.ts";
 import { openSignature } from "../../server/signatures/openpgp.ts";
 import { readPayload } from "../../server/signatures/payload.ts";
@@ -70,12 +70,14 @@ export async function compareVerdicts(t: Test, asksPodman: (row: Row) => boolean
     const layers = readAttachment(Buffer.from(attachment.manifest), attachment.mediaType);
     if ("problem" in layers || [...attachment.blobs.values()].some(({ length }) => length > largestSignature))
       return false;
+    const statements: SignedStatement[] = [];
     for (const layer of layers) {
       const payload = attachment.blobs.get(layer.digest) ?? Buffer.alloc(0);
-      const opened = await openAttached(layer, payload, signers, Date.now()).catch(() => undefined);
-      if (opened && judged(opened.statement, row)) return true;
+      const opened = await openAttached(layer, payload, signers, Date.now()).catch((error: unknown) => error);
+      if (opened instanceof MoreThanSignatures) return false;
+      if (!(opened instanceof Error)) statements.push((opened as { statement: SignedStatement }).statement);
     }
-    return false;
+    return statements.some((statement) => judged(statement, row));
   }
 
   async function isAccepted(row: Row): Promise<boolean> {

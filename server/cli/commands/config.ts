@@ -1,13 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { join, resolve } from "node:path";
 import { createDeclaredReader } from "../../config/declared-files.ts";
-import {
-  type ConfigSources,
-  describeConfig,
-  type LoadedConfig,
-  loadConfig,
-  refuseOwnAddresses,
-} from "../../config/load.ts";
+import type { ConfigSources, LoadedConfig } from "../../config/load.ts";
 import type { Config } from "../../config/schema.ts";
 import { loadBootAssets } from "../../content/boot-assets.ts";
 import { dhcpSnippet, type SnippetDialect, snippetDialects } from "../../dhcp/policy/dhcp-snippets.ts";
@@ -19,9 +13,11 @@ import { root } from "../../platform/checkout.ts";
 import { systemClock } from "../../platform/clock.ts";
 import { findProgram } from "../../platform/find-program.ts";
 import { ipv4ByDevice, servedInterfaces } from "../../platform/network-devices.ts";
-import { loadRoles } from "../../render/load-roles.ts";
 import { configFiles } from "../config-files.ts";
 import { formatTable, formatValue, type OutputFormat } from "../output.ts";
+
+/** Loaded only where it is needed: every other command answers without it. */
+const loading = () => import("../../config/load.ts");
 
 export interface ConfigOptions {
   readonly config?: string;
@@ -54,6 +50,7 @@ async function refuseAbsentNames(config: Config, origins: LoadedConfig["origins"
       problems.push(
         `${origins.get("interfaces")}: interfaces: there is no network interface ${device} with an IPv4 address; this machine has: ${devices.join(", ") || "none"}`,
       );
+  const { loadRoles } = await import("../../render/load-roles.ts");
   const { roles, problems: faults } = loadRoles([
     join(root, "templates/roles"),
     ...(config.rolesDir === undefined ? [] : [config.rolesDir]),
@@ -125,8 +122,9 @@ export function configCommands(program: Command): void {
     .description("every value in force, and where it comes from")
     .option("--config <file>", "config file")
     .addHelpText("after", "\nExample:\n  ROLLCALL_DHCP__MODE=off boot config show")
-    .action((_options: ConfigOptions, command: Command) => {
+    .action(async (_options: ConfigOptions, command: Command) => {
       const options = command.optsWithGlobals<ConfigOptions>();
+      const { describeConfig, loadConfig } = await loading();
       const lines = describeConfig(loadConfig(configSources(options)));
       process.stdout.write(
         options.output && options.output !== "table"
@@ -152,6 +150,7 @@ export function configCommands(program: Command): void {
       if (named !== undefined && options.config !== undefined && named !== options.config)
         command.error(`error: name one file, ${named} or ${options.config}`);
       const sources = configSources(named === undefined ? options : { ...options, config: named });
+      const { loadConfig, refuseOwnAddresses } = await loading();
       const { file, config, origins } = loadConfig(sources);
       await refuseAbsentNames(config, origins);
       refuseOwnAddresses({ config, origins }, ownAddresses(config));
@@ -175,8 +174,9 @@ export function configCommands(program: Command): void {
       "after",
       "\nExamples:\n  boot config dhcp-snippet --for kea\n  boot config dhcp-snippet --for isc --subnet 10.50.1.0/24 --subnet 10.50.2.0/24",
     )
-    .action((_options: ConfigOptions, command: Command) => {
+    .action(async (_options: ConfigOptions, command: Command) => {
       const options = command.optsWithGlobals<ConfigOptions & { for?: SnippetDialect; subnet?: Cidr[] }>();
+      const { loadConfig } = await loading();
       const { config } = loadConfig(configSources(options));
       const address = (config.address ?? servedInterfaces(config.interfaces)[0]?.address) as Ipv4;
       const url = `http://${address}:${config.http.port}`;

@@ -4,7 +4,7 @@ import { type ArchiveFiles, openArchive } from "../../archive/archive-files.ts";
 import { archOfFile, exportImages } from "../../archive/export.ts";
 import { type ArchivedImage, imagesOf } from "../../archive/oci-layout.ts";
 import { pushImages } from "../../archive/push.ts";
-import { requireName, requireNameFor } from "../../archive/reference.ts";
+import { requireNameFor, requireNameThere } from "../../archive/reference.ts";
 import {
   interruptible,
   openRegistry,
@@ -101,15 +101,14 @@ export function exportCommand(image: Command, open: () => Session): void {
     )
     .action(async (words: string[], options: RegistryChoice & { to: string; arch?: string }) => {
       const session = open();
-      const names = words.map((word) => requireName(word));
       const arch = options.arch ?? archOfFile(options.to) ?? "amd64";
       const progress = transferProgress();
       const result = await interruptible(async (signal) => {
-        const { registry } = await openRegistry(session, options, signal);
+        const { registry, names: hosts } = await openRegistry(session, options, signal);
         try {
           return await exportImages({
             registry,
-            names,
+            names: words.map((word) => requireNameThere(word, hosts)),
             arch,
             target: options.to,
             signal,

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { Refused } from "../client.ts";
 import { root } from "../../platform/checkout.ts";
-import { loadRole, loadRoles, type RoleProblem } from "../../render/load-roles.ts";
+import type { RoleProblem } from "../../render/load-roles.ts";
 import { reasonOf } from "../image-directory.ts";
 import { parameterExample } from "../parameters.ts";
 import type { Session } from "../session.ts";
@@ -98,7 +98,9 @@ export function roleCommands(program: Command, open: () => Session): void {
     .command("lint [directory]")
     .description("check a role folder, or a directory of them; without one the shipped roles")
     .addHelpText("after", "\nExample:\n  boot role lint ./my-roles/kiosk")
-    .action((directory: string | undefined) => {
+    .action(async (directory: string | undefined) => {
+      // Loaded only here: every other command answers without the templates' and schemas' modules.
+      const { loadRole, loadRoles } = await import("../../render/load-roles.ts");
       const path = resolve(directory ?? join(root, "templates/roles"));
       const names = foldersOf(path);
       // What a role extends may be its neighbour or one of the shipped roles.

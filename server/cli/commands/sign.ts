@@ -2,11 +2,15 @@ import { readFileSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { ArchiveError } from "../../archive/archive-error.ts";
 import { fileSigner, keyringSigner, type Signer } from "../../archive/gpg.ts";
-import { readName, requireName, type TaggedName } from "../../archive/reference.ts";
+import {
+  adviceOnMissing,
+  readNameThere,
+  requireNameThere,
+  type TaggedName,
+} from "../../archive/reference.ts";
 import type { RegistryClient } from "../../archive/registry-client.ts";
 import { requireSignatures, signImages } from "../../archive/sign.ts";
 import { readVersion } from "../../platform/checkout.ts";
-import { isRepositoryName } from "../../registry/repository-name.ts";
 import {
   interruptible,
   openRegistry,
@@ -70,11 +74,11 @@ async function sign(session: Session, words: readonly string[], options: SignWor
       : firstLine(options.passphraseFile);
   const progress = transferProgress();
   const results = await interruptible(async (signal) => {
-    const { registry, host } = await openRegistry(session, options, signal);
+    const { registry, host, names: hosts } = await openRegistry(session, options, signal);
     let signer: Signer | undefined;
     try {
       if (options.to === undefined) await requireSignatures(registry);
-      const names = await namesOf(words, registry);
+      const names = await namesOf(words, { registry, hosts });
       signer =
         key === undefined
           ? await keyringSigner(gpg ?? "", { passphrase })
@@ -109,21 +113,25 @@ async function sign(session: Session, words: readonly string[], options: SignWor
   tellFailures(session, results);
 }
 
-async function namesOf(words: readonly string[], registry: RegistryClient): Promise<TaggedName[]> {
+async function namesOf(
+  words: readonly string[],
+  { registry, hosts }: { readonly registry: RegistryClient; readonly hosts: readonly string[] },
+): Promise<TaggedName[]> {
   const names: TaggedName[] = [];
   for (const word of words) {
-    if (readName(word) || !isRepositoryName(word)) {
-      names.push(requireName(word));
+    const { repository, tag } = readNameThere(word, hosts) ?? requireNameThere(word, hosts);
+    if (tag !== undefined) {
+      names.push({ repository, tag });
       continue;
     }
-    const tags = await registry.tags(word);
+    const tags = await registry.tags(repository);
     if (tags.length === 0)
       throw new ArchiveError(
         "TRANSFER_NOT_FOUND",
-        `${registry.origin}: ${word} has no tags`,
-        "Look at the name, or push the image first: boot image import FILE",
+        `${registry.origin}: ${repository} has no tags`,
+        adviceOnMissing(repository),
       );
-    names.push(...tags.map((tag) => ({ repository: word, tag })));
+    names.push(...tags.map((one) => ({ repository, tag: one })));
   }
   return names;
 }

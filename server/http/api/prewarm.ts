@@ -1,7 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { type Static, Type } from "typebox";
 import { InvalidRequest, OperationNotFound } from "../../domain/error-catalogue.ts";
-import { parseImageReference, type Prewarm, type PrewarmProgress } from "../../upstream/prewarm.ts";
+import type { Prewarm, PrewarmProgress } from "../../upstream/prewarm.ts";
 import type { PullThrough } from "../../upstream/pull-through.ts";
 import { imageMakers, readers } from "../authorization.ts";
 import { isoTime } from "./views.ts";
@@ -48,7 +48,7 @@ export function registerPrewarmApi(app: FastifyInstance, { upstreams }: PrewarmA
     },
     async (request, reply) => {
       const images = request.body.references.map((text) => {
-        const image = parseImageReference(text);
+        const image = upstreams.prewarm.read(text);
         if (!image)
           throw InvalidRequest({
             problem: `${JSON.stringify(text.slice(0, 100))} is no image`,

@@ -40,6 +40,8 @@ export interface RegistryServerDeps {
   };
   readonly fileSender?: FileSender | undefined;
   readonly maxConnections?: number | undefined;
+  /** Who breaks off TLS, and why. */
+  readonly onBrokenHandshake?: ((address: string, alert: string) => void) | undefined;
   /** Where it listens. */
   readonly host: string;
   readonly port: number;
@@ -166,6 +168,7 @@ export async function createRegistryServer(deps: RegistryServerDeps) {
     clock,
     answer(true, false),
     (error) => log.error({ err: error }, "the registry's TLS port"),
+    deps.onBrokenHandshake,
   );
   tls.server.on("checkContinue", answer(true, true));
   // A large blob takes longer than Node's five minutes.
