@@ -226,7 +226,6 @@ export async function createApp(deps: AppDeps) {
     ...registry.api,
     upstreams: registry.upstreams,
     cluster: cluster?.service,
-    sightings,
     doctor: keepDoctor({ ...deps, store, boots, tracker, inventory, sightings, cluster }),
     tls: opened?.tls,
     ...watched,
