@@ -1,6 +1,7 @@
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { Clock } from "../domain/capabilities.ts";
 
 /** What a TLS server shows, and whom it believes: PEM. */
@@ -41,11 +42,14 @@ export async function createTlsListener(
   );
   server.headersTimeout = 10_000;
   // What a client says of our certificate before it goes (RFC 8446 s.6.2), such as ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED (SSLV3 in older OpenSSL).
-  server.on("tlsClientError", (error: NodeJS.ErrnoException, { remoteAddress }) => {
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, socket) => {
     const alert = /^ERR_SSL_\S*ALERT_(\w{1,60})$/.exec(error.code ?? "")?.[1];
-    if (alert !== undefined && remoteAddress !== undefined)
-      onBrokenHandshake(remoteAddress.replace(/^::ffff:/, ""), alert);
+    const address = peerOf(socket);
+    if (alert !== undefined && address !== undefined)
+      onBrokenHandshake(address.replace(/^::ffff:/, ""), alert);
   });
+  // Asked for now, it is known when the client has gone.
+  server.on("connection", (socket: Socket) => void socket.remoteAddress);
   server.keepAliveTimeout = 65_000;
   let cancel = () => {};
   const renewLater = (): void => {
@@ -80,3 +84,12 @@ export async function createTlsListener(
   };
 }
 export type TlsListener = Awaited<ReturnType<typeof createTlsListener>>;
+
+/**
+ * Whose alert it is. The kernel no longer knows the peer of a connection that was reset, as it is when a client goes without reading what
+ * it was sent; the connection below TLS, which has no public name, remembers it.
+ */
+function peerOf(socket: TLSSocket): string | undefined {
+  const { _parent: below } = socket as unknown as { readonly _parent?: { readonly remoteAddress?: string } };
+  return socket.remoteAddress ?? below?.remoteAddress;
+}

@@ -23,7 +23,7 @@ t.test("the dashboard shows a machine, events, operations, images and the cluste
     await page.locator(".timeline li").first().waitFor();
     const names = await page.locator(".timeline-name").allInnerTexts();
     t.ok(
-      ["DHCP", "Script", "Kernel and initrd loaded"].every((name) => names.includes(name)),
+      ["DHCP", "Script", "Configuration"].every((name) => names.includes(name)),
       names.join(),
     );
     t.match(await page.locator(".timeline").innerText(), /room: /);
@@ -45,7 +45,7 @@ t.test("the dashboard shows a machine, events, operations, images and the cluste
         .getByRole("row", { name: /machine\.edited/ })
         .first()
         .waitFor();
-    await log.locator("select").nth(1).selectOption("v3");
+    await log.locator(".event-choice select").nth(1).selectOption("v3");
     await log.getByRole("row", { name: /machine\.edited/ }).waitFor({ state: "detached" });
     t.notMatch(await log.locator("table").innerText(), /v2/);
     for (const page of [machine, log]) await page.context().close();
@@ -138,5 +138,5 @@ t.test("the dashboard shows a machine, events, operations, images and the cluste
 /** Everything that a view asks for has come. */
 async function settled(page: Page): Promise<void> {
   await page.locator("main h1").waitFor();
-  await page.waitForFunction(`!document.querySelector("main .empty")?.textContent.includes("…")`);
+  await page.locator("main .empty").filter({ hasText: "…" }).first().waitFor({ state: "detached" });
 }

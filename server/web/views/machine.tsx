@@ -148,10 +148,10 @@ function BootEnd({ timeline: { boot } }: { timeline: Timeline }) {
   );
 }
 
-function DoctorVerdict({ verdict: { diagnoses, station } }: { verdict: DoctorAnswer }) {
+function DoctorVerdict({ verdict: { fine: isFine, diagnoses, station } }: { verdict: DoctorAnswer }) {
   return (
     <>
-      {station !== null && (
+      {!isFine && station !== null && (
         <p>
           {say("doctor.station")} <ForeignText text={station} limit={200} />
         </p>
