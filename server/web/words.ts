@@ -1,4 +1,4 @@
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { en } from "./words/en.ts";
 import { fill, type PlacesOf, type Translation } from "./words/phrase.ts";
 
@@ -10,6 +10,11 @@ export const languages = { en: "English", pl: "Polski", ru: "Русский" } a
 export type Language = keyof typeof languages;
 
 export const language = signal<Language>("en");
+/** For times and numbers: the language as the reader's country writes it, where the browser knows which one. */
+export const locale = computed(() => {
+  const own = navigator.languages.find((tag) => tag.split("-")[0] === language.value && tag.includes("-"));
+  return own ?? (language.value === "en" ? "en-GB" : language.value);
+});
 const words = signal<Words>(en);
 
 const loaders: Readonly<Record<Language, () => Promise<Words>>> = {

@@ -4,7 +4,7 @@ import { route } from "../router.ts";
 import { pathTo, type Route } from "../routes.ts";
 import { session, signOut } from "../session.ts";
 import { chooseLanguage, chooseTheme, theme, themes } from "../settings.ts";
-import { keyOf, language, languages, say } from "../words.ts";
+import { keyOf, language, languages, locale, say } from "../words.ts";
 import { ForeignText } from "./foreign-text.tsx";
 import { MenuIcon, SignOutIcon } from "./icons.tsx";
 import { timeText } from "./format.ts";
@@ -137,7 +137,7 @@ function ConnectionMark() {
 export function ConnectionNotice() {
   const at = connection.value;
   if (at.state !== "lost") return null;
-  const time = timeText(new Date(at.since).toISOString(), at.since, language.value);
+  const time = timeText(new Date(at.since).toISOString(), at.since, locale.value);
   return (
     <div class="connection-notice" role="alert">
       {say("connection.lostSince", { time })}

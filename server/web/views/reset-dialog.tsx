@@ -41,7 +41,7 @@ export function ResetDialog({
       onClose={onClose}
       actions={
         <>
-          <button type="button" class="button" onClick={onClose}>
+          <button type="button" class="button" autofocus onClick={onClose}>
             {say("action.cancel")}
           </button>
           <button
