@@ -101,6 +101,7 @@ const shortestLeaseMs = 5 * 60_000;
 export async function keepRegistry(given: KeptRegistryDeps): Promise<KeptRegistry> {
   const { config, store } = given;
   const metrics = createRegistryMetrics({
+    sentOver: given.fileSender?.sentOver,
     clock: given.clock,
     stock: store.registryUpkeep.stock,
     uploads: () => ({ count: uploads.count(), bytes: uploads.sizeBytes() }),

@@ -34,6 +34,7 @@ async function streamLab(t: Test, change: Change = () => ({})) {
   if (!sender) throw new Error("koffi is not installed");
   const seen = { ways: 0, open: 0, byKernel: 0 };
   const watched: FileSender = {
+    sentOver: sender.sentOver,
     open(socket) {
       const way = sender.open(socket);
       if (!way) return undefined;

@@ -46,6 +46,8 @@ export interface Udp {
 export interface FileSender {
   /** @returns undefined where the kernel can't, such as over TLS */
   open(socket: unknown): DirectWay | undefined;
+  /** Octets that went over a socket so: they are not among those that the socket itself counts. */
+  sentOver(socket: object): number;
 }
 
 /** One socket as the kernel has it; to be closed by whoever opened it. */

@@ -19,13 +19,15 @@ export interface RegistryMetricsDeps {
   readonly stock: () => RegistryStock;
   /** Under way. */
   readonly uploads: () => { readonly count: number; readonly bytes: number };
+  /** Octets that went over a socket past Node, which does not count them. */
+  readonly sentOver?: ((socket: Socket) => number) | undefined;
 }
 
 /** Rows are counted once in this time, however often somebody asks. */
 const stockLifeMs: DurationMs = 10_000;
 
 /** Counters since the server's start. Names and units are those of Prometheus' conventions; docs/registry.md lists them. */
-export function createRegistryMetrics({ clock, stock, uploads }: RegistryMetricsDeps) {
+export function createRegistryMetrics({ clock, stock, uploads, sentOver = () => 0 }: RegistryMetricsDeps) {
   const register = new Registry();
   const counter = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
     new Counter<Label>({ name: `rollcall_registry_${name}_total`, help, labelNames, registers: [register] });
@@ -80,7 +82,7 @@ export function createRegistryMetrics({ clock, stock, uploads }: RegistryMetrics
 
   function countOctets(socket: Socket): void {
     const { read, written } = counted.get(socket) ?? { read: 0, written: 0 };
-    const after = { read: socket.bytesRead, written: socket.bytesWritten };
+    const after = { read: socket.bytesRead, written: socket.bytesWritten + sentOver(socket) };
     received.inc(Math.max(0, after.read - read));
     sent.inc(Math.max(0, after.written - written));
     counted.set(socket, after);

@@ -10,10 +10,18 @@ const DuplicateCloseOnExec = 1030;
 /** @returns undefined where koffi is not installed */
 export async function openFileSender(): Promise<FileSender | undefined> {
   const c = await loadCLibrary();
-  return c && { open: (socket) => openWay(c, socket) };
+  if (!c) return undefined;
+  const counts = new WeakMap<object, number>();
+  const sentOver = (socket: object) => counts.get(socket) ?? 0;
+  const onSent = (socket: Socket, octets: number) => void counts.set(socket, sentOver(socket) + octets);
+  return { open: (socket) => openWay(c, socket, onSent), sentOver };
 }
 
-function openWay(c: CLibrary, socket: unknown): DirectWay | undefined {
+function openWay(
+  c: CLibrary,
+  socket: unknown,
+  onSent: (socket: Socket, octets: number) => void,
+): DirectWay | undefined {
   if (!(socket instanceof Socket) || socket instanceof TLSSocket || socket.destroyed) return undefined;
   const given = descriptorOf(socket);
   if (given === undefined) return undefined;
@@ -27,8 +35,10 @@ function openWay(c: CLibrary, socket: unknown): DirectWay | undefined {
         c.sendfile.async(descriptor, file, offset, length, (error, sent) => {
           // The callback holds it until the kernel has written to it.
           void offset;
-          if (error) reject(error);
-          else resolve(Math.max(0, sent));
+          if (error) return reject(error);
+          const octets = Math.max(0, sent);
+          onSent(socket, octets);
+          resolve(octets);
         });
       });
     },
