@@ -107,13 +107,19 @@ export function createLookasideServer({
 }
 export type LookasideServer = ReturnType<typeof createLookasideServer>;
 
-const missing = Buffer.from("404: nothing is here\n");
+/** A text, not octets: Node writes it with the header, in one piece, and that is a fifth of the time. */
+const missing = "404: nothing is here\n";
 
 function notFound(response: ServerResponse): void {
   response.writeHead(404, { "content-type": "text/plain", "content-length": missing.length }).end(missing);
 }
 
+/** Up to so many octets are cheaper to turn into a text than to write by themselves. */
+const smallOctets = 16 * 1024;
+
 /** Node leaves the body of a HEAD's answer away by itself. */
 function send(response: ServerResponse, headers: Readonly<Record<string, string>>, content: Buffer): void {
-  response.writeHead(200, { ...headers, "content-length": content.length }).end(content);
+  response.writeHead(200, { ...headers, "content-length": content.length });
+  if (content.length > smallOctets) response.end(content);
+  else response.end(content.latin1Slice(), "latin1");
 }
