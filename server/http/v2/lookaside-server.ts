@@ -121,5 +121,5 @@ const smallOctets = 16 * 1024;
 function send(response: ServerResponse, headers: Readonly<Record<string, string>>, content: Buffer): void {
   response.writeHead(200, { ...headers, "content-length": content.length });
   if (content.length > smallOctets) response.end(content);
-  else response.end(content.latin1Slice(), "latin1");
+  else response.end(content.toString("latin1"), "latin1");
 }
