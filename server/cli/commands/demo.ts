@@ -197,7 +197,12 @@ async function runDemo(
     // The lab's machines are smaller than real ones, and large enough for what these roles do as of now.
     await client.put(`/machines/${name}/role`, { role, ramCheck: "ignore" });
   }
+  const { url } = await client.post<{ url: string }>("/session/links", {});
   process.stdout.write(`The server of the lab: http://${uplink}:8080/api/docs; its data: ${dataDir}\n`);
+  process.stdout.write(
+    `Its dashboard: http://${uplink}:8080/dashboard/sign-in${new URL(url).hash}\n` +
+      `(signs in once, for five minutes; another link: npm run boot -- --data ${dataDir} dashboard)\n`,
+  );
   process.stdout.write(
     `From another terminal: npm run boot -- --data ${dataDir} machine show ${chosen[0]?.name}\n`,
   );
