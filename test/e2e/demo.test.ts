@@ -69,7 +69,11 @@ t.test(
     t.equal(spans.length, 8, "and where the time went, by phase");
     for (const [line] of spans) t.comment(line);
     t.match(out, /Switching on a diskless machine\.\.\./, "one machine, as was asked");
-    t.match(out, /^Its dashboard: http:\/\/\S+:8080\/dashboard\/sign-in#link=\S+$/m, "a link into its dashboard");
+    t.match(
+      out,
+      /^Its dashboard: http:\/\/\S+:8080\/dashboard\/sign-in#link=\S+$/m,
+      "a link into its dashboard",
+    );
     t.notMatch(out, /Building the Debian image/, "the image that was named is not built again");
     const lines = out.split("\n").filter((line) => /^ +\d+ s +master1 /.test(line));
     // It is netbooting for a tenth of a second, which may be too short for a line.
