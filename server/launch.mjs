@@ -120,13 +120,16 @@ function changedAt(path) {
   return Math.max(entry.mtimeMs, ...inside);
 }
 
+/** What the pages are built of: the domain's types of events and phases are in them too. */
+const dashboardSources = ["server/web", "server/domain", "server/build-dashboard.mjs", "package-lock.json"];
+
 /**
  * Builds the pages of the dashboard where they are missing or older than their sources. Without them, or with older ones, the server
  * boots machines all the same. @returns false when that failed
  */
 export function ensureDashboard() {
   if (!existsSync(join(root, "server/web/index.html"))) return existsSync(join(root, "dist/web/index.html"));
-  const sources = Math.max(changedAt(join(root, "server/web")), changedAt(join(root, "package-lock.json")));
+  const sources = Math.max(...dashboardSources.map((path) => changedAt(join(root, path))));
   if (changedAt(join(root, "dist/web/index.html")) >= sources) return true;
   process.stderr.write("Building the dashboard (some seconds)...\n");
   const { status } = spawnSync(findNode(), [join(root, "server/build-dashboard.mjs")], {

@@ -50,8 +50,14 @@ export function afterGroups(before: LiveState, { changed, removed }: GroupsMessa
 }
 
 export function afterOperations(before: LiveState, { changed, removed }: OperationsMessage): LiveState {
-  return { ...before, operations: changedMap(before.operations, changed, removed, idOf) };
+  const operations = changedMap(before.operations, changed, removed, idOf);
+  const ended = [...operations.values()].filter(({ state }) => state !== "running");
+  for (const { id } of ended.slice(0, -mostEnded)) operations.delete(id);
+  return { ...before, operations };
 }
+
+/** Of those that have ended the newest are kept: a page on a wall is open for months. */
+const mostEnded = 200;
 
 const idOf = ({ id }: { readonly id: string }) => id;
 const nameOf = ({ name }: { readonly name: string }) => name;

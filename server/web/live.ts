@@ -36,6 +36,8 @@ setInterval(() => {
 
 /** Waits between attempts, ms; the last of them again and again. */
 const retriesMs = [500, 1000, 2000, 5000];
+/** The server tells something every 15 s at least: after so long without anything nobody is there any more, whatever the browser thinks, ms. */
+const deafAfterMs = 45_000;
 /** A tab that nobody looks at lets its stream go after this, ms: browsers have six connections to a server for all tabs together. */
 const restAfterMs = 30_000;
 
@@ -45,16 +47,21 @@ export function watchLive(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let attempts = 0;
   let isOver = false;
+  let isResting = false;
+  let heardAt = 0;
 
   function open(): void {
-    if (isOver) return;
+    // Whoever asked for the session before may have been told to rest meanwhile.
+    if (isOver || isResting || source) return;
     const stream = new EventSource("/api/v1/live");
     source = stream;
+    heardAt = Date.now();
     function on<Name extends keyof LiveMessages>(
       name: Name,
       change: (before: LiveState, message: LiveMessages[Name]) => LiveState,
     ): void {
       stream.addEventListener(name, (event: MessageEvent<string>) => {
+        heardAt = Date.now();
         state.value = change(state.peek(), JSON.parse(event.data) as LiveMessages[Name]);
       });
     }
@@ -66,18 +73,27 @@ export function watchLive(): () => void {
     on("machines", afterMachines);
     on("groups", afterGroups);
     on("operations", afterOperations);
+    on("beat", (before) => before);
     stream.addEventListener("error", lost);
   }
 
   /** Our own waits: a browser's are its own affair, and it gives up for good where the answer is no stream. */
   function lost(): void {
     source?.close();
-    if (isOver) return;
+    source = undefined;
+    if (isOver || isResting) return;
     if (connection.peek().state !== "lost") connection.value = { state: "lost", since: Date.now() };
     const wait = retriesMs[Math.min(attempts++, retriesMs.length - 1)] ?? 0;
     // A session that ended is no lost connection: it is asked for first.
-    timer = setTimeout(() => void askSession().then(open, lost), wait);
+    timer = setTimeout(() => void askSession().then(open, stillLost), wait);
   }
+  /** Unless the page was looked at again meanwhile, and has opened another one. */
+  function stillLost(): void {
+    if (!source) lost();
+  }
+  const listening = setInterval(() => {
+    if (source && Date.now() - heardAt > deafAfterMs) lost();
+  }, 5000);
 
   function stop(): void {
     clearTimeout(timer);
@@ -86,7 +102,6 @@ export function watchLive(): () => void {
   }
 
   let resting: ReturnType<typeof setTimeout> | undefined;
-  let isResting = false;
   function onVisibility(): void {
     clearTimeout(resting);
     if (document.hidden)
@@ -96,7 +111,8 @@ export function watchLive(): () => void {
       }, restAfterMs);
     else if (isResting) {
       isResting = false;
-      connection.value = { state: "connecting" };
+      // What is shown is as old as it was.
+      if (connection.peek().state !== "lost") connection.value = { state: "connecting" };
       open();
     }
   }
@@ -107,6 +123,7 @@ export function watchLive(): () => void {
     isOver = true;
     document.removeEventListener("visibilitychange", onVisibility);
     clearTimeout(resting);
+    clearInterval(listening);
     stop();
     state.value = nothingLive;
     connection.value = { state: "connecting" };

@@ -1,7 +1,7 @@
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { startRouter } from "./router.ts";
-import { askSession } from "./session.ts";
+import { learnSession } from "./session.ts";
 import { restoreSettings } from "./settings.ts";
 
 startRouter();
@@ -10,6 +10,4 @@ const place = document.getElementById("app");
 void restoreSettings().then(() => {
   if (place) render(<App />, place);
 });
-void askSession().catch(() => {
-  // The page says that the connection is lost, and asks again.
-});
+void learnSession();

@@ -29,6 +29,15 @@ export async function askSession(): Promise<void> {
   }
 }
 
+/** Between two questions at the start, ms. */
+const askAgainMs = 2000;
+
+/** At the start: as often as it takes until the server has said who we are. */
+export async function learnSession(): Promise<void> {
+  while (session.peek() === "unknown")
+    await askSession().catch(() => new Promise((resolve) => setTimeout(resolve, askAgainMs)));
+}
+
 /** @throws Problem where the token or link is none */
 export async function signIn(proof: { readonly token: string } | { readonly link: string }): Promise<void> {
   session.value = await api.post<Session>("/session", proof);

@@ -19,6 +19,7 @@ t.test("the pages are built where they are missing or older than their sources, 
     "server/build-dashboard.mjs": builder,
     "server/web/index.html": "the source",
     "server/web/views/room.tsx": "a view",
+    "server/domain/event.ts": "names of events",
     "package-lock.json": "{}",
   });
   copyFileSync(resolve(import.meta.dirname, "../../server/launch.mjs"), join(directory, "server/launch.mjs"));
@@ -29,6 +30,9 @@ t.test("the pages are built where they are missing or older than their sources, 
     "server/web/views/room.tsx",
     "server/web/views",
     "server/web",
+    "server/domain/event.ts",
+    "server/domain",
+    "server/build-dashboard.mjs",
   ])
     at(path, 1000);
   /** @returns what the launcher says of the pages, and how often they were built so far */
@@ -51,8 +55,11 @@ t.test("the pages are built where they are missing or older than their sources, 
   at("server/web/views", 5000);
   t.same(launch(), ["true", 3], "a source was taken away");
   at("dist/web/index.html", 6000);
-  at("package-lock.json", 7000);
+  at("server/domain/event.ts", 7000);
+  t.same(launch(), ["true", 4], "the server has other events");
+  at("dist/web/index.html", 8000);
+  at("package-lock.json", 9000);
   writeFiles(directory, { fails: "" });
-  t.same(launch(), ["false", 4], "other packages; and that the build fails is told, and no more");
+  t.same(launch(), ["false", 5], "other packages; and that the build fails is told, and no more");
   t.end();
 });

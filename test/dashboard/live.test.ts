@@ -189,6 +189,14 @@ t.test(
   },
 );
 
+t.test("while nothing changes a beat shows that the stream lives", async (t) => {
+  const { clock, server } = await fullRoom(t, 1);
+  const { until, messages } = await watchLive(t, server, server.adminToken);
+  for (let look = 0; look < 60; look++) clock.advanceMs(250);
+  await until(() => messages("beat").length > 0);
+  t.match(messages("beat"), [{ at: /^20..-/ }]);
+});
+
 t.test("a watcher that does not read is cut off, and the others are not", async (t) => {
   const { clock, server, changeAll } = await fullRoom(t, 300);
   const reader = await watchLive(t, server, server.adminToken);

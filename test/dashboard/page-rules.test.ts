@@ -1,6 +1,6 @@
 import t from "tap";
-import type { GroupLive, MachineLive, SnapshotMessage } from "../../server/http/api/live-messages.ts";
-import { afterMachines, afterSnapshot, nothingLive } from "../../server/web/live-state.ts";
+import type { GroupLive, MachineLive, OperationLive, SnapshotMessage } from "../../server/http/api/live-messages.ts";
+import { afterMachines, afterOperations, afterSnapshot, nothingLive } from "../../server/web/live-state.ts";
 import { agoText, bytesText, durationText } from "../../server/web/parts/format.ts";
 import { visibleText } from "../../server/web/parts/visible-text.ts";
 import { pathTo, type Route, routeOf } from "../../server/web/routes.ts";
@@ -149,5 +149,28 @@ t.test("what the stream tells replaces what was known, and what did not change i
   const again = afterSnapshot(changed, { ...snapshot, machines: [{ ...failed }] }, 0);
   t.equal(again.machines.get("s2"), failed, "the same object");
   t.equal(again.machines.size, 1, "a snapshot tells all there is");
+  t.end();
+});
+
+t.test("of operations that have ended the newest are kept, and all that are under way", (t) => {
+  const operation = (id: string, state: OperationLive["state"]): OperationLive => ({
+    id,
+    kind: "power",
+    action: "on",
+    target: null,
+    actor: "vera",
+    state,
+    startedAt: "2026-01-01T00:00:00.000Z",
+    endedAt: null,
+    done: 0,
+    failed: 0,
+    total: 1,
+  });
+  let state = afterOperations(nothingLive, { changed: [operation("long", "running")], removed: [] });
+  for (let number = 1; number <= 300; number++)
+    state = afterOperations(state, { changed: [operation(`op${number}`, "done")], removed: [] });
+  t.equal(state.operations.size, 201);
+  t.ok(state.operations.has("long") && state.operations.has("op300"));
+  t.notOk(state.operations.has("op100"));
   t.end();
 });

@@ -103,6 +103,11 @@ export interface OperationsMessage {
   readonly changed: readonly OperationLive[];
   readonly removed: readonly string[];
 }
+/** `event: beat`: nothing else may have changed for hours, and whoever hears none knows that the connection is dead. */
+export interface BeatMessage {
+  /** The server's time. */
+  readonly at: string;
+}
 
 /** The messages by the name of their event. */
 export interface LiveMessages {
@@ -110,4 +115,5 @@ export interface LiveMessages {
   readonly machines: MachinesMessage;
   readonly groups: GroupsMessage;
   readonly operations: OperationsMessage;
+  readonly beat: BeatMessage;
 }

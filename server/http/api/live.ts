@@ -14,6 +14,8 @@ export interface LiveApiDeps extends LiveBoardDeps {
 
 /** How often is looked for what has changed, while somebody watches: what changes meanwhile is told once, ms. */
 const lookEveryMs = 250;
+/** A sign of life that a page can see: browsers keep comments to themselves. Every so many looks, 15 s. */
+const looksPerBeat = 60;
 /** After a lost connection a browser opens the stream again after this, ms. */
 const retryMs = 1000;
 
@@ -41,7 +43,7 @@ const message = (name: keyof LiveMessages, json: string) => `event: ${name}\ndat
 
 /** @returns the message, or nothing where nothing is to be told */
 function changesMessage(
-  name: Exclude<keyof LiveMessages, "snapshot">,
+  name: Exclude<keyof LiveMessages, "snapshot" | "beat">,
   changed: readonly Told[],
   removed: readonly string[],
 ): string {
@@ -72,6 +74,7 @@ export function registerLiveApi(app: FastifyInstance, deps: LiveApiDeps, streams
   const board = createLiveBoard(deps);
   const audiences = new Map<string, Audience>();
   let isLooking = false;
+  let looks = 0;
 
   const operationsSeenBy = (reach: Reach, all = board.operations()) =>
     new Map([...all].filter(([, { operation }]) => isSeenOperation(operation, reach)));
@@ -98,9 +101,12 @@ export function registerLiveApi(app: FastifyInstance, deps: LiveApiDeps, streams
 
   function tellChanges(): void {
     const { machines, groups, operations } = board.look();
+    const isBeat = ++looks % looksPerBeat === 0;
+    const beat = isBeat ? message("beat", JSON.stringify({ at: isoTime(clock.now()) })) : "";
     for (const audience of audiences.values()) {
       const { reach, watchers } = audience;
       const text =
+        beat +
         changesIn("groups", groups, reach) +
         changesIn("machines", machines, reach) +
         operationChanges(audience, operationsSeenBy(reach, operations));

@@ -16,7 +16,8 @@ export interface Loaded<T> {
  */
 export function useLoaded<T>(ask: (signal: AbortSignal) => Promise<T>, about: readonly unknown[]): Loaded<T> {
   const [turn, setTurn] = useState(0);
-  const [answer, setAnswer] = useState<{ value?: T; problem?: unknown; isLoading: boolean }>({
+  // `key`: what was asked about. A dialog whose choice has changed must not take the plan of the last choice for its own, not for a moment.
+  const [answer, setAnswer] = useState<{ value?: T; problem?: unknown; isLoading: boolean; key?: string }>({
     isLoading: true,
   });
   const latest = useRef(ask);
@@ -24,10 +25,10 @@ export function useLoaded<T>(ask: (signal: AbortSignal) => Promise<T>, about: re
   const key = JSON.stringify(about);
   useEffect(() => {
     const abort = new AbortController();
-    setAnswer((before) => ({ ...before, isLoading: true }));
+    setAnswer((before) => ({ ...before, isLoading: true, key }));
     latest.current(abort.signal).then(
       (value) => {
-        if (!abort.signal.aborted) setAnswer({ value, isLoading: false });
+        if (!abort.signal.aborted) setAnswer({ value, isLoading: false, key });
       },
       (problem: unknown) => {
         if (!abort.signal.aborted) setAnswer((before) => ({ ...before, problem, isLoading: false }));
@@ -36,7 +37,8 @@ export function useLoaded<T>(ask: (signal: AbortSignal) => Promise<T>, about: re
     return () => abort.abort();
   }, [key, turn]);
   const reload = useCallback(() => setTurn((before) => before + 1), []);
-  return { value: answer.value, problem: answer.problem, isLoading: answer.isLoading, reload };
+  const isLoading = answer.isLoading || answer.key !== key;
+  return { value: answer.value, problem: answer.problem, isLoading, reload };
 }
 
 /** Something that the reader set off: is it under way, and what was it refused with? */

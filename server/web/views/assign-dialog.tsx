@@ -59,7 +59,8 @@ export function AssignDialog({
     run(async () => {
       const done = await api.post<AssignmentAnswer>("/assignments", { machines: hostSet, ...order });
       announce(say("assign.done", { count: machines.length, role: visibleText(role, 40) }));
-      if (done.operation !== undefined) followOperation(done.operation);
+      // Without power it has ended already, and what was announced is all there is to tell.
+      if (done.operation !== undefined && power !== "none") followOperation(done.operation);
       onClose();
     });
   return (

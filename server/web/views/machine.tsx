@@ -238,7 +238,8 @@ function DocumentsPart({ path, about }: { path: string; about: readonly unknown[
           {kind === undefined ? (
             <p class="hint">{kinds.length > 0 ? say("documents.choose") : say("documents.none")}</p>
           ) : (
-            <DocumentText path={`${path}/preview/${encodeURIComponent(kind)}`} about={about} />
+            // A new one for each: where a document can't be made, the text of another must not stand under its name.
+            <DocumentText key={kind} path={`${path}/preview/${encodeURIComponent(kind)}`} about={about} />
           )}
         </>
       )}

@@ -41,12 +41,13 @@ export function PowerDialog({
       onClose={onClose}
       actions={
         <>
-          <button type="button" class="button" onClick={onClose}>
+          <button type="button" class="button" autofocus={action !== "on"} onClick={onClose}>
             {say("action.cancel")}
           </button>
           <button
             type="button"
-            autofocus
+            // A key that is held down must not switch a class off.
+            autofocus={action === "on"}
             class={action === "on" ? "button is-main" : "button is-grave"}
             disabled={isBusy}
             onClick={() => void order()}

@@ -1,7 +1,8 @@
 import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { api, at } from "../api.ts";
 import type { Operation } from "../api-types.ts";
-import { operations } from "../live.ts";
+import { connection, operations } from "../live.ts";
 import type { OperationLive } from "../live-state.ts";
 import { ForeignText } from "../parts/foreign-text.tsx";
 import { useAction, useLoaded } from "../parts/load.ts";
@@ -25,14 +26,39 @@ export function RunningOperations() {
   const shown = [...operations.value.values()].filter(({ id, state, total }) =>
     state === "running" ? total > 0 : followed.value.includes(id),
   );
-  if (shown.length === 0) return null;
+  // What ended while the stream was away, or between two looks of the server, is in no snapshot.
+  const isLive = connection.value.state === "live";
+  const missed = isLive ? followed.value.filter((id) => !operations.value.has(id)) : [];
+  if (shown.length + missed.length === 0) return null;
   return (
     <section class="running-operations" aria-label={say("operation.list")}>
       {shown.map((operation) => (
         <OperationStrip key={operation.id} operation={operation} />
       ))}
+      {missed.map((id) => (
+        <MissedOperation key={id} id={id} />
+      ))}
     </section>
   );
+}
+
+/** While it goes on the stream is about to tell of it: it is looked at again after this, ms. */
+const againMs = 1000;
+
+function MissedOperation({ id }: { id: string }) {
+  const { value, reload } = useLoaded(
+    (signal) => api.get<Operation>(at`/operations/${id}`, {}, signal),
+    [id],
+  );
+  useEffect(() => {
+    if (value?.state !== "running") return;
+    const timer = setTimeout(reload, againMs);
+    return () => clearTimeout(timer);
+  }, [value]);
+  if (!value || value.state === "running") return null;
+  const { done, failed, skipped, running, waiting } = value.counts;
+  const through = done + failed + skipped;
+  return <OperationStrip operation={{ ...value, done: through, failed, total: through + running + waiting }} />;
 }
 
 function OperationStrip({ operation }: { operation: OperationLive }) {
