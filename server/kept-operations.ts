@@ -61,7 +61,10 @@ export function keepOperations(deps: KeptOperationsDeps): KeptOperations {
   const powerStatus = createKnownStatus({
     clock,
     power: deps.power ?? withoutPower,
-    settingsOf: (machineId) => JSON.stringify(store.machinePower.settingsOf(machineId) ?? null),
+    settingsOf: ({ id, name, group }) => {
+      const { settingsOf, boardsOf } = store.machinePower;
+      return JSON.stringify(settingsOf(id) ?? [name, group === undefined ? null : boardsOf(group)]);
+    },
   });
   const power = powerStatus.orders;
   const bootOf = (machineId: string): Boot | undefined =>

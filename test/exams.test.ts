@@ -2,6 +2,7 @@ import t from "tap";
 import type { Dispatcher } from "undici";
 import { nextTime } from "../server/cli/commands/exam.ts";
 import { selectTarget } from "../server/domain/assignment.ts";
+import { changeStep, planOperation } from "../server/domain/operation.ts";
 import { boot } from "./support/boot-command.ts";
 import { createBootLab } from "./support/boot-lab.ts";
 import { plain, startServer } from "./support/http-fixture.ts";
@@ -68,6 +69,21 @@ t.test("a room with an exam", async (t) => {
   await lab.settle();
   t.match(lab.of("exam.ended"), [{ actor: undefined, data: { group: "lab225" } }]);
   t.throws(() => lab.undoing.plan(), { code: "NOTHING_TO_UNDO" }, "no undo goes past an exam");
+});
+
+t.test("an exam stops what began while it waited for the disk, and nothing that is over", async (t) => {
+  const lab = await createBootLab(t);
+  for (const seat of [1, 2])
+    await lab.inventory.add({ name: `s${seat}`, macs: [macOf(seat)], group: "lab225" }, "anna");
+  const machines = lab.inventory.all();
+  const starting = lab.exams.start("lab225", { target: role("rescue"), endsAt: undefined }, anna);
+  lab.clock.advanceMs(5);
+  const order = { kind: "power", action: "off" } as const;
+  const planned = planOperation(order, machines, { id: "op_1", actor: "ben", now: lab.clock.now() });
+  const place = { machineId: lab.inventory.get("s1").id, name: "power" } as const;
+  lab.operations.push(changeStep(planned, place, { state: "done" }, lab.clock.now()));
+  t.match(await starting, { exam: { startedAt: lab.clock.now() }, stops: [{ machines: ["s2"] }] });
+  t.match(lab.exams.stopping(planned, machines), { code: "EXAM_UNDER_WAY" });
 });
 
 t.test("what can't be an exam is refused", async (t) => {

@@ -122,10 +122,11 @@ async function lab(t: Parameters<typeof createBootLab>[0]) {
   for (const seat of [1, 2])
     await room.inventory.add({ name: `s${seat}`, macs: [macOf(seat)], group: "lab225" }, "anna");
   const switched: unknown[] = [];
-  const at: { refusal?: Error } = {};
+  const at: { refusal?: Error; beforeAssigning?: () => unknown } = {};
   const switching: Switching = {
     findSame: () => {
       if (at.refusal) throw at.refusal;
+      at.beforeAssigning?.();
       return undefined;
     },
     async begin(order, machines, actor) {
@@ -165,6 +166,7 @@ async function lab(t: Parameters<typeof createBootLab>[0]) {
     scheduling,
     switched,
     refuse: (error: Error) => void (at.refusal = error),
+    meanwhile: (play: () => unknown) => void (at.beforeAssigning = play),
     at: named,
     wrongClock,
     isBehind: (ms: number) => void (behindMs = ms),
@@ -223,6 +225,20 @@ t.test("a schedule whose time comes in an exam assigns nothing, and says why", a
   room.clock.advanceMs(60_000);
   await scheduling.settled();
   t.same(room.store.assignments.all(), []);
+  t.match(room.of("schedule.failed"), [{ message: /lab225 has an exam, started by anna/ }]);
+  await scheduling.stop();
+});
+
+t.test("a schedule switches nothing in an exam that began while it assigned", async (t) => {
+  const room = await lab(t);
+  const scheduling = room.scheduling();
+  await scheduling.add({ ...room.at("lab225", "menu", "noon"), power: "cycle" });
+  const target = { kind: "role", role: "rescue", params: {} } as const;
+  const anna = { actor: "anna", overridesExam: false };
+  room.meanwhile(() => room.exams.start("lab225", { target, endsAt: undefined }, anna));
+  room.clock.advanceMs(60_000);
+  await scheduling.settled();
+  t.same(room.switched, []);
   t.match(room.of("schedule.failed"), [{ message: /lab225 has an exam, started by anna/ }]);
   await scheduling.stop();
 });

@@ -19,6 +19,8 @@ t.test("what merge keys and aliases make of a small document is bounded, and the
   let nested = "a0: &a0 {x: 1}\n";
   for (let level = 1; level < 40; level++)
     nested += `a${level}: &a${level} {<<: [*a${level - 1}, *a${level - 1}], k${level}: 1}\n`;
+  let lists = "l0: &l0 [{x: 1}]\n";
+  for (let level = 1; level < 40; level++) lists += `l${level}: &l${level} [*l${level - 1}, *l${level - 1}]\n`;
   const pairs = Array.from(
     { length: 5000 },
     (_, index) => `a${index}: &a${index} {x: 1}\nb${index}: *a${index}`,
@@ -31,6 +33,8 @@ t.test("what merge keys and aliases make of a small document is bounded, and the
       /merge keys \(<<\) make more than 100000 values/,
     ],
     ["maps merged into each other (1.4 KiB, for ever)", nested, 2, /merge keys \(<<\) make more than 100000/],
+    ["lists of lists that are merged (1.1 KiB, for ever)", `${lists}m: {<<: *l39}\n`, 1, /alias/],
+    ["a list in itself that is merged", "a: &a [*a]\nb:\n  <<: *a\n", 1, /alias|Merge sources/],
     ["a map in itself", "a: &a\n  <<: *a\n  b: 1\n", 2, /merged \(<<\) into itself/],
     ["thousands of anchors and aliases", pairs.join("\n"), 2, /too many aliases/],
   ];

@@ -251,6 +251,12 @@ export function verdictOf(operation: Operation, { steps }: OperationMachine): Ma
   return steps.some(({ state }) => state !== "waiting") ? "running" : "waiting";
 }
 
+/** A machine that failed, or is done, is left alone by an operation that goes on with others. */
+export function isAtWork(operation: Operation, machine: OperationMachine): boolean {
+  const verdict = verdictOf(operation, machine);
+  return verdict === "waiting" || verdict === "running";
+}
+
 /** Whether both ask for the same of the same machines: asked for twice, it is done once. */
 export function isSameWork(
   operation: Operation,

@@ -11,7 +11,7 @@ import type { RollcallError } from "../domain/errors.ts";
 import type { RecordEvent } from "../domain/event.ts";
 import { describeExam, type Exam, isUnderWay, leadsIntoExam, untilWhen } from "../domain/exam.ts";
 import type { Machine } from "../domain/machine.ts";
-import type { Operation } from "../domain/operation.ts";
+import { isAtWork, type Operation } from "../domain/operation.ts";
 import type { Role } from "../domain/role.ts";
 import { waitsForPeople } from "../domain/role.ts";
 import type { ExamRepository } from "../store/exams.ts";
@@ -101,9 +101,11 @@ export function createExams(deps: ExamsDeps) {
   function stoppedBy(exam: Exam): StoppedOperation[] {
     const members = new Map(membersOf(exam.room).map((machine) => [machine.id, machine]));
     return deps.operations().flatMap((operation) => {
-      const machines = operation.machines.flatMap(({ machineId }) => {
-        const machine = members.get(machineId);
-        return machine && isStopped(exam, operation, machine) ? [machine.name] : [];
+      const machines = operation.machines.flatMap((one) => {
+        const machine = members.get(one.machineId);
+        return machine && isAtWork(operation, one) && isStopped(exam, operation, machine)
+          ? [machine.name]
+          : [];
       });
       return machines.length === 0 ? [] : [{ operation, machines }];
     });
@@ -151,7 +153,7 @@ export function createExams(deps: ExamsDeps) {
     const ended = { ...exam, endedAt: clock.now(), endedBy: actor };
     const isOurs = (before: Exam | undefined) =>
       before?.startedAt === exam.startedAt && before.endedAt === undefined;
-    if (!(await exams.put(ended, isOurs))) return;
+    if (!(await exams.put(exam.room, (before) => (isOurs(before) ? ended : undefined)))) return;
     for (const machine of membersOf(exam.room)) deps.onChange(machine);
     record({
       type: "exam.ended",
@@ -221,14 +223,17 @@ export function createExams(deps: ExamsDeps) {
 
     /** @throws GroupNotFound, ExamRoleUnfit, ExamUnderWay, InvalidRequest; what is wrong with the role */
     async start(room: string, request: ExamRequest, asker: Asker): Promise<StartedExam> {
-      const exam = check(room, request, asker);
+      const asked = check(room, request, asker);
       const isFree = (before: Exam | undefined) => before === undefined || !isUnderWay(before, clock.now());
       // An exam that is over by its time and not yet told of is told of first.
       await sweep();
-      if (!(await exams.put(exam, isFree))) {
-        const other = find(room);
-        if (other) refuseExam(other, { ...asker, overridesExam: false }, `another exam in ${room}`);
-      }
+      // It begins when it is in force: what was begun while it waited for the disk began before it.
+      const put = await exams.put(room, (before) =>
+        isFree(before) ? { ...asked, startedAt: clock.now() } : undefined,
+      );
+      const other = put ? undefined : find(room);
+      if (other) refuseExam(other, { ...asker, overridesExam: false }, `another exam in ${room}`);
+      const exam = put ?? asked;
       const stops = stoppedBy(exam);
       for (const machine of membersOf(room)) deps.onChange(machine);
       const stopped = stops.length === 0 ? "" : `; it stops ${stops.map(inWords).join("; ")}`;

@@ -143,6 +143,8 @@ export function createScheduling(deps: SchedulingDeps) {
     try {
       if (result.status === "rejected") throw result.reason;
       const machines = result.value;
+      // An exam may have begun while the disk was waited for.
+      if (order) exams.refuse(machines, { actor: request.actor, overridesExam: false });
       const begun = order && (await deps.switching().begin(order, machines, request.actor));
       const switched = begun ? `, and began ${begun.id}` : "";
       const late = !order && schedule.power !== "none" ? ", and switched none: it is too late for that" : "";

@@ -5,10 +5,12 @@ import type { ClusterNode } from "../domain/cluster-node.ts";
 import {
   BootFailed,
   HostKeyRefused,
+  HostKeyUnknown,
   MachineNotBack,
   MachineUnreachable,
   PowerFailed,
   PowerNotConfigured,
+  PowerNotPossible,
   PowerTooSoon,
   SshRefused,
 } from "../domain/error-catalogue.ts";
@@ -56,8 +58,18 @@ export const bootLimits: BootLimits = {
 /** Methods of an order beside those of the drivers. */
 const byAgent = "agent";
 const byHand = "hand";
-/** What a system says to an order by SSH while it goes down already: pam_nologin(8) lets nobody in, then nobody answers. */
-const saysGoingDown = [SshRefused, MachineUnreachable, PowerFailed, PowerNotConfigured];
+/**
+ * What a system says to an order by SSH while it goes down already: pam_nologin(8) lets nobody in, then nobody answers. And that there is no
+ * other way to restart it: Wake-on-LAN alone, or SSH whose key it never told.
+ */
+const leavesItToAgent = [
+  SshRefused,
+  MachineUnreachable,
+  PowerFailed,
+  PowerNotConfigured,
+  PowerNotPossible,
+  HostKeyUnknown,
+];
 
 const stepOf = (operation: Operation, machine: Machine, name: StepName): OperationStep | undefined =>
   findStep(operation, { machineId: machine.id, name });
@@ -130,7 +142,7 @@ export function createBootSteps(deps: BootStepDeps): Record<"power" | "boot" | "
       // Asked again it is the same other key; what is to be done stands in the advice.
       if (HostKeyRefused.is(error)) return { state: "failed", error };
       // The order that its agent has is as good, and mostly it comes first.
-      if (isResetNode && saysGoingDown.some((refusal) => refusal.is(error))) return rebootedByAgent;
+      if (isResetNode && leavesItToAgent.some((refusal) => refusal.is(error))) return rebootedByAgent;
       if (operation.order.kind !== "reset" || !PowerNotConfigured.is(error)) throw error;
       const message = "it has no power method: switch it off and on by hand";
       return { state: "done", message, facts: { method: byHand, role } };

@@ -5,12 +5,12 @@ import type { Machine } from "../domain/machine.ts";
 import {
   changeStep,
   endOperation,
+  isAtWork,
   isSameWork,
   type Operation,
   type OperationMachine,
   type OperationOrder,
   planOperation,
-  verdictOf,
 } from "../domain/operation.ts";
 import type { OperationPosition, OperationRepository } from "../store/operations.ts";
 import type { Runner } from "./runner.ts";
@@ -139,12 +139,6 @@ export function createOperations({ clock, ids, record, operations, runner }: Ope
   };
 }
 export type Operations = ReturnType<typeof createOperations>;
-
-/** A machine that failed, or is done, is left alone by an operation that goes on with others. */
-function isAtWork(operation: Operation, machine: OperationMachine): boolean {
-  const verdict = verdictOf(operation, machine);
-  return verdict === "waiting" || verdict === "running";
-}
 
 /** `s4, s5 and 28 more` */
 function inWords(names: readonly string[]): string {

@@ -26,7 +26,7 @@ export interface KnownStatusDeps {
   readonly clock: Pick<Clock, "now" | "monotonicMs">;
   readonly power: Power;
   /** How a machine is switched, as a text. */
-  readonly settingsOf: (machineId: string) => string;
+  readonly settingsOf: (machine: Machine) => string;
 }
 
 /** Machines' power as it was seen of late: many who look ask a machine once, and an order makes it asked anew. */
@@ -36,9 +36,9 @@ export function createKnownStatus({ clock, power, settingsOf }: KnownStatusDeps)
   /** The same power; what is known of a machine ends with an order to it. */
   const orders: Power = {
     ...power,
-    async act(machine, action, signal) {
+    async act(machine, action, signal, wishes) {
       try {
-        return await power.act(machine, action, signal);
+        return await power.act(machine, action, signal, wishes);
       } finally {
         looks.delete(machine.id);
       }
@@ -48,7 +48,7 @@ export function createKnownStatus({ clock, power, settingsOf }: KnownStatusDeps)
   return {
     /** @throws what `Power.status` throws, and that is known for a while too */
     of(machine: Machine): Promise<KnownOutcome> {
-      const settings = settingsOf(machine.id);
+      const settings = settingsOf(machine);
       const before = looks.get(machine.id);
       const isKnown =
         before?.settings === settings &&

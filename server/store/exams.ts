@@ -35,14 +35,18 @@ export function createExamRepository(db: Database, queue: CommitQueue) {
     all: (): Exam[] => [...byRoom.values()],
     find: (room: string): Exam | undefined => byRoom.get(room),
     /**
-     * Puts one in the place of the room's last one, if `mayReplace` says so of what stands there in this very commit.
-     * @returns whether it was put
+     * Puts one in the place of the room's last one.
+     * @param make asked in this very commit, with what stands there; undefined leaves it @returns the one that was put
      */
-    put: (exam: Exam, mayReplace: (before: Exam | undefined) => boolean): Promise<boolean> =>
+    put: (
+      room: string,
+      make: (before: Exam | undefined) => Exam | undefined,
+    ): Promise<Exam | undefined> =>
       queue.run(({ onRollback }) => {
-        const before = byRoom.get(exam.room);
-        if (!mayReplace(before)) return false;
-        const { room, target, startedAt, startedBy, endsAt, endedAt, endedBy } = exam;
+        const before = byRoom.get(room);
+        const exam = make(before);
+        if (!exam) return undefined;
+        const { target, startedAt, startedBy, endsAt, endedAt, endedBy } = exam;
         upsert.run(
           room,
           JSON.stringify(target),
@@ -54,7 +58,7 @@ export function createExamRepository(db: Database, queue: CommitQueue) {
         );
         byRoom.set(room, exam);
         onRollback(() => (before ? byRoom.set(room, before) : byRoom.delete(room)));
-        return true;
+        return exam;
       }),
   };
 }

@@ -4,11 +4,11 @@ import {
   isAlias,
   isMap,
   isNode,
-  isPair,
   isScalar,
   isSeq,
   type Node,
   visit,
+  type YAMLSeq,
 } from "yaml";
 
 /** Values that merge keys may add to those that are written. */
@@ -66,6 +66,7 @@ export function expansionFault(document: Document, merges: boolean): ExpansionFa
   });
   const at = (node: Node | undefined): number => node?.range?.[0] ?? 0;
   const sizes = new Map<Node, Size>();
+  const lists = new Map<YAMLSeq, Size>();
   const open = new Set<Node>();
   let cycle: Node | undefined;
 
@@ -99,12 +100,17 @@ export function expansionFault(document: Document, merges: boolean): ExpansionFa
   function mergedSize(value: unknown): Size {
     const source = isAlias(value) ? targets.get(value) : value;
     const own: Size = isAlias(value) ? { values: 0, aliases: 1 } : nothing;
-    if (isSeq(source))
-      return source.items.reduce<Size>(
-        (sum, item) => add(sum, isPair(item) ? nothing : mergedSize(item)),
-        own,
-      );
-    return add(own, sizeOf(source, true));
+    return add(own, isSeq(source) ? listSize(source) : sizeOf(source, true));
+  }
+
+  /** Of a list of maps; of a list in that list the library makes nothing but an error. */
+  function listSize(list: YAMLSeq): Size {
+    const known = lists.get(list);
+    if (known) return known;
+    const isMerged = (item: unknown) => isMap(isAlias(item) ? targets.get(item) : item);
+    const size = list.items.filter(isMerged).reduce<Size>((sum, item) => add(sum, mergedSize(item)), nothing);
+    lists.set(list, size);
+    return size;
   }
 
   if (marked === 0 && !firstMerge) return undefined;

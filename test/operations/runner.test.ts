@@ -3,8 +3,10 @@ import type { Boot } from "../../server/domain/boot.ts";
 import type { ClusterNode, NodeState } from "../../server/domain/cluster-node.ts";
 import {
   HostKeyRefused,
+  HostKeyUnknown,
   MachineUnreachable,
   PowerNotConfigured,
+  PowerNotPossible,
   PowerTooSoon,
   SshRefused,
   StoreFailed,
@@ -251,6 +253,11 @@ for (const [what, play] of [
   ["refuses logins", { refuse: () => SshRefused({ machine: "s1", user: "debian", reason: "nologin" }) }],
   ["is not heard of", { refuse: () => MachineUnreachable({ machine: "s1", address: "", reason: "" }) }],
   ["is woken in vain", { method: "wol" }],
+  [
+    "has Wake-on-LAN alone",
+    { refuse: () => PowerNotPossible({ machine: "s1", action: "restart it", problem: "" }) },
+  ],
+  ["never told its SSH key", { refuse: () => HostKeyUnknown({ machine: "s1" }) }],
 ] as const)
   t.test(`a node that goes down by its agent's order and ${what} needs no other order`, async (t) => {
     const world = createWorld(t, 1, { power: createFakePower(play) });

@@ -1,12 +1,13 @@
 import t from "tap";
 import { BmcUnreachable } from "../../server/domain/error-catalogue.ts";
-import type { PowerOutcome } from "../../server/domain/power.ts";
+import type { PowerOutcome, PowerWishes } from "../../server/domain/power.ts";
 import { createKnownStatus, knownForMs } from "../../server/power/known-status.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { sampleMachine } from "../support/samples.ts";
 
 /** A board that counts who logs in, and answers when it is told. */
 function board() {
+  const wishes: (PowerWishes | undefined)[] = [];
   const clock = new ManualClock(0);
   const asked: { answer(outcome: PowerOutcome): void; fail(error: Error): void }[] = [];
   let settings = "first";
@@ -14,7 +15,10 @@ function board() {
     clock,
     settingsOf: () => settings,
     power: {
-      act: () => Promise.resolve({ method: "ipmi", state: "off" }),
+      act: async (_machine, _action, _signal, wish) => {
+        wishes.push(wish);
+        return { method: "ipmi", state: "off" };
+      },
       status: () => new Promise((resolve, reject) => void asked.push({ answer: resolve, fail: reject })),
     },
   });
@@ -24,6 +28,7 @@ function board() {
     known,
     machine,
     asked,
+    wishes,
     use: (next: string) => void (settings = next),
     look: () => known.of(machine),
   };
@@ -73,4 +78,10 @@ t.test("an order to the machine, or another way to switch it, makes it asked ane
   use("second");
   void look();
   t.equal(asked.length, 3, "also while the other one is asked");
+});
+
+t.test("an order goes on with all that was said of it", async (t) => {
+  const { known, machine, wishes } = board();
+  await known.orders.act(machine, "cycle", new AbortController().signal, { prefersBoard: true });
+  t.strictSame(wishes, [{ prefersBoard: true }]);
 });

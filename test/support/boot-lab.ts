@@ -13,6 +13,7 @@ import type { DhcpContact, FirstStageProgress, TftpContact } from "../../server/
 import type { Event, NewEvent } from "../../server/domain/event.ts";
 import { firmwareByCode } from "../../server/domain/firmware.ts";
 import type { Machine } from "../../server/domain/machine.ts";
+import type { Operation } from "../../server/domain/operation.ts";
 import type { Mac } from "../../server/net/mac.ts";
 import { createAssigning } from "../../server/inventory/assigning.ts";
 import { createExams } from "../../server/inventory/exams.ts";
@@ -122,6 +123,7 @@ export async function createBootLab(
   });
   const missing = new Set<string>();
   const progresses: [Mac, FirstStageProgress][] = [];
+  const operations: Operation[] = [];
   const exams = createExams({
     clock,
     record,
@@ -130,7 +132,7 @@ export async function createBootLab(
     check: (target) => boots.check(target),
     findRole: (role) => allRoles().roles.get(role),
     targetWithoutExam: (machine) => withoutExam(boots.select(machine)),
-    operations: () => [],
+    operations: () => operations,
     onChange,
   });
   const boots = createBootService({
@@ -191,6 +193,8 @@ export async function createBootLab(
     undoing,
     record,
     exams,
+    /** Those under way, as an exam that begins finds them. */
+    operations,
     events,
     steps,
     missing,

@@ -159,6 +159,8 @@ export function registerAssignmentApi(app: FastifyInstance, deps: AssignmentApiD
       // Before anything is written: two may not switch the same machine.
       if (action !== undefined) operations.findSame(order, subjects);
       const lines = await assigning.assign(asked);
+      // An exam may have begun while the disk was waited for.
+      if (action !== undefined) exams.refuse(subjects, request.asker);
       const begin = action === undefined ? operations.noteAssigned : operations.begin;
       const { id } = await begin(order, subjects, request.actor);
       return { dryRun: false, operation: id, plan: lines.map(planView) };
