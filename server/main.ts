@@ -35,7 +35,7 @@ export function commandFor(dataDir: string, from = process.cwd(), command = "sta
 const signInHint = (dataDir: string): string =>
   existsSync(resolve(root, "dist/web/index.html"))
     ? `sign in with a token, or by a link: ${commandFor(dataDir, process.cwd(), "dashboard")}`
-    : "not built: node server/build-dashboard.mjs";
+    : "not built: npm run boot-assets builds it, or says what is wrong";
 
 /** Where images and their signatures are; empty: the registry is switched off. */
 export function registryLine(

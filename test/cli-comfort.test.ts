@@ -78,11 +78,12 @@ Alarms of the last hour
   alarm two servers\ufffd[31m (2 min ago)
 
 Next
-  boot machine show s9              why its boot failed
+  boot doctor s9                    why its boot failed, and what to do
   boot events                       what else happened
   boot machine accept m-1 --name s1  somebody new waits
   boot status --watch               see them through
   boot status                       the whole roll
+  boot dashboard                    the same in a browser: a link that signs you in
   boot --help                       all commands, with examples
 `
       .replaceAll(/^( {2}boot .*?) {2,}/gm, (_, command: string) => `${command.padEnd(37)}`)

@@ -65,7 +65,8 @@ Examples:
   boot s4,s5 worker           these two machines boot as workers from now on
   boot lab225 rescue --once   the room boots into rescue, one time
   boot s[4-9]                 what they boot, and why
-  boot status --watch         the roll of the lab, live`,
+  boot status --watch         the roll of the lab, live
+  boot dashboard              the same in a browser: a link that signs you in`,
     )
     .exitOverride();
   const session = () => createSession(program.opts<SessionOptions>(), process.env);

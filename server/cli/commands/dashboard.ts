@@ -29,7 +29,7 @@ export function dashboardCommand(program: Command, open: () => Session): void {
       session.show(
         link,
         () =>
-          `${link.url}\nIt signs in as you, once, until ${link.expiresAt}. Whoever has it can do what you can.\n`,
+          `${link.url}\nIt signs in as you, once, until ${new Date(link.expiresAt).toLocaleString("sv-SE")}. Whoever has it can do what you can.\n`,
       );
       if (options.open && !(await openInBrowser(link.url)))
         process.stderr.write("No browser could be started (xdg-open); open the link yourself.\n");

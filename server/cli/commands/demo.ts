@@ -201,7 +201,7 @@ async function runDemo(
   process.stdout.write(`The server of the lab: http://${uplink}:8080/api/docs; its data: ${dataDir}\n`);
   process.stdout.write(
     `Its dashboard: http://${uplink}:8080/dashboard/sign-in${new URL(url).hash}\n` +
-      `(signs in once, for five minutes; another link: npm run boot -- --data ${dataDir} dashboard)\n`,
+      `(signs in once, for five minutes; another link: npm run boot -- --data ${dataDir} dashboard, with ${uplink} as its address)\n`,
   );
   process.stdout.write(
     `From another terminal: npm run boot -- --data ${dataDir} machine show ${chosen[0]?.name}\n`,

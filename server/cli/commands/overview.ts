@@ -51,7 +51,7 @@ function nextSteps(machines: readonly MachineView[], hasAlarms: boolean): Overvi
       why: "no machine is known yet; or switch one on in the network that this server serves",
     });
   if (failed !== undefined)
-    steps.push({ command: `boot machine show ${failed}`, why: "why its boot failed" });
+    steps.push({ command: `boot doctor ${failed}`, why: "why its boot failed, and what to do" });
   if (hasAlarms) steps.push({ command: "boot events", why: "what else happened" });
   if (discovered !== undefined)
     steps.push({ command: `boot machine accept ${discovered} --name s1`, why: "somebody new waits" });
@@ -59,6 +59,7 @@ function nextSteps(machines: readonly MachineView[], hasAlarms: boolean): Overvi
     steps.push({ command: "boot status --watch", why: "see them through" });
   if (idle !== undefined) steps.push({ command: `boot ${idle} worker`, why: "it has no role yet" });
   if (machines.length > 0) steps.push({ command: "boot status", why: "the whole roll" });
+  steps.push({ command: "boot dashboard", why: "the same in a browser: a link that signs you in" });
   return [...steps, { command: "boot --help", why: "all commands, with examples" }];
 }
 

@@ -18,8 +18,8 @@ const notBuiltPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Rollcall</title>
 <h1>The dashboard is not built</h1>
 <p>Rollcall is up and boots machines; the pages of its dashboard are missing.</p>
-<p>In its directory on the server, run <code>npm ci</code> and then <code>node server/build-dashboard.mjs</code> (<code>npm start</code>
-does both), and load this page again. Meanwhile <code>boot status</code> shows the roll.</p></html>
+<p>In its directory on the server, run <code>npm run boot-assets</code>: it builds them with <code>server/build-dashboard.mjs</code>, or says
+what is wrong. Then load this page again. Meanwhile <code>boot status</code> shows the roll.</p></html>
 `;
 
 /** The pages of the dashboard: files of dist/web, and the one page for every address that the browser's side gives a meaning. */
