@@ -23,4 +23,10 @@ export const clusterWords = {
   "cluster.student": "Student",
   "cluster.namespace": "Przestrzeń nazw",
   "cluster.pods": "Pody",
+  "cluster.quota": "Limity",
+  "cluster.quotaOf": "Wykorzystanie: {student}",
+  "cluster.resource": "Zasób",
+  "cluster.used": "Użyto",
+  "cluster.hard": "Limit",
+  "cluster.noQuota": "Klaster jeszcze tego nie podał.",
 };

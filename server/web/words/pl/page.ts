@@ -6,6 +6,7 @@ export const pageWords = {
   "page.theme": "Kolory",
   "page.signedInAs": "Zalogowano jako {name}",
   "page.nowhere": "Nie ma takiej strony.",
+  "page.notForRooms": "Ta strona dotyczy całego serwera, a Twój token obejmuje tylko te sale:",
   "page.loading": "Wczytywanie…",
   "theme.system": "Kolory systemu",
   "theme.light": "Jasne",

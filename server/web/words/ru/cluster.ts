@@ -23,4 +23,10 @@ export const clusterWords = {
   "cluster.student": "Студент",
   "cluster.namespace": "Пространство имён",
   "cluster.pods": "Поды",
+  "cluster.quota": "Квота",
+  "cluster.quotaOf": "Использование: {student}",
+  "cluster.resource": "Ресурс",
+  "cluster.used": "Занято",
+  "cluster.hard": "Предел",
+  "cluster.noQuota": "Кластер пока этого не сообщил.",
 };

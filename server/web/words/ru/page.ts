@@ -6,6 +6,8 @@ export const pageWords = {
   "page.theme": "Цвета",
   "page.signedInAs": "Вход выполнен: {name}",
   "page.nowhere": "Такой страницы нет.",
+  "page.notForRooms":
+    "Эта страница относится ко всему серверу, а ваш токен действует только для этих аудиторий:",
   "page.loading": "Загрузка…",
   "theme.system": "Цвета системы",
   "theme.light": "Светлые",
