@@ -3,6 +3,7 @@
 import type { Phase } from "../domain/machine.ts";
 import type { OperationKind, OperationState, StepState, MachineVerdict } from "../domain/operation.ts";
 import type { PowerAction, PowerMethod } from "../domain/power.ts";
+import type { RoleParameter } from "../domain/role.ts";
 import type { TokenScope } from "../domain/api-token.ts";
 
 export interface Session {
@@ -49,6 +50,7 @@ export interface Exam {
 export interface Role {
   readonly name: string;
   readonly description: string;
+  readonly parameters: Readonly<Record<string, RoleParameter>>;
 }
 
 export interface Machine {

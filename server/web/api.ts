@@ -36,6 +36,7 @@ interface CallOptions {
   readonly body?: object;
   readonly query?: Query;
   readonly signal?: AbortSignal;
+  readonly overridesExam?: boolean;
 }
 
 type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -43,6 +44,8 @@ type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 const apiPath = "/api/v1";
 /** A request that no other origin's page can make: browsers ask us first before they send this header from there. */
 const ownRequest = { "x-rollcall-request": "dashboard" };
+/** An administrator's word that an exam does not stop this. */
+const overridingExam = { "rollcall-override-exam": "true" };
 
 let onSignedOut: () => void = () => {};
 /** @param listener is told when the server no longer knows who we are */
@@ -54,8 +57,8 @@ export function whenSignedOut(listener: () => void): void {
  * @param path below /api/v1; parts of it that are names are encoded by `at`
  * @throws Problem
  */
-async function call<T>(method: Method, path: string, { body, query = {}, signal }: CallOptions): Promise<T> {
-  const response = await answerOf(method, addressOf(path, query), body, signal);
+async function call<T>(method: Method, path: string, options: CallOptions): Promise<T> {
+  const response = await answerOf(method, addressOf(path, options.query ?? {}), options);
   if (response.status === 204) return undefined as T;
   const text = await response.text();
   if (!response.ok) {
@@ -69,15 +72,18 @@ async function call<T>(method: Method, path: string, { body, query = {}, signal 
 async function answerOf(
   method: Method,
   address: string,
-  body: object | undefined,
-  signal: AbortSignal | undefined,
+  { body, signal, overridesExam = false }: CallOptions,
 ): Promise<Response> {
   try {
     return await fetch(address, {
       method,
       credentials: "same-origin",
       cache: "no-store",
-      headers: { ...ownRequest, ...(body ? { "content-type": "application/json" } : {}) },
+      headers: {
+        ...ownRequest,
+        ...(body ? { "content-type": "application/json" } : {}),
+        ...(overridesExam ? overridingExam : {}),
+      },
       ...(body ? { body: JSON.stringify(body) } : {}),
       ...(signal ? { signal } : {}),
     });
@@ -123,7 +129,9 @@ export function at(parts: TemplateStringsArray, ...names: readonly string[]): st
 export const api = {
   get: <T>(path: string, query: Query = {}, signal?: AbortSignal) =>
     call<T>("GET", path, { query, ...(signal ? { signal } : {}) }),
-  post: <T>(path: string, body: object = {}) => call<T>("POST", path, { body }),
+  /** @param overridesExam of an administrator, who was asked whether to do it in spite of an exam */
+  post: <T>(path: string, body: object = {}, overridesExam = false) =>
+    call<T>("POST", path, { body, overridesExam }),
   put: <T>(path: string, body: object) => call<T>("PUT", path, { body }),
   patch: <T>(path: string, body: object) => call<T>("PATCH", path, { body }),
   delete: <T = void>(path: string, body?: object) => call<T>("DELETE", path, body ? { body } : {}),

@@ -2,9 +2,10 @@ import { useEffect } from "preact/hooks";
 import { watchLive } from "./live.ts";
 import { Announcer } from "./parts/announcer.tsx";
 import { ConnectionNotice, Header } from "./parts/header.tsx";
+import { NotForRooms } from "./parts/not-for-rooms.tsx";
 import { route } from "./router.ts";
 import type { Route } from "./routes.ts";
-import { session } from "./session.ts";
+import { isLimited, session } from "./session.ts";
 import { ClusterView } from "./views/cluster.tsx";
 import { EventsView } from "./views/events.tsx";
 import { ImagesView } from "./views/images.tsx";
@@ -56,9 +57,9 @@ function viewOf(at: Route) {
     case "machine":
       return <MachineView key={at.machine} machine={at.machine} />;
     case "cluster":
-      return <ClusterView />;
+      return isLimited.value ? <NotForRooms title={say("cluster.title")} /> : <ClusterView />;
     case "images":
-      return <ImagesView />;
+      return isLimited.value ? <NotForRooms title={say("images.title")} /> : <ImagesView />;
     case "events":
       return <EventsView />;
     case "operations":

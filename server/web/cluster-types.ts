@@ -34,3 +34,15 @@ export interface Student {
   readonly cpu: string | null;
   readonly memory: string | null;
 }
+
+export interface QuotaLine {
+  readonly resource: string;
+  /** As Kubernetes writes quantities, e.g. `500m`, `1Gi`. */
+  readonly used: string;
+  readonly hard: string;
+}
+
+export interface StudentDetails extends Student {
+  /** Empty: the cluster has not said. */
+  readonly quota: readonly QuotaLine[];
+}

@@ -64,16 +64,18 @@ export interface TimelinePart {
   readonly medianOf: number;
 }
 
+export interface BootSummary {
+  readonly id: string;
+  readonly startedAt: string;
+  readonly endedAt: string | null;
+  readonly outcome: "running" | "ready" | "failed" | "abandoned" | "local" | "handed-over";
+  readonly target: string | null;
+  readonly verdict: string | null;
+}
+
 export interface Timeline {
   readonly compared: number;
-  readonly boot: {
-    readonly id: string;
-    readonly startedAt: string;
-    readonly endedAt: string | null;
-    readonly outcome: "running" | "ready" | "failed" | "abandoned" | "local" | "handed-over";
-    readonly target: string | null;
-    readonly verdict: string | null;
-  } | null;
+  readonly boot: BootSummary | null;
   readonly parts: readonly (TimelinePart & { readonly ms: number })[];
   readonly underWay: TimelinePart | null;
 }

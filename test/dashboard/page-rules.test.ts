@@ -1,5 +1,10 @@
 import t from "tap";
-import type { GroupLive, MachineLive, OperationLive, SnapshotMessage } from "../../server/http/api/live-messages.ts";
+import type {
+  GroupLive,
+  MachineLive,
+  OperationLive,
+  SnapshotMessage,
+} from "../../server/http/api/live-messages.ts";
 import { afterMachines, afterOperations, afterSnapshot, nothingLive } from "../../server/web/live-state.ts";
 import { agoText, bytesText, durationText } from "../../server/web/parts/format.ts";
 import { visibleText } from "../../server/web/parts/visible-text.ts";

@@ -101,3 +101,15 @@ export async function tabTo(page: Page, selector: string, key = "Tab"): Promise<
   }
   throw new Error(`no way by ${key} leads to ${selector}`);
 }
+
+/** Goes on by Tab until what has the focus is called so. @param name all of its text or its aria-label */
+export async function tabToNamed(page: Page, name: string, key = "Tab"): Promise<void> {
+  for (let presses = 0; presses < 100; presses++) {
+    const focused = await page.evaluate<string>(
+      `(document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.textContent ?? "").trim()`,
+    );
+    if (focused === name) return;
+    await page.keyboard.press(key);
+  }
+  throw new Error(`no way by ${key} leads to “${name}”`);
+}

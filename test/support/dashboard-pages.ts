@@ -22,3 +22,15 @@ export function signedInPages({
     return page;
   };
 }
+
+/** As `signedInPages`, by a token that is typed in. */
+export function tokenPages({ browser, home }: { readonly browser: TestBrowser; readonly home: string }) {
+  return async (token: string, options: PageOptions = {}): Promise<Page> => {
+    const page = await browser.open(options);
+    await page.goto(home);
+    await page.locator("input[name=token]").fill(token);
+    await page.keyboard.press("Enter");
+    await page.locator(".connection.is-live").waitFor();
+    return page;
+  };
+}

@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { connection } from "../live.ts";
 import { route } from "../router.ts";
 import { pathTo, type Route } from "../routes.ts";
-import { session, signOut } from "../session.ts";
+import { isLimited, session, signOut } from "../session.ts";
 import { chooseLanguage, chooseTheme, theme, themes } from "../settings.ts";
 import { keyOf, language, languages, locale, say } from "../words.ts";
 import { ForeignText } from "./foreign-text.tsx";
@@ -11,6 +11,8 @@ import { timeText } from "./format.ts";
 import "./header.css";
 
 const views = ["rooms", "cluster", "images", "events", "operations"] as const;
+/** Of the whole server: a token of some rooms has nothing there. */
+const ofWholeServer: ReadonlySet<string> = new Set(["cluster", "images"]);
 
 /** Which of the views above a page belongs to. */
 const sections: Readonly<Record<Route["view"], (typeof views)[number] | undefined>> = {
@@ -29,6 +31,7 @@ const sections: Readonly<Record<Route["view"], (typeof views)[number] | undefine
 export function Header() {
   const [isOpen, setOpen] = useState(false);
   const section = sections[route.value.view];
+  const shown = views.filter((view) => !(isLimited.value && ofWholeServer.has(view)));
   return (
     <header class="page-head">
       <a class="brand" href={pathTo({ view: "rooms" })}>
@@ -48,7 +51,7 @@ export function Header() {
       </button>
       <div id="page-parts" class={isOpen ? "page-parts is-open" : "page-parts"}>
         <nav class="page-views" aria-label={say("page.views")} onClick={() => setOpen(false)}>
-          {views.map((view) => (
+          {shown.map((view) => (
             <a href={pathTo({ view })} aria-current={section === view ? "page" : undefined}>
               {say(keyOf("nav", view))}
             </a>

@@ -41,6 +41,17 @@ export function useLoaded<T>(ask: (signal: AbortSignal) => Promise<T>, about: re
   return { value: answer.value, problem: answer.problem, isLoading, reload };
 }
 
+/** What is written, once the writer pauses: until then what it was before. @param value compared as JSON */
+export function useSettled<T>(value: T, pauseMs = 300): T {
+  const [settled, setSettled] = useState(value);
+  const key = JSON.stringify(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), pauseMs);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return settled;
+}
+
 /** Something that the reader set off: is it under way, and what was it refused with? */
 export function useAction(): {
   readonly isBusy: boolean;

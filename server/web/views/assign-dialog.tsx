@@ -1,20 +1,24 @@
 import { useState } from "preact/hooks";
 import { api } from "../api.ts";
-import type { AssignmentAnswer, AssignmentLine } from "../api-types.ts";
+import type { AssignmentAnswer, AssignmentLine, Role } from "../api-types.ts";
 import type { MachineLive } from "../live-state.ts";
 import { announce } from "../parts/announcer.tsx";
 import { Dialog } from "../parts/dialog.tsx";
 import { ForeignText } from "../parts/foreign-text.tsx";
-import { useAction, useLoaded } from "../parts/load.ts";
+import { type Loaded, useAction, useLoaded, useSettled } from "../parts/load.ts";
 import { ProblemMessage } from "../parts/problem-message.tsx";
 import { Table } from "../parts/table.tsx";
 import { visibleText } from "../parts/visible-text.ts";
 import { say } from "../words.ts";
+import { RefusedOrder } from "./exam-override.tsx";
 import { hostSetOf } from "./host-set.ts";
-import { RoleField } from "./role-field.tsx";
+import { ParameterFields } from "./parameter-fields.tsx";
+import { RoleField, useRoles } from "./role-field.tsx";
+import { chosenParameters, type TypedParameters } from "./role-parameters.ts";
 import { followOperation } from "./running-operations.tsx";
 import "./action-dialogs.css";
 
+const kinds = ["role", "url"] as const;
 const modes = ["always", "once"] as const;
 const powers = ["none", "wake", "cycle"] as const;
 
@@ -30,9 +34,50 @@ const submitWords = {
 } as const;
 
 interface AssignmentOrder {
+  readonly kind: (typeof kinds)[number];
   readonly role: string;
+  readonly typed: TypedParameters;
+  /** Of an iPXE script of one's own. */
+  readonly url: string;
   readonly mode: (typeof modes)[number];
   readonly power: (typeof powers)[number];
+}
+
+const nothingOrdered: AssignmentOrder = {
+  kind: "role",
+  role: "",
+  typed: {},
+  url: "",
+  mode: "always",
+  power: "none",
+};
+
+/** As the API takes it; undefined: nothing is chosen yet. */
+function targetOf({ kind, role, typed, url }: AssignmentOrder, roles: readonly Role[]): object | undefined {
+  if (kind === "url") return url.trim() === "" ? undefined : { url: url.trim() };
+  if (role === "") return undefined;
+  const params = chosenParameters(roles.find(({ name }) => name === role)?.parameters ?? {}, typed);
+  return Object.keys(params).length === 0 ? { role } : { role, params };
+}
+
+/** What the order would do. @returns what is asked of the API; undefined: nothing is chosen yet; and whether the plan is that of it */
+function usePlan(order: AssignmentOrder, machines: string, roles: readonly Role[]) {
+  const target = targetOf(order, roles);
+  const asked = target && { machines, ...target, mode: order.mode };
+  const settled = useSettled(asked);
+  const plan = useLoaded(
+    () =>
+      settled
+        ? api.post<AssignmentAnswer>("/assignments", { ...settled, dryRun: true })
+        : Promise.resolve(undefined),
+    [settled],
+  );
+  const isSettled = asked !== undefined && JSON.stringify(settled) === JSON.stringify(asked);
+  return {
+    asked,
+    plan,
+    isPlanned: isSettled && plan.value !== undefined && !plan.isLoading && plan.problem === undefined,
+  };
 }
 
 /** What machines boot from now on: the plan follows each choice, and is done as it was shown. */
@@ -43,22 +88,17 @@ export function AssignDialog({
   machines: readonly MachineLive[];
   onClose: () => void;
 }) {
-  const [order, setOrder] = useState<AssignmentOrder>({ role: "", mode: "always", power: "none" });
-  const hostSet = hostSetOf(machines);
-  const { role, mode, power } = order;
-  const plan = useLoaded(
-    () =>
-      role === ""
-        ? Promise.resolve(undefined)
-        : api.post<AssignmentAnswer>("/assignments", { machines: hostSet, role, mode, dryRun: true }),
-    [role, mode, hostSet],
-  );
+  const roles = useRoles();
+  const [order, setOrder] = useState(nothingOrdered);
+  const { kind, role, url, power } = order;
+  const { asked, plan, isPlanned } = usePlan(order, hostSetOf(machines), roles.value ?? []);
   const { isBusy, problem, run } = useAction();
-  const isPlanned = role !== "" && plan.value !== undefined && !plan.isLoading && plan.problem === undefined;
-  const assign = () =>
+  const assign = (overridesExam: boolean) =>
     run(async () => {
-      const done = await api.post<AssignmentAnswer>("/assignments", { machines: hostSet, ...order });
-      announce(say("assign.done", { count: machines.length, role: visibleText(role, 40) }));
+      const done = await api.post<AssignmentAnswer>("/assignments", { ...asked, power }, overridesExam);
+      announce(
+        say("assign.done", { count: machines.length, role: visibleText(kind === "role" ? role : url, 40) }),
+      );
       // Without power it has ended already, and what was announced is all there is to tell.
       if (done.operation !== undefined && power !== "none") followOperation(done.operation);
       onClose();
@@ -76,20 +116,20 @@ export function AssignDialog({
             type="button"
             class={power === "cycle" ? "button is-grave" : "button is-main"}
             disabled={!isPlanned || isBusy}
-            onClick={() => void assign()}
+            onClick={() => void assign(false)}
           >
             {say(submitWords[power], { count: machines.length })}
           </button>
         </>
       }
     >
-      <RoleField role={role} onChange={(next) => setOrder({ ...order, role: next })} />
+      <Target order={order} roles={roles} onChange={setOrder} />
       <div class="choices">
         <Choice
           legend={say("assign.mode")}
           name="mode"
           values={modes}
-          value={mode}
+          value={order.mode}
           textOf={(value) => say(value === "always" ? "assign.always" : "assign.once")}
           onChange={(next) => setOrder({ ...order, mode: next })}
         />
@@ -103,13 +143,68 @@ export function AssignDialog({
         />
       </div>
       <h3>{say("plan.title")}</h3>
-      {role === "" && <p class="hint">{say("plan.choose")}</p>}
-      {role !== "" && plan.isLoading && !plan.value && <p class="hint">{say("plan.working")}</p>}
-      <ProblemMessage problem={plan.problem} />
-      {role !== "" && plan.value && <AssignmentPlan lines={plan.value.plan} />}
+      {asked === undefined && <p class="hint">{say("plan.choose")}</p>}
+      {asked && !isPlanned && plan.problem === undefined && <p class="hint">{say("plan.working")}</p>}
+      {asked && <ProblemMessage problem={plan.problem} />}
+      {isPlanned && plan.value && <AssignmentPlan lines={plan.value.plan} />}
       {power === "cycle" && <LostWork machines={machines} />}
-      <ProblemMessage problem={problem} />
+      <RefusedOrder problem={problem} isBusy={isBusy} onOverride={() => void assign(true)} />
     </Dialog>
+  );
+}
+
+/** A role with its parameters, or a script in its place. */
+function Target({
+  order,
+  roles,
+  onChange,
+}: {
+  order: AssignmentOrder;
+  roles: Loaded<readonly Role[]>;
+  onChange: (order: AssignmentOrder) => void;
+}) {
+  const { kind, role, typed, url } = order;
+  const chosen = roles.value?.find(({ name }) => name === role);
+  return (
+    <>
+      {kind === "role" ? (
+        <>
+          <RoleField
+            roles={roles}
+            role={role}
+            onChange={(next) => onChange({ ...order, role: next, typed: {} })}
+          />
+          <ParameterFields
+            key={role}
+            parameters={chosen?.parameters ?? {}}
+            typed={typed}
+            onChange={(next) => onChange({ ...order, typed: next })}
+          />
+        </>
+      ) : (
+        <label class="field">
+          <span>{say("assign.url")}</span>
+          <input
+            type="url"
+            maxLength={1000}
+            placeholder="http://10.0.0.1/my.ipxe"
+            spellcheck={false}
+            autocomplete="off"
+            value={url}
+            onInput={({ currentTarget }) => onChange({ ...order, url: currentTarget.value })}
+          />
+          <span class="hint">{say("assign.urlHint")}</span>
+        </label>
+      )}
+      <Choice
+        legend={say("assign.kind")}
+        name="kind"
+        values={kinds}
+        value={kind}
+        textOf={(value) => say(value === "role" ? "assign.kindRole" : "assign.kindUrl")}
+        onChange={(next) => onChange({ ...order, kind: next })}
+      />
+    </>
   );
 }
 

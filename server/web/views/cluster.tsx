@@ -1,4 +1,5 @@
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import { api, Problem } from "../api.ts";
 import type { ClusterAnswer, ClusterNode, Student } from "../cluster-types.ts";
 import { machines } from "../live.ts";
@@ -10,6 +11,7 @@ import { Table } from "../parts/table.tsx";
 import { ago } from "../parts/text.ts";
 import { pathTo } from "../routes.ts";
 import { keyOf, say } from "../words.ts";
+import { StudentQuota } from "./student-details.tsx";
 import "./machine.css";
 
 /** Not configured is no fault: the sentence tells how to have one. */
@@ -28,8 +30,7 @@ export function ClusterView() {
   return (
     <>
       <h1>{say("cluster.title")}</h1>
-      {isAbsent(problem) && <p class="hint">{say("cluster.none")}</p>}
-      <ProblemMessage problem={problem} />
+      {isAbsent(problem) ? <p class="hint">{say("cluster.none")}</p> : <ProblemMessage problem={problem} />}
       {value && (
         <>
           <ClusterFacts cluster={value} />
@@ -101,25 +102,45 @@ function NodeTable({ nodes }: { nodes: readonly ClusterNode[] }) {
 
 function StudentTable({ students }: { students: readonly Student[] }) {
   const use = (text: string | null) => text ?? "–";
+  const [chosen, choose] = useState<Student>();
   return (
-    <Table
-      caption={say("cluster.students")}
-      items={students}
-      keyOf={({ name }) => name}
-      empty={say("cluster.noStudents")}
-      columns={[
-        { title: say("cluster.student"), cell: ({ name }) => <ForeignText text={name} limit={64} /> },
-        { title: say("cluster.namespace"), cell: ({ namespace }) => <code>{namespace}</code>, isWide: true },
-        { title: say("cluster.state"), cell: ({ state }) => <StateWord state={state} /> },
-        { title: say("cluster.pods"), cell: ({ pods }) => use(pods), isNumber: true },
-        { title: "CPU", cell: ({ cpu }) => use(cpu), isNumber: true },
-        { title: "RAM", cell: ({ memory }) => use(memory), isNumber: true },
-        {
-          title: say("cluster.problem"),
-          cell: ({ problem }) => problem !== null && <ForeignText text={problem} limit={300} />,
-          isWide: true,
-        },
-      ]}
-    />
+    <>
+      <Table
+        caption={say("cluster.students")}
+        items={students}
+        keyOf={({ name }) => name}
+        empty={say("cluster.noStudents")}
+        columns={[
+          { title: say("cluster.student"), cell: ({ name }) => <ForeignText text={name} limit={64} /> },
+          {
+            title: say("cluster.namespace"),
+            cell: ({ namespace }) => <code>{namespace}</code>,
+            isWide: true,
+          },
+          { title: say("cluster.state"), cell: ({ state }) => <StateWord state={state} /> },
+          { title: say("cluster.pods"), cell: ({ pods }) => use(pods), isNumber: true },
+          { title: "CPU", cell: ({ cpu }) => use(cpu), isNumber: true },
+          { title: "RAM", cell: ({ memory }) => use(memory), isNumber: true },
+          {
+            title: say("cluster.problem"),
+            cell: ({ problem }) => problem !== null && <ForeignText text={problem} limit={300} />,
+            isWide: true,
+          },
+          {
+            title: say("cluster.quota"),
+            cell: (student) => (
+              <button type="button" class="button is-small" onClick={() => choose(student)}>
+                {say("images.show")}
+                <span class="unseen">
+                  {" "}
+                  <ForeignText text={student.name} limit={64} />
+                </span>
+              </button>
+            ),
+          },
+        ]}
+      />
+      {chosen && <StudentQuota student={chosen} onClose={() => choose(undefined)} />}
+    </>
   );
 }

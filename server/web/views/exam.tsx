@@ -10,7 +10,7 @@ import { time } from "../parts/text.ts";
 import { visibleText } from "../parts/visible-text.ts";
 import { mayOperate } from "../session.ts";
 import { say } from "../words.ts";
-import { RoleField } from "./role-field.tsx";
+import { RoleField, useRoles } from "./role-field.tsx";
 import "./exam.css";
 
 /** That the room is locked to one role, until when, and by whom. */
@@ -53,6 +53,7 @@ export function ExamButton({ group }: { group: GroupLive }) {
 }
 
 function BeginExam({ group, onClose }: { group: GroupLive; onClose: () => void }) {
+  const roles = useRoles();
   const [role, setRole] = useState("");
   const [minutes, setMinutes] = useState("");
   const { isBusy, problem, run } = useAction();
@@ -83,7 +84,7 @@ function BeginExam({ group, onClose }: { group: GroupLive; onClose: () => void }
       }
     >
       <p>{say("exam.beginExplained")}</p>
-      <RoleField role={role} onChange={setRole} />
+      <RoleField roles={roles} role={role} onChange={setRole} />
       <label class="field">
         <span>{say("exam.minutes")}</span>
         <input

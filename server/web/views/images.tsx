@@ -1,12 +1,13 @@
 import { useState } from "preact/hooks";
 import { api } from "../api.ts";
 import type { ContainerImage, ImageRole, MachineImage, SignerKey } from "../image-types.ts";
+import { now } from "../live.ts";
 import { ForeignText } from "../parts/foreign-text.tsx";
 import { type Loaded, useLoaded } from "../parts/load.ts";
 import { ProblemMessage } from "../parts/problem-message.tsx";
 import { StateWord } from "../parts/state-word.tsx";
 import { Table } from "../parts/table.tsx";
-import { ago, bytes } from "../parts/text.ts";
+import { ago, bytes, time } from "../parts/text.ts";
 import { say } from "../words.ts";
 import "./machine.css";
 import { ImagePolicy, ImageSignatures } from "./image-trust.tsx";
@@ -144,9 +145,10 @@ function Keys({ keys = [] }: { keys: readonly SignerKey[] | undefined }) {
           title: say("images.state"),
           cell: ({ revokedAt, expiresAt }) => {
             if (revokedAt !== null) return say("images.revoked", { ago: ago(revokedAt) });
-            return expiresAt === null
-              ? say("images.valid")
-              : say("images.validUntil", { ago: ago(expiresAt) });
+            if (expiresAt === null) return say("images.valid");
+            return Date.parse(expiresAt) <= now.value
+              ? say("images.expired", { ago: ago(expiresAt) })
+              : say("images.validUntil", { time: time(expiresAt) });
           },
         },
       ]}

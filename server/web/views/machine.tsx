@@ -1,9 +1,11 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { api, at } from "../api.ts";
+import { api, at, type Page } from "../api.ts";
 import { useEvents } from "../event-stream.ts";
 import { machines } from "../live.ts";
+import type { MachineLive } from "../live-state.ts";
 import type {
+  BootSummary,
   DoctorAnswer,
   Documents,
   Explanation,
@@ -20,9 +22,16 @@ import { ProgressBar } from "../parts/progress-bar.tsx";
 import { ago, bytes, time } from "../parts/text.ts";
 import { BootTimeline } from "../parts/timeline.tsx";
 import { pathTo } from "../routes.ts";
+import { mayOperate } from "../session.ts";
 import { keyOf, say } from "../words.ts";
+import { BootChoice } from "./boot-choice.tsx";
+import { useMachineActions } from "./machine-actions.tsx";
 import { MachineFactsPart } from "./machine-facts.tsx";
+import { RunningOperations } from "./running-operations.tsx";
 import "./machine.css";
+
+/** As many boots can be chosen, the newest. */
+const shownBoots = 100;
 
 /** One machine: how its boot goes, what is wrong, and why it boots what it boots. */
 export function MachineView({ machine }: { machine: string }) {
@@ -34,18 +43,27 @@ export function MachineView({ machine }: { machine: string }) {
   const about = [machine, news];
   const path = at`/machines/${machine}`;
   const facts = useLoaded((signal) => api.get<MachineFacts>(path, {}, signal), about);
-  const timeline = useLoaded((signal) => api.get<Timeline>(`${path}/timeline`, {}, signal), about);
+  // Undefined: the newest, whichever that becomes.
+  const [boot, chooseBoot] = useState<string>();
+  const aboutBoot = [...about, boot];
+  const timeline = useLoaded((signal) => api.get<Timeline>(`${path}/timeline`, { boot }, signal), aboutBoot);
+  const boots = useLoaded(
+    (signal) => api.get<Page<BootSummary>>(`${path}/boots`, { limit: shownBoots }, signal),
+    [machine, live?.boot?.id, live?.phase],
+  );
   const doctor = useLoaded((signal) => api.get<DoctorAnswer>(`${path}/doctor`, {}, signal), about);
   const explanation = useLoaded((signal) => api.get<Explanation>(`${path}/explain`, {}, signal), about);
-  const log = useLoaded((signal) => api.get<LogAnswer>(`${path}/log`, {}, signal), about);
+  const log = useLoaded((signal) => api.get<LogAnswer>(`${path}/log`, { boot }, signal), aboutBoot);
   const events = useEvents({ machine }, 50);
   return (
     <>
-      <MachineHead machine={machine} facts={facts} />
+      <MachineHead machine={machine} facts={facts} live={live} />
+      <RunningOperations />
       <div class="machine-parts">
         <Part title={say("timeline.title")} loaded={timeline}>
           {(value) => (
             <>
+              <BootChoice boots={boots.value?.items ?? []} boot={boot} onChoose={chooseBoot} />
               <BootEnd timeline={value} />
               <BootTimeline timeline={value} />
             </>
@@ -73,8 +91,16 @@ export function MachineView({ machine }: { machine: string }) {
   );
 }
 
-function MachineHead({ machine, facts }: { machine: string; facts: Loaded<MachineFacts> }) {
-  const live = [...machines.value.values()].find(({ id, name }) => name === machine || id === machine);
+function MachineHead({
+  machine,
+  facts,
+  live,
+}: {
+  machine: string;
+  facts: Loaded<MachineFacts>;
+  live: MachineLive | undefined;
+}) {
+  const { buttons, question } = useMachineActions(live ? [live] : []);
   const { value } = facts;
   const group = live?.group ?? value?.group ?? null;
   const phase = live?.phase ?? value?.phase;
@@ -108,6 +134,12 @@ function MachineHead({ machine, facts }: { machine: string; facts: Loaded<Machin
           <ForeignText text={live.problem} limit={400} />
         </p>
       )}
+      {live && mayOperate.value && (
+        <div class="machine-actions" role="toolbar" aria-label={say("machine.actions")}>
+          {buttons}
+        </div>
+      )}
+      {question}
     </header>
   );
 }

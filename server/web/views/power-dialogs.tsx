@@ -10,6 +10,7 @@ import { ProblemMessage } from "../parts/problem-message.tsx";
 import { Table } from "../parts/table.tsx";
 import { say } from "../words.ts";
 import { LostWork } from "./assign-dialog.tsx";
+import { RefusedOrder } from "./exam-override.tsx";
 import { hostSetOf } from "./host-set.ts";
 import { followOperation } from "./running-operations.tsx";
 
@@ -29,9 +30,10 @@ export function PowerDialog({
   const methods = useLoaded(() => api.all<Machine>("/machines", { machines: hostSet }), [hostSet]);
   const methodOf = (id: string) => methods.value?.find((machine) => machine.id === id)?.power?.method;
   const { isBusy, problem, run } = useAction();
-  const order = () =>
+  const order = (overridesExam: boolean) =>
     run(async () => {
-      followOperation((await api.post<OperationBegun>("/power", { machines: hostSet, action })).operation);
+      const begun = await api.post<OperationBegun>("/power", { machines: hostSet, action }, overridesExam);
+      followOperation(begun.operation);
       onClose();
     });
   const title = say(titles[action], { count: machines.length });
@@ -50,7 +52,7 @@ export function PowerDialog({
             autofocus={action === "on"}
             class={action === "on" ? "button is-main" : "button is-grave"}
             disabled={isBusy}
-            onClick={() => void order()}
+            onClick={() => void order(false)}
           >
             {title}
           </button>
@@ -69,7 +71,8 @@ export function PowerDialog({
           { title: say("plan.method"), cell: ({ id }) => methodOf(id) ?? say("plan.methodFound") },
         ]}
       />
-      <ProblemMessage problem={problem ?? methods.problem} />
+      <ProblemMessage problem={methods.problem} />
+      <RefusedOrder problem={problem} isBusy={isBusy} onOverride={() => void order(true)} />
     </Dialog>
   );
 }

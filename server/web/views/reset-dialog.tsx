@@ -10,6 +10,7 @@ import { Table } from "../parts/table.tsx";
 import { isLimited } from "../session.ts";
 import { say } from "../words.ts";
 import { LostWork } from "./assign-dialog.tsx";
+import { RefusedOrder } from "./exam-override.tsx";
 import { hostSetOf } from "./host-set.ts";
 import { followOperation } from "./running-operations.tsx";
 import { stepText } from "./operation-words.ts";
@@ -30,9 +31,9 @@ export function ResetDialog({
   );
   const { isBusy, problem, run } = useAction();
   const isPlanned = plan.value !== undefined && !plan.isLoading && plan.problem === undefined;
-  const reset = () =>
+  const reset = (overridesExam: boolean) =>
     run(async () => {
-      followOperation((await api.post<OperationBegun>("/resets", order)).operation);
+      followOperation((await api.post<OperationBegun>("/resets", order, overridesExam)).operation);
       onClose();
     });
   return (
@@ -48,7 +49,7 @@ export function ResetDialog({
             type="button"
             class="button is-grave"
             disabled={!isPlanned || isBusy}
-            onClick={() => void reset()}
+            onClick={() => void reset(false)}
           >
             {say("reset.submit", { count: machines.length })}
           </button>
@@ -71,7 +72,7 @@ export function ResetDialog({
       <ProblemMessage problem={plan.problem} />
       {plan.value && plan.problem === undefined && <PlanOfReset plan={plan.value} />}
       <LostWork machines={machines} />
-      <ProblemMessage problem={problem} />
+      <RefusedOrder problem={problem} isBusy={isBusy} onOverride={() => void reset(true)} />
     </Dialog>
   );
 }

@@ -58,7 +58,9 @@ function MissedOperation({ id }: { id: string }) {
   if (!value || value.state === "running") return null;
   const { done, failed, skipped, running, waiting } = value.counts;
   const through = done + failed + skipped;
-  return <OperationStrip operation={{ ...value, done: through, failed, total: through + running + waiting }} />;
+  return (
+    <OperationStrip operation={{ ...value, done: through, failed, total: through + running + waiting }} />
+  );
 }
 
 function OperationStrip({ operation }: { operation: OperationLive }) {

@@ -22,4 +22,10 @@ export const clusterWords = {
   "cluster.student": "Student",
   "cluster.namespace": "Namespace",
   "cluster.pods": "Pods",
+  "cluster.quota": "Share",
+  "cluster.quotaOf": "What {student} uses",
+  "cluster.resource": "Resource",
+  "cluster.used": "Used",
+  "cluster.hard": "Allowed",
+  "cluster.noQuota": "The cluster has not said yet.",
 } as const;

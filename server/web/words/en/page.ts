@@ -7,6 +7,7 @@ export const pageWords = {
   "page.theme": "Colours",
   "page.signedInAs": "Signed in as {name}",
   "page.nowhere": "There is no such page.",
+  "page.notForRooms": "This page is of the whole server, and your token is for these rooms alone:",
   "page.loading": "Loading…",
   "theme.system": "System colours",
   "theme.light": "Light",

@@ -2,7 +2,7 @@ export const operationsWords = {
   "operations.title": "Operacje",
   "operations.one": "Operacja",
   "operations.all": "Wszystkie operacje",
-  "operations.none": "Nic jeszcze nie robiono z komputerami.",
+  "operations.none": "Nie wykonano jeszcze żadnej operacji.",
   "operations.what": "Co",
   "operations.state": "Stan",
   "operations.machines": "Komputery",

@@ -1,7 +1,7 @@
 export const roomWords = {
   "rooms.title": "Sale",
   "rooms.none":
-    "Nie ma jeszcze żadnej sali. Tworzy ją „boot group add”, a „boot group edit NAZWA --plan 4x6” rysuje jej miejsca.",
+    "Nie ma jeszcze żadnej sali. Utworzysz ją poleceniem „boot group add”, a jej plan – poleceniem „boot group edit NAZWA --plan 4x6”.",
   "rooms.all": "Wszystkie sale",
   "rooms.without": "Bez sali",
   "waiting.title": "Czekają na przyjęcie",
@@ -9,7 +9,7 @@ export const roomWords = {
     "Te komputery pojawiły się w sieci i nikt ich jeszcze nie przyjął. Do tego czasu nie dostają od nas niczego do uruchomienia.",
   "waiting.mac": "Adres MAC",
   "waiting.model": "Model",
-  "waiting.seen": "Widziany",
+  "waiting.seen": "Ostatnio widziany",
   "waiting.name": "Nazwa",
   "waiting.accept": "Przyjmij",
   "waiting.nameOf": "Nazwa dla {machine}",
@@ -19,7 +19,7 @@ export const roomWords = {
   "room.plan": "Miejsca w sali {room}",
   "room.elsewhere": "Bez miejsca",
   "room.members": "Komputery",
-  "room.noPlan": "Nikt nie narysował planu tej sali: „boot group edit {room} --plan 4x6”.",
+  "room.noPlan": "Ta sala nie ma jeszcze planu. Utworzysz go poleceniem „boot group edit {room} --plan 4x6”.",
   "room.unknown": "Nie ma sali {room} albo Twój token jej nie obejmuje.",
   "room.empty": "W tej sali nie ma jeszcze komputerów.",
   "room.emptySeat": "Miejsce {seat}, wolne",
@@ -27,7 +27,7 @@ export const roomWords = {
   "room.selectRow": "Zaznacz rząd {row}",
   "room.selectAll": "Zaznacz wszystko",
   "room.selectPhase": "Zaznacz komputery w stanie: {phase}",
-  "room.clear": "Wyczyść",
+  "room.clear": "Odznacz",
   "room.selected": {
     one: "Zaznaczono {count}",
     few: "Zaznaczono {count}",
@@ -35,7 +35,7 @@ export const roomWords = {
     other: "Zaznaczono {count}",
   },
   "room.keys":
-    "Strzałki przesuwają, spacja zaznacza, Shift ze strzałkami rozszerza, Ctrl+A zaznacza wszystko, Enter otwiera, Escape czyści.",
+    "Strzałki przenoszą fokus, spacja zaznacza, Shift ze strzałkami rozszerza zaznaczenie, Ctrl+A zaznacza wszystko, Enter otwiera, Escape odznacza.",
   "room.downloads": "{file}: {done} z {total}",
   "room.downloading": "pobieranie {file}, {percent}",
   "room.changed": "{machine}: {phase}.",
@@ -47,7 +47,7 @@ export const roomWords = {
   },
   "exam.underWay": "Egzamin: {role}",
   "exam.until": "do {time}",
-  "exam.openEnd": "do ręcznego zakończenia",
+  "exam.openEnd": "bez ustalonego końca",
   "exam.startedBy": "rozpoczęty przez {actor}",
-  "exam.locked": "Do końca egzaminu komputery tej sali pozostają nietknięte.",
+  "exam.locked": "Do końca egzaminu nie można nic zmieniać na komputerach tej sali.",
 };

@@ -6,7 +6,7 @@ export const eventsWords = {
   "events.machine": "Компьютер",
   "events.message": "Что произошло",
   "events.actor": "Кто",
-  "events.from": "За время",
+  "events.from": "За период",
   "events.all": "Все",
   "events.none": "Событий нет.",
   "events.live": "Самые новые — сверху, новые появляются сами.",
@@ -19,7 +19,7 @@ export const eventsWords = {
     many: "последние {count} часов",
     other: "последние {count} часа",
   },
-  "level.info": "сведения",
+  "level.info": "информация",
   "level.warning": "предупреждение",
   "level.alarm": "тревога",
 };

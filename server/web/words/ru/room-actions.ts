@@ -12,7 +12,7 @@ const toMachines = (before: string, after = "") => ({
 });
 
 export const roomActionWords = {
-  "act.toolbar": "Для выбранных компьютеров",
+  "act.toolbar": "Действия с выбранными компьютерами",
   "act.assign": "Назначить…",
   "act.power": "Питание",
   "act.reset": "Сбросить…",
@@ -24,7 +24,19 @@ export const roomActionWords = {
   "assign.title": toMachines("Назначить роль"),
   "assign.role": "Роль",
   "assign.choose": "Выберите роль",
-  "assign.mode": "На какое время",
+  "assign.kind": "Что загружать",
+  "assign.kindRole": "роль",
+  "assign.kindUrl": "свой скрипт iPXE",
+  "assign.url": "Адрес скрипта",
+  "assign.urlHint": "Компьютеры скачивают его сами, поэтому адрес должен быть им доступен.",
+  "assign.parameters": {
+    one: "{count} параметр",
+    few: "{count} параметра",
+    many: "{count} параметров",
+    other: "{count} параметра",
+  },
+  "assign.lineEach": "По одному в строке.",
+  "assign.mode": "На какой срок",
   "assign.always": "на каждую загрузку",
   "assign.once": "только на следующую загрузку",
   "assign.power": "Затем",
@@ -45,7 +57,7 @@ export const roomActionWords = {
   "plan.method": "Управление питанием",
   "plan.steps": "Шаги",
   "plan.same": "без изменений",
-  "plan.methodFound": "что сработает",
+  "plan.methodFound": "первый рабочий способ",
   "plan.changes": {
     one: "Изменится {count} компьютер.",
     few: "Изменятся {count} компьютера.",
@@ -69,10 +81,10 @@ export const roomActionWords = {
   "power.on": "включён",
   "power.off": "выключен",
   "power.unknown": "неизвестно",
-  "power.problem": "Проблема",
+  "power.problem": "Неполадка",
   "reset.title": machinesOf("Сбросить"),
   "reset.explained":
-    "Сброс завершает всё, что работает, отзывает всё, что компьютеру доверили, перезапускает его и проверяет, что он заново загрузился в своей роли.",
+    "Сброс завершает всё, что работает на компьютере, отзывает выданный ему доступ, перезапускает его и проверяет, что он заново загрузился в своей роли.",
   "reset.students": "Удалить также всех студентов и их объекты во всём кластере",
   "reset.submit": machinesOf("Сбросить"),
   "step.students": "удаление студентов",
@@ -115,6 +127,9 @@ export const roomActionWords = {
   "exam.minutes": "Продолжительность в минутах",
   "exam.minutesHint": "Оставьте пустым, чтобы завершить вручную.",
   "exam.beginSubmit": "Начать экзамен",
+  "exam.override": "Сделать, несмотря на экзамен",
+  "exam.overrideQuestion":
+    "На этих компьютерах идёт экзамен. Как администратор вы всё равно можете это сделать, но это помешает экзаменующимся. Продолжить?",
   "exam.endTitle": "Завершить экзамен в аудитории {room}?",
   "exam.endExplained": "Компьютеры снова загрузят то, что загружали до него.",
   "exam.endSubmit": "Завершить экзамен",

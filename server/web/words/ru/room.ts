@@ -1,15 +1,15 @@
 export const roomWords = {
   "rooms.title": "Аудитории",
   "rooms.none":
-    "Пока нет ни одной аудитории. Её создаёт «boot group add», а «boot group edit ИМЯ --plan 4x6» рисует её места.",
+    "Пока нет ни одной аудитории. Аудиторию создаёт команда «boot group add», а план мест — «boot group edit ИМЯ --plan 4x6».",
   "rooms.all": "Все аудитории",
   "rooms.without": "Вне аудиторий",
-  "waiting.title": "Ждут приёма",
+  "waiting.title": "Ещё не приняты",
   "waiting.hint":
     "Эти компьютеры появились в сети, и никто их ещё не принял. До тех пор они ничего от нас не загружают.",
   "waiting.mac": "MAC-адрес",
   "waiting.model": "Модель",
-  "waiting.seen": "Замечен",
+  "waiting.seen": "Последний раз на связи",
   "waiting.name": "Имя",
   "waiting.accept": "Принять",
   "waiting.nameOf": "Имя для {machine}",
@@ -19,7 +19,7 @@ export const roomWords = {
   "room.plan": "Места в аудитории {room}",
   "room.elsewhere": "Без места",
   "room.members": "Компьютеры",
-  "room.noPlan": "План этой аудитории не нарисован: «boot group edit {room} --plan 4x6».",
+  "room.noPlan": "У этой аудитории ещё нет плана. Его создаёт команда «boot group edit {room} --plan 4x6».",
   "room.unknown": "Аудитории {room} нет, или ваш токен на неё не распространяется.",
   "room.empty": "В этой аудитории пока нет компьютеров.",
   "room.emptySeat": "Место {seat}, свободно",
@@ -35,7 +35,7 @@ export const roomWords = {
     other: "Выбрано {count}",
   },
   "room.keys":
-    "Стрелки перемещают, пробел выбирает, Shift со стрелками расширяет выбор, Ctrl+A выбирает все, Enter открывает, Escape снимает выбор.",
+    "Стрелки перемещают фокус, пробел выбирает, Shift со стрелками расширяет выбор, Ctrl+A выбирает все, Enter открывает, Escape снимает выбор.",
   "room.downloads": "{file}: {done} из {total}",
   "room.downloading": "загружается {file}, {percent}",
   "room.changed": "{machine}: {phase}.",
@@ -47,7 +47,7 @@ export const roomWords = {
   },
   "exam.underWay": "Экзамен: {role}",
   "exam.until": "до {time}",
-  "exam.openEnd": "до ручного завершения",
+  "exam.openEnd": "до завершения вручную",
   "exam.startedBy": "начал(а) {actor}",
-  "exam.locked": "До конца экзамена компьютеры этой аудитории никто не трогает.",
+  "exam.locked": "До конца экзамена менять что-либо на компьютерах этой аудитории нельзя.",
 };
