@@ -20,7 +20,8 @@ t.test("what merge keys and aliases make of a small document is bounded, and the
   for (let level = 1; level < 40; level++)
     nested += `a${level}: &a${level} {<<: [*a${level - 1}, *a${level - 1}], k${level}: 1}\n`;
   let lists = "l0: &l0 [{x: 1}]\n";
-  for (let level = 1; level < 40; level++) lists += `l${level}: &l${level} [*l${level - 1}, *l${level - 1}]\n`;
+  for (let level = 1; level < 40; level++)
+    lists += `l${level}: &l${level} [*l${level - 1}, *l${level - 1}]\n`;
   const pairs = Array.from(
     { length: 5000 },
     (_, index) => `a${index}: &a${index} {x: 1}\nb${index}: *a${index}`,

@@ -38,10 +38,7 @@ export function createExamRepository(db: Database, queue: CommitQueue) {
      * Puts one in the place of the room's last one.
      * @param make asked in this very commit, with what stands there; undefined leaves it @returns the one that was put
      */
-    put: (
-      room: string,
-      make: (before: Exam | undefined) => Exam | undefined,
-    ): Promise<Exam | undefined> =>
+    put: (room: string, make: (before: Exam | undefined) => Exam | undefined): Promise<Exam | undefined> =>
       queue.run(({ onRollback }) => {
         const before = byRoom.get(room);
         const exam = make(before);

@@ -66,7 +66,8 @@ export interface GivenToken {
 /** A clock's step or the API server's may differ by so much without being told of as a shorter life, ms. */
 const clockDifferenceMs: DurationMs = 60_000;
 
-const asWritten = (text: string): string => text.normalize("NFC").trim().replaceAll(/\s+/gu, " ").toLowerCase();
+const asWritten = (text: string): string =>
+  text.normalize("NFC").trim().replaceAll(/\s+/gu, " ").toLowerCase();
 /** Does a name mean the student who has it already? As it was given then, or as it is known since. */
 const isSamePerson = ({ name, asked }: Student, again: string): boolean =>
   asked === undefined || asWritten(again) === name || asWritten(again) === asWritten(asked);
