@@ -445,24 +445,4 @@ t.test("live events", async (t) => {
     t.equal(next.statusCode, 200, "a place that was left is free");
     next.body.on("error", () => undefined).destroy();
   });
-  t.test("leave their places with the connection, also where one was asked for behind another", async (t) => {
-    await pause(100);
-    const ask = `GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nAuthorization: Bearer ${server.adminToken}\r\n\r\n`;
-    const statusNow = async () => {
-      const { statusCode, body } = await watch(server.adminToken);
-      body.on("error", () => undefined).destroy();
-      return statusCode;
-    };
-    const pipes = Array.from({ length: 5 }, () => open(t, server.port));
-    for (const { socket } of pipes) socket.write(ask.repeat(16));
-    let status = 0;
-    for (let turn = 0; turn < 200 && status !== 503; turn++) status = await statusNow();
-    t.equal(status, 503, "all are taken");
-    for (const { socket } of pipes) socket.destroy();
-    for (let turn = 0; turn < 200 && status !== 200; turn++) {
-      await pause(10);
-      status = await statusNow();
-    }
-    t.equal(status, 200, "and free again");
-  });
 });

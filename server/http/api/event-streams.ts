@@ -1,4 +1,3 @@
-import type { Socket } from "node:net";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Clock } from "../../domain/capabilities.ts";
 import { ServerBusy } from "../../domain/error-catalogue.ts";
@@ -35,20 +34,6 @@ export function isEventStream(request: FastifyRequest): boolean {
 /** The live answers of the API: how many there may be, their sign of life, and when they end. */
 export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "after">) {
   const streams = new Set<FastifyReply["raw"]>();
-  /**
-   * A response that waits behind another one on its connection (pipelining) is not told that the connection is gone, and behind a stream it
-   * waits for ever; the socket is told.
-   */
-  function onceGone(stream: FastifyReply["raw"], socket: Socket, listener: () => void): void {
-    const tell = () => {
-      stream.off("close", tell);
-      socket.off("close", tell);
-      listener();
-    };
-    stream.once("close", tell);
-    socket.once("close", tell);
-  }
-
   app.addHook("preClose", (done) => {
     for (const stream of streams) stream.end();
     done();
@@ -58,11 +43,8 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
   const end = (stream: FastifyReply["raw"]) =>
     void (stream.writableNeedDrain ? stream.destroy() : stream.end());
 
-  /**
-   * Writes a sign of life from time to time; ends the stream when its token is gone, or when nothing was read since the last one.
-   * @returns ends this
-   */
-  function beat(stream: FastifyReply["raw"], isStillAuthorized: () => boolean): () => void {
+  /** Writes a sign of life from time to time; ends the stream when its token is gone, or when nothing was read since the last one. */
+  function beat(stream: FastifyReply["raw"], isStillAuthorized: () => boolean): void {
     let wasStuck = false;
     const forgetStuck = () => void (wasStuck = false);
     const onBeat = () => {
@@ -73,8 +55,7 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
       cancel = clock.after(heartbeatMs, onBeat);
     };
     let cancel = clock.after(heartbeatMs, onBeat);
-    stream.on("drain", forgetStuck);
-    return () => cancel();
+    stream.on("drain", forgetStuck).on("close", () => cancel());
   }
 
   return {
@@ -85,13 +66,8 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
       const isStillAuthorized = () => request.isStillAuthorized();
       reply.hijack();
       const stream = reply.raw;
-      const { socket } = request.raw;
-      const ends = new Set<() => void>();
       streams.add(stream);
-      onceGone(stream, socket, () => {
-        streams.delete(stream);
-        ends.forEach((listener) => listener());
-      });
+      stream.on("close", () => streams.delete(stream));
       stream.writeHead(200, {
         "content-type": "text/event-stream",
         "cache-control": "no-store",
@@ -99,8 +75,8 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
         connection: "close",
       });
       stream.flushHeaders();
-      ends.add(beat(stream, isStillAuthorized));
-      const isOver = () => stream.destroyed || stream.writableEnded || socket.destroyed;
+      beat(stream, isStillAuthorized);
+      const isOver = () => stream.destroyed || stream.writableEnded;
       return {
         write: (text) => void stream.write(text),
         isAllowed() {
@@ -115,19 +91,11 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
         },
         async caughtUp() {
           if (isOver() || !stream.writableNeedDrain) return false;
-          await new Promise<void>((resolve) => {
-            const go = () => {
-              stream.off("drain", go);
-              ends.delete(go);
-              resolve();
-            };
-            stream.once("drain", go);
-            ends.add(go);
-          });
+          await new Promise<void>((resolve) => stream.once("drain", resolve).once("close", resolve));
           return true;
         },
         isOver,
-        onEnd: (listener) => void ends.add(listener),
+        onEnd: (listener) => void stream.on("close", listener),
       };
     },
   };
