@@ -264,3 +264,12 @@ t.test("what a machine downloads is told while it does", async (t) => {
   await report("step=rootfs&done=10&total=10");
   await until(() => progress() === null);
 });
+
+t.test("one token has half of the streams at most: a script shuts nobody else out", async (t) => {
+  const server = await startServer(t);
+  const greedy = await tokenOf(server, "greedy");
+  const held = await Promise.all(Array.from({ length: 32 }, () => watchLive(t, server, greedy)));
+  t.ok(held.every(({ status }) => status === 200));
+  t.equal((await watchLive(t, server, greedy)).status, 503);
+  t.equal((await watchLive(t, server, await tokenOf(server, "modest"))).status, 200);
+});

@@ -8,6 +8,8 @@ const maximumBacklogBytes = 1024 * 1024;
 const heartbeatMs = 20_000;
 /** Live streams in all: some dozen dashboards and commands. Each message is written once to each of them. */
 const maximumStreams = 64;
+/** Of one token, in all its browsers: a script that opens one after the other shuts nobody else out. */
+const streamsPerToken = 32;
 
 /** One answer that goes on (HTML, "Server-sent events", s.9.2). */
 export interface EventStream {
@@ -33,9 +35,10 @@ export function isEventStream(request: FastifyRequest): boolean {
 
 /** The live answers of the API: how many there may be, their sign of life, and when they end. */
 export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "after">) {
-  const streams = new Set<FastifyReply["raw"]>();
+  /** With whose they are. */
+  const streams = new Map<FastifyReply["raw"], string>();
   app.addHook("preClose", (done) => {
-    for (const stream of streams) stream.end();
+    for (const stream of streams.keys()) stream.end();
     done();
   });
 
@@ -63,10 +66,13 @@ export function createEventStreams(app: FastifyInstance, clock: Pick<Clock, "aft
     open(request: FastifyRequest, reply: FastifyReply): EventStream {
       if (streams.size >= maximumStreams)
         throw ServerBusy({ what: "live event streams", limit: maximumStreams });
+      const { actor } = request;
+      if ([...streams.values()].filter((one) => one === actor).length >= streamsPerToken)
+        throw ServerBusy({ what: "live event streams of one token", limit: streamsPerToken });
       const isStillAuthorized = () => request.isStillAuthorized();
       reply.hijack();
       const stream = reply.raw;
-      streams.add(stream);
+      streams.set(stream, actor);
       stream.on("close", () => streams.delete(stream));
       stream.writeHead(200, {
         "content-type": "text/event-stream",
