@@ -1,3 +1,4 @@
+import { bootParts } from "../../domain/boot-spans.ts";
 import { now } from "../live.ts";
 import type { Timeline, TimelinePart } from "../machine-types.ts";
 import { say, type WordKey } from "../words.ts";
@@ -12,19 +13,7 @@ interface Row extends TimelinePart {
   readonly isUnderWay: boolean;
 }
 
-const partNames: ReadonlySet<string> = new Set([
-  "firmware",
-  "dhcp",
-  "tftp",
-  "script",
-  "kernel",
-  "initramfs",
-  "image",
-  "mount",
-  "system",
-  "config",
-  "join",
-]);
+const partNames: ReadonlySet<string> = new Set(bootParts);
 /** A part that a newer server tells of, by the server's own words. */
 const nameOf = ({ part, what }: TimelinePart) =>
   partNames.has(part) ? say(`part.${part}` as WordKey & "part.dhcp") : what;
