@@ -1,6 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import t, { type Test } from "tap";
@@ -8,6 +7,7 @@ import type { Dispatcher } from "undici";
 import type { EventType } from "../server/domain/event.ts";
 import { root } from "../server/platform/checkout.ts";
 import { startFakeUpstream } from "./support/fake-upstream.ts";
+import { freePort } from "./support/free-port.ts";
 import { type Json, plain, sha256Of, startServer, type TestServer } from "./support/http-fixture.ts";
 import { createFakePower, quickLimits } from "./support/power-lab.ts";
 import { registryLab } from "./support/registry-lab.ts";
@@ -201,16 +201,6 @@ const elsewhere: Readonly<Record<string, string>> = {
   "POST /session/links": "test/dashboard/sign-in.test.ts",
   "POST /commands": "test/power/commands.test.ts",
 };
-
-/** A port that was free a moment ago: the cluster's endpoint stands in kubeconfigs. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** A lab in which every route has something to change; fakes stand where machines' boards and an API server would. */
 async function wholeLab(t: Test) {

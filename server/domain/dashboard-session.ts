@@ -16,7 +16,7 @@ export type SignInLink = Pick<DashboardSession, "hash" | "tokenId" | "createdAt"
 
 /** A working day: nobody who shuts the door in the evening is signed in the next morning. */
 export const sessionLifetimeMs: DurationMs = 12 * 3_600_000;
-/** A page that is open is no silence: it asks for what is new. */
+/** A page that is looked at is no silence: its stream is use. One in the background lets its stream go. */
 export const sessionSilenceMs: DurationMs = 2 * 3_600_000;
 /** How long a link is good for. */
 export const linkLifetimeMs: DurationMs = 5 * 60_000;

@@ -1,10 +1,10 @@
 import type { Dispatcher } from "undici";
 import t from "tap";
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { mayUseCookie } from "../../server/http/dashboard/same-origin.ts";
 import { signIn } from "../support/dashboard-lab.ts";
+import { freePort } from "../support/free-port.ts";
 import { curl, startServer } from "../support/http-fixture.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
@@ -103,16 +103,6 @@ t.test(
     t.end();
   },
 );
-
-/** A port that was free a moment ago: the cluster's endpoint can't be "any". */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 t.test("curl with a jar of cookies signs in, works and signs out, over HTTP and TLS", async (t) => {
   const server = await startServer(t, {

@@ -1,11 +1,11 @@
 /** Diagnoses of systems and of the cluster, each made to happen to a real server over loopback sockets by curl and openssl, unless the name says otherwise. */
 import { execFile, execFileSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { clientOptions } from "../support/dhcp-messages.ts";
 import { type DoctorLab, doctorLab } from "../support/doctor-lab.ts";
+import { freePort } from "../support/free-port.ts";
 import { curl, loopbackOf } from "../support/http-fixture.ts";
 import { askRegistry } from "../support/registry-lab.ts";
 import { blobOf, manifestOf, ociManifest } from "../support/oci-image.ts";
@@ -22,15 +22,6 @@ const roles = {
   "m/role.yaml": cloudRole("node: master\n"),
   "m/u.hbs": "#cloud-config\n{}\n",
 };
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 /** A machine that runs its system so far. */
 async function running(lab: DoctorLab, number: number, role = "sys") {

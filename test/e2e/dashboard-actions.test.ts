@@ -4,9 +4,9 @@ import { gzipSync } from "node:zlib";
 import type { Page } from "playwright-core";
 import t from "tap";
 import { root } from "../../server/platform/checkout.ts";
-import { keepScreenshot, launchBrowser, seriousProblems, tabTo, tabToNamed } from "../support/browser.ts";
-import { signedInPages, tokenPages } from "../support/dashboard-pages.ts";
-import { createSimulationLab, serverAddress } from "../support/simulation-lab.ts";
+import { keepScreenshot, seriousProblems, tabTo, tabToNamed } from "../support/browser.ts";
+import { dashboardLab } from "../support/dashboard-pages.ts";
+import { serverAddress } from "../support/simulation-lab.ts";
 
 const machines = 4;
 /** Of all scripts of the pages together, compressed as the server sends them or better. */
@@ -24,14 +24,7 @@ t.test("all scripts of the dashboard together stay below 200 kB compressed", (t)
 });
 
 t.test("what can be done to machines in the dashboard", async (t) => {
-  const lab = await createSimulationLab(`rca${process.pid}`);
-  t.teardown(() => lab.close());
-  const browser = await launchBrowser(lab.lab);
-  t.teardown(() => browser.close());
-  const { client } = lab;
-  const home = `http://${serverAddress}:8080/dashboard/`;
-  const open = signedInPages({ browser, client, home });
-  const openWith = tokenPages({ browser, home });
+  const { lab, client, home, open, openWith } = await dashboardLab(t, "rca");
   await lab.addMachines(1, machines);
   for (let boot = 0; boot < 2; boot++)
     await lab.simulate("--machines", "2", "--within", "0", "--attempts", "100");

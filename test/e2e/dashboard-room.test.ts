@@ -1,15 +1,8 @@
 import type { Page } from "playwright-core";
 import t from "tap";
 import { phases } from "../../server/domain/machine.ts";
-import {
-  keepScreenshot,
-  launchBrowser,
-  type PageOptions,
-  seriousProblems,
-  tabTo,
-  tabToNamed,
-} from "../support/browser.ts";
-import { createSimulationLab, serverAddress } from "../support/simulation-lab.ts";
+import { keepScreenshot, seriousProblems, tabTo, tabToNamed } from "../support/browser.ts";
+import { dashboardLab } from "../support/dashboard-pages.ts";
 
 const machines = 30;
 const plan = ["A", "B", "C", "D", "E"].map((row) =>
@@ -18,26 +11,11 @@ const plan = ["A", "B", "C", "D", "E"].map((row) =>
 const seats = plan.flat().filter((seat) => seat !== null);
 
 t.test("the dashboard shows a room of 30 machines", async (t) => {
-  const lab = await createSimulationLab(`rcd${process.pid}`);
-  t.teardown(() => lab.close());
-  const browser = await launchBrowser(lab.lab);
-  t.teardown(() => browser.close());
-  const { client } = lab;
-  const home = `http://${serverAddress}:8080/dashboard/`;
+  const { lab, browser, client, home, open } = await dashboardLab(t, "rcd");
   await lab.addMachines(1, machines);
   await client.patch("/groups/room", { description: "Room 225, first floor", plan: { seats: plan } });
   for (const [index, seat] of seats.entries()) await client.patch(`/machines/v${index + 1}`, { seat });
 
-  /** A page that somebody has signed in on by a link. */
-  async function open(path: string, options: PageOptions = {}): Promise<Page> {
-    const page = await browser.open(options);
-    const { url } = await client.post<{ url: string }>("/session/links", {});
-    await page.goto(`${home}sign-in${new URL(url).hash}`);
-    await page.locator(".connection.is-live").waitFor();
-    await page.goto(home + path);
-    await page.locator(".connection.is-live").waitFor();
-    return page;
-  }
   const seatOf = (page: Page, name: string) => page.locator(`[data-name="${name}"]`);
 
   await t.test("a link signs in by itself, and the address has forgotten it", async (t) => {

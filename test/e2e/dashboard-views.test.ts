@@ -1,19 +1,12 @@
 import type { Page } from "playwright-core";
 import t from "tap";
-import { keepScreenshot, launchBrowser, seriousProblems } from "../support/browser.ts";
-import { signedInPages } from "../support/dashboard-pages.ts";
-import { createSimulationLab, serverAddress } from "../support/simulation-lab.ts";
+import { keepScreenshot, seriousProblems } from "../support/browser.ts";
+import { dashboardLab } from "../support/dashboard-pages.ts";
 
 const machines = 6;
 
 t.test("the dashboard shows a machine, events, operations, images and the cluster", async (t) => {
-  const lab = await createSimulationLab(`rcv${process.pid}`);
-  t.teardown(() => lab.close());
-  const browser = await launchBrowser(lab.lab);
-  t.teardown(() => browser.close());
-  const { client } = lab;
-  const home = `http://${serverAddress}:8080/dashboard/`;
-  const open = signedInPages({ browser, client, home });
+  const { lab, client, home, open } = await dashboardLab(t, "rcv");
   await lab.addMachines(1, machines);
   const { report } = await lab.simulate("--machines", String(machines), "--within", "1", "--attempts", "100");
   t.same(report.arrived, { joined: machines });

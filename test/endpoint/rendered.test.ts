@@ -1,7 +1,6 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import t from "tap";
 import { type Master, renderHaproxy } from "../../server/endpoint/haproxy.ts";
@@ -9,20 +8,13 @@ import { renderKeepalived } from "../../server/endpoint/keepalived.ts";
 import type { Ipv4 } from "../../server/net/ipv4.ts";
 import { sampleAuthorities } from "../support/cluster-samples.ts";
 import { fakeApiServer, type Told } from "../support/fake-api-server.ts";
+import { freePort } from "../support/free-port.ts";
 import { clientOf } from "../support/kubernetes-clients.ts";
 import { createLan } from "../support/namespaces.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 
 const haproxy = "/usr/sbin/haproxy";
 const keepalived = "/usr/sbin/keepalived";
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
-}
 
 t.test("haproxy takes its configuration without a warning", async (t) => {
   const directory = temporaryDirectory(t);

@@ -1,4 +1,3 @@
-import { createServer } from "node:net";
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
@@ -8,18 +7,9 @@ import { clientProfile } from "../../server/kubeadm/certificate-layout.ts";
 import { dayMs, issueCertificate } from "../../server/pki/certificates.ts";
 import { openClusterAuthorities } from "../../server/pki/cluster-authorities.ts";
 import { boot as bootCommand } from "../support/boot-command.ts";
+import { freePort } from "../support/free-port.ts";
 import { curl, loopbackOf, plain, startServer } from "../support/http-fixture.ts";
 import { macOf, temporaryDirectory } from "../support/samples.ts";
-
-/** A port that was free a moment ago: the cluster's endpoint stands in kubeconfigs, so it can't be "any". */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 async function startWithCluster(
   t: Parameters<typeof startServer>[0],

@@ -11,9 +11,10 @@ import {
   registriesDirectoryFile,
 } from "../../server/signatures/policy/client-files.ts";
 import { trustOf } from "../../server/signatures/policy/trust.ts";
+import { freePort } from "../support/free-port.ts";
 import { registryLab } from "../support/registry-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
-import { createClients, freePort, type LabImage, makeImage, serveImages } from "../support/signing-lab.ts";
+import { createClients, type LabImage, makeImage, serveImages } from "../support/signing-lab.ts";
 import { attachmentOf, makeSigstoreKey, signedLayer, sigstorePayload } from "../support/sigstore-lab.ts";
 
 const run = promisify(execFile);

@@ -9,10 +9,11 @@ import {
   registriesDirectoryFile,
 } from "../../server/signatures/policy/client-files.ts";
 import { trustOf } from "../../server/signatures/policy/trust.ts";
+import { freePort } from "../support/free-port.ts";
 import { sampleImage, writeLayout } from "../support/oci-image.ts";
 import { registryLab } from "../support/registry-lab.ts";
 import { temporaryDirectory } from "../support/samples.ts";
-import { createClients, createGpg, freePort, payloadFor } from "../support/signing-lab.ts";
+import { createClients, createGpg, payloadFor } from "../support/signing-lab.ts";
 
 const run = promisify(execFile);
 

@@ -1,22 +1,12 @@
-import { createServer } from "node:net";
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import t from "tap";
 import { boot } from "../support/boot-command.ts";
+import { freePort } from "../support/free-port.ts";
 import { plain, startServer } from "../support/http-fixture.ts";
 import { temporaryDirectory } from "../support/samples.ts";
 import { bringUpCluster } from "../support/up-cluster.ts";
-
-/** A port that was free a moment ago: the cluster's endpoint stands in kubeconfigs. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
 
 const settings = async () => ({
   "https.port": 0,
